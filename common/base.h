@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Words that every file of the shared layer uses. Nothing here knows what a map is.
+ *
+ * Memory orders stand in the names of the operations. "_kill" marks a store that a later reader may find to be the
+ * last one of a dead process: it is a release store, so on every machine all that came before it is there too.
+ */
+#ifndef MA_BASE_H
+#define MA_BASE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MA_LIKELY(x) __builtin_expect(!!(x), 1)
+#define MA_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define MA_NOINLINE __attribute__((noinline))
+#define MA_INLINE static inline __attribute__((always_inline))
+#define MA_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#define MA_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+#define MA_PAGE_SHIFT 12
+#define MA_PAGE ((size_t)1 << MA_PAGE_SHIFT)
+#define MA_LINE ((size_t)64)
+
+#if defined(__SANITIZE_THREAD__)
+#define MA_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MA_TSAN 1
+#endif
+#endif
+#ifndef MA_TSAN
+#define MA_TSAN 0
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define MA_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MA_ASAN 1
+#endif
+#endif
+#ifndef MA_ASAN
+#define MA_ASAN 0
+#endif
+
+#define ma_load(p) atomic_load_explicit((p), memory_order_relaxed)
+#define ma_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define ma_store(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#define ma_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#define ma_store_kill(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#define ma_cas(p, expected, desired)                                                            \
+	atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acq_rel, \
+						memory_order_acquire)
+
+/* The smallest multiple of to (a power of two) that is not below n; the caller rules out overflow. */
+MA_INLINE uint64_t ma_up(uint64_t n, uint64_t to)
+{
+	return (n + to - 1) & ~(to - 1);
+}
+
+MA_INLINE uint64_t ma_down(uint64_t n, uint64_t to)
+{
+	return n & ~(to - 1);
+}
+
+MA_INLINE uint64_t ma_min(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+MA_INLINE uint64_t ma_max(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+MA_INLINE bool ma_is_pow2(uint64_t n)
+{
+	return n != 0 && (n & (n - 1)) == 0;
+}
+
+/* A finaliser of a 64-bit hash: every input bit reaches every output bit. */
+MA_INLINE uint64_t ma_mix(uint64_t x)
+{
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccdu;
+	x ^= x >> 33;
+	x *= 0xc4ceb9fe1a85ec53u;
+	return x ^ (x >> 33);
+}
+
+#endif /* MA_BASE_H */

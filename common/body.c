@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Streams, their locks, and what is done for the dead. See body.h, owner.h. */
+#include "common/body.h"
+
+#include <pthread.h>
+
+#include "common/map.h"
+#include "common/owner.h"
+#include "common/proc.h"
+
+#define OWNERS_MIN 16
+#define OWNERS_MAX 4096
+
+struct ma_body *ma_body(struct ma_map *map)
+{
+	return (struct ma_body *)(void *)(map->base + MA_PAGE);
+}
+
+struct ma_stream *ma_stream(struct ma_map *map, uint32_t index)
+{
+	return (struct ma_stream *)(void *)(map->base + map->lay.stream_off +
+					    (uint64_t)index * map->lay.stream_stride);
+}
+
+uint32_t ma_stream_of(struct ma_map *map, uint64_t unit)
+{
+	return (uint32_t)(unit / map->lay.per_stream);
+}
+
+/* Thread ids are addresses of aligned thread blocks: mix, or all threads meet in one stream. */
+uint32_t ma_stream_mine(struct ma_map *map)
+{
+	return (uint32_t)(ma_mix((uint64_t)pthread_self()) % map->lay.streams);
+}
+
+bool ma_stream_lock(struct ma_map *map, uint32_t index)
+{
+	uint32_t slot = ma_proc_slot(map);
+
+	if (slot == MA_NO_SLOT)
+		return false;
+	if (ma_lock_take(map, &ma_stream(map, index)->lock, slot) == MA_LOCK_INHERITED)
+		map->engine->recover_stream(map, index);
+	return true;
+}
+
+void ma_stream_unlock(struct ma_map *map, uint32_t index)
+{
+	ma_lock_give(&ma_stream(map, index)->lock);
+}
+
+/* The lock is ours, taken from the dead: mend, then let it go. */
+static void mend_stream(struct ma_map *map, uint32_t index)
+{
+	struct ma_stream *st = ma_stream(map, index);
+
+	map->engine->recover_stream(map, index);
+	ma_store(&st->stale, 1);
+	ma_lock_give(&st->lock);
+}
+
+void ma_body_sweep(struct ma_map *map, uint32_t slot)
+{
+	/* A root's change is one store, so its lock needs no mending. */
+	if (ma_lock_inherit(&ma_body(map)->root_lock, slot))
+		ma_lock_give(&ma_body(map)->root_lock);
+	for (uint32_t i = 0; i < map->lay.streams; i++)
+		if (ma_lock_inherit(&ma_stream(map, i)->lock, slot))
+			mend_stream(map, i);
+	if (ma_owner_retire_slot(map, slot) > 0)
+		for (uint32_t i = 0; i < map->lay.streams; i++)
+			ma_store(&ma_stream(map, i)->stale, 1);
+}
+
+void ma_body_recover(struct ma_map *map)
+{
+	ma_lock_seize(&ma_body(map)->root_lock, 0);
+	ma_lock_give(&ma_body(map)->root_lock);
+	ma_owner_retire_all(map);
+	for (uint32_t i = 0; i < map->lay.streams; i++) {
+		ma_lock_seize(&ma_stream(map, i)->lock, 0);
+		mend_stream(map, i);
+	}
+}
+
+uint64_t ma_body_layout(struct ma_layout *lay, uint64_t length)
+{
+	lay->stream_off = MA_PAGE + sizeof(struct ma_body);
+	lay->owners = (uint32_t)ma_max(OWNERS_MIN, ma_min(OWNERS_MAX, length / MA_PAGE));
+	lay->owner_off = lay->stream_off + (uint64_t)lay->streams * lay->stream_stride;
+	return lay->owner_off + (uint64_t)lay->owners * sizeof(struct ma_owner);
+}

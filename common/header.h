@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Format 1: the first page of every map file. Little-endian.
+ *
+ *      0  magic      8 bytes   89 'M' 'A' 'P' 'A' 'L' 'C' 0a; written last. Half made: 89 'm' 'a' 'p' ...
+ *      8  kind       u32       what the body is (MA_KIND_...)
+ *     12  format     u32       1
+ *     16  incompat   u64       unknown bit: nobody may open
+ *     24  rocompat   u64       unknown bit: only read-only
+ *     32  compat     u64       unknown bit: no matter
+ *     40  order      u32       0x01020304
+ *     44  word_bytes u8        8
+ *     45  page_shift u8        12
+ *     46  (zero)     u16
+ *     48  base       u64       address at which the map is mapped
+ *     56  reserved   u64       length of the mapping in bytes; the file never grows beyond it
+ *     64  uuid       16 bytes
+ *     80  param      8 x u64   the body's own numbers (streams, item size, ...), fixed for ever
+ *    144  (zero)     u32
+ *    148  crc        u32       CRC-32C of bytes 8 to 147
+ *    152  (zero)     to 191
+ *    ------ written once above, state below ------
+ *    192  length     u64       length of the file in bytes that the body counts on
+ *    200  generation u64       counts first attachers (whoever found nobody else attached)
+ *    208  phase      u32       0 being recovered, 1 ready: written under the exclusive attach lock only
+ *    212  state      u32       0 in use, 1 closed by the last user, 2 closed and synced
+ *    216  boot_id    16 bytes  of the last first attacher's kernel
+ *    232  device     u64       st_dev and
+ *    240  inode      u64       st_ino of the file at that time: tells a copy from its original
+ *    248  (zero)     to 1023
+ *   1024  process    192 x 16  process slots: u32 pid (for people only), u32 zero, u64 seconds since the epoch
+ *   4096  the body
+ *
+ * The header is checked in the order of enum ma_refusal; nothing behind a check is looked at before it passed.
+ */
+#ifndef MA_HEADER_H
+#define MA_HEADER_H
+
+#include "common/base.h"
+
+#define MA_MAGIC "\x89MAPALC\n"
+#define MA_MAGIC_HALF "\x89mapalc\n"
+#define MA_FORMAT 1u
+#define MA_ORDER 0x01020304u
+#define MA_PARAMS 8
+#define MA_PROCESSES 192
+
+enum ma_kind {
+	MA_KIND_STATIC = 1,
+	MA_KIND_DYNAMIC = 2,
+	MA_KIND_MMALLOC = 3,
+	MA_KIND_SHMBUDDY = 4,
+};
+
+enum ma_state { MA_STATE_IN_USE = 0, MA_STATE_CLOSED = 1, MA_STATE_SYNCED = 2 };
+
+struct ma_process {
+	_Atomic uint32_t pid;
+	uint32_t zero;
+	_Atomic uint64_t since;
+};
+
+struct ma_header {
+	char magic[8];
+	uint32_t kind;
+	uint32_t format;
+	uint64_t incompat;
+	uint64_t rocompat;
+	uint64_t compat;
+	uint32_t order;
+	uint8_t word_bytes;
+	uint8_t page_shift;
+	uint16_t zero0;
+	uint64_t base;
+	uint64_t reserved;
+	uint8_t uuid[16];
+	uint64_t param[MA_PARAMS];
+	uint32_t zero1;
+	uint32_t crc;
+	uint8_t zero2[40];
+	_Atomic uint64_t length;
+	_Atomic uint64_t generation;
+	_Atomic uint32_t phase;
+	_Atomic uint32_t state;
+	uint8_t boot_id[16];
+	uint64_t device;
+	uint64_t inode;
+	uint8_t zero3[776];
+	struct ma_process process[MA_PROCESSES];
+};
+
+_Static_assert(offsetof(struct ma_header, kind) == 8, "format 1");
+_Static_assert(offsetof(struct ma_header, incompat) == 16, "format 1");
+_Static_assert(offsetof(struct ma_header, order) == 40, "format 1");
+_Static_assert(offsetof(struct ma_header, page_shift) == 45, "format 1");
+_Static_assert(offsetof(struct ma_header, base) == 48, "format 1");
+_Static_assert(offsetof(struct ma_header, reserved) == 56, "format 1");
+_Static_assert(offsetof(struct ma_header, uuid) == 64, "format 1");
+_Static_assert(offsetof(struct ma_header, param) == 80, "format 1");
+_Static_assert(offsetof(struct ma_header, crc) == 148, "format 1");
+_Static_assert(offsetof(struct ma_header, length) == 192, "format 1");
+_Static_assert(offsetof(struct ma_header, phase) == 208, "format 1");
+_Static_assert(offsetof(struct ma_header, boot_id) == 216, "format 1");
+_Static_assert(offsetof(struct ma_header, inode) == 240, "format 1");
+_Static_assert(offsetof(struct ma_header, process) == 1024, "format 1");
+_Static_assert(sizeof(struct ma_process) == 16, "format 1");
+_Static_assert(sizeof(struct ma_header) == 4096, "format 1");
+
+/* Why a file is refused, in checking order. */
+enum ma_refusal {
+	MA_OK = 0,
+	MA_REFUSE_MAGIC,
+	MA_REFUSE_HALF,
+	MA_REFUSE_KIND,
+	MA_REFUSE_FORMAT,
+	MA_REFUSE_FEATURE,
+	MA_REFUSE_FEATURE_RW,
+	MA_REFUSE_ORDER,
+	MA_REFUSE_WORD,
+	MA_REFUSE_PAGE,
+	MA_REFUSE_CRC,
+	MA_REFUSE_BASE,
+	MA_REFUSE_LENGTH,
+	MA_REFUSE_SHORT,
+	MA_REFUSE_BODY,
+};
+
+/* The sentence and the errno for a refusal. */
+const char *ma_refusal_text(enum ma_refusal why);
+int ma_refusal_errno(enum ma_refusal why);
+
+/*
+ * Check a copy of the first page against a file of file_bytes. kinds is a mask of 1 << enum ma_kind.
+ * got is how many bytes of the page could be read.
+ */
+enum ma_refusal ma_header_check(const struct ma_header *h, size_t got, uint64_t file_bytes, unsigned kinds,
+				bool writing);
+
+/* Seal the fields that are written once. */
+uint32_t ma_header_crc(const struct ma_header *h);
+
+#endif /* MA_HEADER_H */

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The slow paths of the heap's calls, which are also the whole ones: they check everything and can say what is wrong. */
+#include "common/heap.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/error.h"
+#include "common/heap_internal.h"
+#include "common/roots.h"
+
+/* What a pointer points to. */
+struct found {
+	uint64_t head;
+	uint64_t room;          /* Usable bytes. */
+	_Atomic uint8_t *truth; /* NULL for a run. */
+};
+
+static bool may_change(struct ma_map *map)
+{
+	if (!ma_map_is_open(map))
+		return false;
+	if (ma_map_writable(map))
+		return true;
+	ma_fail(EROFS, "%s: is open read-only", map->name);
+	return false;
+}
+
+static void *dealt(struct ma_map *map, void *block, size_t size, size_t room)
+{
+	if (MA_UNLIKELY(map->watched))
+		ma_annotate_malloc(block, size, room, false);
+	return block;
+}
+
+static uint64_t chunks_for(uint64_t size)
+{
+	return (size + MA_CHUNK - 1) / MA_CHUNK;
+}
+
+static void *malloc_run(struct ma_map *map, struct ma_tcache *tc, size_t size, uint64_t align_chunks)
+{
+	uint64_t chunks = size > map->lay.user_bytes ? UINT64_MAX : chunks_for(ma_max(size, 1));
+	void *block = ma_run_malloc(map, tc, chunks, align_chunks);
+
+	if (!block)
+		return ma_fail_null(errno, "%s: no room for %zu bytes in one piece", map->name, size);
+	return dealt(map, block, size, chunks * MA_CHUNK);
+}
+
+static void *malloc_slot(struct ma_map *map, struct ma_tcache *tc, uint32_t class, size_t size)
+{
+	struct ma_cursor *cursor = &tc->cursor[class];
+
+	if (cursor->mask == 0 && !ma_slab_refill(tc, cursor))
+		return NULL;
+	return dealt(map, ma_cursor_pop(cursor), size, cursor->slot_bytes);
+}
+
+void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
+{
+	struct ma_tcache *tc;
+	void *block;
+
+	if (!may_change(map))
+		return NULL;
+	tc = ma_tcache_get(map);
+	if (!tc)
+		return NULL;
+	if (size > MA_SLAB_MAX)
+		return malloc_run(map, tc, size, 1);
+	block = malloc_slot(map, tc, ma_class_of(size), size);
+	if (MA_LIKELY(block != NULL))
+		return block;
+	/* A slab of several chunks may not fit where a single chunk does. */
+	if (size > MA_SMALL_MAX && map->lay.big_span > 1)
+		return malloc_run(map, tc, size, 1);
+	return ma_fail_null(errno, "%s: full: no room for %zu bytes", map->name, size);
+}
+
+/* What block is, if it is the start of an allocated block. */
+static bool resolve(struct ma_map *map, const void *block, struct found *found)
+{
+	uint64_t offset = (uint64_t)((const char *)block - map->user);
+	uint64_t chunk = offset >> MA_CHUNK_SHIFT;
+	uint64_t word, slot;
+
+	if ((const char *)block < map->user || chunk >= map->lay.units)
+		return false;
+	found->head = ma_chunk_head(map, chunk);
+	if (found->head == MA_NO_CHUNK)
+		return false;
+	offset -= found->head << MA_CHUNK_SHIFT;
+	word = ma_chunk_load(map, found->head);
+	found->truth = NULL;
+	found->room = ma_word_chunks(map, found->head, word) * MA_CHUNK;
+	if (ma_word_kind(word) == MA_RUN)
+		return offset == 0;
+	if (ma_word_kind(word) != MA_SLAB || found->room == 0)
+		return false;
+	found->room = ma_class_bytes(ma_word_class(word));
+	slot = offset / found->room;
+	if (offset % found->room || slot >= ma_slab_slots(map, ma_word_class(word)))
+		return false;
+	found->truth = ma_chunk_truth(map, found->head) + slot;
+	return ma_load_acquire(found->truth) == 1;
+}
+
+static int bad_block(struct ma_map *map, const void *block)
+{
+	return ma_fail(EINVAL, "%s: %p is not the start of an allocated block (freed twice, or not from here?)",
+		       map->name, block);
+}
+
+void ma_heap_free_slow(struct ma_map *map, void *block)
+{
+	int saved = errno;
+	struct found found;
+
+	if (!block || !may_change(map))
+		return;
+	if (!resolve(map, block, &found)) {
+		bad_block(map, block);
+		return;
+	}
+	if (MA_UNLIKELY(map->watched))
+		ma_annotate_free(block, found.room);
+	if (found.truth)
+		ma_truth_free(found.truth);
+	else if (ma_run_free(map, found.head) < 0) {
+		bad_block(map, block);
+		return;
+	}
+	errno = saved;
+}
+
+size_t ma_heap_usable_size(struct ma_map *map, const void *block)
+{
+	struct found found;
+
+	if (!ma_map_is_open(map) || !block)
+		return 0;
+	if (resolve(map, block, &found))
+		return found.room;
+	bad_block(map, block);
+	return 0;
+}
+
+/* Can the block serve size bytes where it is, without wasting more than half of it? */
+static bool fits_in_place(struct ma_map *map, const struct found *found, size_t size)
+{
+	if (found->truth)
+		return size <= found->room && (size > found->room / 2 || found->room <= 32);
+	return size > MA_SLAB_MAX && size <= map->lay.user_bytes &&
+	       ma_run_resize(map, found->head, chunks_for(size));
+}
+
+static void *move(struct ma_map *map, void *block, size_t room, size_t size)
+{
+	int saved = errno;
+	void *fresh = ma_heap_malloc(map, size);
+
+	if (!fresh) {
+		if (size > room)
+			return NULL;
+		errno = saved; /* It shrinks: then it may just as well stay. */
+		return block;
+	}
+	memcpy(fresh, block, ma_min(room, size));
+	ma_heap_free(map, block);
+	return fresh;
+}
+
+void *ma_heap_realloc(struct ma_map *map, void *block, size_t size)
+{
+	struct found found;
+
+	if (!block)
+		return ma_heap_malloc(map, size);
+	if (!may_change(map))
+		return NULL;
+	if (size == 0) {
+		ma_heap_free(map, block);
+		return NULL;
+	}
+	if (!resolve(map, block, &found)) {
+		bad_block(map, block);
+		return NULL;
+	}
+	if (map->watched) /* Valgrind and ASan know the size asked for, not the room: always move, and see overruns. */
+		return move(map, block, ma_min(found.room, size), size);
+	if (fits_in_place(map, &found, size))
+		return block;
+	return move(map, block, found.room, size);
+}
+
+void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size)
+{
+	struct ma_tcache *tc;
+	uint32_t class;
+	void *block;
+
+	if (!ma_is_pow2(alignment))
+		return ma_fail_null(EINVAL, "an alignment of %zu is not a power of two", alignment);
+	if (alignment <= 16)
+		return ma_heap_malloc(map, size);
+	if (!may_change(map))
+		return NULL;
+	tc = ma_tcache_get(map);
+	if (!tc)
+		return NULL;
+	if (alignment > MA_CHUNK || size > MA_SLAB_MAX)
+		return malloc_run(map, tc, size, ma_max(1, alignment / MA_CHUNK));
+	/* A slab begins at a chunk, so its slots have every alignment that divides their size. */
+	for (class = ma_class_of(ma_max(alignment, size)); ma_class_bytes(class) % alignment; class++)
+		;
+	block = malloc_slot(map, tc, class, size);
+	return block ? block : malloc_run(map, tc, size, 1);
+}
+
+/* ---- layout ---- */
+
+/* Offsets for this many chunks. Returns where the user area would end. */
+static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t chunks)
+{
+	uint64_t at = ma_body_layout(lay, ma_load(&map->sealed.length));
+	uint64_t base = map->sealed.base;
+
+	lay->units = chunks;
+	lay->per_stream = (chunks + lay->streams - 1) / lay->streams;
+	lay->leaves = (lay->per_stream + MA_LEAF - 1) / MA_LEAF;
+	for (lay->span_base = 1; lay->span_base < lay->leaves; lay->span_base *= 2)
+		;
+	lay->leaf_off = ma_up(at, MA_LINE);
+	lay->hole_off = lay->leaf_off + lay->streams * lay->leaves * 8;
+	lay->span_off = lay->hole_off + lay->streams * lay->leaves * 8;
+	lay->fixed_end = lay->span_off + lay->streams * 2 * lay->span_base * 12;
+	lay->root_off = ma_up(lay->fixed_end, 128);
+	lay->unit_off = lay->root_off + (uint64_t)lay->roots * 128;
+	lay->recip_off = ma_up(lay->unit_off + chunks * 8, MA_LINE);
+	lay->next_off = ma_up(lay->recip_off + chunks * 4, MA_LINE);
+	lay->truth_off = ma_up(lay->next_off + chunks * 4, MA_LINE);
+	lay->user_off = ma_up(base + lay->truth_off + chunks * MA_TRUTH_STRIDE, MA_CHUNK) - base;
+	lay->user_bytes = chunks * MA_CHUNK;
+	lay->big_span = chunks >= 64 ? 8 : 1;
+	return lay->user_off + lay->user_bytes;
+}
+
+static bool layout(struct ma_map *map)
+{
+	struct ma_layout *lay = &map->lay;
+	uint64_t streams = map->sealed.param[MA_HEAP_PARAM_STREAMS];
+	uint64_t bytes = map->sealed.reserved;
+	uint64_t chunks = bytes / (MA_CHUNK + MA_TRUTH_STRIDE);
+
+	*lay = (struct ma_layout){ .stream_stride = sizeof(struct ma_stream) };
+	if (streams < 1 || streams > MA_STREAMS_MAX || bytes < ma_load(&map->sealed.length) || bytes >> 46)
+		return false;
+	lay->streams = (uint32_t)streams;
+	lay->roots = ma_root_places(bytes);
+	map->smallest = place(map, lay, 1) + MA_CHUNK;
+	while (chunks > 0 && place(map, lay, chunks) > bytes)
+		chunks -= ma_max(1, (place(map, lay, chunks) - bytes) / (2 * MA_CHUNK));
+	return chunks > 0 && bytes >= map->smallest - MA_CHUNK;
+}
+
+static int format(struct ma_map *map)
+{
+	(void)map; /* All zeros is an empty heap. */
+	return 0;
+}
+
+const struct ma_engine ma_heap_engine = {
+	.kind = MA_KIND_DYNAMIC,
+	.layout = layout,
+	.format = format,
+	.recover_stream = ma_heap_recover_stream,
+	.back = ma_chunk_back,
+	.check = ma_heap_check,
+	.equip = ma_heap_equip,
+	.leave = ma_heap_leave,
+	.own_metadata = ma_heap_own_metadata,
+};

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The heap engine: blocks of any size in a map.
+ *
+ * The user area is an array of chunks of 64 KiB. One word a chunk says what the chunk is, and is the only truth about it:
+ *
+ *      63                    12 11     4 3    0
+ *     | argument               | class  | kind |
+ *
+ *     FREE  0                               all bits zero, so a sparse file is all free
+ *     SLAB  class, argument: owner's tag    slots of one class; tag 0 or dead: anybody may adopt it
+ *     RUN   argument: number of chunks      one large block
+ *     CONT  argument: index of the head     belongs to the slab or run that begins there
+ *
+ * A slab's slots have one truth byte each: 0 free, 1 allocated. A chunk that is no slab has zeros there.
+ *
+ * Who may write what:
+ *     truth byte 0 -> 1   the slab's owner, by a plain store
+ *     truth byte 1 -> 0   whoever holds the block, by a plain store
+ *     chunk words         under the lock of the chunk's stream, with an intent; but the owner of a slab changes alone,
+ *                         by compare-exchange, whenever the tag in it is dead, or is the writer's own
+ *     leaf, hole, span, queue, next, recip   under the stream's lock. Derived from the chunk words, but for hole.
+ *
+ * What a kill leaves in the middle of a change of chunk words, and what recover_stream() makes of it:
+ *     CONT not covered by its head   -> FREE: a run or slab whose head was not stored, or was freed, or shrunk
+ *     recip of a FREE chunk          -> 0
+ *     leaf and span of the range     -> computed anew
+ */
+#ifndef MA_HEAP_H
+#define MA_HEAP_H
+
+#include "common/annotate.h"
+#include "common/map.h"
+#include "common/scan.h"
+#include "common/sizeclass.h"
+#include "common/thread.h"
+
+#define MA_CHUNK_SHIFT 16
+#define MA_CHUNK ((uint64_t)1 << MA_CHUNK_SHIFT)
+#define MA_TRUTH_STRIDE 4160 /* A byte for each 16, and a line to spread chunks over the cache's sets. */
+#define MA_NO_CHUNK UINT64_MAX
+#define MA_HEAP_PARAM_STREAMS 0
+
+enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3 };
+
+extern const struct ma_engine ma_heap_engine;
+
+/* All as the public calls of libqalloc (qalloc.h), on a map that is this engine's. */
+void *ma_heap_malloc_slow(struct ma_map *map, size_t size);
+void ma_heap_free_slow(struct ma_map *map, void *block);
+void *ma_heap_realloc(struct ma_map *map, void *block, size_t size);
+void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size);
+size_t ma_heap_usable_size(struct ma_map *map, const void *block);
+int ma_heap_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
+
+struct ma_heap_stats {
+	uint64_t used_bytes;
+	uint64_t used_blocks;
+	uint64_t largest_free;
+	uint64_t chunks_free;
+};
+void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats);
+
+/* Deal a slot out of a cursor whose mask is not empty. The store is the commit: before it nothing happened. */
+MA_INLINE void *ma_cursor_pop(struct ma_cursor *cursor)
+{
+	uint64_t mask = cursor->mask;
+	uint32_t slot = (uint32_t)__builtin_ctzll(mask);
+
+	cursor->mask = mask & (mask - 1);
+	ma_store(&cursor->truth[slot], 1);
+	return cursor->base + slot * cursor->slot_bytes;
+}
+
+/* Free a slot whose truth byte is known to be one. Pairs with ma_scan64(). */
+MA_INLINE void ma_truth_free(_Atomic uint8_t *truth)
+{
+	ma_store_release(truth, 0);
+}
+
+MA_INLINE void *ma_heap_malloc(struct ma_map *map, size_t size)
+{
+	struct ma_tcache *tc = ma_tls[map->tls_index];
+
+	if (MA_LIKELY(tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX)) {
+		struct ma_cursor *cursor = tc->by_size[(size + 15) / 16];
+
+		if (MA_LIKELY(cursor->mask != 0))
+			return ma_cursor_pop(cursor);
+	}
+	return ma_heap_malloc_slow(map, size);
+}
+
+/*
+ * The product of the offset in the chunk and the reciprocal (2^32 / slot bytes, rounded up) has the slot in its upper half;
+ * the lower half is below the reciprocal exactly when the offset is a slot's start. Reciprocal 0: no one-chunk slab here.
+ * A closed or read-only map, and one whose every call must be seen, has fast_bytes 0.
+ */
+MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
+{
+	uint64_t offset = (uint64_t)((char *)block - map->user);
+	uint64_t chunk = offset >> MA_CHUNK_SHIFT;
+	uint64_t product;
+	_Atomic uint8_t *truth;
+	uint32_t recip;
+
+	if (MA_UNLIKELY(offset >= map->fast_bytes))
+		return false;
+	recip = ma_load(&map->recip[chunk]);
+	product = (offset & (MA_CHUNK - 1)) * recip;
+	truth = map->truth + chunk * MA_TRUTH_STRIDE + (product >> 32);
+	if (MA_UNLIKELY((uint32_t)product >= recip || ma_load(truth) != 1))
+		return false;
+	ma_truth_free(truth);
+	return true;
+}
+
+MA_INLINE void ma_heap_free(struct ma_map *map, void *block)
+{
+	if (MA_UNLIKELY(!ma_heap_free_fast(map, block)))
+		ma_heap_free_slow(map, block);
+}
+
+#endif /* MA_HEAP_H */

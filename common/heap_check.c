@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Looking at a whole heap: check, walk, statistics, and taking a private copy of the metadata.
+ *
+ * The check holds one stream's lock at a time, so chunk words and what is derived from them agree while it compares
+ * them; truth bytes go on changing, but only between 0 and 1.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "common/heap_internal.h"
+#include "common/roots.h"
+
+struct check {
+	struct ma_map *map;
+	void (*report)(const char *text, void *arg);
+	void *arg;
+	uint64_t violations;
+};
+
+static void violation(struct check *check, const char *format, ...) MA_PRINTF(2, 3);
+
+static void violation(struct check *check, const char *format, ...)
+{
+	char text[160];
+	va_list args;
+
+	check->violations++;
+	if (!check->report)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	check->report(text, check->arg);
+}
+
+/* Bytes that must be zero: what is no slot of a slab. */
+static void check_no_truth(struct check *check, uint64_t chunk, uint32_t from)
+{
+	_Atomic uint8_t *truth = ma_chunk_truth(check->map, chunk);
+
+	for (uint32_t i = from; i < MA_TRUTH_STRIDE; i++) {
+		if (ma_load(&truth[i]) == 0)
+			continue;
+		violation(check, "chunk %" PRIu64 ": slot %u is marked, but there is none", chunk, i);
+		return;
+	}
+}
+
+static void check_slab(struct check *check, uint64_t head, uint32_t class)
+{
+	_Atomic uint8_t *truth = ma_chunk_truth(check->map, head);
+	uint32_t slots = ma_slab_slots(check->map, class);
+	uint64_t size = ma_class_bytes(class);
+	uint32_t recip = ma_slab_chunks(check->map, class) == 1 ? (uint32_t)((((uint64_t)1 << 32) + size - 1) / size) : 0;
+
+	for (uint32_t i = 0; i < slots; i++)
+		if (ma_load(&truth[i]) > 1)
+			violation(check, "chunk %" PRIu64 ": slot %u has truth byte %u", head, i, ma_load(&truth[i]));
+	check_no_truth(check, head, slots);
+	if (ma_load(&check->map->recip[head]) != recip)
+		violation(check, "chunk %" PRIu64 ": the reciprocal does not fit class %u", head, class);
+}
+
+static void check_chunk(struct check *check, uint64_t chunk)
+{
+	struct ma_map *map = check->map;
+	uint64_t word = ma_chunk_load(map, chunk);
+	enum ma_chunk_kind kind = ma_word_kind(word);
+
+	if (kind == MA_SLAB && ma_word_chunks(map, chunk, word)) {
+		check_slab(check, chunk, ma_word_class(word));
+		return;
+	}
+	if (kind > MA_CONT || (kind == MA_FREE && word != 0) || (kind != MA_FREE && ma_chunk_head(map, chunk) == MA_NO_CHUNK))
+		violation(check, "chunk %" PRIu64 ": word %#" PRIx64 " makes no sense", chunk, word);
+	if (ma_load(&map->recip[chunk]) != 0)
+		violation(check, "chunk %" PRIu64 ": a reciprocal where no slab is", chunk);
+	check_no_truth(check, chunk, 0);
+}
+
+/* Every chunk that a head claims must say so. Its last ones may lie in streams whose locks are not held: heads cannot. */
+static void check_claims(struct check *check, uint64_t head, uint64_t end)
+{
+	uint64_t count = ma_word_chunks(check->map, head, ma_chunk_load(check->map, head));
+
+	for (uint64_t chunk = head + 1; chunk < head + count && chunk < end; chunk++)
+		if (ma_chunk_load(check->map, chunk) != ma_word(MA_CONT, 0, head))
+			violation(check, "chunk %" PRIu64 " does not belong to the block that begins at %" PRIu64, chunk, head);
+}
+
+static uint64_t wanted_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
+{
+	uint64_t first = ma_range_first(map, stream) + leaf * MA_LEAF;
+	uint64_t count = ma_min(MA_LEAF, ma_range_count(map, stream) - leaf * MA_LEAF);
+	uint64_t word = 0;
+
+	for (uint64_t i = 0; i < count; i++)
+		word |= (uint64_t)(ma_chunk_load(map, first + i) == MA_FREE) << i;
+	return word;
+}
+
+static void check_leaves(struct check *check, uint32_t stream)
+{
+	struct ma_map *map = check->map;
+	_Atomic uint64_t *leaves = (_Atomic uint64_t *)(void *)(map->base + map->lay.leaf_off) + stream * map->lay.leaves;
+
+	for (uint64_t leaf = 0; leaf * MA_LEAF < ma_range_used(map, stream); leaf++)
+		if (ma_load(&leaves[leaf]) != wanted_leaf(map, stream, leaf))
+			violation(check, "stream %u: free chunks from %" PRIu64 " on are counted wrong", stream,
+				  ma_range_first(map, stream) + leaf * MA_LEAF);
+}
+
+static void check_stream(struct check *check, uint32_t stream)
+{
+	struct ma_map *map = check->map;
+	uint64_t first = ma_range_first(map, stream);
+	uint64_t end = first + ma_range_used(map, stream);
+
+	for (uint64_t chunk = first; chunk < end; chunk++) {
+		check_chunk(check, chunk);
+		check_claims(check, chunk, first + ma_range_count(map, stream));
+	}
+	if (ma_load(&ma_stream(map, stream)->top) > map->lay.leaves)
+		violation(check, "stream %u: more chunks in use than it has", stream);
+	if (ma_map_writable(map))
+		check_leaves(check, stream);
+}
+
+uint64_t ma_heap_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+{
+	struct check check = { .map = map, .report = report, .arg = arg };
+
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		bool locked = ma_map_writable(map) && ma_stream_lock(map, s);
+
+		check_stream(&check, s);
+		if (locked)
+			ma_stream_unlock(map, s);
+	}
+	return check.violations + ma_root_check(map, report, arg);
+}
+
+/* ---- walk ---- */
+
+typedef int walk_fn(void *block, size_t size, void *arg);
+
+static int walk_slab(struct ma_map *map, uint64_t head, uint32_t class, walk_fn *fn, void *arg)
+{
+	_Atomic uint8_t *truth = ma_chunk_truth(map, head);
+	uint32_t slots = ma_slab_slots(map, class);
+	uint64_t size = ma_class_bytes(class);
+	int result = 0;
+
+	for (uint32_t i = 0; i < slots && result == 0; i++)
+		if (ma_load_acquire(&truth[i]) == 1)
+			result = fn(ma_chunk_address(map, head) + i * size, size, arg);
+	return result;
+}
+
+int ma_heap_walk(struct ma_map *map, walk_fn *fn, void *arg)
+{
+	int result = 0;
+
+	for (uint32_t s = 0; s < map->lay.streams && result == 0; s++) {
+		uint64_t first = ma_range_first(map, s);
+		uint64_t end = first + ma_range_used(map, s);
+
+		for (uint64_t chunk = first; chunk < end && result == 0; chunk++) {
+			uint64_t word = ma_chunk_load(map, chunk);
+			uint64_t count = ma_word_chunks(map, chunk, word);
+
+			if (count && ma_word_kind(word) == MA_SLAB)
+				result = walk_slab(map, chunk, ma_word_class(word), fn, arg);
+			else if (count)
+				result = fn(ma_chunk_address(map, chunk), count * MA_CHUNK, arg);
+		}
+	}
+	return result;
+}
+
+static int count_block(void *block, size_t size, void *arg)
+{
+	struct ma_heap_stats *stats = arg;
+
+	(void)block;
+	stats->used_blocks++;
+	stats->used_bytes += size;
+	return 0;
+}
+
+void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats)
+{
+	uint64_t longest = 0;
+
+	*stats = (struct ma_heap_stats){ 0 };
+	ma_heap_walk(map, count_block, stats);
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		longest = ma_max(longest, ma_chunk_longest(map, s));
+	stats->largest_free = longest * MA_CHUNK;
+}
+
+/* ---- a private view ---- */
+
+static void own_pages(struct ma_map *map, uint64_t from, uint64_t bytes)
+{
+	for (uint64_t at = ma_down(from, MA_PAGE); at < from + bytes; at += MA_PAGE) {
+		volatile char *page = map->base + at;
+
+		*page = *page; /* The write makes the kernel copy it. Nobody else in this process knows the map yet. */
+	}
+}
+
+/*
+ * Others may be changing the file meanwhile. Each word is copied whole, and recovery makes sense of any mixture of
+ * words: a block whose head was copied before it was made is free here, and the rest of it is freed.
+ */
+void ma_heap_own_metadata(struct ma_map *map)
+{
+	const struct ma_layout *lay = &map->lay;
+
+	own_pages(map, 0, lay->fixed_end);
+	own_pages(map, lay->root_off, (uint64_t)lay->roots * 128);
+	for (uint32_t s = 0; s < lay->streams; s++) {
+		uint64_t first = ma_range_first(map, s);
+		uint64_t used = ma_range_used(map, s);
+
+		own_pages(map, lay->unit_off + first * 8, used * 8);
+		own_pages(map, lay->recip_off + first * 4, used * 4);
+		own_pages(map, lay->next_off + first * 4, used * 4);
+		own_pages(map, lay->truth_off + first * MA_TRUTH_STRIDE, used * MA_TRUTH_STRIDE);
+		/* No intent tells what to mend in a mixture: look at all that is in use. */
+		ma_intent_set(ma_stream(map, s), first, used);
+	}
+}

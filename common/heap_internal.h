@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the heap engine's files share among themselves. Words are read here, and bounds are checked where they are used. */
+#ifndef MA_HEAP_INTERNAL_H
+#define MA_HEAP_INTERNAL_H
+
+#include "common/heap.h"
+
+#define MA_LEAF 64 /* Chunks a leaf word. */
+
+/* ---- words ---- */
+
+MA_INLINE _Atomic uint64_t *ma_chunk(struct ma_map *map, uint64_t chunk)
+{
+	return (_Atomic uint64_t *)(void *)(map->base + map->lay.unit_off) + chunk;
+}
+
+MA_INLINE uint64_t ma_chunk_load(struct ma_map *map, uint64_t chunk)
+{
+	return ma_load_acquire(ma_chunk(map, chunk));
+}
+
+MA_INLINE enum ma_chunk_kind ma_word_kind(uint64_t word)
+{
+	return (enum ma_chunk_kind)(word & 15);
+}
+
+MA_INLINE uint32_t ma_word_class(uint64_t word)
+{
+	return (uint32_t)(word >> 4) & 255;
+}
+
+MA_INLINE uint64_t ma_word_argument(uint64_t word)
+{
+	return word >> 12;
+}
+
+MA_INLINE uint64_t ma_word(enum ma_chunk_kind kind, uint32_t class, uint64_t argument)
+{
+	return argument << 12 | (uint64_t)class << 4 | kind;
+}
+
+MA_INLINE _Atomic uint8_t *ma_chunk_truth(struct ma_map *map, uint64_t chunk)
+{
+	return map->truth + chunk * MA_TRUTH_STRIDE;
+}
+
+MA_INLINE char *ma_chunk_address(struct ma_map *map, uint64_t chunk)
+{
+	return map->user + (chunk << MA_CHUNK_SHIFT);
+}
+
+/* Chunks of a slab of this class. */
+MA_INLINE uint32_t ma_slab_chunks(const struct ma_map *map, uint32_t class)
+{
+	return ma_class_bytes(class) > MA_SMALL_MAX ? map->lay.big_span : 1;
+}
+
+MA_INLINE uint32_t ma_slab_slots(const struct ma_map *map, uint32_t class)
+{
+	return (uint32_t)(ma_slab_chunks(map, class) * MA_CHUNK / ma_class_bytes(class));
+}
+
+/* Chunks that the word of a head claims; 0 when it is no head, or claims chunks that do not exist. */
+uint64_t ma_word_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word);
+/* The head of the block that chunk belongs to; MA_NO_CHUNK when it is free or its words contradict each other. */
+uint64_t ma_chunk_head(struct ma_map *map, uint64_t chunk);
+
+/* ---- the ranges of streams ---- */
+
+MA_INLINE uint64_t ma_range_first(const struct ma_map *map, uint32_t stream)
+{
+	return (uint64_t)stream * map->lay.per_stream;
+}
+
+MA_INLINE uint64_t ma_range_count(const struct ma_map *map, uint32_t stream)
+{
+	uint64_t first = ma_range_first(map, stream);
+
+	return first >= map->lay.units ? 0 : ma_min(map->lay.per_stream, map->lay.units - first);
+}
+
+/* Chunks of the range that were ever dealt out: all beyond are untouched. */
+uint64_t ma_range_used(struct ma_map *map, uint32_t stream);
+
+/* ---- free chunks (heap_chunk.c); the stream's lock is held ---- */
+
+/*
+ * Deal out chunks of one stream, the first of them at a multiple of align chunks by address, with this word on the head.
+ * MA_NO_CHUNK; errno is ENOMEM when there is no room, else the disk's.
+ */
+uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word);
+/* The same over the bounds of streams. All locks are held. */
+uint64_t ma_chunk_take_across(struct ma_map *map, uint64_t count, uint64_t align, uint64_t word);
+/* Take back [first, first + count), after the head's word says so (or with it). Locks of all its streams are held. */
+void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count);
+/* Change a run from old to count chunks in place, both inside one stream. False: the chunks behind it are taken. */
+bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t count);
+/* Compute leaves and spans of [first, first + count) of one stream anew. */
+void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
+/* Longest free run of the stream, untouched chunks included. */
+uint64_t ma_chunk_longest(struct ma_map *map, uint32_t stream);
+/* See struct ma_engine. */
+int ma_chunk_back(struct ma_map *map);
+
+/* ---- intents (heap_recover.c) ---- */
+
+void ma_intent_set(struct ma_stream *st, uint64_t first, uint64_t count);
+void ma_intent_clear(struct ma_stream *st);
+void ma_heap_recover_stream(struct ma_map *map, uint32_t stream);
+
+/* ---- slabs (heap_slab.c) ---- */
+
+/* Fill a cursor whose mask is empty. False: errno. */
+bool ma_slab_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
+bool ma_slab_is_empty(struct ma_map *map, uint64_t head, uint32_t class);
+/* Give the empty slabs that nobody needs back to the free chunks, of every stream. True when there were any. */
+bool ma_slab_scavenge(struct ma_tcache *tc);
+void ma_heap_equip(struct ma_tcache *tc);
+void ma_heap_leave(struct ma_tcache *tc);
+
+/* ---- runs (heap_run.c) ---- */
+
+void *ma_run_malloc(struct ma_map *map, struct ma_tcache *tc, uint64_t chunks, uint64_t align_chunks);
+/* 0, or -1 with EINVAL when head is no run (any more). */
+int ma_run_free(struct ma_map *map, uint64_t head);
+bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count);
+
+/* ---- looking (heap_check.c) ---- */
+
+uint64_t ma_heap_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
+void ma_heap_own_metadata(struct ma_map *map);
+
+#endif /* MA_HEAP_INTERNAL_H */

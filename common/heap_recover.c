@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Intents, and what is made of one whose holder died. The same few rules serve every change (heap.h): they look at the
+ * chunk words alone, and change nothing that is in order, so dying while recovering leaves the same work to the next.
+ *
+ * For a range that spans several streams each stream mends its own part. The head's word decides, and only its dead
+ * writer would have changed it: its stream's lock is still to be inherited, or has been, with the same verdict.
+ */
+#include "common/heap_internal.h"
+
+void ma_intent_set(struct ma_stream *st, uint64_t first, uint64_t count)
+{
+	ma_store(&st->intent_first, first);
+	ma_store(&st->intent_count, count);
+	ma_store_kill(&st->intent_valid, 1);
+	/* The intent stands before any store that it announces. */
+	atomic_thread_fence(memory_order_release);
+}
+
+void ma_intent_clear(struct ma_stream *st)
+{
+	ma_store_kill(&st->intent_valid, 0);
+}
+
+uint64_t ma_word_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word)
+{
+	uint64_t count = 0;
+
+	if (ma_word_kind(word) == MA_RUN)
+		count = ma_word_argument(word);
+	else if (ma_word_kind(word) == MA_SLAB && ma_word_class(word) < MA_CLASSES)
+		count = ma_slab_chunks(map, ma_word_class(word));
+	return chunk < map->lay.units && count <= map->lay.units - chunk ? count : 0;
+}
+
+uint64_t ma_chunk_head(struct ma_map *map, uint64_t chunk)
+{
+	uint64_t word = ma_chunk_load(map, chunk);
+	uint64_t head = chunk;
+
+	if (ma_word_kind(word) == MA_CONT) {
+		head = ma_word_argument(word);
+		if (head >= chunk)
+			return MA_NO_CHUNK;
+		word = ma_chunk_load(map, head);
+	}
+	return ma_word_chunks(map, head, word) > chunk - head ? head : MA_NO_CHUNK;
+}
+
+static void mend_chunk(struct ma_map *map, uint64_t chunk)
+{
+	if (ma_word_kind(ma_chunk_load(map, chunk)) == MA_CONT && ma_chunk_head(map, chunk) == MA_NO_CHUNK)
+		ma_store(ma_chunk(map, chunk), MA_FREE);
+	/* Only where there is something: the space of an untouched chunk's words may not be there yet. */
+	if (ma_chunk_load(map, chunk) == MA_FREE && ma_load(&map->recip[chunk]))
+		ma_store(&map->recip[chunk], 0);
+}
+
+void ma_heap_recover_stream(struct ma_map *map, uint32_t stream)
+{
+	struct ma_stream *st = ma_stream(map, stream);
+	uint64_t first = ma_load(&st->intent_first);
+	uint64_t count = ma_load(&st->intent_count);
+	uint64_t start = ma_range_first(map, stream);
+	uint64_t used = ma_range_used(map, stream);
+
+	if (ma_load_acquire(&st->intent_valid) && first < map->lay.units && count <= map->lay.units - first) {
+		uint64_t lo = ma_max(first, start);
+		uint64_t hi = ma_min(first + count, start + used);
+
+		for (uint64_t chunk = lo; chunk < hi; chunk++)
+			mend_chunk(map, chunk);
+		if (hi > lo)
+			ma_chunk_refresh(map, stream, lo, hi - lo);
+	}
+	ma_intent_clear(st);
+	ma_store(&st->stale, 1);
+}

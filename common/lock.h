@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A lock in a map that no death can leave held.
+ *
+ *      31        30     16 15             0
+ *     | waiters | turn     | process slot+1 |      slot part 0: free
+ *
+ * Taken by compare-exchange from free. A waiter sets the waiters bit and sleeps on the word with a time-out; when the
+ * time is out it asks the kernel whether the holder's process slot is dead (proc.h), and then inherits the lock by
+ * compare-exchange from exactly what the dead left. Inheriting raises the turn, and nothing ever lowers it: so a verdict
+ * "dead" that grew old while its judge slept fits no later word, even when the slot was taken anew meanwhile.
+ * Whoever inherits first redoes or undoes what the dead man's intent says.
+ *
+ * Two threads of one process hold it under the same slot: a process dies with all its threads, so that suffices.
+ * Whoever takes a process slot anew first inherits all locks that still name it (ma_body_sweep), so a reused slot
+ * never makes a dead holder look alive.
+ */
+#ifndef MA_LOCK_H
+#define MA_LOCK_H
+
+#include "common/base.h"
+
+struct ma_map;
+
+struct ma_lock {
+	_Atomic uint32_t word;
+};
+
+enum ma_lock_result { MA_LOCK_TAKEN, MA_LOCK_INHERITED };
+
+#define MA_LOCK_WAITERS 0x80000000u
+#define MA_LOCK_TURN 0x7fff0000u
+#define MA_LOCK_TURN_ONE 0x00010000u
+#define MA_LOCK_SLOT 0xffffu
+
+/* slot is this process's slot in the map. */
+enum ma_lock_result ma_lock_take(struct ma_map *map, struct ma_lock *lock, uint32_t slot);
+void ma_lock_give(struct ma_lock *lock);
+
+/* If a dead holder's word names this slot, whose byte is now ours, inherit it. False: it names somebody else or nobody. */
+bool ma_lock_inherit(struct ma_lock *lock, uint32_t slot);
+/* Nobody else is attached: hold it, whatever the word says. */
+void ma_lock_seize(struct ma_lock *lock, uint32_t slot);
+
+#endif /* MA_LOCK_H */

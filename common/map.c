@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Opening and closing. One mutex serialises both within the process (and is held across fork); between processes the
+ * attach byte decides (proc.h):
+ *
+ *   got it exclusively: nobody is attached. The file is empty or half made: create. It is whole: recover what the
+ *     dead left. Then turn the lock into a shared one.
+ *   got it shared: somebody finished that before us, if the header says so; else let go and try again.
+ *
+ * A reader (read-only or private) holds the attach byte only while it opens, to sit out a creation.
+ */
+#include "common/map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/annotate.h"
+#include "common/error.h"
+#include "common/map_file.h"
+#include "common/owner.h"
+#include "common/proc.h"
+#include "common/space.h"
+#include "common/thread.h"
+
+#define WAIT_MS 10000
+
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct ma_map *registry;
+static _Atomic uint64_t last_id;
+
+static uint64_t new_id(void)
+{
+	return atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+}
+
+bool ma_map_is_open(const struct ma_map *map)
+{
+	if (map && ma_load_acquire(&map->id) != MA_MAP_CLOSED)
+		return true;
+	ma_fail(EBADF, "%s", map ? "the map is closed" : "the map is NULL");
+	return false;
+}
+
+/* A closed handle to use again, or a new one. */
+static struct ma_map *handle_new(void)
+{
+	uint32_t index = 0;
+	struct ma_map *map;
+
+	for (map = registry; map; map = map->next, index++)
+		if (map->id == MA_MAP_CLOSED)
+			return map;
+	map = calloc(1, sizeof(*map));
+	if (!map)
+		return ma_fail_null(ENOMEM, "no memory for a map's handle");
+	map->id = MA_MAP_CLOSED;
+	map->tls_index = index % MA_TLS_SLOTS;
+	map->next = registry;
+	registry = map;
+	return map;
+}
+
+static void handle_clear(struct ma_map *map)
+{
+	struct ma_map *next = map->next;
+	uint32_t tls_index = map->tls_index;
+
+	*map = (struct ma_map){ .id = MA_MAP_CLOSED, .tls_index = tls_index, .next = next, .fd = -1, .slot = MA_NO_SLOT };
+	pthread_mutex_init(&map->mutex, NULL);
+}
+
+static struct ma_map *handle_find(const struct stat *st)
+{
+	for (struct ma_map *map = registry; map; map = map->next)
+		if (map->id != MA_MAP_CLOSED && map->device == st->st_dev && map->inode == st->st_ino)
+			return map;
+	return NULL;
+}
+
+/* ---- fork ---- */
+
+static void fork_prepare(void)
+{
+	pthread_mutex_lock(&registry_mutex);
+}
+
+static void fork_parent(void)
+{
+	pthread_mutex_unlock(&registry_mutex);
+}
+
+/*
+ * The inherited descriptor is the parent's open file description: its locks are the parent's, and closing our copy
+ * leaves them with the parent. The parent is attached, so nobody can hold the attach byte exclusively: ours is had at once.
+ */
+static bool child_attach(struct ma_map *map)
+{
+	int fd = ma_map_reopen(map->fd);
+
+	close(map->fd);
+	map->fd = fd;
+	if (fd < 0 || ma_proc_attach_shared(fd) < 0) {
+		ma_debug("%s: a fork child cannot attach (is /proc there?): its handle is closed", map->name);
+		return false;
+	}
+	ma_store(&map->slot, MA_NO_SLOT);
+	return true;
+}
+
+static void child_map(struct ma_map *map)
+{
+	bool alive = true;
+
+	pthread_mutex_init(&map->mutex, NULL);
+	if (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON))
+		ma_body_recover(map); /* The copy is ours alone, and nobody else of the parent came along. */
+	else if (ma_map_writable(map))
+		alive = child_attach(map);
+	ma_store_release(&map->id, alive ? new_id() : MA_MAP_CLOSED);
+}
+
+static void fork_child(void)
+{
+	int saved = errno;
+
+	pthread_mutex_init(&registry_mutex, NULL);
+	for (struct ma_map *map = registry; map; map = map->next)
+		if (map->id != MA_MAP_CLOSED)
+			child_map(map);
+	errno = saved;
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+/* ---- open ---- */
+
+static void publish(struct ma_map *map)
+{
+	bool all_seen = ma_map_calls_are_watched();
+
+	map->kind = map->engine->kind;
+	map->user = map->base + map->lay.user_off;
+	map->truth = (_Atomic uint8_t *)(map->base + map->lay.truth_off);
+	map->recip = (_Atomic uint32_t *)(void *)(map->base + map->lay.recip_off);
+	map->item_bytes = map->lay.item_bytes;
+	map->item_magic = map->item_bytes ? UINT64_MAX / map->item_bytes + 1 : 0;
+	map->fast_bytes = ma_map_writable(map) && !all_seen ? map->lay.user_bytes : 0;
+	map->watched = all_seen;
+	map->uses = 1;
+	ma_store_release(&map->id, new_id());
+}
+
+static void give_up(struct ma_map *map)
+{
+	int saved = errno;
+
+	if (map->base) {
+		ma_annotate_reset(map->base, map->mapped);
+		munmap(map->base, map->mapped);
+	}
+	if (map->fd >= 0)
+		close(map->fd);
+	handle_clear(map);
+	errno = saved;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void nap(unsigned turn)
+{
+	struct timespec t = { .tv_nsec = 200000 + (long)(ma_mix((uint64_t)getpid() + turn) % 2000000) };
+
+	nanosleep(&t, NULL);
+}
+
+/* Attach for writing. See the head of this file. */
+static enum ma_attach attach_writer(struct ma_map *map, const struct ma_open *how)
+{
+	int64_t deadline = now_ms() + WAIT_MS;
+
+	for (unsigned turn = 0; now_ms() < deadline; turn++) {
+		if (ma_proc_attach_exclusive(map->fd) == 0)
+			return ma_map_first(map, how);
+		if (errno != EAGAIN) {
+			ma_fail(errno, "%s: the file system has no open-file-description locks", map->name);
+			return MA_ATTACH_FAILED;
+		}
+		if (ma_proc_attach_shared(map->fd) == 0) {
+			enum ma_attach result = ma_map_join(map, how);
+
+			if (result != MA_ATTACH_AGAIN)
+				return result;
+			ma_proc_detach(map->fd);
+		}
+		nap(turn);
+	}
+	ma_fail(EAGAIN, "%s: another process has been creating or recovering it for %d ms", map->name, WAIT_MS);
+	return MA_ATTACH_FAILED;
+}
+
+static enum ma_attach attach_reader(struct ma_map *map, const struct ma_open *how)
+{
+	int64_t deadline = now_ms() + WAIT_MS;
+	enum ma_attach result;
+
+	for (unsigned turn = 0; ma_proc_attach_shared(map->fd) < 0; turn++) {
+		if (errno != EAGAIN)
+			break; /* No locks there: then nobody can be creating under one either. */
+		if (now_ms() >= deadline) {
+			ma_fail(EAGAIN, "%s: being created or recovered for %d ms", map->name, WAIT_MS);
+			return MA_ATTACH_FAILED;
+		}
+		nap(turn);
+	}
+	result = ma_map_look(map, how);
+	ma_proc_detach(map->fd);
+	return result;
+}
+
+static struct ma_map *share_handle(struct ma_map *map, const struct ma_open *how)
+{
+	unsigned way = MA_MAP_RDONLY | MA_MAP_PRIVATE;
+
+	if ((map->flags & way) != (how->flags & way))
+		return ma_fail_null(EBUSY, "%s: already open in this process in another way", map->name);
+	if (ma_map_accept(map, how) < 0)
+		return NULL;
+	map->uses++;
+	return map;
+}
+
+static struct ma_map *open_once(const struct ma_open *how, bool *again)
+{
+	struct ma_map *map = handle_new();
+	enum ma_attach result;
+	struct ma_map *known;
+	struct stat st;
+
+	if (!map)
+		return NULL;
+	handle_clear(map);
+	if (ma_map_open_file(map, how, &st) < 0) {
+		give_up(map);
+		return NULL;
+	}
+	known = handle_find(&st);
+	if (known) {
+		give_up(map);
+		return share_handle(known, how);
+	}
+	map->device = st.st_dev;
+	map->inode = st.st_ino;
+	result = map->flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? attach_reader(map, how) : attach_writer(map, how);
+	if (result == MA_ATTACH_DONE) {
+		publish(map);
+		return map;
+	}
+	*again = result == MA_ATTACH_REOPEN;
+	give_up(map);
+	return NULL;
+}
+
+struct ma_map *ma_map_open(const struct ma_open *how)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct ma_map *map;
+	bool again;
+
+	pthread_once(&once, watch_forks);
+	pthread_mutex_lock(&registry_mutex);
+	do {
+		again = false;
+		map = open_once(how, &again);
+	} while (again);
+	pthread_mutex_unlock(&registry_mutex);
+	return map;
+}
+
+/* ---- close ---- */
+
+/* When nobody else is attached, the header may say that the map was closed in order. */
+static void sign_off(struct ma_map *map, bool sync)
+{
+	if (ma_proc_attach_exclusive(map->fd) < 0)
+		return;
+	ma_store_release(&map->header->state, MA_STATE_CLOSED);
+	if (sync && ma_space_sync(map, 0, ma_load(&map->header->length)) == 0) {
+		ma_store_release(&map->header->state, MA_STATE_SYNCED);
+		ma_space_sync(map, 0, MA_PAGE);
+	}
+}
+
+static void close_now(struct ma_map *map, bool sync)
+{
+	ma_store_release(&map->id, MA_MAP_CLOSED);
+	if (map->fd >= 0 && ma_map_writable(map)) {
+		if (ma_load(&map->slot) != MA_NO_SLOT && ma_owner_retire_slot(map, map->slot) > 0)
+			for (uint32_t i = 0; i < map->lay.streams; i++)
+				ma_store(&ma_stream(map, i)->stale, 1);
+		sign_off(map, sync);
+	}
+	give_up(map);
+}
+
+int ma_map_close(struct ma_map *map)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&registry_mutex);
+	if (!ma_map_is_open(map))
+		result = -1;
+	else if (--map->uses == 0)
+		close_now(map, false);
+	pthread_mutex_unlock(&registry_mutex);
+	return result;
+}
+
+int ma_map_sync(struct ma_map *map)
+{
+	return ma_space_sync(map, 0, ma_load(&map->header->length));
+}
+
+int ma_map_sync_all(bool then_close)
+{
+	int result = 0;
+	int err = 0;
+
+	pthread_mutex_lock(&registry_mutex);
+	for (struct ma_map *map = registry; map; map = map->next) {
+		if (map->id == MA_MAP_CLOSED)
+			continue;
+		if (ma_map_sync(map) < 0) {
+			err = errno;
+			result = -1;
+		}
+		if (then_close)
+			close_now(map, true);
+	}
+	pthread_mutex_unlock(&registry_mutex);
+	errno = err;
+	return result;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A map of this process: file, mapping, locks, and what the engines keep private about it.
+ *
+ * struct ma_map is the handle that the libraries give out. Its memory is never given back to the system, only used again
+ * for another map: so a handle that was closed long ago can be told (id is MA_MAP_CLOSED or another) without a crash.
+ *
+ * id is unique for ever within the process. Threads' caches (thread.h) carry the id that they were made for; to invalidate
+ * all of them at once, at close and in a fork child, the map gets another id.
+ */
+#ifndef MA_MAP_H
+#define MA_MAP_H
+
+#include <pthread.h>
+
+#include "common/base.h"
+#include "common/body.h"
+#include "common/header.h"
+
+#define MA_MAP_CLOSED UINT64_MAX
+
+enum ma_map_flags {
+	MA_MAP_CREATE = 1,  /* An absent or empty file becomes a new map. */
+	MA_MAP_RDONLY = 2,  /* Never write, hold no lock. */
+	MA_MAP_PRIVATE = 4, /* A copy-on-write view of the file. */
+	MA_MAP_ANON = 8,    /* No file at all. */
+};
+
+struct ma_map;
+struct ma_tcache;
+
+/* What a kind of body brings along. */
+struct ma_engine {
+	enum ma_kind kind;
+	/* Fill map->lay and the other numbers from map->sealed. False: they are impossible. */
+	bool (*layout)(struct ma_map *map);
+	/* A new body: everything reads as zero. 0, or -1 with errno. */
+	int (*format)(struct ma_map *map);
+	/* Redo or undo what the dead holder of this stream's lock was doing. The lock is ours. */
+	void (*recover_stream)(struct ma_map *map, uint32_t stream);
+	/* Make sure of the disk space of all that is in use (a copied file may have lost it). 0, or -1 with errno. */
+	int (*back)(struct ma_map *map);
+	/* The whole check. Returns the number of violations. */
+	uint64_t (*check)(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
+	/* A thread's new cache: set its cursors up. Its end: give its units to the streams. */
+	void (*equip)(struct ma_tcache *tc);
+	void (*leave)(struct ma_tcache *tc);
+	/* A private view: make own copies of all metadata in use. */
+	void (*own_metadata)(struct ma_map *map);
+};
+
+struct ma_map {
+	/* What the fast paths read: one line, written only by open, close and fork. */
+	_Atomic uint64_t id;
+	uint32_t kind;
+	uint32_t tls_index;
+	char *user;          /* Address of unit 0. */
+	uint64_t fast_bytes; /* Addresses below user + this may be freed the fast way; 0 when every call must be seen. */
+	_Atomic uint32_t *recip;
+	_Atomic uint8_t *truth;
+	uint64_t item_bytes;
+	uint64_t item_magic; /* 2^64 / item_bytes, rounded up. */
+
+	char *base;
+	struct ma_header *header;
+	uint64_t mapped;
+	struct ma_layout lay;
+	const struct ma_engine *engine;
+	_Atomic uint32_t slot;
+	unsigned flags;
+	int fd;
+	uint32_t uses; /* Opens of this process minus closes. */
+	bool watched;  /* Every call must be seen: the fast paths are off. */
+	bool created;  /* The file's name was made by this open. */
+	uint8_t uuid[16];
+	uint64_t smallest; /* What layout() found to be the smallest length, when it refused. */
+	uint64_t device, inode;
+	struct ma_header sealed; /* The header as it was checked: what is written once is read from here. */
+	pthread_mutex_t mutex; /* Guards taking the slot. */
+	struct ma_map *next;   /* In the registry, for ever. */
+	char name[256];        /* For messages. */
+};
+
+struct ma_open {
+	const char *filename; /* NULL: use fd. */
+	int fd;
+	unsigned flags;
+	uint64_t base;     /* 0: no preference. */
+	uint64_t length;   /* Of a new file. */
+	uint64_t reserved; /* Of a new map; at least length. */
+	uint64_t param[MA_PARAMS];
+	const struct ma_engine *const *engines; /* Those that may be found, NULL at the end; the first one creates. */
+	/* Do the loaded map's numbers please the caller? 0, or -1 with errno. May be NULL. */
+	int (*accept)(const struct ma_map *map, const struct ma_open *how);
+};
+
+/* NULL with errno. */
+struct ma_map *ma_map_open(const struct ma_open *how);
+/* -1 with EBADF. The last close of a process gives all its records up. */
+int ma_map_close(struct ma_map *map);
+/* Is this a map that is open now? Else errno EBADF. */
+bool ma_map_is_open(const struct ma_map *map);
+/* Write it to disk and wait. */
+int ma_map_sync(struct ma_map *map);
+/* The same for every open map; then perhaps close them, however often each was opened. errno is 0 when all went well. */
+int ma_map_sync_all(bool then_close);
+
+MA_INLINE bool ma_map_writable(const struct ma_map *map)
+{
+	return !(map->flags & MA_MAP_RDONLY);
+}
+
+#endif /* MA_MAP_H */

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The steps of opening, for map.c only: what is done with the file once the attach byte is had. */
+#ifndef MA_MAP_FILE_H
+#define MA_MAP_FILE_H
+
+#include <sys/stat.h>
+
+#include "common/map.h"
+
+enum ma_attach {
+	MA_ATTACH_DONE,
+	MA_ATTACH_FAILED, /* errno says why. */
+	MA_ATTACH_AGAIN,  /* Not ready for us: let go of the attach byte, try again. */
+	MA_ATTACH_REOPEN, /* The name was taken away under us: open it anew. */
+};
+
+/* Open how's file into map->fd, or -1. */
+int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat *st);
+/* Another open file description of the same file. -1 when there is no /proc. */
+int ma_map_reopen(int fd);
+
+/* The attach byte is ours exclusively: create or recover; it is shared afterwards. */
+enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how);
+/* The attach byte is shared: come in beside the others. */
+enum ma_attach ma_map_join(struct ma_map *map, const struct ma_open *how);
+/* The same for a reader. */
+enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how);
+
+/* Do the numbers of an existing map please the caller? */
+int ma_map_accept(const struct ma_map *map, const struct ma_open *how);
+
+/* Must every call be seen (Valgrind, ASan, guard modes)? Then no fast path. */
+bool ma_map_calls_are_watched(void);
+
+#endif /* MA_MAP_FILE_H */

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Owner records: one for each thread that allocates, naming its process's slot.
+ *
+ *      63           16 15             0
+ *     | generation    | process slot+1 |     slot part 0: nobody's
+ *
+ * A unit (slab or group) names its owner by a tag: record index + 1 and generation. The tag is alive while the record
+ * still has that generation and its process slot is alive. So to give up all that a thread owns, at its end, at close, or
+ * after its death, is one store: the slot part goes to 0; taking the record anew raises the generation. Units with a
+ * dead tag are free for anybody to adopt, whenever somebody comes by.
+ */
+#ifndef MA_OWNER_H
+#define MA_OWNER_H
+
+#include "common/base.h"
+
+struct ma_map;
+
+struct ma_owner {
+	_Atomic uint64_t word;
+	uint64_t zero[7];
+};
+
+_Static_assert(sizeof(struct ma_owner) == 64, "format 1");
+
+/* A tag: generation (36 bits) << 16 | record + 1. 0 is nobody. */
+#define MA_TAG_BITS 52
+#define MA_TAG_GENERATIONS ((uint64_t)1 << 36)
+
+/* Take a record; the tag, or 0 with errno EUSERS, ENOSPC, ... */
+uint64_t ma_owner_take(struct ma_map *map);
+/* Give it and all that is tagged with it up. */
+void ma_owner_give(struct ma_map *map, uint64_t tag);
+/* May the holder of this tag still act? Errs on the side of yes. */
+bool ma_owner_alive(struct ma_map *map, uint64_t tag);
+/* Retire the records that name a process slot, or all; how many there were. */
+uint32_t ma_owner_retire_slot(struct ma_map *map, uint32_t slot);
+uint32_t ma_owner_retire_all(struct ma_map *map);
+
+#endif /* MA_OWNER_H */

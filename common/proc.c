@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Open-file-description locks as the register of the living. See proc.h. */
+#include "common/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/body.h"
+#include "common/error.h"
+#include "common/map.h"
+
+#define ATTACH_BYTE ((off_t)0x4000000000000000)
+#define SLOT_BYTE(slot) (ATTACH_BYTE + 1 + (off_t)(slot))
+
+static int ofd_lock(int fd, int command, short type, off_t byte, struct flock *out)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+	int result;
+
+	do
+		result = fcntl(fd, command, &lock);
+	while (result < 0 && errno == EINTR);
+	if (out)
+		*out = lock;
+	return result;
+}
+
+static int attach(int fd, short type)
+{
+	if (ofd_lock(fd, F_OFD_SETLK, type, ATTACH_BYTE, NULL) == 0)
+		return 0;
+	if (errno == EACCES)
+		errno = EAGAIN;
+	if (errno != EAGAIN)
+		errno = ENOLCK;
+	return -1;
+}
+
+int ma_proc_attach_exclusive(int fd)
+{
+	return attach(fd, F_WRLCK);
+}
+
+int ma_proc_attach_shared(int fd)
+{
+	return attach(fd, F_RDLCK);
+}
+
+void ma_proc_detach(int fd)
+{
+	ofd_lock(fd, F_OFD_SETLK, F_UNLCK, ATTACH_BYTE, NULL);
+}
+
+/* Before the slot is ours in public, inherit what its last holder left: see lock.h and owner.h. */
+static void move_in(struct ma_map *map, uint32_t slot)
+{
+	struct ma_process *p = &map->header->process[slot];
+
+	ma_body_sweep(map, slot);
+	ma_store(&p->pid, (uint32_t)getpid());
+	ma_store(&p->since, (uint64_t)time(NULL));
+	ma_store_release(&map->slot, slot);
+}
+
+static uint32_t take_slot(struct ma_map *map)
+{
+	for (uint32_t slot = 0; slot < MA_PROCESSES; slot++) {
+		if (ofd_lock(map->fd, F_OFD_SETLK, F_WRLCK, SLOT_BYTE(slot), NULL) == 0) {
+			move_in(map, slot);
+			return slot;
+		}
+	}
+	ma_fail(EUSERS, "%s: all %d process slots are taken by live processes", map->name, MA_PROCESSES);
+	return MA_NO_SLOT;
+}
+
+uint32_t ma_proc_slot(struct ma_map *map)
+{
+	uint32_t slot = ma_load_acquire(&map->slot);
+
+	if (MA_LIKELY(slot != MA_NO_SLOT))
+		return slot;
+	pthread_mutex_lock(&map->mutex);
+	slot = ma_load_acquire(&map->slot);
+	if (slot == MA_NO_SLOT)
+		slot = take_slot(map);
+	pthread_mutex_unlock(&map->mutex);
+	return slot;
+}
+
+bool ma_proc_alive(struct ma_map *map, uint32_t slot)
+{
+	struct flock found;
+
+	if (slot >= MA_PROCESSES)
+		return false;
+	if (slot == ma_load(&map->slot))
+		return true;
+	if (map->fd < 0)
+		return false;
+	if (ofd_lock(map->fd, F_OFD_GETLK, F_WRLCK, SLOT_BYTE(slot), &found) < 0)
+		return true;
+	return found.l_type != F_UNLCK;
+}
+
+uint32_t ma_proc_count(struct ma_map *map)
+{
+	uint32_t alive = 0;
+
+	for (uint32_t slot = 0; slot < MA_PROCESSES; slot++)
+		alive += ma_proc_alive(map, slot);
+	return alive;
+}

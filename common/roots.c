@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See roots.h. */
+#include "common/roots.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/error.h"
+#include "common/map.h"
+#include "common/proc.h"
+#include "common/space.h"
+
+#define BYTES_A_ROOT 32768
+#define ROOTS_MIN 8
+#define ROOTS_MAX (1u << 20)
+
+struct key {
+	uint64_t word[MA_ROOT_NAME / 8];
+	uint64_t hash;
+};
+
+uint32_t ma_root_places(uint64_t length)
+{
+	return (uint32_t)ma_max(ROOTS_MIN, ma_min(ROOTS_MAX, length / BYTES_A_ROOT));
+}
+
+static struct ma_root *entry(struct ma_map *map, uint64_t index)
+{
+	return (struct ma_root *)(void *)(map->base + map->lay.root_off) + index % map->lay.roots;
+}
+
+static bool make_key(struct ma_map *map, const char *name, struct key *key)
+{
+	size_t length = name ? strnlen(name, MA_ROOT_NAME) : 0;
+
+	if (length == 0 || length >= MA_ROOT_NAME) {
+		ma_fail(EINVAL, "%s: a root's name has 1 to %d bytes", map->name, MA_ROOT_NAME - 1);
+		return false;
+	}
+	memset(key, 0, sizeof(*key));
+	memcpy(key->word, name, length);
+	for (size_t i = 0; i < MA_COUNT(key->word); i++)
+		key->hash = ma_mix(key->hash ^ key->word[i]);
+	return true;
+}
+
+static bool has_name(const struct ma_root *root, const struct key *key)
+{
+	for (size_t i = 0; i < MA_COUNT(key->word); i++)
+		if (ma_load(&root->name[i]) != key->word[i])
+			return false;
+	return true;
+}
+
+/* The entry in use under this name. *offset is what it said while it had the name. */
+static struct ma_root *find(struct ma_map *map, const struct key *key, uint64_t *offset)
+{
+	for (uint32_t i = 0; i < map->lay.roots; i++) {
+		struct ma_root *root = entry(map, key->hash + i);
+		uint64_t state = ma_load_acquire(&root->state);
+
+		if (state == 0)
+			return NULL;
+		if (!(state & 1) || !has_name(root, key))
+			continue;
+		*offset = ma_load_acquire(&root->offset);
+		atomic_thread_fence(memory_order_acquire);
+		if (ma_load(&root->state) == state)
+			return root;
+		i--; /* It got another name just now: look again. */
+	}
+	return NULL;
+}
+
+void *ma_root_get(struct ma_map *map, const char *name)
+{
+	struct key key;
+	uint64_t offset = 0;
+
+	if (!make_key(map, name, &key))
+		return NULL;
+	if (!find(map, &key, &offset) || offset == 0)
+		return ma_fail_null(ENOENT, "%s: no root \"%s\"", map->name, name);
+	if (offset < map->lay.user_off || offset - map->lay.user_off >= map->lay.user_bytes)
+		return ma_fail_null(ENOENT, "%s: root \"%s\" is damaged: it points out of the map", map->name, name);
+	return map->base + offset;
+}
+
+/* A place for a new name: one never used, else one whose root was taken away. */
+static struct ma_root *find_place(struct ma_map *map, const struct key *key)
+{
+	struct ma_root *left = NULL;
+
+	for (uint32_t i = 0; i < map->lay.roots; i++) {
+		struct ma_root *root = entry(map, key->hash + i);
+		uint64_t state = ma_load(&root->state);
+
+		if (state == 0)
+			return root;
+		if (!left && (!(state & 1) || ma_load(&root->offset) == 0))
+			left = root;
+	}
+	return left;
+}
+
+/* The root lock is ours. Killed before the last store: the place is free, or being named, and can be used again. */
+static int insert(struct ma_map *map, const struct key *key, uint64_t offset)
+{
+	struct ma_root *root = find_place(map, key);
+	uint64_t state;
+
+	if (!root)
+		return ma_fail(ENOSPC, "%s: all %u places for roots are taken", map->name, map->lay.roots);
+	if (ma_space_take(map, (uint64_t)((char *)root - map->base), sizeof(*root)) < 0)
+		return -1;
+	state = ma_load(&root->state);
+	if (state & 1)
+		ma_store(&root->state, ++state);
+	atomic_thread_fence(memory_order_release);
+	for (size_t i = 0; i < MA_COUNT(key->word); i++)
+		ma_store(&root->name[i], key->word[i]);
+	ma_store(&root->offset, offset);
+	ma_store_kill(&root->state, state + 1);
+	return 0;
+}
+
+static int set_offset(struct ma_map *map, const struct key *key, uint64_t offset)
+{
+	uint32_t slot = ma_proc_slot(map);
+	uint64_t old;
+	struct ma_root *root;
+	int result = 0;
+
+	if (slot == MA_NO_SLOT)
+		return -1;
+	/* Nothing to mend when it is inherited: every change under it is one store. */
+	ma_lock_take(map, &ma_body(map)->root_lock, slot);
+	root = find(map, key, &old);
+	if (root)
+		ma_store_kill(&root->offset, offset);
+	else if (offset)
+		result = insert(map, key, offset);
+	ma_lock_give(&ma_body(map)->root_lock);
+	return result;
+}
+
+int ma_root_set(struct ma_map *map, const char *name, void *ptr)
+{
+	uint64_t offset = ptr ? (uint64_t)((char *)ptr - map->base) : 0;
+	struct key key;
+
+	if (!make_key(map, name, &key))
+		return -1;
+	if (!ma_map_writable(map))
+		return ma_fail(EROFS, "%s: is open read-only", map->name);
+	if (ptr && (offset < map->lay.user_off || offset - map->lay.user_off >= map->lay.user_bytes))
+		return ma_fail(EINVAL, "%s: root \"%s\": %p lies outside the map", map->name, name, ptr);
+	return set_offset(map, &key, offset);
+}
+
+uint64_t ma_root_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+{
+	uint64_t wrong = 0;
+	char text[160];
+
+	for (uint32_t i = 0; i < map->lay.roots; i++) {
+		struct ma_root *root = entry(map, i);
+		uint64_t offset = ma_load(&root->offset);
+
+		if (!(ma_load_acquire(&root->state) & 1) || offset == 0)
+			continue;
+		if (offset >= map->lay.user_off && offset - map->lay.user_off < map->lay.user_bytes)
+			continue;
+		wrong++;
+		snprintf(text, sizeof(text), "root in place %u points out of the map", i);
+		if (report)
+			report(text, arg);
+	}
+	return wrong;
+}

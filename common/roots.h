@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Named roots: an open hash table in the map, 128 bytes an entry, linear probing.
+ *
+ *      0  state   u64       0 never used; odd: in use; even: being given another name
+ *      8  offset  u64       of the root from the base; 0: taken away (the name stays, to be used again)
+ *     16  name    64 bytes  padded with zeros
+ *     80  (zero)
+ *
+ * Changing a root is one store of offset. A new name is written under the root lock and becomes visible by the store of an
+ * odd state; readers take no lock and look at state before and after.
+ */
+#ifndef MA_ROOTS_H
+#define MA_ROOTS_H
+
+#include "common/base.h"
+
+#define MA_ROOT_NAME 64
+
+struct ma_map;
+
+struct ma_root {
+	_Atomic uint64_t state;
+	_Atomic uint64_t offset;
+	_Atomic uint64_t name[MA_ROOT_NAME / 8];
+	uint64_t zero[6];
+};
+
+_Static_assert(sizeof(struct ma_root) == 128, "format 1");
+
+/* As qalloc_setroot() and qalloc_getroot(), on a map that is open. */
+int ma_root_set(struct ma_map *map, const char *name, void *ptr);
+void *ma_root_get(struct ma_map *map, const char *name);
+
+/* Places in a map of this length. */
+uint32_t ma_root_places(uint64_t length);
+
+/* Roots that point out of the user area. */
+uint64_t ma_root_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
+
+#endif /* MA_ROOTS_H */

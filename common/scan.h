@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The look at 64 truth bytes at once: bit i of the result is set when byte i is zero, that is, slot i is free.
+ *
+ * Only the owner of the slots may act on it: a byte seen as zero stays zero until the owner sets it. A byte seen as one
+ * may be freed a moment later; that is found by the next look. The look acquires: it pairs with the release store of
+ * ma_truth_free(), so that what the block's last user did to the block comes before what its next user does.
+ */
+#ifndef MA_SCAN_H
+#define MA_SCAN_H
+
+#include "common/base.h"
+
+#if defined(__SSE2__) && !MA_TSAN
+#include <emmintrin.h>
+
+MA_INLINE uint64_t ma_scan16(const _Atomic uint8_t *truth)
+{
+	__m128i bytes = _mm_load_si128((const __m128i *)(const void *)truth);
+
+	return (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
+}
+
+/* x86 loads never move before earlier loads, so the vector loads acquire by themselves; the fence holds the compiler. */
+MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *truth)
+{
+	uint64_t mask = ma_scan16(truth) | ma_scan16(truth + 16) << 16 | ma_scan16(truth + 32) << 32 |
+			ma_scan16(truth + 48) << 48;
+
+	atomic_signal_fence(memory_order_acquire);
+	return mask;
+}
+#else
+MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *truth)
+{
+	uint64_t mask = 0;
+
+	for (unsigned i = 0; i < 64; i++)
+		mask |= (uint64_t)(ma_load_acquire(&truth[i]) == 0) << i;
+	return mask;
+}
+#endif
+
+/* The low n bits, n from 0 to 64. */
+MA_INLINE uint64_t ma_low_bits(uint64_t n)
+{
+	return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
+}
+
+#endif /* MA_SCAN_H */

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See space.h. The fallback writes zeros, and so is only for ranges that nobody uses yet: that is when it is called. */
+#include "common/space.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "common/map.h"
+
+/*
+ * File systems without fallocate: write one zero a page. Only pages that begin inside the range: the byte written is then
+ * one that nobody uses yet. The page that the range begins in was taken with what lies before it.
+ */
+static int take_by_writing(int fd, uint64_t from, uint64_t to)
+{
+	for (uint64_t at = ma_up(from, MA_PAGE); at < to; at += MA_PAGE) {
+		char byte;
+
+		if (pread(fd, &byte, 1, (off_t)at) < 0)
+			return -1;
+		if (byte == 0 && pwrite(fd, &byte, 1, (off_t)at) != 1)
+			return -1;
+	}
+	return 0;
+}
+
+int ma_space_take(struct ma_map *map, uint64_t from, uint64_t bytes)
+{
+	uint64_t first = ma_down(from, MA_PAGE);
+	uint64_t last = ma_min(ma_up(from + bytes, MA_PAGE), ma_load(&map->header->length));
+	int result;
+
+	if (map->fd < 0 || bytes == 0 || first >= last)
+		return 0;
+	do
+		result = fallocate(map->fd, FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)(last - first));
+	while (result < 0 && errno == EINTR);
+	if (result < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
+		result = take_by_writing(map->fd, from, last);
+	if (result < 0)
+		return ma_fail(errno, "%s: no disk space for bytes %" PRIu64 " to %" PRIu64, map->name, first, last);
+	return 0;
+}
+
+bool ma_space_punch(struct ma_map *map, uint64_t from, uint64_t bytes)
+{
+	uint64_t first = ma_up(from, MA_PAGE);
+	uint64_t last = ma_down(from + bytes, MA_PAGE);
+
+	if (first >= last)
+		return false;
+	if (map->fd < 0)
+		return madvise(map->base + first, last - first, MADV_DONTNEED) == 0;
+	return fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)(last - first)) == 0;
+}
+
+bool ma_space_allowed(uint64_t length)
+{
+	struct rlimit limit;
+
+	if (length <= INT64_MAX && (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
+				    length <= limit.rlim_cur))
+		return true;
+	errno = EFBIG;
+	return false;
+}
+
+int ma_space_set_length(int fd, uint64_t length)
+{
+	int result;
+
+	if (!ma_space_allowed(length))
+		return -1;
+	do
+		result = ftruncate(fd, (off_t)length);
+	while (result < 0 && errno == EINTR);
+	return result;
+}
+
+int ma_space_grow(struct ma_map *map, uint64_t length)
+{
+	uint64_t have = ma_load_acquire(&map->header->length);
+
+	if (length <= have)
+		return 0;
+	if (length > map->mapped)
+		return ma_fail(ENOMEM, "%s: %" PRIu64 " bytes are more than its reserved range", map->name, length);
+	if (map->fd >= 0 && ma_space_set_length(map->fd, length) < 0)
+		return ma_fail(errno, "%s: cannot grow to %" PRIu64 " bytes", map->name, length);
+	/* Killed before this store: the file is longer than it says, which every opener accepts. */
+	ma_store_kill(&map->header->length, length);
+	return 0;
+}
+
+int ma_space_sync(struct ma_map *map, uint64_t from, uint64_t bytes)
+{
+	uint64_t first = ma_down(from, MA_PAGE);
+
+	if (map->fd < 0 || bytes == 0 || (map->flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE)))
+		return 0;
+	if (msync(map->base + first, from + bytes - first, MS_SYNC) < 0)
+		return ma_fail(errno, "%s: cannot write to disk", map->name);
+	return 0;
+}

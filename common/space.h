@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Disk space. A page of a map is written to only after its space is there, so a full disk is an error code, never SIGBUS.
+ * Ranges are in bytes from the start of the file and are widened to whole pages.
+ */
+#ifndef MA_SPACE_H
+#define MA_SPACE_H
+
+#include "common/base.h"
+
+struct ma_map;
+
+/* Make sure of the space for a range inside the file. 0, or -1 with ENOSPC, EDQUOT, EIO, ... */
+int ma_space_take(struct ma_map *map, uint64_t from, uint64_t bytes);
+
+/* Give the space of the whole pages inside a range back; they read as zero afterwards. Best effort: false if not. */
+bool ma_space_punch(struct ma_map *map, uint64_t from, uint64_t bytes);
+
+/* Make the file at least this long. 0, or -1 with EFBIG (over RLIMIT_FSIZE, or over the reservation), ENOSPC, ... */
+int ma_space_grow(struct ma_map *map, uint64_t length);
+
+/* Does RLIMIT_FSIZE let a file be this long? Else errno EFBIG. */
+bool ma_space_allowed(uint64_t length);
+
+/* ftruncate(2) that reports RLIMIT_FSIZE as EFBIG where the kernel would send SIGXFSZ. */
+int ma_space_set_length(int fd, uint64_t length);
+
+/* Write what changed in a range to disk and wait. */
+int ma_space_sync(struct ma_map *map, uint64_t from, uint64_t bytes);
+
+#endif /* MA_SPACE_H */

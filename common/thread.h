@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a thread keeps in private memory about a map: its owner tag and, for each size class, a cursor. All of it is
+ * speed, none of it is truth: it may vanish at any instant, with its process, in a fork child (the pages are wiped), or
+ * because the map got another id.
+ *
+ * A cursor is a look at 64 slots of a unit that this thread owns: mask has a bit for each slot seen free and not yet dealt
+ * out by us. A bit that is set means truth byte zero, for only the owner sets truth bytes.
+ */
+#ifndef MA_THREAD_H
+#define MA_THREAD_H
+
+#include "common/base.h"
+#include "common/body.h"
+
+#define MA_TLS_SLOTS 8
+#define MA_RING 64
+#define MA_BY_SIZE_MAX 1024u
+
+struct ma_map;
+
+struct ma_cursor {
+	uint64_t mask;
+	_Atomic uint8_t *truth; /* Of the 64 slots. */
+	char *base;             /* Address of the first of them. */
+	uint64_t slot_bytes;
+	/* The slow path's part. */
+	uint32_t unit;   /* The unit that the look is into, while looking; MA_NO_UNIT otherwise. */
+	uint32_t group;  /* Which 64 of the unit. */
+	uint32_t count;  /* Units owned, in ring. */
+	uint32_t at;     /* Index in ring of the unit that the look is into. */
+	uint32_t class;
+	uint32_t zero[3];
+};
+
+#define MA_NO_UNIT UINT32_MAX
+
+struct ma_tcache {
+	uint64_t id; /* Of the map that it is for; 0 when wiped. */
+	struct ma_cursor *by_size[MA_BY_SIZE_MAX / 16 + 1];
+	struct ma_cursor cursor[MA_CLASSES];
+	uint32_t ring[MA_CLASSES][MA_RING];
+	struct ma_map *map;
+	uint64_t tag;
+	uint32_t stream;
+	uint32_t owned; /* Units owned in all classes. */
+	struct ma_tcache *next;
+};
+
+/* Initial-exec: one load from the thread pointer. The model costs static TLS space, so this array is all that we keep. */
+extern _Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS] __attribute__((tls_model("initial-exec")));
+
+/* Stands in every slot that is empty, so that the fast path need not test for NULL; its id is no map's. */
+extern struct ma_tcache ma_tcache_none;
+
+/* The calling thread's cache for this map, made at the first call. NULL with errno: no owner record, no memory. */
+struct ma_tcache *ma_tcache_get(struct ma_map *map);
+
+#endif /* MA_THREAD_H */

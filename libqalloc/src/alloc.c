@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Taking and giving blocks. Allocating is the same for both kinds while the cursor lasts: a static map's table of cursors
+ * has the one cursor in every place.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "common/error.h"
+#include "common/heap.h"
+#include "qalloc.h"
+#include "static.h"
+
+static MA_NOINLINE void *malloc_slow(struct ma_map *map, size_t size)
+{
+	if (!ma_map_is_open(map))
+		return NULL;
+	return map->kind == MA_KIND_STATIC ? qalloc__static_malloc_slow(map, size) : ma_heap_malloc_slow(map, size);
+}
+
+static MA_NOINLINE void free_slow(struct ma_map *map, void *block)
+{
+	if (!block || !ma_map_is_open(map))
+		return;
+	if (map->kind == MA_KIND_STATIC)
+		qalloc__static_free_slow(map, block);
+	else
+		ma_heap_free_slow(map, block);
+}
+
+MA_INLINE void *malloc_fast(struct ma_map *map, size_t size)
+{
+	if (MA_LIKELY(map != NULL)) {
+		struct ma_tcache *tc = ma_tls[map->tls_index];
+
+		if (MA_LIKELY(tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX)) {
+			struct ma_cursor *cursor = tc->by_size[(size + 15) / 16];
+
+			if (MA_LIKELY(cursor->mask != 0))
+				return ma_cursor_pop(cursor);
+		}
+	}
+	return malloc_slow(map, size);
+}
+
+MA_INLINE void free_fast(void *block, struct ma_map *map)
+{
+	if (MA_LIKELY(map != NULL)) {
+		if (map->kind == MA_KIND_DYNAMIC ? ma_heap_free_fast(map, block) : qalloc__static_free_fast(map, block))
+			return;
+	}
+	free_slow(map, block);
+}
+
+/* The typed calls refuse the other kind: it would be the caller's mix-up. */
+static bool is_kind(const void *handle, enum ma_kind kind)
+{
+	const struct ma_map *map = handle;
+
+	if (!ma_map_is_open(map))
+		return false;
+	if (map->kind == kind)
+		return true;
+	ma_fail(EINVAL, "%s: is a map of the other kind", map->name);
+	return false;
+}
+
+void *qalloc_malloc(void *map, size_t size)
+{
+	return malloc_fast(map, size);
+}
+
+void *qalloc_statmalloc(mapinfo_t *map)
+{
+	struct ma_map *m = (struct ma_map *)map;
+
+	if (MA_UNLIKELY(!m || m->kind != MA_KIND_STATIC) && !is_kind(map, MA_KIND_STATIC))
+		return NULL;
+	return malloc_fast(m, m->item_bytes > MA_BY_SIZE_MAX ? 0 : m->item_bytes);
+}
+
+void *qalloc_dynmalloc(dynmapinfo_t *map, size_t size)
+{
+	struct ma_map *m = (struct ma_map *)map;
+
+	if (MA_UNLIKELY(!m || m->kind != MA_KIND_DYNAMIC) && !is_kind(map, MA_KIND_DYNAMIC))
+		return NULL;
+	return malloc_fast(m, size);
+}
+
+void qalloc_free(void *block, void *map)
+{
+	free_fast(block, map);
+}
+
+void qalloc_statfree(void *block, mapinfo_t *map)
+{
+	if (!block || is_kind(map, MA_KIND_STATIC))
+		free_fast(block, (struct ma_map *)map);
+}
+
+void qalloc_dynfree(void *block, dynmapinfo_t *map)
+{
+	if (!block || is_kind(map, MA_KIND_DYNAMIC))
+		free_fast(block, (struct ma_map *)map);
+}
+
+static bool fits_item(const struct ma_map *map, size_t size)
+{
+	if (map->kind != MA_KIND_STATIC || size <= map->item_bytes)
+		return true;
+	ma_fail(EINVAL, "%s: %zu bytes are more than an item has", map->name, size);
+	return false;
+}
+
+void *qalloc_calloc(void *map, size_t count, size_t size)
+{
+	size_t bytes;
+	void *block;
+
+	if (!ma_map_is_open(map))
+		return NULL;
+	if (__builtin_mul_overflow(count, size, &bytes))
+		return ma_fail_null(ENOMEM, "%zu times %zu bytes are more than there can be", count, size);
+	if (!fits_item(map, bytes))
+		return NULL;
+	block = malloc_fast(map, bytes);
+	return block ? memset(block, 0, bytes) : NULL;
+}
+
+static void *realloc_item(struct ma_map *map, void *block, size_t size)
+{
+	if (size == 0) {
+		free_fast(block, map);
+		return NULL;
+	}
+	if (!ma_map_writable(map))
+		return ma_fail_null(EROFS, "%s: is open read-only", map->name);
+	if (!qalloc__static_holds(map, block))
+		return ma_fail_null(EINVAL, "%s: %p is not an allocated item", map->name, block);
+	if (!fits_item(map, size))
+		return NULL;
+	if (map->watched)
+		ma_annotate_resize(block, size, map->item_bytes);
+	return block;
+}
+
+void *qalloc_realloc(void *map, void *block, size_t size)
+{
+	struct ma_map *m = map;
+
+	if (!ma_map_is_open(m))
+		return NULL;
+	if (m->kind == MA_KIND_DYNAMIC)
+		return ma_heap_realloc(m, block, size);
+	if (block)
+		return realloc_item(m, block, size);
+	return fits_item(m, size) ? malloc_fast(m, size) : NULL;
+}
+
+void *qalloc_memalign(void *map, size_t alignment, size_t size)
+{
+	struct ma_map *m = map;
+
+	if (!ma_map_is_open(m))
+		return NULL;
+	if (m->kind == MA_KIND_DYNAMIC)
+		return ma_heap_memalign(m, alignment, size);
+	if (!ma_is_pow2(alignment) || alignment > MA_LINE || m->item_bytes % alignment)
+		return ma_fail_null(EINVAL, "%s: its items are not aligned to %zu bytes", m->name, alignment);
+	return fits_item(m, size) ? malloc_fast(m, size) : NULL;
+}
+
+size_t qalloc_usable_size(void *map, const void *block)
+{
+	struct ma_map *m = map;
+
+	if (!ma_map_is_open(m) || !block)
+		return 0;
+	if (m->kind == MA_KIND_DYNAMIC)
+		return ma_heap_usable_size(m, block);
+	if (qalloc__static_holds(m, block))
+		return m->item_bytes;
+	ma_fail(EINVAL, "%s: %p is not an allocated item", m->name, block);
+	return 0;
+}

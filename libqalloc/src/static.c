@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See static.h. A thread's cursor and ring are those of common/thread.h, with groups for units and one class. */
+#include "static.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/annotate.h"
+#include "common/error.h"
+#include "common/heap.h"
+#include "common/owner.h"
+#include "common/roots.h"
+#include "common/scan.h"
+#include "common/space.h"
+
+#define RING_LOOKS 16
+#define RING_MAX (MA_CLASSES * MA_RING)
+#define STEP_MIN 4
+#define STEP_MAX 65536
+
+uint64_t qalloc__static_items(const struct ma_map *map)
+{
+	return map->lay.user_bytes / map->lay.item_bytes;
+}
+
+static _Atomic uint64_t *group_word(struct ma_map *map, uint64_t group)
+{
+	return (_Atomic uint64_t *)(void *)(map->base + map->lay.unit_off) + group;
+}
+
+static uint64_t range_count(const struct ma_map *map, uint32_t stream)
+{
+	uint64_t first = (uint64_t)stream * map->lay.per_stream;
+
+	return first >= map->lay.units ? 0 : ma_min(map->lay.per_stream, map->lay.units - first);
+}
+
+/* Groups of the range that were ever in use. */
+static uint64_t range_used(struct ma_map *map, uint32_t stream)
+{
+	return ma_min(ma_load_acquire(&ma_stream(map, stream)->top), range_count(map, stream));
+}
+
+/* ---- groups ---- */
+
+static bool adopt(struct ma_tcache *tc, uint64_t group)
+{
+	uint64_t tag = ma_load_acquire(group_word(tc->map, group));
+
+	if (tag != 0 && ma_owner_alive(tc->map, tag))
+		return false;
+	return ma_cas(group_word(tc->map, group), &tag, tc->tag);
+}
+
+static void disown(struct ma_map *map, uint64_t group)
+{
+	ma_store_kill(group_word(map, group), 0);
+}
+
+/* Point the cursor at the group's free items. */
+static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group)
+{
+	uint64_t items = qalloc__static_items(map) - group * 64;
+
+	cursor->unit = (uint32_t)group;
+	cursor->truth = map->truth + group * 64;
+	cursor->base = map->user + group * 64 * map->item_bytes;
+	cursor->mask = ma_scan64(cursor->truth) & ma_low_bits(items);
+	return cursor->mask != 0;
+}
+
+static uint32_t *ring(struct ma_tcache *tc)
+{
+	return &tc->ring[0][0];
+}
+
+static uint32_t may_own(const struct ma_map *map)
+{
+	return (uint32_t)ma_max(1, ma_min(RING_MAX, map->lay.units / 16));
+}
+
+/* A new group goes into the ring; when it is full, the one that was looked into longest ago is let go for it. */
+static void add_to_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint64_t group)
+{
+	if (cursor->count < may_own(tc->map)) {
+		cursor->at = cursor->count++;
+	} else {
+		cursor->at = (cursor->at + 1) % cursor->count;
+		disown(tc->map, ring(tc)[cursor->at]);
+	}
+	ring(tc)[cursor->at] = (uint32_t)group;
+}
+
+static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t looks)
+{
+	for (uint32_t i = 0; i < looks && i < cursor->count; i++) {
+		cursor->at = (cursor->at + 1) % cursor->count;
+		if (look(tc->map, cursor, ring(tc)[cursor->at]))
+			return true;
+	}
+	return false;
+}
+
+/* ---- bringing groups into use ---- */
+
+static int back_groups(struct ma_map *map, uint64_t first, uint64_t count)
+{
+	const struct ma_layout *lay = &map->lay;
+	uint64_t group_bytes = 64 * lay->item_bytes;
+
+	if (ma_space_take(map, lay->unit_off + first * 8, count * 8) < 0 ||
+	    ma_space_take(map, lay->truth_off + first * 64, count * 64) < 0)
+		return -1;
+	return ma_space_take(map, lay->user_off + first * group_bytes, count * group_bytes);
+}
+
+/* Disk space for one group more, in steps that grow with the map. */
+static int back_next(struct ma_map *map, uint32_t stream, uint64_t used)
+{
+	struct ma_stream *st = ma_stream(map, stream);
+	uint64_t have = ma_min(ma_load(&st->backed), range_count(map, stream));
+	uint64_t first = (uint64_t)stream * map->lay.per_stream + have;
+	uint64_t more = ma_max(STEP_MIN, ma_min(STEP_MAX, have / 8));
+
+	if (used < have)
+		return 0;
+	more = ma_min(more, range_count(map, stream) - have);
+	if (back_groups(map, first, more) < 0) {
+		more = 1;
+		if (back_groups(map, first, more) < 0)
+			return -1;
+	}
+	ma_store_kill(&st->backed, have + more);
+	return 0;
+}
+
+/* MA_NO_CHUNK and errno when the stream has none left. Killed before the store of top: a dead tag on an unused group. */
+static uint64_t new_group(struct ma_tcache *tc, uint32_t stream)
+{
+	struct ma_map *map = tc->map;
+	uint64_t group = MA_NO_CHUNK;
+	uint64_t used;
+
+	errno = ENOMEM;
+	if (range_used(map, stream) >= range_count(map, stream) || !ma_stream_lock(map, stream))
+		return MA_NO_CHUNK;
+	for (used = range_used(map, stream); used < range_count(map, stream) && group == MA_NO_CHUNK; used++) {
+		if (back_next(map, stream, used) < 0)
+			break;
+		if (adopt(tc, (uint64_t)stream * map->lay.per_stream + used))
+			group = (uint64_t)stream * map->lay.per_stream + used;
+		ma_store_kill(&ma_stream(map, stream)->top, used + 1);
+	}
+	ma_stream_unlock(map, stream);
+	return group;
+}
+
+static uint64_t new_group_from_any(struct ma_tcache *tc)
+{
+	int err = ENOMEM;
+
+	for (uint32_t i = 0; i < tc->map->lay.streams; i++) {
+		uint64_t group = new_group(tc, (tc->stream + i) % tc->map->lay.streams);
+
+		if (group != MA_NO_CHUNK)
+			return group;
+		if (errno != ENOMEM)
+			err = errno;
+	}
+	errno = err;
+	return MA_NO_CHUNK;
+}
+
+/* A group with room that nobody owns, among those in use; the search goes on where the last one ended. */
+static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream)
+{
+	struct ma_map *map = tc->map;
+	struct ma_cursor probe = { .slot_bytes = map->item_bytes };
+	uint64_t used = range_used(map, stream);
+	uint64_t start = ma_load(&ma_stream(map, stream)->rover);
+
+	for (uint64_t i = 0; i < used; i++) {
+		uint64_t at = (start + i) % used;
+		uint64_t group = (uint64_t)stream * map->lay.per_stream + at;
+
+		if (!look(map, &probe, group) || !adopt(tc, group))
+			continue;
+		if (look(map, &probe, group)) {
+			ma_store(&ma_stream(map, stream)->rover, at + 1);
+			return group;
+		}
+		disown(map, group);
+	}
+	return MA_NO_CHUNK;
+}
+
+static uint64_t search(struct ma_tcache *tc)
+{
+	for (uint32_t i = 0; i < tc->map->lay.streams; i++) {
+		uint64_t group = search_stream(tc, (tc->stream + i) % tc->map->lay.streams);
+
+		if (group != MA_NO_CHUNK)
+			return group;
+	}
+	return MA_NO_CHUNK;
+}
+
+static bool refill(struct ma_tcache *tc, struct ma_cursor *cursor)
+{
+	uint64_t group;
+	int err;
+
+	if (go_round(tc, cursor, RING_LOOKS))
+		return true;
+	group = new_group_from_any(tc);
+	err = errno;
+	if (group == MA_NO_CHUNK && go_round(tc, cursor, cursor->count))
+		return true;
+	if (group == MA_NO_CHUNK)
+		group = search(tc);
+	errno = err;
+	if (group == MA_NO_CHUNK)
+		return false;
+	add_to_ring(tc, cursor, group);
+	return look(tc->map, cursor, group);
+}
+
+/* ---- calls ---- */
+
+void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
+{
+	struct ma_tcache *tc;
+	struct ma_cursor *cursor;
+	void *item;
+
+	if (!ma_map_is_open(map))
+		return NULL;
+	if (!ma_map_writable(map))
+		return ma_fail_null(EROFS, "%s: is open read-only", map->name);
+	tc = ma_tcache_get(map);
+	if (!tc)
+		return NULL;
+	cursor = &tc->cursor[0];
+	if (cursor->mask == 0 && !refill(tc, cursor))
+		return ma_fail_null(errno, "%s: full: no item is left", map->name);
+	item = ma_cursor_pop(cursor);
+	if (MA_UNLIKELY(map->watched))
+		ma_annotate_malloc(item, ma_min(size, map->item_bytes), map->item_bytes, false);
+	return item;
+}
+
+bool qalloc__static_holds(struct ma_map *map, const void *block)
+{
+	uint64_t offset = (uint64_t)((const char *)block - map->user);
+	uint64_t index;
+
+	if ((const char *)block < map->user || offset >= map->lay.user_bytes || offset % map->item_bytes)
+		return false;
+	index = offset / map->item_bytes;
+	return ma_load_acquire(&map->truth[index]) == 1;
+}
+
+void qalloc__static_free_slow(struct ma_map *map, void *block)
+{
+	if (!block || !ma_map_is_open(map))
+		return;
+	if (!ma_map_writable(map)) {
+		ma_fail(EROFS, "%s: is open read-only", map->name);
+		return;
+	}
+	if (!qalloc__static_holds(map, block)) {
+		ma_fail(EINVAL, "%s: %p is not an allocated item (freed twice, or not from here?)", map->name, block);
+		return;
+	}
+	if (MA_UNLIKELY(map->watched))
+		ma_annotate_free(block, map->item_bytes);
+	ma_store_release(&map->truth[(uint64_t)((char *)block - map->user) / map->item_bytes], 0);
+}
+
+int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg)
+{
+	int result = 0;
+
+	for (uint32_t s = 0; s < map->lay.streams && result == 0; s++) {
+		uint64_t first = (uint64_t)s * map->lay.per_stream * 64;
+		uint64_t end = ma_min(first + range_used(map, s) * 64, qalloc__static_items(map));
+
+		for (uint64_t item = first; item < end && result == 0; item++)
+			if (ma_load_acquire(&map->truth[item]) == 1)
+				result = fn(map->user + item * map->item_bytes, map->item_bytes, arg);
+	}
+	return result;
+}
+
+/* ---- the engine ---- */
+
+static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t items)
+{
+	uint64_t at = ma_body_layout(lay, ma_load(&map->sealed.length));
+
+	lay->units = (items + 63) / 64;
+	lay->per_stream = (lay->units + lay->streams - 1) / lay->streams;
+	lay->fixed_end = at;
+	lay->root_off = ma_up(at, 128);
+	lay->unit_off = lay->root_off + (uint64_t)lay->roots * 128;
+	lay->truth_off = ma_up(lay->unit_off + lay->units * 8, MA_LINE);
+	lay->user_off = lay->truth_off + lay->units * 64;
+	lay->user_bytes = items * lay->item_bytes;
+	return lay->user_off + lay->user_bytes;
+}
+
+static bool layout(struct ma_map *map)
+{
+	struct ma_layout *lay = &map->lay;
+	uint64_t streams = map->sealed.param[STATIC_PARAM_STREAMS];
+	uint64_t item = map->sealed.param[STATIC_PARAM_ITEM];
+	uint64_t bytes = ma_load(&map->sealed.length);
+	uint64_t items;
+
+	*lay = (struct ma_layout){ .stream_stride = MA_STREAM_HEAD };
+	if (streams < 1 || streams > MA_STREAMS_MAX || item < 8 || item % 8 || item >> 40 || bytes >> 46 ||
+	    bytes != map->sealed.reserved)
+		return false;
+	lay->streams = (uint32_t)streams;
+	lay->item_bytes = item;
+	lay->roots = ma_root_places(bytes);
+	map->smallest = place(map, lay, 1);
+	if (map->smallest > bytes)
+		return false;
+	items = 1 + (bytes - map->smallest) / item;
+	while (place(map, lay, items) > bytes)
+		items -= ma_max(1, (place(map, lay, items) - bytes) / (2 * item));
+	return items > 0 && lay->units < UINT32_MAX;
+}
+
+static int format(struct ma_map *map)
+{
+	(void)map; /* All zeros is an empty map. */
+	return 0;
+}
+
+static void recover_stream(struct ma_map *map, uint32_t stream)
+{
+	(void)map, (void)stream; /* Under the lock only single words change. */
+}
+
+static int back(struct ma_map *map)
+{
+	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
+		return -1;
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), range_count(map, s));
+
+		if (have && back_groups(map, (uint64_t)s * map->lay.per_stream, have) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static uint64_t check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+{
+	uint64_t violations = 0;
+	char text[120];
+
+	for (uint64_t item = 0; item < map->lay.units * 64; item++) {
+		uint8_t truth = ma_load(&map->truth[item]);
+
+		if (truth == 0 || (truth == 1 && item < qalloc__static_items(map)))
+			continue;
+		violations++;
+		snprintf(text, sizeof(text), "item %" PRIu64 " has truth byte %u", item, truth);
+		if (report)
+			report(text, arg);
+	}
+	return violations + ma_root_check(map, report, arg);
+}
+
+static void equip(struct ma_tcache *tc)
+{
+	static struct ma_cursor always_empty;
+
+	tc->cursor[0].slot_bytes = tc->map->item_bytes;
+	for (uint32_t i = 0; i < MA_COUNT(tc->by_size); i++)
+		tc->by_size[i] = tc->map->watched ? &always_empty : &tc->cursor[0];
+}
+
+static void leave(struct ma_tcache *tc)
+{
+	for (uint32_t i = 0; i < tc->cursor[0].count; i++)
+		disown(tc->map, ring(tc)[i]);
+}
+
+static void own_metadata(struct ma_map *map)
+{
+	(void)map; /* A truth byte or a tag that another process changes meanwhile is right before and after. */
+}
+
+const struct ma_engine qalloc__static_engine = {
+	.kind = MA_KIND_STATIC,
+	.layout = layout,
+	.format = format,
+	.recover_stream = recover_stream,
+	.back = back,
+	.check = check,
+	.equip = equip,
+	.leave = leave,
+	.own_metadata = own_metadata,
+};
