@@ -57,7 +57,6 @@ struct ma_heap_stats {
 	uint64_t used_bytes;
 	uint64_t used_blocks;
 	uint64_t largest_free;
-	uint64_t chunks_free;
 };
 void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats);
 

@@ -191,15 +191,31 @@ static int count_block(void *block, size_t size, void *arg)
 	return 0;
 }
 
-void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats)
+/* In chunks; over the bounds of streams, for a block may lie over them too. */
+static uint64_t longest_free(struct ma_map *map)
 {
 	uint64_t longest = 0;
+	uint64_t run = 0;
 
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = ma_range_first(map, s);
+		uint64_t used = ma_range_used(map, s);
+
+		for (uint64_t chunk = first; chunk < first + used; chunk++) {
+			run = ma_chunk_load(map, chunk) == MA_FREE ? run + 1 : 0;
+			longest = ma_max(longest, run);
+		}
+		run += ma_range_count(map, s) - used;
+		longest = ma_max(longest, run);
+	}
+	return longest;
+}
+
+void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats)
+{
 	*stats = (struct ma_heap_stats){ 0 };
 	ma_heap_walk(map, count_block, stats);
-	for (uint32_t s = 0; s < map->lay.streams; s++)
-		longest = ma_max(longest, ma_chunk_longest(map, s));
-	stats->largest_free = longest * MA_CHUNK;
+	stats->largest_free = longest_free(map) * MA_CHUNK;
 }
 
 /* ---- a private view ---- */

@@ -454,10 +454,3 @@ bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t c
 	ma_intent_clear(ma_stream(map, stream));
 	return true;
 }
-
-uint64_t ma_chunk_longest(struct ma_map *map, uint32_t stream)
-{
-	uint64_t untouched = ma_range_count(map, stream) - ma_range_used(map, stream);
-
-	return ma_max(spans(map, stream)[1].longest, untouched);
-}

@@ -97,8 +97,6 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count);
 bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t count);
 /* Compute leaves and spans of [first, first + count) of one stream anew. */
 void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
-/* Longest free run of the stream, untouched chunks included. */
-uint64_t ma_chunk_longest(struct ma_map *map, uint32_t stream);
 /* See struct ma_engine. */
 int ma_chunk_back(struct ma_map *map);
 

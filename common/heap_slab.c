@@ -294,27 +294,33 @@ static bool free_if_empty(struct ma_map *map, uint64_t head, uint32_t class)
 	return true;
 }
 
-/* Slabs of the thread itself, but for those that a cursor looks into. */
+/* Take a slab out of the ring. What its cursor still had in view is free, and is found again by whoever looks next. */
+static void drop_from_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t at)
+{
+	uint32_t last = --cursor->count;
+
+	tc->owned--;
+	if (at == cursor->at) {
+		cursor->mask = 0;
+		cursor->unit = MA_NO_UNIT;
+	} else if (cursor->at == last) {
+		cursor->at = at;
+	}
+	tc->ring[cursor->class][at] = tc->ring[cursor->class][last];
+	if (cursor->at >= cursor->count)
+		cursor->at = 0;
+}
+
 static bool scavenge_own(struct ma_tcache *tc)
 {
 	bool any = false;
 
-	for (uint32_t c = 0; c < MA_CLASSES; c++) {
-		struct ma_cursor *cursor = &tc->cursor[c];
-
-		for (uint32_t i = cursor->count; i-- > 0;) {
-			if ((i == cursor->at && cursor->mask) || !free_if_empty(tc->map, tc->ring[c][i], c))
-				continue;
-			any = true;
-			tc->owned--;
-			cursor->count--;
-			if (i == cursor->at)
-				cursor->unit = MA_NO_UNIT;
-			else if (cursor->at == cursor->count)
-				cursor->at = i;
-			tc->ring[c][i] = tc->ring[c][cursor->count];
-		}
-	}
+	for (uint32_t c = 0; c < MA_CLASSES; c++)
+		for (uint32_t i = tc->cursor[c].count; i-- > 0;)
+			if (free_if_empty(tc->map, tc->ring[c][i], c)) {
+				drop_from_ring(tc, &tc->cursor[c], i);
+				any = true;
+			}
 	return any;
 }
 
