@@ -148,11 +148,6 @@ static void publish(struct ma_map *map)
 	bool all_seen = ma_map_calls_are_watched();
 
 	map->kind = map->engine->kind;
-	map->user = map->base + map->lay.user_off;
-	map->truth = (_Atomic uint8_t *)(map->base + map->lay.truth_off);
-	map->recip = (_Atomic uint32_t *)(void *)(map->base + map->lay.recip_off);
-	map->item_bytes = map->lay.item_bytes;
-	map->item_magic = map->item_bytes ? UINT64_MAX / map->item_bytes + 1 : 0;
 	map->fast_bytes = ma_map_writable(map) && !all_seen ? map->lay.user_bytes : 0;
 	map->watched = all_seen;
 	map->uses = 1;

@@ -135,6 +135,19 @@ static bool same_file(const struct ma_map *map, const struct ma_header *h)
 	return h->device == map->device && h->inode == map->inode;
 }
 
+/* Lay the body out and find its parts. Everything but the fast paths works afterwards. */
+static bool lay_out(struct ma_map *map)
+{
+	if (!map->engine->layout(map))
+		return false;
+	map->user = map->base + map->lay.user_off;
+	map->truth = (_Atomic uint8_t *)(map->base + map->lay.truth_off);
+	map->recip = (_Atomic uint32_t *)(void *)(map->base + map->lay.recip_off);
+	map->item_bytes = map->lay.item_bytes;
+	map->item_magic = map->item_bytes ? UINT64_MAX / map->item_bytes + 1 : 0;
+	return true;
+}
+
 /* ---- looking at an existing file ---- */
 
 static enum ma_refusal read_header(struct ma_map *map, const struct ma_open *how, struct ma_header *h)
@@ -168,7 +181,7 @@ static enum ma_attach map_existing(struct ma_map *map, const struct ma_open *how
 	/* From here on only the sealed copy is used: the file may be changed under us by whoever may write to it. */
 	map->sealed = *h;
 	map->engine = engine_of(how, h->kind);
-	if (!map->engine->layout(map))
+	if (!lay_out(map))
 		return refuse(map, MA_REFUSE_BODY);
 	return failed(ma_map_accept(map, how));
 }
@@ -284,19 +297,14 @@ static int size_file(struct ma_map *map, const struct ma_open *how)
 	return 0;
 }
 
-static bool lay_out(struct ma_map *map, const struct ma_open *how)
-{
-	fill_header(map, how);
-	map->engine = how->engines[0];
-	return map->engine->layout(map);
-}
-
 static enum ma_attach create(struct ma_map *map, const struct ma_open *how)
 {
 	uint64_t magic;
 
 	make_uuid(map->uuid);
-	if (!lay_out(map, how)) {
+	fill_header(map, how);
+	map->engine = how->engines[0];
+	if (!map->engine->layout(map)) {
 		ma_fail(EINVAL, "%s: %" PRIu64 " bytes cannot hold such a map; the smallest has %" PRIu64, map->name,
 			how->length, map->smallest);
 		return MA_ATTACH_FAILED;
@@ -304,8 +312,7 @@ static enum ma_attach create(struct ma_map *map, const struct ma_open *how)
 	if (size_file(map, how) < 0 || !map_new(map, how))
 		return MA_ATTACH_FAILED;
 	map->sealed.base = (uint64_t)(uintptr_t)map->base;
-	map->engine->layout(map); /* Again: where units begin depends on the base. */
-	/* The layout's first page exists by the half magic; the header's length bounds what may be taken. */
+	lay_out(map); /* Again: where units begin depends on the base. */
 	map->sealed.crc = ma_header_crc(&map->sealed);
 	memcpy((char *)map->header + 8, (char *)&map->sealed + 8, sizeof(struct ma_header) - 8);
 	if (ma_space_take(map, 0, map->lay.fixed_end) < 0 || map->engine->format(map) < 0)
