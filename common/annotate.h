@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What Valgrind and ASan are told. Under either, the fast paths are off (map->watched), so these run in the slow
- * paths only and cost a normal run nothing but a test there.
+ * What Valgrind and ASan are told of a map's blocks.
  *
- * Valgrind hears of each block as of one that malloc gave out. ASan has the unused rest of a slot and every free
- * slot poisoned, once that slot has been dealt out in this process.
+ * Both keep their knowledge per process. A block that this process freed may be dealt out to another one and then be read
+ * here, rightly. So by default only maps that nobody else sees are annotated (private and anonymous ones);
+ * <LIB>_ANNOTATE=1 in the environment says that this process has its shared maps for itself too. In an annotated map
+ * the fast paths are off (map->watched): these functions run in the slow paths only and cost a normal run nothing.
+ *
+ * Valgrind hears of each block as of one that malloc gave out, and on attach of the live ones. ASan has the unused rest of
+ * a slot and every freed slot poisoned.
  */
 #ifndef MA_ANNOTATE_H
 #define MA_ANNOTATE_H
@@ -48,6 +52,18 @@ MA_INLINE void ma_annotate_free(void *p, size_t room)
 #endif
 #ifdef HAVE_VALGRIND_MEMCHECK_H
 	VALGRIND_FREELIKE_BLOCK(p, 0);
+#endif
+}
+
+/* The whole room may be read, for a copy; a free follows. */
+MA_INLINE void ma_annotate_open(void *p, size_t room)
+{
+	(void)p, (void)room;
+#if MA_ASAN
+	ASAN_UNPOISON_MEMORY_REGION(p, room);
+#endif
+#ifdef HAVE_VALGRIND_MEMCHECK_H
+	VALGRIND_MAKE_MEM_DEFINED(p, room);
 #endif
 }
 

@@ -2,8 +2,10 @@
 /*
  * Words that every file of the shared layer uses. Nothing here knows what a map is.
  *
- * Memory orders stand in the names of the operations. "_kill" marks a store that a later reader may find to be the
- * last one of a dead process: it is a release store, so on every machine all that came before it is there too.
+ * Memory orders stand in the names of the operations. "_kill" marks a store that a later reader may find to be the last
+ * one of a dead process. A kill comes between two instructions, and what the machine has completed by then drains to memory
+ * long before anybody learns of the death: so for the dead only the compiler's order matters, and that a release
+ * store keeps. For the living, who may look at any moment, it is a release store like any other.
  */
 #ifndef MA_BASE_H
 #define MA_BASE_H

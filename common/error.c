@@ -13,15 +13,21 @@
 #include <string.h>
 #include <unistd.h>
 
-bool ma_debug_on(void)
+bool ma_env_on(const char *what)
 {
-	char name[32] = MA_LIBRARY "_DEBUG";
+	char name[48];
 	const char *value;
 
+	snprintf(name, sizeof(name), "%s_%s", MA_LIBRARY, what);
 	for (char *c = name; *c; c++)
 		*c = (char)toupper((unsigned char)*c);
 	value = getenv(name);
 	return value && *value && strcmp(value, "0") != 0;
+}
+
+bool ma_debug_on(void)
+{
+	return ma_env_on("DEBUG");
 }
 
 static void say(int err, const char *format, va_list args)

@@ -17,6 +17,9 @@ void *ma_fail_null(int err, const char *format, ...) MA_PRINTF(2, 3);
 /* Say something that is no failure. errno stays. */
 void ma_debug(const char *format, ...) MA_PRINTF(1, 2);
 
+/* Is <LIB>_what set in the environment, and not "0"? */
+bool ma_env_on(const char *what);
+
 /* Is anybody listening? Lets callers skip costly descriptions. */
 bool ma_debug_on(void);
 

@@ -187,8 +187,11 @@ void *ma_heap_realloc(struct ma_map *map, void *block, size_t size)
 		bad_block(map, block);
 		return NULL;
 	}
-	if (map->watched) /* Valgrind and ASan know the size asked for, not the room: always move, and see overruns. */
-		return move(map, block, ma_min(found.room, size), size);
+	if (MA_UNLIKELY(map->watched)) {
+		/* Valgrind and ASan know the size asked for, we know the room: open it, and always move. */
+		ma_annotate_open(block, found.room);
+		return move(map, block, found.room, size);
+	}
 	if (fits_in_place(map, &found, size))
 		return block;
 	return move(map, block, found.room, size);
@@ -277,6 +280,7 @@ const struct ma_engine ma_heap_engine = {
 	.recover_stream = ma_heap_recover_stream,
 	.back = ma_chunk_back,
 	.check = ma_heap_check,
+	.walk = ma_heap_walk,
 	.equip = ma_heap_equip,
 	.leave = ma_heap_leave,
 	.own_metadata = ma_heap_own_metadata,

@@ -13,12 +13,13 @@ void ma_intent_set(struct ma_stream *st, uint64_t first, uint64_t count)
 	ma_store(&st->intent_first, first);
 	ma_store(&st->intent_count, count);
 	ma_store_kill(&st->intent_valid, 1);
-	/* The intent stands before any store that it announces. */
-	atomic_thread_fence(memory_order_release);
+	/* The compiler must not move a store that it announces before it; see base.h for the machine. */
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 void ma_intent_clear(struct ma_stream *st)
 {
+	atomic_signal_fence(memory_order_seq_cst);
 	ma_store_kill(&st->intent_valid, 0);
 }
 

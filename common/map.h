@@ -42,6 +42,8 @@ struct ma_engine {
 	int (*back)(struct ma_map *map);
 	/* The whole check. Returns the number of violations. */
 	uint64_t (*check)(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
+	/* Each live block, until fn returns something but 0. */
+	int (*walk)(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 	/* A thread's new cache: set its cursors up. Its end: give its units to the streams. */
 	void (*equip)(struct ma_tcache *tc);
 	void (*leave)(struct ma_tcache *tc);

@@ -43,9 +43,11 @@ static enum ma_attach failed(int result)
 	return result < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
 }
 
-bool ma_map_calls_are_watched(void)
+bool ma_map_is_watched(const struct ma_map *map)
 {
-	return MA_ASAN || ma_under_valgrind();
+	if (!MA_ASAN && !ma_under_valgrind())
+		return false;
+	return (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON)) || ma_env_on("ANNOTATE");
 }
 
 int ma_map_reopen(int fd)

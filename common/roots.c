@@ -48,7 +48,7 @@ static bool make_key(struct ma_map *map, const char *name, struct key *key)
 static bool has_name(const struct ma_root *root, const struct key *key)
 {
 	for (size_t i = 0; i < MA_COUNT(key->word); i++)
-		if (ma_load(&root->name[i]) != key->word[i])
+		if (ma_load_acquire(&root->name[i]) != key->word[i])
 			return false;
 	return true;
 }
@@ -65,7 +65,6 @@ static struct ma_root *find(struct ma_map *map, const struct key *key, uint64_t 
 		if (!(state & 1) || !has_name(root, key))
 			continue;
 		*offset = ma_load_acquire(&root->offset);
-		atomic_thread_fence(memory_order_acquire);
 		if (ma_load(&root->state) == state)
 			return root;
 		i--; /* It got another name just now: look again. */
@@ -117,10 +116,10 @@ static int insert(struct ma_map *map, const struct key *key, uint64_t offset)
 	state = ma_load(&root->state);
 	if (state & 1)
 		ma_store(&root->state, ++state);
-	atomic_thread_fence(memory_order_release);
+	/* Each store of the name releases: whoever sees a word of it finds the even state when looking again. */
 	for (size_t i = 0; i < MA_COUNT(key->word); i++)
-		ma_store(&root->name[i], key->word[i]);
-	ma_store(&root->offset, offset);
+		ma_store_release(&root->name[i], key->word[i]);
+	ma_store_release(&root->offset, offset);
 	ma_store_kill(&root->state, state + 1);
 	return 0;
 }

@@ -44,7 +44,7 @@ int qalloc_walk(void *map, qalloc_walk_fn *fn, void *arg)
 		return -1;
 	if (!fn)
 		return ma_fail(EINVAL, "%s: no function to call for each block", m->name);
-	return m->kind == MA_KIND_STATIC ? qalloc__static_walk(m, fn, arg) : ma_heap_walk(m, fn, arg);
+	return m->engine->walk(m, fn, arg);
 }
 
 static int count_item(void *block, size_t size, void *arg)

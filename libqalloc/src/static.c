@@ -403,6 +403,7 @@ const struct ma_engine qalloc__static_engine = {
 	.recover_stream = recover_stream,
 	.back = back,
 	.check = check,
+	.walk = qalloc__static_walk,
 	.equip = equip,
 	.leave = leave,
 	.own_metadata = own_metadata,
