@@ -45,7 +45,7 @@ enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3 };
 
 extern const struct ma_engine ma_heap_engine;
 
-/* All as the public calls of libqalloc (qalloc.h), on a map that is this engine's. */
+/* What the libraries' public calls of these names promise, on a map that is this engine's. */
 void *ma_heap_malloc_slow(struct ma_map *map, size_t size);
 void ma_heap_free_slow(struct ma_map *map, void *block);
 void *ma_heap_realloc(struct ma_map *map, void *block, size_t size);

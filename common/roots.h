@@ -28,7 +28,7 @@ struct ma_root {
 
 _Static_assert(sizeof(struct ma_root) == 128, "format 1");
 
-/* As qalloc_setroot() and qalloc_getroot(), on a map that is open. */
+/* On a map that is open. -1 or NULL: errno EINVAL, EROFS, ENOSPC; ENOENT when there is no such root. */
 int ma_root_set(struct ma_map *map, const char *name, void *ptr);
 void *ma_root_get(struct ma_map *map, const char *name);
 

@@ -8,7 +8,7 @@
 
 #include "common/error.h"
 #include "common/heap.h"
-#include "qalloc.h"
+#include <qalloc.h>
 #include "static.h"
 
 static MA_NOINLINE void *malloc_slow(struct ma_map *map, size_t size)

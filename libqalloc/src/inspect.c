@@ -7,7 +7,7 @@
 #include "common/heap.h"
 #include "common/proc.h"
 #include "common/roots.h"
-#include "qalloc.h"
+#include <qalloc.h>
 #include "static.h"
 
 int qalloc_setroot(void *map, const char *name, void *ptr)

@@ -6,7 +6,7 @@
 #include "common/error.h"
 #include "common/heap.h"
 #include "common/map.h"
-#include "qalloc.h"
+#include <qalloc.h>
 #include "static.h"
 
 static const struct ma_engine *const static_only[] = { &qalloc__static_engine, NULL };

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "common/header.h"
-#include "qalloc.h"
+#include <qalloc.h>
 
 #define GOLDEN_BASE ((void *)0x200000000000)
 

@@ -1,0 +1,165 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# bootstrap.sh TARGET...: from a fresh clone to `make TARGET` in one command, on a machine that has only gcc, make
+# and git. Installs missing packages when root (else says which), then autoreconf and configure when something they
+# read has changed, then make. Each step is one line; its output goes to a log, whose end is shown when it fails.
+#
+#   MA_BUILD      build folder, relative to the clone (_build)
+#   MA_CONFIGURE  arguments for configure, e.g. --enable-sanitizer=address,undefined
+#   MA_PACKAGES   further packages to install
+#   MA_JOBS       jobs at a time (number of processors)
+set -uo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
+cd "$top" || exit 1
+
+build=${MA_BUILD:-_build}
+jobs=${MA_JOBS:-$(nproc)}
+read -ra configure_args <<<"${MA_CONFIGURE:-}"
+
+if [ $# -eq 0 ] || [ "$1" = -h ] || [ "$1" = --help ]; then
+	echo "usage: $0 TARGET...   (check, demo, bench, all, install, check-valgrind, distcheck, ...)" >&2
+	exit 2
+fi
+
+# A make that called us has no say in our own.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+die() {
+	printf 'bootstrap.sh: %s\n' "$*" >&2
+	exit 1
+}
+
+# step NAME COMMAND...: one line while it runs; its output is in $log.
+step() {
+	local name=$1 start=$SECONDS status
+	shift
+	log=$top/$build/log/${name%% *}.log
+	mkdir -p "$top/$build/log" || die "cannot write in $top/$build"
+	printf '%s ... ' "$name"
+	"$@" >"$log" 2>&1 </dev/null
+	status=$?
+	if [ $status -eq 0 ]; then
+		printf 'done (%d s)\n' $((SECONDS - start))
+	else
+		printf 'FAILED (%d s)\n' $((SECONDS - start))
+	fi
+	return $status
+}
+
+show_log() {
+	printf -- '--- the last lines of %s\n' "$log" >&2
+	tail -n "${1:-30}" "$log" >&2
+}
+
+must() {
+	step "$@" || { show_log; exit 1; }
+}
+
+# have COMMAND...: all of them are there.
+have() {
+	command -v "$@" >/dev/null 2>&1 && [ "$(command -v "$@" | wc -l)" -eq $# ]
+}
+
+# The packages that TARGETs need and that are missing. One line each: what proves that it is there, and its name.
+missing_packages() {
+	have autoreconf || echo autoconf
+	have automake || echo automake
+	have libtoolize || echo libtool
+	have pkg-config || echo pkg-config
+	have gcc || have cc || echo gcc
+	have g++ || have c++ || echo g++
+	have make || echo make
+	have valgrind && [ -e /usr/include/valgrind/memcheck.h ] || echo valgrind
+	[ -e /usr/share/aclocal/ax_append_compile_flags.m4 ] || echo autoconf-archive
+	have pkg-config && pkg-config --exists glib-2.0 || echo libglib2.0-dev
+	if [ "$want_bench" = yes ]; then
+		[ -e /usr/include/mimalloc.h ] || echo libmimalloc-dev
+		[ -e /usr/include/boost/interprocess/managed_mapped_file.hpp ] || echo libboost-dev
+	fi
+	for package in ${MA_PACKAGES:-}; do
+		dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package"
+	done
+}
+
+install_packages() {
+	apt-get update && apt-get install -y --no-install-recommends "$@"
+}
+
+want_bench=no
+for target; do
+	case $target in bench*) want_bench=yes ;; esac
+done
+
+mapfile -t missing < <(missing_packages)
+if [ ${#missing[@]} -gt 0 ]; then
+	if ! have apt-get; then
+		die "missing, under the names of Debian's packages: ${missing[*]}"
+	elif [ "$(id -u)" -ne 0 ]; then
+		die "missing packages; run this, then try again:
+  sudo apt-get update && sudo apt-get install -y ${missing[*]}"
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	must "packages (${missing[*]})" install_packages "${missing[@]}"
+	mapfile -t missing < <(missing_packages)
+	[ ${#missing[@]} -eq 0 ] || die "still missing after installing: ${missing[*]}"
+fi
+
+# Two runs at once in one clone must not both write configure.
+mkdir -p "$build" && exec 9>"$top/.bootstrap.lock" && flock 9 || die 'cannot lock the clone'
+
+# configure and Makefile.in are stale when anything they are made from is newer, or is gone.
+stale() {
+	[ -e configure ] && [ -e Makefile.in ] && [ -e build-aux/tap-driver.sh ] || return 0
+	[ -n "$(find configure.ac Makefile.am m4/ma_*.m4 ./*/Makemodule.am -newer Makefile.in)" ] && return 0
+	[ -n "$(find configure.ac m4/ma_*.m4 -newer configure)" ]
+}
+if stale; then
+	must autoreconf autoreconf --install --force
+	# autoreconf leaves a file alone whose content would not change; it is fresh all the same.
+	touch aclocal.m4
+	touch configure Makefile.in
+fi
+
+arguments="CC=${CC:-} CXX=${CXX:-} CFLAGS=${CFLAGS:-} $(have valgrind && echo valgrind)"
+[ "$want_bench" = yes ] || [ -e /usr/include/mimalloc.h ] && arguments+=" bench"
+arguments+=" ${configure_args[*]-}"
+configure() (
+	cd "$build" && "$top/configure" ${configure_args[@]+"${configure_args[@]}"}
+)
+if [ ! -e "$build/Makefile" ] || [ configure -nt "$build/config.status" ] ||
+	[ "$(cat "$build/.arguments" 2>/dev/null)" != "$arguments" ]; then
+	must configure configure
+	printf '%s\n' "$arguments" >"$build/.arguments"
+fi
+exec 9>&-
+
+for target; do
+	case $target in
+	check|check-*)
+		must build make -C "$build" -j"$jobs" all
+		step "$target" make -C "$build" -j"$jobs" "$target"
+		status=$?
+		# What was skipped or failed, and the totals: the lines that tests/support/totals printed.
+		grep -E '^(skipped|failed): ' "$log"
+		totals=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
+		if [ $status -ne 0 ]; then
+			if [ -z "$totals" ] || grep -q ': did not run$' "$log"; then
+				show_log
+			fi
+			printf 'logs: %s and %s\n' "$log" "$top/$build/test-suite.log" >&2
+		fi
+		[ -z "$totals" ] || printf '%s\n' "$totals"
+		[ $status -eq 0 ] || exit 1
+		;;
+	demo|bench)
+		# The output is what the caller wants to see, so only the build is kept quiet.
+		must build make -C "$build" -j"$jobs" "$([ "$target" = demo ] && echo examples || echo bench-build)"
+		make --no-print-directory -s -C "$build" "$target" || exit 1
+		;;
+	*)
+		must "$target" make -C "$build" -j"$jobs" "$target"
+		;;
+	esac
+done

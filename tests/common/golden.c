@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Maps that an earlier build made must open for ever; damaged ones must be refused, each for its own reason. */
+#include "common/header.h"
+#include <qalloc.h>
+#include "tests/support/support.h"
+
+struct damaged {
+	const char *name;
+	int error;
+	const char *text; /* Part of the debug line. */
+};
+
+static const struct damaged damaged[] = {
+	{ "bad-magic.map", EMEDIUMTYPE, "no magic number" },
+	{ "bad-half.map", EMEDIUMTYPE, "never finished" },
+	{ "bad-stub.map", ENODATA, "truncated" },
+	{ "bad-kind.map", EPROTOTYPE, "another kind" },
+	{ "bad-kind-mmalloc.map", EPROTOTYPE, "another kind" },
+	{ "bad-format.map", EPROTONOSUPPORT, "format version" },
+	{ "bad-incompat.map", EOPNOTSUPP, "needs features" },
+	{ "bad-rocompat.map", EOPNOTSUPP, "only read" },
+	{ "bad-order.map", ENOEXEC, "byte order" },
+	{ "bad-word.map", ENOEXEC, "word size" },
+	{ "bad-page.map", ENOEXEC, "page size" },
+	{ "bad-crc.map", EBADMSG, "checksum" },
+	{ "bad-base.map", EBADMSG, "base" },
+	{ "bad-length.map", EBADMSG, "contradict" },
+	{ "bad-short.map", ENODATA, "truncated" },
+	{ "bad-streams.map", EUCLEAN, "damaged body" },
+	{ "bad-item.map", EUCLEAN, "damaged body" },
+	{ "bad-truth.map", EUCLEAN, "truth byte 7" },
+	{ "bad-run.map", EUCLEAN, "makes no sense" },
+};
+
+/* A copy, so that the original stays as it was made. */
+static const char *copy_of(const char *name)
+{
+	char *golden = g_build_filename(MA_TEST_SRCDIR, "golden", name, NULL);
+	const char *copy = support_path(name);
+
+	g_assert_true(g_file_test(golden, G_FILE_TEST_EXISTS));
+	support_file_copy(golden, copy);
+	g_free(golden);
+	return copy;
+}
+
+static bool no_place_for_golden(void)
+{
+	if (!support_tsan())
+		return false;
+	g_test_skip("ThreadSanitizer leaves no room at the address that the golden maps were made for");
+	return true;
+}
+
+static void opens_static(void)
+{
+	void *map;
+	char *item;
+
+	if (no_place_for_golden())
+		return;
+	map = qalloc_loadmap(copy_of("static-1.map"));
+	g_assert_nonnull(map);
+	item = qalloc_getroot(map, "item");
+	g_assert_cmpstr(item, ==, "golden item");
+	g_assert_cmpuint(qalloc_usable_size(map, item), ==, 24);
+	g_assert_nonnull(qalloc_malloc(map, 0));
+	g_assert_cmpint(qalloc_check(map, NULL, NULL), ==, 0);
+	g_assert_cmpint(qalloc_close(map), ==, 0);
+}
+
+static void opens_dynamic(void)
+{
+	void *map;
+	char **large;
+
+	if (no_place_for_golden())
+		return;
+	map = qalloc_loadmap(copy_of("dynamic-1.map"));
+	g_assert_nonnull(map);
+	large = qalloc_getroot(map, "large");
+	g_assert_nonnull(large);
+	g_assert_cmpstr(large[0], ==, "golden block");
+	g_assert_cmpuint(qalloc_usable_size(map, large[0]), ==, 48);
+	g_assert_cmpuint(qalloc_usable_size(map, large), >=, 100000);
+	qalloc_free(large, map);
+	g_assert_nonnull(qalloc_malloc(map, 200000));
+	g_assert_cmpint(qalloc_check(map, NULL, NULL), ==, 0);
+	g_assert_cmpint(qalloc_close(map), ==, 0);
+}
+
+static void refuses(gconstpointer data)
+{
+	const struct damaged *d = data;
+	const char *copy = copy_of(d->name);
+	bool body = d->error == EUCLEAN;
+	char *said;
+	void *map;
+
+	if (body && no_place_for_golden())
+		return;
+	g_setenv("QALLOC_DEBUG", "1", TRUE);
+	support_capture_begin();
+	errno = 0;
+	map = qalloc_loadmap(copy);
+	g_assert_cmpint(errno, ==, d->error);
+	said = support_capture_end();
+	g_unsetenv("QALLOC_DEBUG");
+	g_assert_null(map);
+	g_assert_nonnull(strstr(said, d->text));
+	g_assert_nonnull(strstr(said, copy));
+	g_free(said);
+	/* Refused once, refused again: looking changed nothing that matters. */
+	errno = 0;
+	g_assert_null(qalloc_loadmap(copy));
+	g_assert_cmpint(errno, ==, d->error);
+}
+
+static void reads_rocompat(void)
+{
+	void *map;
+
+	if (no_place_for_golden())
+		return;
+	map = qalloc_open(copy_of("bad-rocompat.map"), QALLOC_RDONLY);
+	g_assert_nonnull(map);
+	g_assert_cmpstr(qalloc_getroot(map, "item"), ==, "golden item");
+	g_assert_cmpint(qalloc_close(map), ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+	support_init(&argc, &argv);
+	support_add("/golden/opens-static", opens_static);
+	support_add("/golden/opens-dynamic", opens_dynamic);
+	support_add("/golden/reads-rocompat", reads_rocompat);
+	for (size_t i = 0; i < G_N_ELEMENTS(damaged); i++) {
+		char *path = g_strdup_printf("/golden/refuses/%s", damaged[i].name);
+
+		g_test_add_data_func(path, &damaged[i], refuses);
+		g_free(path);
+	}
+	return support_run();
+}

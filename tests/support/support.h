@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file support.h
+ * @brief What all tests share: a directory for maps, children that get killed, barriers, seeded randomness.
+ *
+ * Nothing here knows a library; support_qalloc.h adds what needs libqalloc.
+ *
+ * Every test runs under a watchdog (support_add()): a test that hangs is aborted with its name. Waiting functions
+ * therefore have no time-out of their own. Children die with the test program.
+ */
+#ifndef MA_TESTS_SUPPORT_H
+#define MA_TESTS_SUPPORT_H
+
+#include <errno.h>
+#include <glib.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define KIB ((size_t)1024)
+#define MIB (KIB * KIB)
+#define GIB (KIB * MIB)
+/** Seconds after which a test counts as hung; longer under Valgrind and the sanitizers. */
+#define SUPPORT_HUNG_SECONDS 30u
+
+/* --- the program ------------------------------------------------------------------------------------------- */
+
+/** Call first in main(): g_test_init(), no core files, a seed. */
+void support_init(int *argc, char ***argv);
+/** Register a test that runs under a watchdog of #SUPPORT_HUNG_SECONDS. */
+void support_add(const char *path, void (*test)(void));
+/** Run all; the return value of main(). */
+int support_run(void);
+/** Give the running test @p seconds from now on (scaled as everything is). */
+void support_watchdog(unsigned seconds);
+
+/* --- how much ---------------------------------------------------------------------------------------------- */
+
+bool support_valgrind(void); /**< $MA_TEST_VALGRIND is set and not 0. */
+bool support_tsan(void);
+bool support_asan(void);
+/** A number of rounds: @p n, a quarter of it under sanitizers, a fortieth under Valgrind, never 0. */
+size_t support_scale(size_t n);
+/** @p plain, or @p valgrind when running under Valgrind: for sizes of maps. */
+size_t support_size(size_t plain, size_t valgrind);
+/** Bytes of a map that is larger than memory: 1 TiB where the address space has room for it. */
+size_t support_huge(void);
+
+/* --- randomness -------------------------------------------------------------------------------------------- */
+
+struct support_rand {
+	uint64_t state;
+};
+
+/** Start a sequence of its own for each @p salt, from $MA_TEST_SEED or the clock. */
+void support_rand_seed(struct support_rand *r, uint64_t salt);
+uint64_t support_rand_next(struct support_rand *r);
+/** 0 to @p n - 1. */
+size_t support_rand_below(struct support_rand *r, size_t n);
+/** @p low to @p high, both included. */
+size_t support_rand_between(struct support_rand *r, size_t low, size_t high);
+
+/* --- files ------------------------------------------------------------------------------------------------- */
+
+/** Directory for this program's files, in $MA_TEST_DIR or the current one; removed at exit and at abort. */
+const char *support_dir(void);
+/** Path of a file that does not exist yet, its name ending in @p name. Freed at exit. */
+const char *support_path(const char *name);
+off_t support_file_size(const char *path);
+/** Whole content, to be freed with g_free(). */
+char *support_file_read(const char *path, size_t *size);
+/** Make the file hold exactly this. The inode stays. */
+void support_file_write(const char *path, const void *data, size_t size);
+/** Copy, leaving holes where @p from has some. */
+void support_file_copy(const char *from, const char *to);
+
+/* --- stderr ------------------------------------------------------------------------------------------------ */
+
+/** Send stderr to a file from here on. */
+void support_capture_begin(void);
+/** Give stderr back; what was printed, to be freed with g_free(). */
+char *support_capture_end(void);
+/**
+ * Run the body of this test in a fresh process where $NAME is @p value (NULL: not set). True in that process.
+ * The caller's process asserts that the other passed, and gets false.
+ */
+bool support_in_process_with(const char *name, const char *value);
+
+/* --- processes --------------------------------------------------------------------------------------------- */
+
+/** What a child does; its exit status. */
+typedef int support_child_fn(void *arg);
+
+/** Memory shared with all children, zeroed. Never given back. */
+void *support_shared(size_t bytes);
+pid_t support_fork(support_child_fn *fn, void *arg);
+/** Reap; the status of waitpid(). */
+int support_wait(pid_t pid);
+/** Reap and assert exit status 0. */
+void support_wait_ok(pid_t pid);
+/** Fork, run, assert exit status 0. */
+void support_run_child(support_child_fn *fn, void *arg);
+/** SIGKILL and reap. Asserts that the child was killed by us or had ended well; true when it was killed. */
+bool support_kill(pid_t pid);
+/** The same after @p usec microseconds. */
+bool support_kill_after_us(pid_t pid, unsigned usec);
+void support_sleep_us(unsigned usec);
+uint64_t support_now_us(void);
+
+/** Named points at which a child waits for its parent. In memory from support_shared(). */
+struct support_sync {
+	_Atomic(const char *) at;
+	_Atomic(const char *) go;
+};
+
+/** Child: say that @p name is reached, wait for support_go() of the same name. */
+void support_point(struct support_sync *sync, const char *name);
+/** Parent: wait until the child is at @p name. */
+void support_await(struct support_sync *sync, const char *name);
+/** Parent: let the child go on from @p name. */
+void support_go(struct support_sync *sync, const char *name);
+/** Parent: await, then SIGKILL and reap. */
+void support_kill_at(pid_t pid, struct support_sync *sync, const char *name);
+
+/* --- starting together ------------------------------------------------------------------------------------- */
+
+/** Reusable barrier for threads and processes. */
+struct support_barrier {
+	uint32_t members;
+	_Atomic uint32_t arrived;
+	_Atomic uint32_t round;
+};
+
+/** In shared memory, so that children forked later can use it too. */
+struct support_barrier *support_barrier_new(unsigned members);
+void support_barrier_wait(struct support_barrier *barrier);
+
+struct support_thread {
+	pthread_t id;
+	unsigned index;
+	void *arg;
+	void (*run)(struct support_thread *self);
+};
+
+void support_threads_start(struct support_thread *threads, unsigned count,
+			   void (*run)(struct support_thread *self), void *arg);
+void support_threads_join(struct support_thread *threads, unsigned count);
+/** Start and join. */
+void support_threads(unsigned count, void (*run)(struct support_thread *self), void *arg);
+
+#endif /* MA_TESTS_SUPPORT_H */

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Children, threads, and how they wait for each other.
+ *
+ * All waiting is polling with short sleeps: it works between processes, survives the SIGKILL of any of them, and
+ * the test's watchdog ends what never comes. Children end with _exit(), so they never run the program's atexit
+ * handlers and never write its buffered output a second time.
+ */
+#include "tests/support/support.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+
+void *support_shared(size_t bytes)
+{
+	void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	g_assert_true(mem != MAP_FAILED);
+	return mem;
+}
+
+pid_t support_fork(support_child_fn *fn, void *arg)
+{
+	pid_t parent = getpid();
+	pid_t pid = fork();
+
+	g_assert_cmpint(pid, >=, 0);
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	_exit(fn(arg));
+}
+
+int support_wait(pid_t pid)
+{
+	int status;
+	pid_t got;
+
+	do {
+		got = waitpid(pid, &status, 0);
+	} while (got < 0 && errno == EINTR);
+	g_assert_cmpint(got, ==, pid);
+	return status;
+}
+
+void support_wait_ok(pid_t pid)
+{
+	int status = support_wait(pid);
+
+	if (WIFSIGNALED(status))
+		g_error("a child died of signal %d", WTERMSIG(status));
+	g_assert_true(WIFEXITED(status));
+	g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+}
+
+void support_run_child(support_child_fn *fn, void *arg)
+{
+	support_wait_ok(support_fork(fn, arg));
+}
+
+bool support_kill(pid_t pid)
+{
+	int status;
+
+	kill(pid, SIGKILL);
+	status = support_wait(pid);
+	if (WIFSIGNALED(status)) {
+		g_assert_cmpint(WTERMSIG(status), ==, SIGKILL);
+		return true;
+	}
+	g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+	return false;
+}
+
+bool support_kill_after_us(pid_t pid, unsigned usec)
+{
+	support_sleep_us(usec);
+	return support_kill(pid);
+}
+
+uint64_t support_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+/* Short waits are spent yielding: a sleep would be rounded up to the timer's slack. */
+void support_sleep_us(unsigned usec)
+{
+	uint64_t end = support_now_us() + usec;
+
+	if (usec > 500)
+		usleep(usec - 200);
+	while (support_now_us() < end)
+		sched_yield();
+}
+
+static void pause_a_little(unsigned *tries)
+{
+	if ((*tries)++ < 100)
+		sched_yield();
+	else
+		usleep(100);
+}
+
+static void wait_for_name(_Atomic(const char *) *word, const char *name)
+{
+	const char *seen;
+	unsigned tries = 0;
+
+	while (!(seen = atomic_load(word)) || strcmp(seen, name) != 0)
+		pause_a_little(&tries);
+}
+
+void support_point(struct support_sync *sync, const char *name)
+{
+	atomic_store(&sync->at, name);
+	wait_for_name(&sync->go, name);
+}
+
+void support_await(struct support_sync *sync, const char *name)
+{
+	wait_for_name(&sync->at, name);
+}
+
+void support_go(struct support_sync *sync, const char *name)
+{
+	atomic_store(&sync->go, name);
+}
+
+void support_kill_at(pid_t pid, struct support_sync *sync, const char *name)
+{
+	support_await(sync, name);
+	g_assert_true(support_kill(pid));
+}
+
+struct support_barrier *support_barrier_new(unsigned members)
+{
+	struct support_barrier *barrier = support_shared(sizeof(*barrier));
+
+	barrier->members = members;
+	return barrier;
+}
+
+void support_barrier_wait(struct support_barrier *barrier)
+{
+	uint32_t round = atomic_load(&barrier->round);
+	unsigned tries = 0;
+
+	if (atomic_fetch_add(&barrier->arrived, 1) + 1 == barrier->members) {
+		atomic_store(&barrier->arrived, 0);
+		atomic_fetch_add(&barrier->round, 1);
+		return;
+	}
+	while (atomic_load(&barrier->round) == round)
+		pause_a_little(&tries);
+}
+
+static void *thread_main(void *arg)
+{
+	struct support_thread *self = arg;
+
+	self->run(self);
+	return NULL;
+}
+
+void support_threads_start(struct support_thread *threads, unsigned count,
+			   void (*run)(struct support_thread *self), void *arg)
+{
+	for (unsigned i = 0; i < count; i++) {
+		threads[i] = (struct support_thread){ .index = i, .arg = arg, .run = run };
+		g_assert_cmpint(pthread_create(&threads[i].id, NULL, thread_main, &threads[i]), ==, 0);
+	}
+}
+
+void support_threads_join(struct support_thread *threads, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		g_assert_cmpint(pthread_join(threads[i].id, NULL), ==, 0);
+}
+
+void support_threads(unsigned count, void (*run)(struct support_thread *self), void *arg)
+{
+	struct support_thread *threads = g_new0(struct support_thread, count);
+
+	support_threads_start(threads, count, run, arg);
+	support_threads_join(threads, count);
+	g_free(threads);
+}
