@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# bootstrap.sh TARGET...: from a fresh clone to `make TARGET` in one command, on a machine that has only gcc, make
+# bootstrap.sh TARGET... [VAR=VALUE...]: from a fresh clone to `make TARGET` in one command, on a machine that has only gcc, make
 # and git. Installs missing packages when root (else says which), then autoreconf and configure when something they
 # read has changed, then make. Each step is one line; its output goes to a log, whose end is shown when it fails.
 #
@@ -19,7 +19,7 @@ jobs=${MA_JOBS:-$(nproc)}
 read -ra configure_args <<<"${MA_CONFIGURE:-}"
 
 if [ $# -eq 0 ] || [ "$1" = -h ] || [ "$1" = --help ]; then
-	echo "usage: $0 TARGET...   (check, demo, bench, all, install, check-valgrind, distcheck, ...)" >&2
+	echo "usage: $0 TARGET... [VAR=VALUE...]   (check, demo, bench, all, install, check-valgrind, distcheck, ...)" >&2
 	exit 2
 fi
 
@@ -88,8 +88,14 @@ install_packages() {
 }
 
 want_bench=no
-for target; do
-	case $target in bench*) want_bench=yes ;; esac
+targets=()
+variables=()
+for argument; do
+	case $argument in
+	*=*) variables+=("$argument") ;;
+	*) targets+=("$argument") ;;
+	esac
+	case $argument in bench*) want_bench=yes ;; esac
 done
 
 mapfile -t missing < <(missing_packages)
@@ -135,31 +141,30 @@ if [ ! -e "$build/Makefile" ] || [ configure -nt "$build/config.status" ] ||
 fi
 exec 9>&-
 
-for target; do
+for target in ${targets[@]+"${targets[@]}"}; do
 	case $target in
 	check|check-*)
 		must build make -C "$build" -j"$jobs" all
-		step "$target" make -C "$build" -j"$jobs" "$target"
+		find "$build" -name '*.trs' -delete
+		step "$target" make -C "$build" -j"$jobs" "$target" ${variables[@]+"${variables[@]}"}
 		status=$?
-		# What was skipped or failed, and the totals: the lines that tests/support/totals printed.
-		grep -E '^(skipped|failed): ' "$log"
-		totals=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
+		# Why tests were skipped, which failed, and how many of each.
+		mapfile -t results < <(cd "$build" && find tests -name '*.trs' | sort)
+		report=$(cd "$build" && sh "$top/tests/support/totals" ${results[@]+"${results[@]}"})
 		if [ $status -ne 0 ]; then
-			if [ -z "$totals" ] || grep -q ': did not run$' "$log"; then
-				show_log
-			fi
+			grep -q '^failed:' <<<"$report" || show_log
 			printf 'logs: %s and %s\n' "$log" "$top/$build/test-suite.log" >&2
 		fi
-		[ -z "$totals" ] || printf '%s\n' "$totals"
+		printf '%s\n' "$report"
 		[ $status -eq 0 ] || exit 1
 		;;
 	demo|bench)
 		# The output is what the caller wants to see, so only the build is kept quiet.
 		must build make -C "$build" -j"$jobs" "$([ "$target" = demo ] && echo examples || echo bench-build)"
-		make --no-print-directory -s -C "$build" "$target" || exit 1
+		make --no-print-directory -s -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1
 		;;
 	*)
-		must "$target" make -C "$build" -j"$jobs" "$target"
+		must "$target" make -C "$build" -j"$jobs" "$target" ${variables[@]+"${variables[@]}"}
 		;;
 	esac
 done

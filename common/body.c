@@ -7,6 +7,7 @@
 #include "common/map.h"
 #include "common/owner.h"
 #include "common/proc.h"
+#include "common/roots.h"
 
 #define OWNERS_MIN 16
 #define OWNERS_MAX 4096
@@ -83,10 +84,20 @@ void ma_body_recover(struct ma_map *map)
 	}
 }
 
+void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes)
+{
+	for (uint64_t at = ma_down(from, MA_PAGE); at < from + bytes; at += MA_PAGE) {
+		volatile char *page = map->base + at;
+
+		*page = *page; /* The write makes the kernel copy it. Nobody else in this process knows the map yet. */
+	}
+}
+
 uint64_t ma_body_layout(struct ma_layout *lay, uint64_t length)
 {
 	lay->stream_off = MA_PAGE + sizeof(struct ma_body);
 	lay->owners = (uint32_t)ma_max(OWNERS_MIN, ma_min(OWNERS_MAX, length / MA_PAGE));
 	lay->owner_off = lay->stream_off + (uint64_t)lay->streams * lay->stream_stride;
-	return lay->owner_off + (uint64_t)lay->owners * sizeof(struct ma_owner);
+	lay->root_map_off = lay->owner_off + (uint64_t)lay->owners * sizeof(struct ma_owner);
+	return lay->root_map_off + ma_root_map_bytes(lay->roots);
 }

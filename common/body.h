@@ -6,6 +6,7 @@
  *     stream_off    streams x stream_stride   struct ma_stream
  *     owner_off     owners x 64               struct ma_owner      (owner.h)
  *     ...           what the kind adds
+ *     root_map_off  a bit a page of the root table
  *     root_off      roots x 128               struct ma_root       (roots.h)
  *     user_off      what blocks are made of
  *
@@ -68,6 +69,7 @@ struct ma_layout {
 	uint64_t owner_off;
 	uint64_t fixed_end; /* Everything before has its disk space from creation on. */
 	uint64_t root_off;
+	uint64_t root_map_off; /* A bit for each page of the root table that has its disk space. */
 	uint64_t user_off;
 	uint64_t user_bytes;
 	uint64_t units;      /* Chunks or groups of the whole map. */
@@ -76,12 +78,14 @@ struct ma_layout {
 	uint64_t truth_off;
 	uint64_t recip_off; /* Dynamic: slot reciprocals by chunk. */
 	uint64_t next_off;  /* Dynamic: links of the queues. */
+	uint64_t table_end; /* Dynamic: end of leaves, holes and spans; up to it space is taken as needed, when not fixed. */
 	uint64_t leaf_off;  /* Dynamic: free-chunk words, 64 chunks each. */
 	uint64_t hole_off;  /* Dynamic: chunks without disk space, 64 chunks a word. */
 	uint64_t span_off;  /* Dynamic: the tree over the leaves. */
 	uint64_t leaves;    /* Leaves of one stream. */
 	uint64_t span_base; /* Index of a stream's first leaf in its tree: a power of two. */
 	uint64_t item_bytes;
+	uint64_t group_items; /* Static: 64, fewer when items are large: 1, 2, 4, ... */
 	uint32_t big_span; /* Chunks of a slab with slots over 8 KiB. */
 };
 
@@ -104,7 +108,10 @@ void ma_body_sweep(struct ma_map *map, uint32_t slot);
 /* Nobody else is attached: do that for every slot. */
 void ma_body_recover(struct ma_map *map);
 
-/* Bytes of the fixed tables, for a layout under construction: sets stream_off, owner_off; returns where they end. */
+/* A private view: make own copies of the pages of a range. */
+void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes);
+
+/* The fixed tables of a layout under construction: roots is set; sets owners, stream_off, owner_off, root_map_off; returns their end. */
 uint64_t ma_body_layout(struct ma_layout *lay, uint64_t length);
 
 #endif /* MA_BODY_H */

@@ -57,7 +57,7 @@ static void *malloc_slot(struct ma_map *map, struct ma_tcache *tc, uint32_t clas
 	return dealt(map, ma_cursor_pop(cursor), size, cursor->slot_bytes);
 }
 
-void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
+static void *malloc_checked(struct ma_map *map, size_t size)
 {
 	struct ma_tcache *tc;
 	void *block;
@@ -78,6 +78,16 @@ void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
 	return ma_fail_null(errno, "%s: full: no room for %zu bytes", map->name, size);
 }
 
+void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
+{
+	int saved = errno;
+	void *block = malloc_checked(map, size);
+
+	if (block)
+		errno = saved; /* A first try may have failed where a second one went well. */
+	return block;
+}
+
 /* What block is, if it is the start of an allocated block. */
 static bool resolve(struct ma_map *map, const void *block, struct found *found)
 {
@@ -85,7 +95,7 @@ static bool resolve(struct ma_map *map, const void *block, struct found *found)
 	uint64_t chunk = offset >> MA_CHUNK_SHIFT;
 	uint64_t word, slot;
 
-	if ((const char *)block < map->user || chunk >= map->lay.units)
+	if ((const char *)block < map->user || chunk >= map->lay.units || !ma_chunk_is_backed(map, chunk))
 		return false;
 	found->head = ma_chunk_head(map, chunk);
 	if (found->head == MA_NO_CHUNK)
@@ -149,10 +159,14 @@ size_t ma_heap_usable_size(struct ma_map *map, const void *block)
 /* Can the block serve size bytes where it is, without wasting more than half of it? */
 static bool fits_in_place(struct ma_map *map, const struct found *found, size_t size)
 {
+	int saved = errno;
+	bool fits;
+
 	if (found->truth)
 		return size <= found->room && (size > found->room / 2 || found->room <= 32);
-	return size > MA_SLAB_MAX && size <= map->lay.user_bytes &&
-	       ma_run_resize(map, found->head, chunks_for(size));
+	fits = size > MA_SLAB_MAX && size <= map->lay.user_bytes && ma_run_resize(map, found->head, chunks_for(size));
+	errno = saved; /* If not, it moves. */
+	return fits;
 }
 
 static void *move(struct ma_map *map, void *block, size_t room, size_t size)
@@ -200,6 +214,7 @@ void *ma_heap_realloc(struct ma_map *map, void *block, size_t size)
 void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size)
 {
 	struct ma_tcache *tc;
+	int saved = errno;
 	uint32_t class;
 	void *block;
 
@@ -212,16 +227,24 @@ void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size)
 	tc = ma_tcache_get(map);
 	if (!tc)
 		return NULL;
-	if (alignment > MA_CHUNK || size > MA_SLAB_MAX)
-		return malloc_run(map, tc, size, ma_max(1, alignment / MA_CHUNK));
+	if (alignment > MA_CHUNK || size > MA_SLAB_MAX) {
+		block = malloc_run(map, tc, size, ma_max(1, alignment / MA_CHUNK));
+		errno = block ? saved : errno;
+		return block;
+	}
 	/* A slab begins at a chunk, so its slots have every alignment that divides their size. */
 	for (class = ma_class_of(ma_max(alignment, size)); ma_class_bytes(class) % alignment; class++)
 		;
 	block = malloc_slot(map, tc, class, size);
-	return block ? block : malloc_run(map, tc, size, 1);
+	if (!block)
+		block = malloc_run(map, tc, size, 1);
+	errno = block ? saved : errno;
+	return block;
 }
 
 /* ---- layout ---- */
+
+#define FIXED_TABLES (2 << 20)
 
 /* Offsets for this many chunks. Returns where the user area would end. */
 static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t chunks)
@@ -237,11 +260,13 @@ static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t chunks
 	lay->leaf_off = ma_up(at, MA_LINE);
 	lay->hole_off = lay->leaf_off + lay->streams * lay->leaves * 8;
 	lay->span_off = lay->hole_off + lay->streams * lay->leaves * 8;
-	lay->fixed_end = lay->span_off + lay->streams * 2 * lay->span_base * 12;
-	lay->root_off = ma_up(lay->fixed_end, 128);
+	lay->recip_off = ma_up(lay->span_off + lay->streams * 2 * lay->span_base * 12, MA_LINE);
+	lay->table_end = lay->recip_off + chunks * 4;
+	/* The tables of a map of some GiB cost little; those of a huge one are given space as they come into use. */
+	lay->fixed_end = lay->table_end - at <= FIXED_TABLES ? lay->table_end : at;
+	lay->root_off = ma_up(lay->table_end, 128);
 	lay->unit_off = lay->root_off + (uint64_t)lay->roots * 128;
-	lay->recip_off = ma_up(lay->unit_off + chunks * 8, MA_LINE);
-	lay->next_off = ma_up(lay->recip_off + chunks * 4, MA_LINE);
+	lay->next_off = ma_up(lay->unit_off + chunks * 8, MA_LINE);
 	lay->truth_off = ma_up(lay->next_off + chunks * 4, MA_LINE);
 	lay->user_off = ma_up(base + lay->truth_off + chunks * MA_TRUTH_STRIDE, MA_CHUNK) - base;
 	lay->user_bytes = chunks * MA_CHUNK;
@@ -260,7 +285,7 @@ static bool layout(struct ma_map *map)
 	if (streams < 1 || streams > MA_STREAMS_MAX || bytes < ma_load(&map->sealed.length) || bytes >> 46)
 		return false;
 	lay->streams = (uint32_t)streams;
-	lay->roots = ma_root_places(bytes);
+	lay->roots = ma_root_places(bytes, 16384, 64);
 	map->smallest = place(map, lay, 1) + MA_CHUNK;
 	while (chunks > 0 && place(map, lay, chunks) > bytes)
 		chunks -= ma_max(1, (place(map, lay, chunks) - bytes) / (2 * MA_CHUNK));

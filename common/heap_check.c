@@ -7,11 +7,14 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "common/heap_internal.h"
 #include "common/roots.h"
+
+#define READER_LOOKS 1000
 
 struct check {
 	struct ma_map *map;
@@ -53,14 +56,12 @@ static void check_slab(struct check *check, uint64_t head, uint32_t class)
 {
 	_Atomic uint8_t *truth = ma_chunk_truth(check->map, head);
 	uint32_t slots = ma_slab_slots(check->map, class);
-	uint64_t size = ma_class_bytes(class);
-	uint32_t recip = ma_slab_chunks(check->map, class) == 1 ? (uint32_t)((((uint64_t)1 << 32) + size - 1) / size) : 0;
 
 	for (uint32_t i = 0; i < slots; i++)
 		if (ma_load(&truth[i]) > 1)
 			violation(check, "chunk %" PRIu64 ": slot %u has truth byte %u", head, i, ma_load(&truth[i]));
 	check_no_truth(check, head, slots);
-	if (ma_load(&check->map->recip[head]) != recip)
+	if (ma_load(&check->map->recip[head]) != ma_slab_recip(check->map, class))
 		violation(check, "chunk %" PRIu64 ": the reciprocal does not fit class %u", head, class);
 }
 
@@ -98,7 +99,7 @@ static uint64_t wanted_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
 	uint64_t word = 0;
 
 	for (uint64_t i = 0; i < count; i++)
-		word |= (uint64_t)(ma_chunk_load(map, first + i) == MA_FREE) << i;
+		word |= (uint64_t)ma_chunk_is_free(map, first + i) << i;
 	return word;
 }
 
@@ -107,10 +108,32 @@ static void check_leaves(struct check *check, uint32_t stream)
 	struct ma_map *map = check->map;
 	_Atomic uint64_t *leaves = (_Atomic uint64_t *)(void *)(map->base + map->lay.leaf_off) + stream * map->lay.leaves;
 
-	for (uint64_t leaf = 0; leaf * MA_LEAF < ma_range_used(map, stream); leaf++)
+	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), map->lay.leaves);
+
+	for (uint64_t leaf = 0; leaf < top; leaf++)
 		if (ma_load(&leaves[leaf]) != wanted_leaf(map, stream, leaf))
 			violation(check, "stream %u: free chunks from %" PRIu64 " on are counted wrong", stream,
 				  ma_range_first(map, stream) + leaf * MA_LEAF);
+}
+
+/*
+ * One chunk and what it claims. A reader holds no lock, so what it sees may be in motion: it counts only what stays wrong
+ * however often it looks.
+ */
+static void check_block(struct check *check, uint64_t chunk, uint64_t end)
+{
+	struct check quiet = { .map = check->map };
+
+	for (int look = 0; look < READER_LOOKS && !ma_map_writable(check->map); look++) {
+		quiet.violations = 0;
+		check_chunk(&quiet, chunk);
+		check_claims(&quiet, chunk, end);
+		if (quiet.violations == 0)
+			return;
+		sched_yield();
+	}
+	check_chunk(check, chunk);
+	check_claims(check, chunk, end);
 }
 
 static void check_stream(struct check *check, uint32_t stream)
@@ -119,10 +142,8 @@ static void check_stream(struct check *check, uint32_t stream)
 	uint64_t first = ma_range_first(map, stream);
 	uint64_t end = first + ma_range_used(map, stream);
 
-	for (uint64_t chunk = first; chunk < end; chunk++) {
-		check_chunk(check, chunk);
-		check_claims(check, chunk, first + ma_range_count(map, stream));
-	}
+	for (uint64_t chunk = first; chunk < end; chunk++)
+		check_block(check, chunk, first + ma_range_count(map, stream));
 	if (ma_load(&ma_stream(map, stream)->top) > map->lay.leaves)
 		violation(check, "stream %u: more chunks in use than it has", stream);
 	if (ma_map_writable(map))
@@ -220,34 +241,70 @@ void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats)
 
 /* ---- a private view ---- */
 
-static void own_pages(struct ma_map *map, uint64_t from, uint64_t bytes)
+static void clear_truth(struct ma_map *map, uint64_t chunk, uint32_t from)
 {
-	for (uint64_t at = ma_down(from, MA_PAGE); at < from + bytes; at += MA_PAGE) {
-		volatile char *page = map->base + at;
+	_Atomic uint8_t *truth = ma_chunk_truth(map, chunk);
 
-		*page = *page; /* The write makes the kernel copy it. Nobody else in this process knows the map yet. */
-	}
+	for (uint32_t i = from; i < MA_TRUTH_STRIDE; i++)
+		if (ma_load(&truth[i]))
+			ma_store(&truth[i], 0);
+}
+
+/* What was copied of a chunk may be of different moments: its word decides, the rest is made to fit. */
+static void settle(struct ma_map *map, uint64_t chunk)
+{
+	uint64_t word = ma_chunk_load(map, chunk);
+	bool slab = ma_word_kind(word) == MA_SLAB && ma_word_chunks(map, chunk, word);
+
+	if (ma_word_kind(word) == MA_CONT && ma_chunk_head(map, chunk) == MA_NO_CHUNK)
+		ma_store(ma_chunk(map, chunk), MA_FREE);
+	ma_store(&map->recip[chunk], slab ? ma_slab_recip(map, ma_word_class(word)) : 0);
+	clear_truth(map, chunk, slab ? ma_slab_slots(map, ma_word_class(word)) : 0);
+}
+
+/* A head whose followers were copied when they were something else gets only what still follows it. */
+static void settle_claims(struct ma_map *map, uint64_t head)
+{
+	uint64_t word = ma_chunk_load(map, head);
+	uint64_t count = ma_word_chunks(map, head, word);
+	uint64_t n = 1;
+
+	while (n < count && ma_chunk_load(map, head + n) == ma_word(MA_CONT, 0, head))
+		n++;
+	if (n < count)
+		ma_store(ma_chunk(map, head), ma_word(MA_RUN, 0, n));
 }
 
 /*
- * Others may be changing the file meanwhile. Each word is copied whole, and recovery makes sense of any mixture of
- * words: a block whose head was copied before it was made is free here, and the rest of it is freed.
+ * Others may be changing the file meanwhile. Each word is copied whole, and any mixture of words can be settled: a block
+ * whose head was copied before it was made is free here, and the rest of it is freed.
  */
 void ma_heap_own_metadata(struct ma_map *map)
 {
 	const struct ma_layout *lay = &map->lay;
 
-	own_pages(map, 0, lay->fixed_end);
-	own_pages(map, lay->root_off, (uint64_t)lay->roots * 128);
+	ma_body_own(map, 0, lay->fixed_end);
+	ma_root_own(map);
+	if (lay->fixed_end != lay->table_end)
+		ma_body_own(map, lay->leaf_off, lay->table_end - lay->leaf_off);
 	for (uint32_t s = 0; s < lay->streams; s++) {
 		uint64_t first = ma_range_first(map, s);
 		uint64_t used = ma_range_used(map, s);
 
-		own_pages(map, lay->unit_off + first * 8, used * 8);
-		own_pages(map, lay->recip_off + first * 4, used * 4);
-		own_pages(map, lay->next_off + first * 4, used * 4);
-		own_pages(map, lay->truth_off + first * MA_TRUTH_STRIDE, used * MA_TRUTH_STRIDE);
-		/* No intent tells what to mend in a mixture: look at all that is in use. */
-		ma_intent_set(ma_stream(map, s), first, used);
+		ma_body_own(map, lay->unit_off + first * 8, used * 8);
+		ma_body_own(map, lay->recip_off + first * 4, used * 4);
+		ma_body_own(map, lay->next_off + first * 4, used * 4);
+		ma_body_own(map, lay->truth_off + first * MA_TRUTH_STRIDE, used * MA_TRUTH_STRIDE);
+		for (uint64_t chunk = first; chunk < first + used; chunk++)
+			settle_claims(map, chunk);
+	}
+	for (uint32_t s = 0; s < lay->streams; s++) {
+		uint64_t first = ma_range_first(map, s);
+		uint64_t used = ma_range_used(map, s);
+
+		for (uint64_t chunk = first; chunk < first + used; chunk++)
+			settle(map, chunk);
+		/* And let recovery compute all that is derived from the words. */
+		ma_intent_set(ma_stream(map, s), first, ma_range_count(map, s));
 	}
 }

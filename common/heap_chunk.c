@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/heap_internal.h"
+#include "common/roots.h"
 #include "common/space.h"
 
 struct span {
@@ -105,7 +106,7 @@ static uint64_t find_run(struct ma_map *map, uint32_t stream, uint64_t count)
 	uint64_t at = 0;
 	uint32_t bit;
 
-	if (tree[1].longest < count)
+	if (ma_load(&ma_stream(map, stream)->top) == 0 || tree[1].longest < count)
 		return MA_NO_CHUNK;
 	for (; node < base; half /= 2) {
 		struct span *left = &tree[2 * node];
@@ -128,6 +129,7 @@ static uint64_t find_run(struct ma_map *map, uint32_t stream, uint64_t count)
 void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
 {
 	uint64_t start = ma_range_first(map, stream);
+	uint64_t used = ma_range_used(map, stream);
 	uint64_t last_leaf;
 
 	if (count == 0)
@@ -136,7 +138,10 @@ void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint6
 		_Atomic uint64_t *word = leaf_word(map, stream, (chunk - start) / MA_LEAF);
 		uint64_t bit = (uint64_t)1 << (chunk - start) % MA_LEAF;
 
-		ma_store(word, ma_chunk_load(map, chunk) == MA_FREE ? ma_load(word) | bit : ma_load(word) & ~bit);
+		if (chunk - start >= used || ma_chunk_load(map, chunk) == MA_FREE)
+			ma_store(word, ma_load(word) | bit);
+		else
+			ma_store(word, ma_load(word) & ~bit);
 	}
 	last_leaf = (first + count - 1 - start) / MA_LEAF;
 	update_tree(map, stream, (first - start) / MA_LEAF, last_leaf);
@@ -144,11 +149,25 @@ void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint6
 
 /* ---- space ---- */
 
-uint64_t ma_range_used(struct ma_map *map, uint32_t stream)
+/* Disk space for what the tree and its kin keep about so many leaves: one stretch a level. */
+static int back_tables(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
 {
-	uint64_t top = ma_min(ma_load_acquire(&ma_stream(map, stream)->top), map->lay.leaves);
+	const struct ma_layout *lay = &map->lay;
+	uint64_t at = (uint64_t)stream * lay->leaves + first;
+	uint64_t tree = lay->span_off + (uint64_t)stream * 2 * lay->span_base * sizeof(struct span);
+	uint64_t lo = lay->span_base + first;
+	uint64_t hi = lo + count - 1;
 
-	return ma_min(top * MA_LEAF, ma_range_count(map, stream));
+	if (lay->fixed_end == lay->table_end || count == 0)
+		return 0;
+	if (ma_space_take(map, lay->leaf_off + at * 8, count * 8) < 0 ||
+	    ma_space_take(map, lay->hole_off + at * 8, count * 8) < 0)
+		return -1;
+	for (; lo > 0; lo /= 2, hi /= 2) /* A parent looks at both its children. */
+		if (ma_space_take(map, tree + (lo & ~(uint64_t)1) * sizeof(struct span),
+				  ((hi | 1) - (lo & ~(uint64_t)1) + 1) * sizeof(struct span)) < 0)
+			return -1;
+	return 0;
 }
 
 /* Disk space for chunks [first, first + count) and all that is kept about them. */
@@ -160,7 +179,7 @@ static int back_chunks(struct ma_map *map, uint64_t first, uint64_t count)
 	if (ma_space_grow(map, end) < 0)
 		return -1;
 	if (ma_space_take(map, lay->unit_off + first * 8, count * 8) < 0 ||
-	    ma_space_take(map, lay->recip_off + first * 4, count * 4) < 0 ||
+	    (lay->fixed_end != lay->table_end && ma_space_take(map, lay->recip_off + first * 4, count * 4) < 0) ||
 	    ma_space_take(map, lay->next_off + first * 4, count * 4) < 0 ||
 	    ma_space_take(map, lay->truth_off + first * MA_TRUTH_STRIDE, count * MA_TRUTH_STRIDE) < 0)
 		return -1;
@@ -220,11 +239,13 @@ static void punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t cou
 
 int ma_chunk_back(struct ma_map *map)
 {
-	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
+	if (ma_space_take(map, 0, map->lay.fixed_end) < 0 || ma_root_back(map) < 0)
 		return -1;
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), ma_range_count(map, s));
 
+		if (back_tables(map, s, 0, ma_min(ma_load(&ma_stream(map, s)->top), map->lay.leaves)) < 0)
+			return -1;
 		if (have && back_chunks(map, ma_range_first(map, s), have) < 0)
 			return -1;
 	}
@@ -247,6 +268,8 @@ static bool widen(struct ma_map *map, uint32_t stream, uint64_t chunks)
 	more = ma_min(leaves - top, (chunks + MA_LEAF - 1) / MA_LEAF);
 	from = ma_range_first(map, stream) + top * MA_LEAF;
 	to = ma_range_first(map, stream) + ma_min(range, (top + more) * MA_LEAF);
+	if (back_tables(map, stream, top, more) < 0)
+		return false;
 	ma_intent_set(st, from, to - from);
 	ma_store_kill(&st->top, top + more);
 	ma_chunk_refresh(map, stream, from, to - from);
@@ -287,16 +310,12 @@ static bool really_free(struct ma_map *map, uint32_t stream, uint64_t at, uint64
 	return true;
 }
 
-/* A one-chunk slab's slots are found by its reciprocal. */
 static void write_words(struct ma_map *map, uint64_t first, uint64_t count, uint64_t word)
 {
-	uint32_t class = ma_word_class(word);
-
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), ma_word(MA_CONT, 0, first));
-	if (ma_word_kind(word) == MA_SLAB && count == 1)
-		ma_store(&map->recip[first], (uint32_t)((((uint64_t)1 << 32) + ma_class_bytes(class) - 1) /
-							ma_class_bytes(class)));
+	if (ma_word_kind(word) == MA_SLAB)
+		ma_store(&map->recip[first], ma_slab_recip(map, ma_word_class(word)));
 	ma_store_kill(ma_chunk(map, first), word); /* The commit. */
 }
 
@@ -334,7 +353,7 @@ static uint64_t find_across(struct ma_map *map, uint64_t count, uint64_t align)
 	while (count <= map->lay.units && first <= map->lay.units - count) {
 		if (chunk == first + count)
 			return first;
-		if (ma_chunk_load(map, chunk) != MA_FREE)
+		if (!ma_chunk_is_free(map, chunk))
 			first = ma_up(number + chunk + 1, align) - number, chunk = first;
 		else
 			chunk++;
@@ -356,8 +375,8 @@ static int prepare_part(struct ma_map *map, uint32_t stream, uint64_t first, uin
 {
 	uint64_t at = first - ma_range_first(map, stream);
 
-	while (ma_range_used(map, stream) < at + count)
-		if (!widen(map, stream, at + count - ma_range_used(map, stream)))
+	while (ma_load(&ma_stream(map, stream)->top) * MA_LEAF < at + count)
+		if (!widen(map, stream, at + count - ma_load(&ma_stream(map, stream)->top) * MA_LEAF))
 			return -1;
 	if (back_to(map, stream, at + count) < 0)
 		return -1;
@@ -427,7 +446,7 @@ static bool grow_run(struct ma_map *map, uint32_t stream, uint64_t head, uint64_
 	if (at + more > ma_range_count(map, stream))
 		return false;
 	for (uint64_t chunk = behind; chunk < head + count; chunk++)
-		if (ma_chunk_load(map, chunk) != MA_FREE)
+		if (!ma_chunk_is_free(map, chunk))
 			return false;
 	if (prepare_part(map, stream, behind, more) < 0)
 		return false;

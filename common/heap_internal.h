@@ -60,6 +60,14 @@ MA_INLINE uint32_t ma_slab_slots(const struct ma_map *map, uint32_t class)
 	return (uint32_t)(ma_slab_chunks(map, class) * MA_CHUNK / ma_class_bytes(class));
 }
 
+/* What ma_heap_free_fast() multiplies with; 0 for slabs of several chunks, whose blocks go the slow way. */
+MA_INLINE uint32_t ma_slab_recip(const struct ma_map *map, uint32_t class)
+{
+	uint64_t size = ma_class_bytes(class);
+
+	return ma_slab_chunks(map, class) == 1 ? (uint32_t)((((uint64_t)1 << 32) + size - 1) / size) : 0;
+}
+
 /* Chunks that the word of a head claims; 0 when it is no head, or claims chunks that do not exist. */
 uint64_t ma_word_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word);
 /* The head of the block that chunk belongs to; MA_NO_CHUNK when it is free or its words contradict each other. */
@@ -79,8 +87,26 @@ MA_INLINE uint64_t ma_range_count(const struct ma_map *map, uint32_t stream)
 	return first >= map->lay.units ? 0 : ma_min(map->lay.per_stream, map->lay.units - first);
 }
 
-/* Chunks of the range that were ever dealt out: all beyond are untouched. */
-uint64_t ma_range_used(struct ma_map *map, uint32_t stream);
+/*
+ * Chunks of the range that have their disk space. All that was ever dealt out is among them; what lies beyond is free, and
+ * its words are never even read: reading a hole takes space on some file systems.
+ */
+MA_INLINE uint64_t ma_range_used(struct ma_map *map, uint32_t stream)
+{
+	return ma_min(ma_load_acquire(&ma_stream(map, stream)->backed), ma_range_count(map, stream));
+}
+
+MA_INLINE bool ma_chunk_is_backed(struct ma_map *map, uint64_t chunk)
+{
+	uint32_t stream = ma_stream_of(map, chunk);
+
+	return chunk - ma_range_first(map, stream) < ma_range_used(map, stream);
+}
+
+MA_INLINE bool ma_chunk_is_free(struct ma_map *map, uint64_t chunk)
+{
+	return !ma_chunk_is_backed(map, chunk) || ma_chunk_load(map, chunk) == MA_FREE;
+}
 
 /* ---- free chunks (heap_chunk.c); the stream's lock is held ---- */
 

@@ -64,12 +64,13 @@ void ma_heap_recover_stream(struct ma_map *map, uint32_t stream)
 	uint64_t count = ma_load(&st->intent_count);
 	uint64_t start = ma_range_first(map, stream);
 	uint64_t used = ma_range_used(map, stream);
+	uint64_t top = ma_min(ma_load(&st->top), map->lay.leaves) * MA_LEAF;
 
 	if (ma_load_acquire(&st->intent_valid) && first < map->lay.units && count <= map->lay.units - first) {
 		uint64_t lo = ma_max(first, start);
-		uint64_t hi = ma_min(first + count, start + used);
+		uint64_t hi = ma_min(first + count, start + ma_min(top, ma_range_count(map, stream)));
 
-		for (uint64_t chunk = lo; chunk < hi; chunk++)
+		for (uint64_t chunk = lo; chunk < hi && chunk < start + used; chunk++)
 			mend_chunk(map, chunk);
 		if (hi > lo)
 			ma_chunk_refresh(map, stream, lo, hi - lo);

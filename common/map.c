@@ -33,6 +33,7 @@
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct ma_map *registry;
 static _Atomic uint64_t last_id;
+static uint64_t closes; /* How many maps were closed so far. */
 
 static uint64_t new_id(void)
 {
@@ -47,14 +48,14 @@ bool ma_map_is_open(const struct ma_map *map)
 	return false;
 }
 
-/* A closed handle to use again, or a new one. */
+/* A handle closed long enough ago to use again, or a new one. */
 static struct ma_map *handle_new(void)
 {
 	uint32_t index = 0;
 	struct ma_map *map;
 
 	for (map = registry; map; map = map->next, index++)
-		if (map->id == MA_MAP_CLOSED)
+		if (map->id == MA_MAP_CLOSED && closes - map->closed_at >= MA_MAP_REST)
 			return map;
 	map = calloc(1, sizeof(*map));
 	if (!map)
@@ -71,7 +72,8 @@ static void handle_clear(struct ma_map *map)
 	struct ma_map *next = map->next;
 	uint32_t tls_index = map->tls_index;
 
-	*map = (struct ma_map){ .id = MA_MAP_CLOSED, .tls_index = tls_index, .next = next, .fd = -1, .slot = MA_NO_SLOT };
+	*map = (struct ma_map){ .id = MA_MAP_CLOSED, .tls_index = tls_index, .next = next, .fd = -1, .slot = MA_NO_SLOT,
+				.closed_at = closes };
 	pthread_mutex_init(&map->mutex, NULL);
 }
 
@@ -318,6 +320,7 @@ static void close_now(struct ma_map *map, bool sync)
 				ma_store(&ma_stream(map, i)->stale, 1);
 		sign_off(map, sync);
 	}
+	closes++;
 	give_up(map);
 }
 

@@ -3,7 +3,7 @@
  * A map of this process: file, mapping, locks, and what the engines keep private about it.
  *
  * struct ma_map is the handle that the libraries give out. Its memory is never given back to the system, only used again
- * for another map: so a handle that was closed long ago can be told (id is MA_MAP_CLOSED or another) without a crash.
+ * for another map, and not soon: so a call on a closed handle fails and does no harm.
  *
  * id is unique for ever within the process. Threads' caches (thread.h) carry the id that they were made for; to invalidate
  * all of them at once, at close and in a fork child, the map gets another id.
@@ -18,6 +18,7 @@
 #include "common/header.h"
 
 #define MA_MAP_CLOSED UINT64_MAX
+#define MA_MAP_REST 64 /* So many maps must be closed after one before its handle is used again. */
 
 enum ma_map_flags {
 	MA_MAP_CREATE = 1,  /* An absent or empty file becomes a new map. */
@@ -71,6 +72,7 @@ struct ma_map {
 	_Atomic uint32_t slot;
 	unsigned flags;
 	int fd;
+	uint64_t closed_at;
 	uint32_t uses; /* Opens of this process minus closes. */
 	bool watched;  /* Every call must be seen: the fast paths are off. */
 	bool created;  /* The file's name was made by this open. */

@@ -11,23 +11,96 @@
 #include "common/proc.h"
 #include "common/space.h"
 
-#define BYTES_A_ROOT 32768
-#define ROOTS_MIN 8
-#define ROOTS_MAX (1u << 20)
+#define ROOTS_MAX (1u << 17)
 
 struct key {
 	uint64_t word[MA_ROOT_NAME / 8];
 	uint64_t hash;
 };
 
-uint32_t ma_root_places(uint64_t length)
+uint32_t ma_root_places(uint64_t length, uint64_t bytes_a_root, uint32_t least)
 {
-	return (uint32_t)ma_max(ROOTS_MIN, ma_min(ROOTS_MAX, length / BYTES_A_ROOT));
+	return (uint32_t)ma_max(least, ma_min(ROOTS_MAX, length / bytes_a_root));
+}
+
+/* A table that begins within a page touches one page more. */
+uint64_t ma_root_map_bytes(uint32_t places)
+{
+	uint64_t pages = ((uint64_t)places * sizeof(struct ma_root) + MA_PAGE - 1) / MA_PAGE + 1;
+
+	return (pages + 63) / 64 * 8;
 }
 
 static struct ma_root *entry(struct ma_map *map, uint64_t index)
 {
 	return (struct ma_root *)(void *)(map->base + map->lay.root_off) + index % map->lay.roots;
+}
+
+/* The word and the bit for the page that the entry begins in. Entries do not cross pages: both are powers of two. */
+static _Atomic uint64_t *page_word(struct ma_map *map, const struct ma_root *root, uint64_t *bit)
+{
+	uint64_t page = (uint64_t)((const char *)root - map->base) / MA_PAGE - map->lay.root_off / MA_PAGE;
+
+	*bit = (uint64_t)1 << page % 64;
+	return (_Atomic uint64_t *)(void *)(map->base + map->lay.root_map_off) + page / 64;
+}
+
+/* 0 for an entry in a hole. */
+static uint64_t state_of(struct ma_map *map, const struct ma_root *root)
+{
+	uint64_t bit;
+
+	return ma_load_acquire(page_word(map, root, &bit)) & bit ? ma_load_acquire(&root->state) : 0;
+}
+
+/* Give the entry's page its space, then say so. */
+static int back_page(struct ma_map *map, const struct ma_root *root)
+{
+	uint64_t bit;
+	_Atomic uint64_t *word = page_word(map, root, &bit);
+
+	if (ma_load(word) & bit)
+		return 0;
+	if (ma_space_take(map, (uint64_t)((const char *)root - map->base), sizeof(*root)) < 0)
+		return -1;
+	ma_store_kill(word, ma_load(word) | bit);
+	return 0;
+}
+
+/* Do something with each entry whose page is no hole; the first -1 ends it. */
+static int each_backed(struct ma_map *map, int (*fn)(struct ma_map *map, struct ma_root *root))
+{
+	int result = 0;
+
+	for (uint32_t i = 0; i < map->lay.roots && result == 0; i++) {
+		struct ma_root *root = entry(map, i);
+		uint64_t bit;
+
+		if (ma_load(page_word(map, root, &bit)) & bit)
+			result = fn(map, root);
+	}
+	return result;
+}
+
+static int back_entry(struct ma_map *map, struct ma_root *root)
+{
+	return ma_space_take(map, (uint64_t)((char *)root - map->base), sizeof(*root));
+}
+
+static int own_entry(struct ma_map *map, struct ma_root *root)
+{
+	ma_body_own(map, (uint64_t)((char *)root - map->base), sizeof(*root));
+	return 0;
+}
+
+int ma_root_back(struct ma_map *map)
+{
+	return each_backed(map, back_entry);
+}
+
+void ma_root_own(struct ma_map *map)
+{
+	each_backed(map, own_entry);
 }
 
 static bool make_key(struct ma_map *map, const char *name, struct key *key)
@@ -58,7 +131,7 @@ static struct ma_root *find(struct ma_map *map, const struct key *key, uint64_t 
 {
 	for (uint32_t i = 0; i < map->lay.roots; i++) {
 		struct ma_root *root = entry(map, key->hash + i);
-		uint64_t state = ma_load_acquire(&root->state);
+		uint64_t state = state_of(map, root);
 
 		if (state == 0)
 			return NULL;
@@ -93,7 +166,7 @@ static struct ma_root *find_place(struct ma_map *map, const struct key *key)
 
 	for (uint32_t i = 0; i < map->lay.roots; i++) {
 		struct ma_root *root = entry(map, key->hash + i);
-		uint64_t state = ma_load(&root->state);
+		uint64_t state = state_of(map, root);
 
 		if (state == 0)
 			return root;
@@ -111,7 +184,7 @@ static int insert(struct ma_map *map, const struct key *key, uint64_t offset)
 
 	if (!root)
 		return ma_fail(ENOSPC, "%s: all %u places for roots are taken", map->name, map->lay.roots);
-	if (ma_space_take(map, (uint64_t)((char *)root - map->base), sizeof(*root)) < 0)
+	if (back_page(map, root) < 0)
 		return -1;
 	state = ma_load(&root->state);
 	if (state & 1)
@@ -165,11 +238,12 @@ uint64_t ma_root_check(struct ma_map *map, void (*report)(const char *text, void
 
 	for (uint32_t i = 0; i < map->lay.roots; i++) {
 		struct ma_root *root = entry(map, i);
-		uint64_t offset = ma_load(&root->offset);
+		uint64_t offset;
 
-		if (!(ma_load_acquire(&root->state) & 1) || offset == 0)
+		if (!(state_of(map, root) & 1))
 			continue;
-		if (offset >= map->lay.user_off && offset - map->lay.user_off < map->lay.user_bytes)
+		offset = ma_load(&root->offset);
+		if (offset == 0 || (offset >= map->lay.user_off && offset - map->lay.user_off < map->lay.user_bytes))
 			continue;
 		wrong++;
 		snprintf(text, sizeof(text), "root in place %u points out of the map", i);

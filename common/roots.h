@@ -7,6 +7,9 @@
  *     16  name    64 bytes  padded with zeros
  *     80  (zero)
  *
+ * Most of the table's pages are holes in the file; a bitmap says which are not. A hole is never even read: on some file
+ * systems that takes space, which may not be there.
+ *
  * Changing a root is one store of offset. A new name is written under the root lock and becomes visible by the store of an
  * odd state; readers take no lock and look at state before and after.
  */
@@ -32,8 +35,15 @@ _Static_assert(sizeof(struct ma_root) == 128, "format 1");
 int ma_root_set(struct ma_map *map, const char *name, void *ptr);
 void *ma_root_get(struct ma_map *map, const char *name);
 
-/* Places in a map of this length. */
-uint32_t ma_root_places(uint64_t length);
+/* Places in a map of this length: one for each so many bytes. Bytes of the bits for the pages of so many places. */
+uint32_t ma_root_places(uint64_t length, uint64_t bytes_a_root, uint32_t least);
+uint64_t ma_root_map_bytes(uint32_t places);
+
+/* Make sure of the disk space of the pages in use. 0, or -1 with errno. */
+int ma_root_back(struct ma_map *map);
+
+/* A private view: make own copies of the pages in use. */
+void ma_root_own(struct ma_map *map);
 
 /* Roots that point out of the user area. */
 uint64_t ma_root_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);

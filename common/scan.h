@@ -2,6 +2,8 @@
 /*
  * The look at 64 truth bytes at once: bit i of the result is set when byte i is zero, that is, slot i is free.
  *
+ * Any address will do; 64 bytes must be there to be read, whoever they belong to.
+ *
  * Only the owner of the slots may act on it: a byte seen as zero stays zero until the owner sets it. A byte seen as one
  * may be freed a moment later; that is found by the next look. The look acquires: it pairs with the release store of
  * ma_truth_free(), so that what the block's last user did to the block comes before what its next user does.
@@ -16,7 +18,7 @@
 
 MA_INLINE uint64_t ma_scan16(const _Atomic uint8_t *truth)
 {
-	__m128i bytes = _mm_load_si128((const __m128i *)(const void *)truth);
+	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)truth);
 
 	return (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
 }

@@ -18,6 +18,8 @@
 #define RING_MAX (MA_CLASSES * MA_RING)
 #define STEP_MIN 4
 #define STEP_MAX 65536
+#define GROUP_BYTES_MAX (256 << 10) /* What a group of one thread may keep from the others, and from the disk. */
+#define TRUTH_SLACK 64              /* A look reads 64 bytes even of a smaller group. */
 
 uint64_t qalloc__static_items(const struct ma_map *map)
 {
@@ -61,11 +63,12 @@ static void disown(struct ma_map *map, uint64_t group)
 /* Point the cursor at the group's free items. */
 static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group)
 {
-	uint64_t items = qalloc__static_items(map) - group * 64;
+	uint64_t first = group * map->lay.group_items;
+	uint64_t items = ma_min(map->lay.group_items, qalloc__static_items(map) - first);
 
 	cursor->unit = (uint32_t)group;
-	cursor->truth = map->truth + group * 64;
-	cursor->base = map->user + group * 64 * map->item_bytes;
+	cursor->truth = map->truth + first;
+	cursor->base = map->user + first * map->item_bytes;
 	cursor->mask = ma_scan64(cursor->truth) & ma_low_bits(items);
 	return cursor->mask != 0;
 }
@@ -107,12 +110,12 @@ static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t lo
 static int back_groups(struct ma_map *map, uint64_t first, uint64_t count)
 {
 	const struct ma_layout *lay = &map->lay;
-	uint64_t group_bytes = 64 * lay->item_bytes;
+	uint64_t items = lay->group_items;
 
 	if (ma_space_take(map, lay->unit_off + first * 8, count * 8) < 0 ||
-	    ma_space_take(map, lay->truth_off + first * 64, count * 64) < 0)
+	    ma_space_take(map, lay->truth_off + first * items, count * items + TRUTH_SLACK) < 0)
 		return -1;
-	return ma_space_take(map, lay->user_off + first * group_bytes, count * group_bytes);
+	return ma_space_take(map, lay->user_off + first * items * lay->item_bytes, count * items * lay->item_bytes);
 }
 
 /* Disk space for one group more, in steps that grow with the map. */
@@ -232,6 +235,7 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 {
 	struct ma_tcache *tc;
 	struct ma_cursor *cursor;
+	int saved = errno;
 	void *item;
 
 	if (!ma_map_is_open(map))
@@ -245,6 +249,7 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 	if (cursor->mask == 0 && !refill(tc, cursor))
 		return ma_fail_null(errno, "%s: full: no item is left", map->name);
 	item = ma_cursor_pop(cursor);
+	errno = saved;
 	if (MA_UNLIKELY(map->watched))
 		ma_annotate_malloc(item, ma_min(size, map->item_bytes), map->item_bytes, false);
 	return item;
@@ -253,11 +258,15 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 bool qalloc__static_holds(struct ma_map *map, const void *block)
 {
 	uint64_t offset = (uint64_t)((const char *)block - map->user);
-	uint64_t index;
+	uint64_t index, group;
 
 	if ((const char *)block < map->user || offset >= map->lay.user_bytes || offset % map->item_bytes)
 		return false;
 	index = offset / map->item_bytes;
+	/* The truth of groups never used is not even read: see common/roots.h on holes. */
+	group = index / map->lay.group_items;
+	if (group % map->lay.per_stream >= range_used(map, ma_stream_of(map, group)))
+		return false;
 	return ma_load_acquire(&map->truth[index]) == 1;
 }
 
@@ -283,8 +292,8 @@ int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, 
 	int result = 0;
 
 	for (uint32_t s = 0; s < map->lay.streams && result == 0; s++) {
-		uint64_t first = (uint64_t)s * map->lay.per_stream * 64;
-		uint64_t end = ma_min(first + range_used(map, s) * 64, qalloc__static_items(map));
+		uint64_t first = (uint64_t)s * map->lay.per_stream * map->lay.group_items;
+		uint64_t end = ma_min(first + range_used(map, s) * map->lay.group_items, qalloc__static_items(map));
 
 		for (uint64_t item = first; item < end && result == 0; item++)
 			if (ma_load_acquire(&map->truth[item]) == 1)
@@ -299,13 +308,15 @@ static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t items)
 {
 	uint64_t at = ma_body_layout(lay, ma_load(&map->sealed.length));
 
-	lay->units = (items + 63) / 64;
+	for (lay->group_items = 64; lay->group_items > 1 && lay->group_items * lay->item_bytes > GROUP_BYTES_MAX;)
+		lay->group_items /= 2;
+	lay->units = (items + lay->group_items - 1) / lay->group_items;
 	lay->per_stream = (lay->units + lay->streams - 1) / lay->streams;
 	lay->fixed_end = at;
 	lay->root_off = ma_up(at, 128);
 	lay->unit_off = lay->root_off + (uint64_t)lay->roots * 128;
 	lay->truth_off = ma_up(lay->unit_off + lay->units * 8, MA_LINE);
-	lay->user_off = lay->truth_off + lay->units * 64;
+	lay->user_off = ma_up(lay->truth_off + lay->units * lay->group_items + TRUTH_SLACK, MA_LINE);
 	lay->user_bytes = items * lay->item_bytes;
 	return lay->user_off + lay->user_bytes;
 }
@@ -324,7 +335,7 @@ static bool layout(struct ma_map *map)
 		return false;
 	lay->streams = (uint32_t)streams;
 	lay->item_bytes = item;
-	lay->roots = ma_root_places(bytes);
+	lay->roots = ma_root_places(bytes, 65536, 8);
 	map->smallest = place(map, lay, 1);
 	if (map->smallest > bytes)
 		return false;
@@ -347,7 +358,7 @@ static void recover_stream(struct ma_map *map, uint32_t stream)
 
 static int back(struct ma_map *map)
 {
-	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
+	if (ma_space_take(map, 0, map->lay.fixed_end) < 0 || ma_root_back(map) < 0)
 		return -1;
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), range_count(map, s));
@@ -358,12 +369,14 @@ static int back(struct ma_map *map)
 	return 0;
 }
 
-static uint64_t check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+static uint64_t check_range(struct ma_map *map, uint32_t stream, void (*report)(const char *text, void *arg), void *arg)
 {
+	uint64_t first = (uint64_t)stream * map->lay.per_stream * map->lay.group_items;
+	uint64_t end = first + range_used(map, stream) * map->lay.group_items;
 	uint64_t violations = 0;
 	char text[120];
 
-	for (uint64_t item = 0; item < map->lay.units * 64; item++) {
+	for (uint64_t item = first; item < end; item++) {
 		uint8_t truth = ma_load(&map->truth[item]);
 
 		if (truth == 0 || (truth == 1 && item < qalloc__static_items(map)))
@@ -373,6 +386,15 @@ static uint64_t check(struct ma_map *map, void (*report)(const char *text, void 
 		if (report)
 			report(text, arg);
 	}
+	return violations;
+}
+
+static uint64_t check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+{
+	uint64_t violations = 0;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		violations += check_range(map, s, report, arg);
 	return violations + ma_root_check(map, report, arg);
 }
 
@@ -391,9 +413,18 @@ static void leave(struct ma_tcache *tc)
 		disown(tc->map, ring(tc)[i]);
 }
 
+/* Any mixture of truth bytes and tags is sound, so the order of copying does not matter. */
 static void own_metadata(struct ma_map *map)
 {
-	(void)map; /* A truth byte or a tag that another process changes meanwhile is right before and after. */
+	ma_body_own(map, 0, map->lay.fixed_end);
+	ma_root_own(map);
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = (uint64_t)s * map->lay.per_stream;
+
+		ma_body_own(map, map->lay.unit_off + first * 8, range_used(map, s) * 8);
+		ma_body_own(map, map->lay.truth_off + first * map->lay.group_items,
+			    range_used(map, s) * map->lay.group_items);
+	}
 }
 
 const struct ma_engine qalloc__static_engine = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Static maps: one array of items of one size, a truth byte for each, and a word for each group of 64 items.
+ * Static maps: one array of items of one size, a truth byte for each, and a word for each group of up to 64 items.
  *
  * A group's word is its owner's tag (common/owner.h), or 0. Whoever owns a group, and nobody else, sets truth bytes in it;
  * whoever holds an item clears its byte. A group is taken by compare-exchange from 0 or from a dead tag, so nothing needs

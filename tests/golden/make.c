@@ -112,8 +112,8 @@ static void damage_bodies(void)
 	save("bad-short.map", size - 4096);
 	save("bad-stub.map", 100);
 	/* Where the truth of the one live item is: the only byte of value 1 behind the roots in this small map. */
-	for (size_t at = 4096 + 128 + 2 * 64 + 16 * 64 + 8 * 128; at < size; at++)
-		if (page[at] == 1 && page[at + 1] == 0 && at % 64 == 0) {
+	for (size_t at = 5504 + 8 * 128; at < size; at++)
+		if (page[at] == 1 && page[at + 2] == 0 && at % 64 == 0) { /* No owner's tag. */
 			page[at] = 7;
 			break;
 		}

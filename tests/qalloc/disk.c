@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A full disk, a disk that fails, a file system without locks: errno, never SIGBUS.
+ *
+ * The full disk is a small tmpfs in a mount namespace of the child's own. The other two are system calls that a seccomp
+ * filter makes fail. Where the machine allows neither, the tests are skipped and say so.
+ */
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "tests/support/support_qalloc.h"
+
+#define CANNOT 77 /* exit status of a child that could not set up what it needs */
+
+/* Child's status 0: passed; CANNOT: skip. */
+static void run_or_skip(support_child_fn *fn, const char *what)
+{
+	int status = support_wait(support_fork(fn, NULL));
+
+	if (WIFSIGNALED(status))
+		g_error("the child died of signal %d", WTERMSIG(status));
+	if (WEXITSTATUS(status) == CANNOT)
+		g_test_skip(what);
+	else
+		g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+}
+
+/* --- a full disk --- */
+
+static bool enter_small_disk(const char *options)
+{
+	int flags = geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS;
+
+	if (unshare(flags) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+		return false;
+	return mount("small", support_dir(), "tmpfs", 0, options) == 0;
+}
+
+static size_t fill_with(void *map, size_t size)
+{
+	size_t count = 0;
+	struct support_block block;
+
+	errno = 0;
+	while (support_take(map, &block, size, count)) /* writes what it got: SIGBUS if there is no space behind it */
+		count++;
+	g_assert_true(errno == ENOSPC || errno == ENOMEM);
+	return count;
+}
+
+static void use_full_disk(void *map, size_t size)
+{
+	size_t count = fill_with(map, size), again;
+
+	g_assert_cmpuint(count, >, 0);
+	g_assert_cmpuint(support_used(map), ==, count);
+	check_map(map);
+	g_assert_cmpuint(support_free_all(map), ==, count);
+	again = fill_with(map, size);
+	g_assert_cmpuint(again, >, 0);
+	check_map(map);
+	support_free_all(map);
+	g_assert_cmpuint(support_used(map), ==, 0);
+	support_close(map);
+}
+
+static int fill_small_disk(void *arg)
+{
+	static const size_t sizes[] = { 64, 3000, 65536, 300000 };
+
+	(void)arg;
+	if (!enter_small_disk("size=4m"))
+		return CANNOT;
+	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+		const char *path = support_path("full");
+
+		use_full_disk(support_dyn(path, 64 * MIB, 1), sizes[i]);
+		unlink(path);
+		use_full_disk(support_stat(path, 64 * MIB, sizes[i], 1), sizes[i]);
+		unlink(path);
+	}
+	return 0;
+}
+
+static void full_disk_is_no_sigbus(void)
+{
+	run_or_skip(fill_small_disk, "no mount namespace here");
+}
+
+static int create_on_full_disk(void *arg)
+{
+	static char junk[65536];
+	int fd;
+
+	(void)arg;
+	if (!enter_small_disk("size=1m"))
+		return CANNOT;
+	fd = open(support_path("junk"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	g_assert_cmpint(fd, >=, 0);
+	while (write(fd, junk, sizeof(junk)) > 0)
+		;
+	errno = 0;
+	g_assert_null(qalloc_makedynmap((off_t)(64 * MIB), NULL, support_path("none"), 1));
+	g_assert_true(errno == ENOSPC || errno == ENOMEM);
+	errno = 0;
+	g_assert_null(qalloc_makestatmap((off_t)(64 * MIB), NULL, support_path("none"), 8, 1));
+	g_assert_true(errno == ENOSPC || errno == ENOMEM);
+	close(fd);
+	return 0;
+}
+
+static void creating_on_a_full_disk(void)
+{
+	run_or_skip(create_on_full_disk, "no mount namespace here");
+}
+
+/* Space that runs out and comes back: the map goes on. */
+static int disk_gets_room_again(void *arg)
+{
+	static char junk[65536];
+	const char *path, *filler;
+	dynmapinfo_t *map;
+	int fd;
+
+	(void)arg;
+	if (!enter_small_disk("size=4m"))
+		return CANNOT;
+	path = support_path("map");
+	filler = support_path("filler");
+	map = support_dyn(path, 64 * MIB, 1);
+	fd = open(filler, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	while (write(fd, junk, sizeof(junk)) > 0)
+		;
+	g_assert_cmpint(close(fd), ==, 0);
+	assert_null(qalloc_dynmalloc(map, 3 * MIB), ENOSPC);
+	unlink(filler);
+	g_assert_nonnull(qalloc_dynmalloc(map, 2 * MIB));
+	support_finish(map, path);
+	return 0;
+}
+
+static void room_comes_back(void)
+{
+	run_or_skip(disk_gets_room_again, "no mount namespace here");
+}
+
+/* --- system calls that fail --- */
+
+static bool install(struct sock_filter *code, size_t count)
+{
+	struct sock_fprog program = { .len = (unsigned short)count, .filter = code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
+}
+
+/* From now on system call @p nr fails with @p error; when @p arg1 is not negative, only with that second argument. */
+static bool make_fail(long nr, int arg1, int error)
+{
+	const uint32_t any = arg1 < 0;
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)nr, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | (any ? BPF_JGE : BPF_JEQ) | BPF_K, any ? 0 : (uint32_t)arg1, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+
+	if (support_valgrind())
+		return false;
+	return install(code, G_N_ELEMENTS(code));
+}
+
+static int open_without_locks(void *arg)
+{
+	const char *path = support_path("nolock");
+
+	(void)arg;
+	support_close(support_dyn(path, MIB, 1));
+	if (!make_fail(SYS_fcntl, F_OFD_SETLK, ENOLCK) || !make_fail(SYS_fcntl, F_OFD_SETLKW, ENOLCK) ||
+	    !make_fail(SYS_fcntl, F_OFD_GETLK, ENOLCK))
+		return CANNOT;
+	assert_null(qalloc_loadmap(path), ENOLCK);
+	assert_null(qalloc_makedynmap((off_t)MIB, NULL, support_path("new"), 1), ENOLCK);
+	return 0;
+}
+
+static void file_system_without_locks(void)
+{
+	run_or_skip(open_without_locks, "no seccomp filter here");
+}
+
+static int open_on_old_kernel(void *arg)
+{
+	const char *path = support_path("nolock");
+
+	(void)arg;
+	support_close(support_dyn(path, MIB, 1));
+	if (!make_fail(SYS_fcntl, F_OFD_SETLK, EINVAL) || !make_fail(SYS_fcntl, F_OFD_SETLKW, EINVAL) ||
+	    !make_fail(SYS_fcntl, F_OFD_GETLK, EINVAL))
+		return CANNOT;
+	assert_null(qalloc_loadmap(path), ENOLCK);
+	return 0;
+}
+
+static void kernel_without_ofd_locks(void)
+{
+	run_or_skip(open_on_old_kernel, "no seccomp filter here");
+}
+
+static int sync_fails(void *arg)
+{
+	dynmapinfo_t *map = support_dyn(NULL, MIB, 1);
+
+	(void)arg;
+	memset(qalloc_dynmalloc(map, 10000), 1, 10000);
+	if (!make_fail(SYS_msync, -1, EIO))
+		return CANNOT;
+	assert_minus1(qalloc_sync(map), EIO);
+	errno = 0;
+	qalloc_checkpoint();
+	assert_errno_is(EIO);
+	g_assert_nonnull(qalloc_dynmalloc(map, 10));
+	support_close(map);
+	return 0;
+}
+
+static void failing_disk_is_eio(void)
+{
+	run_or_skip(sync_fails, "no seccomp filter here");
+}
+
+/* Where fallocate(2) is not known the space is had by writing. */
+static int without_fallocate(void *arg)
+{
+	const char *path = support_path("nofalloc");
+	struct support_block block;
+	void *map;
+
+	(void)arg;
+	if (!make_fail(SYS_fallocate, -1, EOPNOTSUPP))
+		return CANNOT;
+	map = support_dyn(path, 16 * MIB, 1);
+	g_assert_true(support_take(map, &block, 3 * MIB, 1));
+	support_give(map, &block);
+	g_assert_true(support_take(map, &block, 100, 1));
+	support_give(map, &block);
+	support_finish(map, path);
+	map = support_stat(path, 16 * MIB, 100, 1);
+	g_assert_true(support_take(map, &block, 100, 1));
+	support_finish(map, path);
+	return 0;
+}
+
+static void no_fallocate(void)
+{
+	run_or_skip(without_fallocate, "no seccomp filter here");
+}
+
+static int fallocate_finds_no_space(void *arg)
+{
+	const char *path = support_path("nospace");
+	dynmapinfo_t *map;
+
+	(void)arg;
+	map = support_dyn(path, 64 * MIB, 1);
+	if (!make_fail(SYS_fallocate, -1, ENOSPC))
+		return CANNOT;
+	assert_null(qalloc_dynmalloc(map, 32 * MIB), ENOSPC);
+	check_map(map);
+	g_assert_cmpuint(support_used(map), ==, 0);
+	support_close(map);
+	return 0;
+}
+
+static void no_space_is_enospc(void)
+{
+	run_or_skip(fallocate_finds_no_space, "no seccomp filter here");
+}
+
+int main(int argc, char **argv)
+{
+	support_init(&argc, &argv);
+	support_add("/qalloc/disk/full", full_disk_is_no_sigbus);
+	support_add("/qalloc/disk/full-at-creation", creating_on_a_full_disk);
+	support_add("/qalloc/disk/room-again", room_comes_back);
+	support_add("/qalloc/disk/enospc", no_space_is_enospc);
+	support_add("/qalloc/disk/no-fallocate", no_fallocate);
+	support_add("/qalloc/disk/no-locks", file_system_without_locks);
+	support_add("/qalloc/disk/old-kernel", kernel_without_ofd_locks);
+	support_add("/qalloc/disk/eio", failing_disk_is_eio);
+	return support_run();
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Named roots: any name of 1 to 63 bytes, changed atomically, seen by all processes, there after a reload.
+ */
+#include <stdio.h>
+
+#include "tests/support/support_qalloc.h"
+
+static void set(void *map, const char *name, void *ptr)
+{
+	if (qalloc_setroot(map, name, ptr) != 0)
+		g_error("qalloc_setroot(%s): %s", name, g_strerror(errno));
+}
+
+static void names_of_every_length(void)
+{
+	const char *path = support_path("length");
+	dynmapinfo_t *map = support_dyn(path, 4 * MIB, 1);
+	char name[QALLOC_ROOT_MAX + 1] = "", *block = qalloc_dynmalloc(map, 100);
+
+	for (int length = 1; length <= QALLOC_ROOT_MAX; length++) {
+		memset(name, 'n', (size_t)length);
+		set(map, name, block + length);
+	}
+	check_map(map);
+	support_close(map);
+	map = support_load(path);
+	for (int length = 1; length <= QALLOC_ROOT_MAX; length++) {
+		memset(name, 0, sizeof(name));
+		memset(name, 'n', (size_t)length);
+		g_assert_true(qalloc_getroot(map, name) == block + length);
+	}
+	support_finish(map, path);
+}
+
+static void names_of_any_bytes(void)
+{
+	static const char *const names[] = { " ", "a b", "\xff\xfe", "\n", "Größe", "/", "../x", "\x01", "A", "a" };
+	const char *path = support_path("bytes");
+	dynmapinfo_t *map = support_dyn(path, MIB, 1);
+	char *block = qalloc_dynmalloc(map, 100);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+		set(map, names[i], block + i);
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+		g_assert_true(qalloc_getroot(map, names[i]) == block + i);
+	support_finish(map, path);
+}
+
+static void every_byte_of_a_name_counts(void)
+{
+	const char *path = support_path("counts");
+	dynmapinfo_t *map = support_dyn(path, 4 * MIB, 1);
+	char name[QALLOC_ROOT_MAX + 1], *block = qalloc_dynmalloc(map, 100);
+
+	for (size_t i = 0; i < QALLOC_ROOT_MAX; i++) {
+		memset(name, 'a', sizeof(name));
+		name[QALLOC_ROOT_MAX] = '\0';
+		name[i] = 'b';
+		set(map, name, block + i);
+	}
+	for (size_t i = 0; i < QALLOC_ROOT_MAX; i++) {
+		memset(name, 'a', sizeof(name));
+		name[QALLOC_ROOT_MAX] = '\0';
+		name[i] = 'b';
+		g_assert_true(qalloc_getroot(map, name) == block + i);
+	}
+	support_finish(map, path);
+}
+
+static void replacing_and_removing(void)
+{
+	const char *path = support_path("replace");
+	dynmapinfo_t *map = support_dyn(path, MIB, 1);
+	char *block = qalloc_dynmalloc(map, 1000);
+
+	for (int round = 0; round < 1000; round++) {
+		set(map, "it", block + round % 100);
+		g_assert_true(qalloc_getroot(map, "it") == block + round % 100);
+	}
+	set(map, "it", NULL);
+	assert_null(qalloc_getroot(map, "it"), ENOENT);
+	set(map, "it", NULL);
+	set(map, "never", NULL);
+	set(map, "it", block);
+	g_assert_true(qalloc_getroot(map, "it") == block);
+	support_finish(map, path);
+}
+
+/* Names that come and go, more in all than the table has places. */
+static void places_are_used_again(void)
+{
+	const char *path = support_path("again");
+	dynmapinfo_t *map = support_dyn(path, 192 * KIB, 1);
+	void *block = qalloc_dynmalloc(map, 10);
+	char name[32];
+
+	for (int i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "name-%d", i);
+		set(map, name, block);
+		if (i >= 4) {
+			snprintf(name, sizeof(name), "name-%d", i - 4);
+			g_assert_true(qalloc_getroot(map, name) == block);
+			set(map, name, NULL);
+		}
+	}
+	support_finish(map, path);
+}
+
+static size_t fill_table(void *map, char *block, size_t most)
+{
+	char name[32];
+
+	for (size_t i = 0; i < most; i++) {
+		snprintf(name, sizeof(name), "root number %u", (unsigned)i);
+		errno = 0;
+		if (qalloc_setroot(map, name, block + i % 100) != 0) {
+			assert_errno_is(ENOSPC);
+			return i;
+		}
+	}
+	g_error("the table of roots takes more than %zu", most);
+}
+
+static void full_table(size_t bytes)
+{
+	const char *path = support_path("full");
+	dynmapinfo_t *map = support_dyn(path, bytes, 1);
+	char *block = qalloc_dynmalloc(map, 100), name[32];
+	size_t least = MAX(64, bytes / (16 * KIB)), count = fill_table(map, block, least * 16);
+
+	g_assert_cmpuint(count, >=, least);
+	for (size_t i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "root number %u", (unsigned)i);
+		g_assert_true(qalloc_getroot(map, name) == block + i % 100);
+	}
+	set(map, "root number 3", block + 50);
+	set(map, "root number 4", NULL);
+	set(map, "instead of 4", block);
+	assert_minus1(qalloc_setroot(map, "one too many", block), ENOSPC);
+	check_map(map);
+	support_close(map);
+	map = support_load(path);
+	g_assert_true(qalloc_getroot(map, "root number 3") == block + 50);
+	g_assert_true(qalloc_getroot(map, "instead of 4") == block);
+	assert_null(qalloc_getroot(map, "root number 4"), ENOENT);
+	support_finish(map, path);
+}
+
+static void as_many_as_promised(void)
+{
+	full_table(192 * KIB);
+	full_table(MIB);
+	full_table(support_size(64 * MIB, 4 * MIB));
+}
+
+static void roots_of_a_static_map(void)
+{
+	const char *path = support_path("static");
+	mapinfo_t *map = support_stat(path, 16 * KIB, 64, 1);
+	char *item = qalloc_statmalloc(map);
+	size_t count = fill_table(map, item, 1000);
+
+	g_assert_cmpuint(count, >=, 8);
+	support_close(map);
+	map = support_load(path);
+	g_assert_true(qalloc_getroot(map, "root number 7") == item + 7);
+	support_finish(map, path);
+}
+
+/* A root is a name, no more: the block can be freed under it, and any place in the user area can be named. */
+static void roots_hold_no_blocks(void)
+{
+	const char *path = support_path("names");
+	dynmapinfo_t *map = support_dyn(path, MIB, 1);
+	char *block = qalloc_dynmalloc(map, 100);
+
+	set(map, "freed", block);
+	set(map, "last byte", support_end(map) - 65536);
+	qalloc_dynfree(block, map);
+	g_assert_true(qalloc_getroot(map, "freed") == block);
+	support_finish(map, path);
+}
+
+/* --- several processes --- */
+
+struct shared_roots {
+	const char *path;
+	char *block;
+	_Atomic unsigned index;
+	_Atomic bool stop;
+	struct support_barrier *barrier;
+};
+
+/* Sets names of its own, and one name that all set, to places that all know. */
+static int set_many(void *arg)
+{
+	struct shared_roots *s = arg;
+	void *map = support_load(s->path);
+	unsigned self = atomic_fetch_add(&s->index, 1);
+	char name[32];
+
+	support_barrier_wait(s->barrier);
+	for (size_t i = 0; i < support_scale(4000); i++) {
+		snprintf(name, sizeof(name), "own %u-%zu", self, i % 5);
+		set(map, name, i % 7 ? s->block + self : NULL);
+		set(map, "common", s->block + (i & 1 ? 64 : 0));
+	}
+	for (int i = 0; i < 5; i++) {
+		snprintf(name, sizeof(name), "own %u-%d", self, i);
+		set(map, name, s->block + self);
+	}
+	support_close(map);
+	return 0;
+}
+
+static int read_many(void *arg)
+{
+	struct shared_roots *s = arg;
+	void *map = support_load(s->path);
+	size_t reads = 0;
+
+	support_barrier_wait(s->barrier);
+	while (!atomic_load(&s->stop)) {
+		char *seen = qalloc_getroot(map, "common");
+
+		g_assert_true(seen == s->block || seen == s->block + 64);
+		reads++;
+	}
+	g_assert_cmpuint(reads, >, 0);
+	support_close(map);
+	return 0;
+}
+
+static void many_processes_set_and_read(void)
+{
+	enum { WRITERS = 4 };
+	struct shared_roots *s = support_shared(sizeof(*s));
+	dynmapinfo_t *map;
+	pid_t writers[WRITERS], reader;
+	char name[32];
+
+	s->path = support_path("many");
+	s->barrier = support_barrier_new(WRITERS + 1);
+	map = support_dyn(s->path, 4 * MIB, 2);
+	s->block = qalloc_dynmalloc(map, 1000);
+	set(map, "common", s->block);
+	support_close(map);
+	for (int i = 0; i < WRITERS; i++)
+		writers[i] = support_fork(set_many, s);
+	reader = support_fork(read_many, s);
+	for (int i = 0; i < WRITERS; i++)
+		support_wait_ok(writers[i]);
+	atomic_store(&s->stop, true);
+	support_wait_ok(reader);
+	map = support_load(s->path);
+	for (unsigned i = 0; i < WRITERS * 5; i++) {
+		snprintf(name, sizeof(name), "own %u-%u", i / 5, i % 5);
+		g_assert_true(qalloc_getroot(map, name) == s->block + i / 5);
+	}
+	support_finish(map, s->path);
+}
+
+/* All race to be the first to set the same new names: each name is there once. */
+static int set_the_same(void *arg)
+{
+	struct shared_roots *s = arg;
+	void *map = support_load(s->path);
+	char name[32];
+
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "same %u", i);
+		if (i % 10 == 0)
+			support_barrier_wait(s->barrier);
+		set(map, name, s->block + i);
+	}
+	support_close(map);
+	return 0;
+}
+
+static void many_processes_set_the_same_new_name(void)
+{
+	enum { WRITERS = 4 };
+	struct shared_roots *s = support_shared(sizeof(*s));
+	dynmapinfo_t *map;
+	pid_t writers[WRITERS];
+	char name[32];
+
+	s->path = support_path("same");
+	s->barrier = support_barrier_new(WRITERS);
+	map = support_dyn(s->path, 4 * MIB, 2);
+	s->block = qalloc_dynmalloc(map, 1000);
+	for (int i = 0; i < WRITERS; i++)
+		writers[i] = support_fork(set_the_same, s);
+	for (int i = 0; i < WRITERS; i++)
+		support_wait_ok(writers[i]);
+	check_map(map);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "same %u", i);
+		g_assert_true(qalloc_getroot(map, name) == s->block + i);
+		set(map, name, NULL);
+		assert_null(qalloc_getroot(map, name), ENOENT);
+	}
+	support_finish(map, s->path);
+}
+
+static int set_until_killed(void *arg)
+{
+	struct shared_roots *s = arg;
+	void *map = support_load(s->path);
+	char name[32];
+
+	for (unsigned i = 0;; i++) {
+		snprintf(name, sizeof(name), "comes %u", i % 20);
+		set(map, name, i % 3 ? s->block + 64 : NULL);
+		set(map, "common", s->block + (i & 1 ? 64 : 0));
+		atomic_store(&s->index, i + 1);
+	}
+	return 0;
+}
+
+static void wait_until_it_works(struct shared_roots *s)
+{
+	while (atomic_load(&s->index) == 0)
+		support_sleep_us(20);
+	atomic_store(&s->index, 0);
+}
+
+static void setters_get_killed(void)
+{
+	struct shared_roots *s = support_shared(sizeof(*s));
+	struct support_rand r;
+	dynmapinfo_t *map;
+
+	support_rand_seed(&r, 1);
+	s->path = support_path("killed");
+	map = support_dyn(s->path, MIB, 2);
+	s->block = qalloc_dynmalloc(map, 1000);
+	set(map, "common", s->block);
+	set(map, "quiet", s->block + 7);
+	for (size_t round = 0; round < support_scale(300); round++) {
+		pid_t pid = support_fork(set_until_killed, s);
+		char *seen;
+
+		wait_until_it_works(s);
+		g_assert_true(support_kill_after_us(pid, (unsigned)support_rand_below(&r, 300)));
+		seen = qalloc_getroot(map, "common");
+		g_assert_true(seen == s->block || seen == s->block + 64);
+		g_assert_true(qalloc_getroot(map, "quiet") == s->block + 7);
+		set(map, "new", s->block);
+		set(map, "new", NULL);
+		check_map(map);
+	}
+	support_finish(map, s->path);
+}
+
+int main(int argc, char **argv)
+{
+	support_init(&argc, &argv);
+	support_add("/qalloc/roots/every-length", names_of_every_length);
+	support_add("/qalloc/roots/any-bytes", names_of_any_bytes);
+	support_add("/qalloc/roots/every-byte-counts", every_byte_of_a_name_counts);
+	support_add("/qalloc/roots/replace-and-remove", replacing_and_removing);
+	support_add("/qalloc/roots/places-again", places_are_used_again);
+	support_add("/qalloc/roots/full", as_many_as_promised);
+	support_add("/qalloc/roots/static", roots_of_a_static_map);
+	support_add("/qalloc/roots/names-only", roots_hold_no_blocks);
+	support_add("/qalloc/roots/processes", many_processes_set_and_read);
+	support_add("/qalloc/roots/same-new-name", many_processes_set_the_same_new_name);
+	support_add("/qalloc/roots/killed", setters_get_killed);
+	return support_run();
+}
