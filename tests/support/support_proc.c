@@ -4,7 +4,7 @@
  *
  * All waiting is polling with short sleeps: it works between processes, survives the SIGKILL of any of them, and
  * the test's watchdog ends what never comes. Children end with _exit(), so they never run the program's atexit
- * handlers and never write its buffered output a second time.
+ * handlers and never write its buffered output a second time; what they print goes to stderr, because stdout is TAP.
  */
 #include "tests/support/support.h"
 
@@ -34,6 +34,7 @@ pid_t support_fork(support_child_fn *fn, void *arg)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
+	dup2(STDERR_FILENO, STDOUT_FILENO);
 	_exit(fn(arg));
 }
 
