@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* mimalloc: one heap a process, in private memory. What all others are compared with. */
+#define _GNU_SOURCE 1
+#include <mimalloc.h>
+#include <stdint.h>
+
+#define AD_TRAITS 0
+
+typedef const char *ad_heap;
+
+static ad_heap ad_create(const char *path, uint64_t bytes)
+{
+	(void)bytes;
+	return path;
+}
+
+static ad_heap ad_open(const char *path)
+{
+	return path;
+}
+
+static void ad_close(ad_heap heap)
+{
+	(void)heap;
+}
+
+static inline void *ad_malloc(ad_heap heap, size_t size)
+{
+	(void)heap;
+	return mi_malloc(size);
+}
+
+static inline void ad_free(ad_heap heap, void *block)
+{
+	(void)heap;
+	mi_free(block);
+}
+
+#include "runner.h"

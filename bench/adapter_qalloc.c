@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* libqalloc, a dynamic map. */
+#define _GNU_SOURCE 1
+#include <qalloc.h>
+
+#define AD_TRAITS AD_SHARED
+
+typedef dynmapinfo_t *ad_heap;
+
+static ad_heap ad_create(const char *path, uint64_t bytes)
+{
+	return qalloc_makedynmap((off_t)bytes, NULL, path, 4);
+}
+
+static ad_heap ad_open(const char *path)
+{
+	return qalloc_loadmap(path);
+}
+
+static void ad_close(ad_heap heap)
+{
+	qalloc_close(heap);
+}
+
+static inline void *ad_malloc(ad_heap heap, size_t size)
+{
+	return qalloc_dynmalloc(heap, size);
+}
+
+static inline void ad_free(ad_heap heap, void *block)
+{
+	qalloc_dynfree(block, heap);
+}
+
+#include "runner.h"

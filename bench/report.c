@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What bench makes of its samples: medians, ratios to the baseline, a table, JSON, and the limits of --gate.
+ */
+#define _GNU_SOURCE 1
+#include "bench.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+/* Our promise: time over the baseline's at most this. */
+struct limit {
+	const char *adapter;
+	char workload;
+	double ratio;
+};
+
+static const struct limit limits[] = {
+	{ "qalloc", 'A', 1.5 },
+	{ "qalloc", 'a', 1.5 },
+	{ "qalloc", 'C', 1.5 },
+	{ "qalloc-static", 'A', 1.2 },
+	{ "qalloc-static", 'a', 1.2 },
+};
+
+/* And: 64 GiB take at most twice as long as 1 GiB, and a little, for the noise of a figure so small. */
+#define SIZE_RATIO 2.0
+#define SIZE_SLACK_MS 0.25
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t n)
+{
+	if (n == 0)
+		return NAN;
+	qsort(values, n, sizeof(*values), by_value);
+	return (values[(n - 1) / 2] + values[n / 2]) / 2;
+}
+
+double result_median(const struct results *results, size_t metric, size_t adapter)
+{
+	const struct samples *samples = results->samples[metric][adapter];
+	double values[MAX_REPS];
+	size_t n = 0;
+
+	for (size_t i = 0; samples != NULL && i < results->nreps; i++)
+		if (!isnan(samples->value[i]))
+			values[n++] = samples->value[i];
+	return median(values, n);
+}
+
+static size_t adapter_place(const char *name)
+{
+	size_t i = 0;
+
+	while (adapters[i] != NULL && strcmp(adapters[i], name) != 0)
+		i++;
+	return i;
+}
+
+double result_ratio(const struct results *results, size_t metric, size_t adapter)
+{
+	size_t base = adapter_place(BASELINE);
+	const struct samples *ours = results->samples[metric][adapter], *theirs = results->samples[metric][base];
+	double values[MAX_REPS];
+	size_t n = 0;
+
+	for (size_t i = 0; ours != NULL && theirs != NULL && i < results->nreps; i++)
+		if (!isnan(ours->value[i]) && !isnan(theirs->value[i]))
+			values[n++] = ours->value[i] / theirs->value[i];
+	return median(values, n);
+}
+
+bool result_any(const struct results *results, size_t metric)
+{
+	for (size_t i = 0; adapters[i] != NULL; i++)
+		if (!isnan(result_median(results, metric, i)) || results->failed[metric][i])
+			return true;
+	return false;
+}
+
+static void format_cell(const struct results *results, size_t metric, size_t adapter, char *cell, size_t room)
+{
+	double value = result_median(results, metric, adapter), ratio = result_ratio(results, metric, adapter);
+	int digits = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
+
+	if (results->failed[metric][adapter])
+		snprintf(cell, room, "failed");
+	else if (isnan(value))
+		snprintf(cell, room, "-");
+	else if (isnan(ratio))
+		snprintf(cell, room, "%.*f      ", digits, value);
+	else
+		snprintf(cell, room, "%.*f %6.*f", digits, value, ratio < 99.95 ? 2 : 0, ratio);
+}
+
+void report_table(const struct results *results, FILE *out)
+{
+	char cell[64];
+
+	fprintf(out, "\nMedians of %zu repetitions; behind each the ratio to %s, smaller is better.\n\n%-38s", results->nreps,
+		BASELINE, "");
+	for (size_t i = 0; adapters[i] != NULL; i++)
+		if (results->present[i])
+			fprintf(out, " %15s", adapters[i]);
+	for (size_t m = 0; metrics[m].workload != 0; m++) {
+		if (!result_any(results, m))
+			continue;
+		fprintf(out, "\n%c %-33s %s ", metrics[m].workload, metrics[m].title, metrics[m].unit);
+		for (size_t i = 0; adapters[i] != NULL; i++) {
+			if (!results->present[i])
+				continue;
+			format_cell(results, m, i, cell, sizeof(cell));
+			fprintf(out, " %15s", cell);
+		}
+	}
+	fputs("\n\n", out);
+}
+
+static void json_number(FILE *out, const char *name, double value)
+{
+	if (isfinite(value))
+		fprintf(out, ", \"%s\": %.6g", name, value);
+	else
+		fprintf(out, ", \"%s\": null", name);
+}
+
+static void json_result(const struct results *results, size_t m, size_t adapter, FILE *out)
+{
+	const struct samples *samples = results->samples[m][adapter];
+	const char *comma = "";
+
+	fprintf(out, "{\"workload\": \"%c\", \"metric\": \"%s\", \"unit\": \"%s\", \"title\": \"%s\", \"adapter\": \"%s\"",
+		metrics[m].workload, metrics[m].key, metrics[m].unit, metrics[m].title, adapters[adapter]);
+	fprintf(out, ", \"failed\": %s", results->failed[m][adapter] ? "true" : "false");
+	json_number(out, "median", result_median(results, m, adapter));
+	json_number(out, "ratio", result_ratio(results, m, adapter));
+	fputs(", \"samples\": [", out);
+	for (size_t i = 0; samples != NULL && i < results->nreps; i++) {
+		if (isnan(samples->value[i]))
+			continue;
+		fprintf(out, "%s%.6g", comma, samples->value[i]);
+		comma = ", ";
+	}
+	fputs("]}", out);
+}
+
+int report_json(const struct results *results, const char *path)
+{
+	FILE *out = fopen(path, "w");
+	const char *comma = "";
+	struct utsname host;
+
+	if (out == NULL)
+		return -1;
+	if (uname(&host) != 0)
+		memset(&host, 0, sizeof(host));
+	fprintf(out, "{\"format\": 1, \"machine\": \"%s %s %s\", \"processors\": %ld, \"baseline\": \"%s\", "
+		"\"repetitions\": %zu, \"seconds\": %g, \"seed\": %llu,\n \"results\": [",
+		host.sysname, host.release, host.machine, sysconf(_SC_NPROCESSORS_ONLN), BASELINE, results->nreps,
+		results->seconds, (unsigned long long)results->seed);
+	for (size_t m = 0; metrics[m].workload != 0; m++) {
+		for (size_t i = 0; adapters[i] != NULL; i++) {
+			if (results->samples[m][i] == NULL && !results->failed[m][i])
+				continue;
+			fprintf(out, "%s\n  ", comma);
+			json_result(results, m, i, out);
+			comma = ",";
+		}
+	}
+	fputs("\n]}\n", out);
+	return fclose(out);
+}
+
+static unsigned gate_ratio(const struct results *results, const struct limit *limit, size_t metric, FILE *out)
+{
+	size_t adapter = adapter_place(limit->adapter);
+	double ratio = result_ratio(results, metric, adapter);
+
+	if (ratio <= limit->ratio || results->samples[metric][adapter] == NULL || !result_any(results, metric))
+		return 0;
+	if (isnan(ratio)) {
+		fprintf(out, "gate: no ratio of %s to %s on %c\n", limit->adapter, BASELINE, limit->workload);
+		return 1;
+	}
+	fprintf(out, "gate: %s takes %.2f times as long as %s on %c (%s); the limit is %.2f\n", limit->adapter, ratio,
+		BASELINE, limit->workload, metrics[metric].title, limit->ratio);
+	return 1;
+}
+
+static double median_of(const struct results *results, char workload, const char *key, size_t adapter)
+{
+	for (size_t m = 0; metrics[m].workload != 0; m++)
+		if (metrics[m].workload == workload && strcmp(metrics[m].key, key) == 0)
+			return result_median(results, m, adapter);
+	return NAN;
+}
+
+static unsigned gate_size(const struct results *results, const char *name, const char *what, FILE *out)
+{
+	size_t adapter = adapter_place(name);
+	char small[32], large[32];
+	double ms, ms64;
+
+	snprintf(small, sizeof(small), "%s_1", what);
+	snprintf(large, sizeof(large), "%s_64", what);
+	ms = median_of(results, 'H', small, adapter);
+	ms64 = median_of(results, 'H', large, adapter);
+	if (isnan(ms) || ms64 <= ms * SIZE_RATIO + SIZE_SLACK_MS)
+		return 0;
+	fprintf(out, "gate: %s: %s takes %.2f ms at 64 GiB but %.2f ms at 1 GiB; the limit is %g times (+ %g ms)\n", name,
+		what, ms64, ms, SIZE_RATIO, SIZE_SLACK_MS);
+	return 1;
+}
+
+static bool is_ours(const char *name)
+{
+	return strncmp(name, "qalloc", 6) == 0;
+}
+
+unsigned report_gate(const struct results *results, FILE *out)
+{
+	unsigned broken = 0;
+
+	for (size_t m = 0; metrics[m].workload != 0; m++) {
+		for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++)
+			if (limits[i].workload == metrics[m].workload)
+				broken += gate_ratio(results, &limits[i], m, out);
+		for (size_t i = 0; adapters[i] != NULL; i++) {
+			if (is_ours(adapters[i]) && results->failed[m][i]) {
+				fprintf(out, "gate: %s failed on %c\n", adapters[i], metrics[m].workload);
+				broken++;
+			}
+		}
+	}
+	for (size_t i = 0; adapters[i] != NULL; i++) {
+		if (is_ours(adapters[i])) {
+			broken += gate_size(results, adapters[i], "create", out);
+			broken += gate_size(results, adapters[i], "reopen", out);
+		}
+	}
+	return broken;
+}

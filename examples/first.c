@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A list that outlives the program: each run adds a note, then prints them all, the newest first. */
+#include <qalloc.h>
+#include <stdio.h>
+
+struct note {
+	struct note *next; /* a plain pointer, right in every process and after every restart */
+	char text[64];
+};
+
+int main(int argc, char **argv)
+{
+	dynmapinfo_t *map = qalloc_makedynmap(1 << 20, NULL, "notes.map", 1);
+	struct note *note = map ? qalloc_malloc(map, sizeof(*note)) : NULL;
+
+	if (note == NULL)
+		return perror("notes.map"), 1;
+	snprintf(note->text, sizeof(note->text), "%s", argc > 1 ? argv[1] : "hello");
+	note->next = qalloc_getroot(map, "notes");
+	if (qalloc_setroot(map, "notes", note) != 0) /* from here on the others see it, even if we die now */
+		return perror("notes"), 1;
+	for (; note != NULL; note = note->next)
+		puts(note->text);
+	return qalloc_close(map) == 0 ? 0 : 1;
+}
