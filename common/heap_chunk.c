@@ -22,7 +22,6 @@ _Static_assert(sizeof(struct span) == 12, "format 1");
 
 #define STEP_MIN 4
 #define STEP_MAX 1024
-#define PUNCH_CHUNKS 256 /* Freed runs from 16 MiB on give their disk space back. */
 
 /* ---- the tree ---- */
 
@@ -170,20 +169,22 @@ static int back_tables(struct ma_map *map, uint32_t stream, uint64_t first, uint
 	return 0;
 }
 
-/* Disk space for chunks [first, first + count) and all that is kept about them. */
-static int back_chunks(struct ma_map *map, uint64_t first, uint64_t count)
+/* Disk space for chunks [had, want) of the range, and for all that is kept about them; those before had have theirs. */
+static int back_chunks(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
 {
 	const struct ma_layout *lay = &map->lay;
-	uint64_t end = lay->user_off + (first + count) * MA_CHUNK;
+	uint64_t start = ma_range_first(map, stream);
 
-	if (ma_space_grow(map, end) < 0)
+	if (ma_space_grow(map, lay->user_off + (start + want) * MA_CHUNK) < 0)
 		return -1;
-	if (ma_space_take(map, lay->unit_off + first * 8, count * 8) < 0 ||
-	    (lay->fixed_end != lay->table_end && ma_space_take(map, lay->recip_off + first * 4, count * 4) < 0) ||
-	    ma_space_take(map, lay->next_off + first * 4, count * 4) < 0 ||
-	    ma_space_take(map, lay->truth_off + first * MA_TRUTH_STRIDE, count * MA_TRUTH_STRIDE) < 0)
+	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
+	    ma_space_extend(map, lay->next_off + start * 4, had * 4, want * 4) < 0 ||
+	    ma_space_extend(map, lay->truth_off + start * MA_TRUTH_STRIDE, had * MA_TRUTH_STRIDE,
+			    want * MA_TRUTH_STRIDE) < 0)
 		return -1;
-	return ma_space_take(map, lay->user_off + first * MA_CHUNK, count * MA_CHUNK);
+	if (lay->fixed_end != lay->table_end && ma_space_extend(map, lay->recip_off + start * 4, had * 4, want * 4) < 0)
+		return -1;
+	return ma_space_extend(map, lay->user_off + start * MA_CHUNK, had * MA_CHUNK, want * MA_CHUNK);
 }
 
 /* Make sure of the space up to chunk need of the range: in steps that grow with the map, or else just so much. */
@@ -192,15 +193,14 @@ static int back_to(struct ma_map *map, uint32_t stream, uint64_t need)
 	struct ma_stream *st = ma_stream(map, stream);
 	uint64_t range = ma_range_count(map, stream);
 	uint64_t have = ma_min(ma_load(&st->backed), range);
-	uint64_t start = ma_range_first(map, stream);
 	uint64_t want;
 
 	if (need <= have)
 		return 0;
 	want = ma_min(range, need + ma_max(STEP_MIN, ma_min(STEP_MAX, have / 16)));
-	if (back_chunks(map, start + have, want - have) < 0) {
+	if (back_chunks(map, stream, have, want) < 0) {
 		want = need;
-		if (back_chunks(map, start + have, want - have) < 0)
+		if (back_chunks(map, stream, have, want) < 0)
 			return -1;
 	}
 	ma_store_kill(&st->backed, want);
@@ -246,7 +246,7 @@ int ma_chunk_back(struct ma_map *map)
 
 		if (back_tables(map, s, 0, ma_min(ma_load(&ma_stream(map, s)->top), map->lay.leaves)) < 0)
 			return -1;
-		if (have && back_chunks(map, ma_range_first(map, s), have) < 0)
+		if (have && back_chunks(map, s, 0, have) < 0)
 			return -1;
 	}
 	return 0;
@@ -432,7 +432,7 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
 
 		ma_chunk_refresh(map, s, lo, n);
 		ma_intent_clear(ma_stream(map, s));
-		if (n >= PUNCH_CHUNKS)
+		if (n && map->punch_bytes && count * MA_CHUNK >= map->punch_bytes)
 			punch(map, s, lo - ma_range_first(map, s), n);
 	}
 }

@@ -67,6 +67,7 @@ struct ma_map {
 	char *base;
 	struct ma_header *header;
 	uint64_t mapped;
+	uint64_t punch_bytes; /* See struct ma_open. */
 	struct ma_layout lay;
 	const struct ma_engine *engine;
 	_Atomic uint32_t slot;
@@ -92,6 +93,7 @@ struct ma_open {
 	uint64_t base;     /* 0: no preference. */
 	uint64_t length;   /* Of a new file. */
 	uint64_t reserved; /* Of a new map; at least length. */
+	uint64_t punch_bytes; /* Freed runs from this size on give their disk space back; 0: none does. */
 	uint64_t param[MA_PARAMS];
 	const struct ma_engine *const *engines; /* Those that may be found, NULL at the end; the first one creates. */
 	/* Do the loaded map's numbers please the caller? 0, or -1 with errno. May be NULL. */

@@ -78,6 +78,7 @@ static int open_name(const char *name, unsigned flags, bool *created)
 int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat *st)
 {
 	map->flags = how->flags;
+	map->punch_bytes = how->punch_bytes;
 	if (how->filename) {
 		snprintf(map->name, sizeof(map->name), "%s", how->filename);
 		map->fd = open_name(how->filename, how->flags, &map->created);

@@ -110,7 +110,9 @@ uint32_t ma_proc_count(struct ma_map *map)
 {
 	uint32_t alive = 0;
 
-	for (uint32_t slot = 0; slot < MA_PROCESSES; slot++)
-		alive += ma_proc_alive(map, slot);
+	for (uint32_t slot = 0; slot < MA_PROCESSES; slot++) {
+		if (ma_load(&map->header->process[slot].pid)) /* Most were never used: spare the kernel. */
+			alive += ma_proc_alive(map, slot);
+	}
 	return alive;
 }

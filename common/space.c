@@ -47,6 +47,14 @@ int ma_space_take(struct ma_map *map, uint64_t from, uint64_t bytes)
 	return 0;
 }
 
+/* The page that the taken part ends in is there: most small extensions lie within it and cost nothing. */
+int ma_space_extend(struct ma_map *map, uint64_t from, uint64_t had, uint64_t want)
+{
+	uint64_t first = had ? ma_up(from + had, MA_PAGE) : from;
+
+	return first < from + want ? ma_space_take(map, first, from + want - first) : 0;
+}
+
 bool ma_space_punch(struct ma_map *map, uint64_t from, uint64_t bytes)
 {
 	uint64_t first = ma_up(from, MA_PAGE);

@@ -13,6 +13,9 @@ struct ma_map;
 /* Make sure of the space for a range inside the file. 0, or -1 with ENOSPC, EDQUOT, EIO, ... */
 int ma_space_take(struct ma_map *map, uint64_t from, uint64_t bytes);
 
+/* The same for a stretch that grows: bytes [0, had) behind from are taken already, [had, want) are wanted. */
+int ma_space_extend(struct ma_map *map, uint64_t from, uint64_t had, uint64_t want);
+
 /* Give the space of the whole pages inside a range back; they read as zero afterwards. Best effort: false if not. */
 bool ma_space_punch(struct ma_map *map, uint64_t from, uint64_t bytes);
 

@@ -107,15 +107,18 @@ static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t lo
 
 /* ---- bringing groups into use ---- */
 
-static int back_groups(struct ma_map *map, uint64_t first, uint64_t count)
+/* Disk space for groups [had, want) of the range; those before had have theirs. */
+static int back_groups(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
 {
 	const struct ma_layout *lay = &map->lay;
+	uint64_t start = (uint64_t)stream * lay->per_stream;
 	uint64_t items = lay->group_items;
+	uint64_t bytes = items * lay->item_bytes;
 
-	if (ma_space_take(map, lay->unit_off + first * 8, count * 8) < 0 ||
-	    ma_space_take(map, lay->truth_off + first * items, count * items + TRUTH_SLACK) < 0)
+	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
+	    ma_space_extend(map, lay->truth_off + start * items, had * items, want * items + TRUTH_SLACK) < 0)
 		return -1;
-	return ma_space_take(map, lay->user_off + first * items * lay->item_bytes, count * items * lay->item_bytes);
+	return ma_space_extend(map, lay->user_off + start * bytes, had * bytes, want * bytes);
 }
 
 /* Disk space for one group more, in steps that grow with the map. */
@@ -123,15 +126,14 @@ static int back_next(struct ma_map *map, uint32_t stream, uint64_t used)
 {
 	struct ma_stream *st = ma_stream(map, stream);
 	uint64_t have = ma_min(ma_load(&st->backed), range_count(map, stream));
-	uint64_t first = (uint64_t)stream * map->lay.per_stream + have;
 	uint64_t more = ma_max(STEP_MIN, ma_min(STEP_MAX, have / 8));
 
 	if (used < have)
 		return 0;
 	more = ma_min(more, range_count(map, stream) - have);
-	if (back_groups(map, first, more) < 0) {
+	if (back_groups(map, stream, have, have + more) < 0) {
 		more = 1;
-		if (back_groups(map, first, more) < 0)
+		if (back_groups(map, stream, have, have + more) < 0)
 			return -1;
 	}
 	ma_store_kill(&st->backed, have + more);
@@ -363,7 +365,7 @@ static int back(struct ma_map *map)
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), range_count(map, s));
 
-		if (have && back_groups(map, (uint64_t)s * map->lay.per_stream, have) < 0)
+		if (have && back_groups(map, s, 0, have) < 0)
 			return -1;
 	}
 	return 0;

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Disk space: taken before use, in steps; given back by punching when the opener asks for it; growth of a file. */
+#include "common/space.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "common/heap.h"
+#include "common/map.h"
+#include "tests/support/support.h"
+
+static const struct ma_engine *const engines[] = { &ma_heap_engine, NULL };
+
+static struct ma_map *open_map(const char *path, uint64_t length, uint64_t reserved, uint64_t punch_bytes)
+{
+	struct ma_open how = {
+		.filename = path,
+		.flags = MA_MAP_CREATE,
+		.length = length,
+		.reserved = reserved,
+		.punch_bytes = punch_bytes,
+		.param = { 1 },
+		.engines = engines,
+	};
+	struct ma_map *map = ma_map_open(&how);
+
+	g_assert_nonnull(map);
+	return map;
+}
+
+static uint64_t disk_bytes(const char *path)
+{
+	struct stat st;
+
+	g_assert_cmpint(stat(path, &st), ==, 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+static void close_map(struct ma_map *map)
+{
+	g_assert_cmpuint(map->engine->check(map, NULL, NULL), ==, 0);
+	g_assert_cmpint(ma_map_close(map), ==, 0);
+}
+
+static void is_taken_before_use(void)
+{
+	const char *path = support_path("take");
+	struct ma_map *map = open_map(path, 64 * MIB, 64 * MIB, 0);
+
+	g_assert_cmpuint(disk_bytes(path), <, 2 * MIB);
+	g_assert_nonnull(ma_heap_malloc(map, 8 * MIB)); /* Not touched. */
+	g_assert_cmpuint(disk_bytes(path), >=, 8 * MIB);
+	close_map(map);
+}
+
+static void stays_without_punching(void)
+{
+	const char *path = support_path("keep");
+	struct ma_map *map = open_map(path, 64 * MIB, 64 * MIB, 0);
+
+	ma_heap_free(map, ma_heap_malloc(map, 16 * MIB));
+	g_assert_cmpuint(disk_bytes(path), >=, 16 * MIB);
+	close_map(map);
+}
+
+static void is_given_back_and_taken_again(void)
+{
+	const char *path = support_path("punch");
+	struct ma_map *map = open_map(path, 64 * MIB, 64 * MIB, MIB);
+	char *block = ma_heap_malloc(map, 16 * MIB);
+	uint64_t full;
+
+	memset(block, 7, 16 * MIB);
+	full = disk_bytes(path);
+	ma_heap_free(map, block);
+	g_assert_cmpuint(disk_bytes(path), <=, full - 15 * MIB);
+	g_assert_cmpuint(map->engine->check(map, NULL, NULL), ==, 0);
+	g_assert_true(ma_heap_malloc(map, 16 * MIB) == block);
+	g_assert_cmpuint(disk_bytes(path), >=, 16 * MIB);
+	for (size_t i = 0; i < 16 * MIB; i += 4096)
+		g_assert_cmpint(block[i], ==, 0);
+	close_map(map);
+}
+
+/* The reserved range is mapped from the start: what grows later is there for every process at once. */
+static int read_grown(void *arg)
+{
+	_Atomic(char *) *word = arg;
+	char *block;
+
+	while (!(block = atomic_load(word)))
+		sched_yield();
+	return block[30 * MIB] == 5 ? 0 : 1;
+}
+
+static void file_grows_under_everybody(void)
+{
+	const char *path = support_path("grow");
+	struct ma_map *map = open_map(path, 16 * MIB, 256 * MIB, 0);
+	_Atomic(char *) *word = support_shared(sizeof(*word));
+	pid_t pid = support_fork(read_grown, (void *)word);
+	char *block = ma_heap_malloc(map, 32 * MIB);
+
+	g_assert_nonnull(block);
+	g_assert_cmpint(support_file_size(path), >, (off_t)(32 * MIB));
+	g_assert_cmpint(support_file_size(path), <, (off_t)(100 * MIB));
+	block[30 * MIB] = 5;
+	atomic_store(word, block);
+	support_wait_ok(pid);
+	g_assert_null(ma_heap_malloc(map, 256 * MIB));
+	g_assert_cmpint(errno, ==, ENOMEM);
+	close_map(map);
+	map = open_map(path, 0, 0, 0);
+	g_assert_cmpint(block[30 * MIB], ==, 5);
+	close_map(map);
+}
+
+static int grow_too_far(void *arg)
+{
+	struct ma_map *map = arg;
+	struct rlimit limit = { 40 * MIB, 40 * MIB };
+
+	setrlimit(RLIMIT_FSIZE, &limit);
+	errno = 0;
+	return !ma_heap_malloc(map, 64 * MIB) && errno == EFBIG && ma_heap_malloc(map, 1000) ? 0 : 1;
+}
+
+static void limit_is_an_error_not_a_signal(void)
+{
+	struct ma_map *map = open_map(support_path("limit"), 16 * MIB, 256 * MIB, 0);
+
+	support_run_child(grow_too_far, map);
+	close_map(map);
+}
+
+int main(int argc, char **argv)
+{
+	support_init(&argc, &argv);
+	support_add("/space/is-taken-before-use", is_taken_before_use);
+	support_add("/space/stays-without-punching", stays_without_punching);
+	support_add("/space/is-given-back-and-taken-again", is_given_back_and_taken_again);
+	support_add("/space/file-grows-under-everybody", file_grows_under_everybody);
+	support_add("/space/limit-is-an-error-not-a-signal", limit_is_an_error_not_a_signal);
+	return support_run();
+}
