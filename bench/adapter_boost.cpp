@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Boost.Interprocess, managed_mapped_file: the usual way to share a heap of a file between processes. */
+/* Boost.Interprocess, managed_mapped_file: the usual way to share a heap of a file between
+ * processes. */
 #include <boost/interprocess/managed_mapped_file.hpp>
 #include <new>
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench: how fast are we, and the others? Each measurement is a fresh process of the program bench-NAME, which lies
- * beside this one. Repetitions are interleaved: within one, each workload visits all adapters in random order, so that
- * what disturbs the machine disturbs all alike.
+ * bench: how fast are we, and the others? Each measurement is a fresh process of the program
+ * bench-NAME, which lies beside this one. Repetitions are interleaved: within one, each workload
+ * visits all adapters in random order, so that what disturbs the machine disturbs all alike.
  *
- * A new peer: an adapter (see runner.h), its name in adapters[]. A new workload: its loop in workload.h, a line in
- * runner.h's table, its figures in metrics[]. A program that is not there (its allocator is not installed) is left out.
+ * A new peer: an adapter (see runner.h), its name in adapters[]. A new workload: its loop in
+ * workload.h, a line in runner.h's table, its figures in metrics[]. A program that is not there
+ * (its allocator is not installed) is left out.
  */
 #define _GNU_SOURCE 1
 #include "bench.h"
@@ -20,29 +21,29 @@
 #include <time.h>
 #include <unistd.h>
 
-const char *const adapters[] = { "qalloc", "qalloc-static", "glibc", BASELINE, "boost", NULL };
+const char *const adapters[] = {"qalloc", "qalloc-static", "glibc", BASELINE, "boost", NULL};
 
 const struct metric metrics[] = {
-	{ 'A', "ns", "ns", "pairs of 64 B, empty heap" },
-	{ 'a', "ns", "ns", "pairs of 64 B, 300 others live" },
-	{ 'B', "ns", "ns", "10,000 of 64 B, then their frees" },
-	{ 'C', "ns", "ns", "16..1024 B in 10,000 slots" },
-	{ 'D', "ns", "ns", "C in two threads" },
-	{ 'E', "ns", "ns", "64 B from producer to consumer" },
-	{ 'F', "ns", "ns", "4..256 KiB in 256 slots" },
-	{ 'G', "ns", "ns", "C in two processes" },
-	{ 'H', "create_1", "ms", "create 1 GiB" },
-	{ 'H', "create_64", "ms", "create 64 GiB" },
-	{ 'H', "reopen_1", "ms", "reopen 1 GiB" },
-	{ 'H', "reopen_64", "ms", "reopen 64 GiB" },
-	{ 0, NULL, NULL, NULL },
+	{'A', "ns", "ns", "pairs of 64 B, empty heap"},
+	{'a', "ns", "ns", "pairs of 64 B, 300 others live"},
+	{'B', "ns", "ns", "10,000 of 64 B, then their frees"},
+	{'C', "ns", "ns", "16..1024 B in 10,000 slots"},
+	{'D', "ns", "ns", "C in two threads"},
+	{'E', "ns", "ns", "64 B from producer to consumer"},
+	{'F', "ns", "ns", "4..256 KiB in 256 slots"},
+	{'G', "ns", "ns", "C in two processes"},
+	{'H', "create_1", "ms", "create 1 GiB"},
+	{'H', "create_64", "ms", "create 64 GiB"},
+	{'H', "reopen_1", "ms", "reopen 1 GiB"},
+	{'H', "reopen_64", "ms", "reopen 64 GiB"},
+	{0, NULL, NULL, NULL},
 };
 
 enum { STATUS_CANNOT = 77, GATE_TRIES = 3 };
 
 struct options {
 	const char *workloads;
-	const char *adapters;           /* with commas; NULL: all */
+	const char *adapters; /* with commas; NULL: all */
 	const char *json;
 	size_t reps;
 	double seconds;
@@ -50,8 +51,8 @@ struct options {
 	bool gate;
 };
 
-static char programs[PATH_MAX];         /* the folder of bench and of bench-NAME */
-static char folder[PATH_MAX - 16];      /* where the heaps' files are, for the time of the run */
+static char programs[PATH_MAX];    /* the folder of bench and of bench-NAME */
+static char folder[PATH_MAX - 16]; /* where the heaps' files are, for the time of the run */
 static char heap_path[PATH_MAX];
 static volatile sig_atomic_t interrupted;
 static uint64_t random_state;
@@ -76,9 +77,10 @@ static bool program_of(size_t adapter, char *path, size_t room)
 	return n > 0 && (size_t)n < room && access(path, X_OK) == 0;
 }
 
-static _Noreturn void be_runner(const struct options *options, size_t adapter, char workload, int out)
+static _Noreturn void be_runner(const struct options *options, size_t adapter, char workload,
+				int out)
 {
-	char path[PATH_MAX + 32], letter[2] = { workload, 0 }, seconds[32], seed[32];
+	char path[PATH_MAX + 32], letter[2] = {workload, 0}, seconds[32], seed[32];
 
 	snprintf(seconds, sizeof(seconds), "%g", options->seconds);
 	snprintf(seed, sizeof(seed), "%llu", (unsigned long long)(next_random() >> 32));
@@ -89,7 +91,8 @@ static _Noreturn void be_runner(const struct options *options, size_t adapter, c
 }
 
 /* Takes one line "KEY VALUE" of a runner. */
-static void take_line(struct results *results, size_t adapter, char workload, size_t rep, const char *line)
+static void take_line(struct results *results, size_t adapter, char workload, size_t rep,
+		      const char *line)
 {
 	char key[32];
 	double value;
@@ -109,7 +112,8 @@ static void take_failure(struct results *results, size_t adapter, char workload)
 	fprintf(stderr, "bench: %s failed on %c\n", adapters[adapter], workload);
 }
 
-static void measure(struct results *results, const struct options *options, size_t adapter, char workload, size_t rep)
+static void measure(struct results *results, const struct options *options, size_t adapter,
+		    char workload, size_t rep)
 {
 	int ends[2], status = 0;
 	char line[256];
@@ -117,7 +121,8 @@ static void measure(struct results *results, const struct options *options, size
 	pid_t pid;
 
 	fflush(NULL);
-	if (pipe(ends) != 0 || (pid = fork()) < 0 || (pid != 0 && (in = fdopen(ends[0], "r")) == NULL)) {
+	if (pipe(ends) != 0 || (pid = fork()) < 0 ||
+	    (pid != 0 && (in = fdopen(ends[0], "r")) == NULL)) {
 		perror("bench");
 		exit(2);
 	}
@@ -130,7 +135,8 @@ static void measure(struct results *results, const struct options *options, size
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	unlink(heap_path);
-	if (!interrupted && (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != STATUS_CANNOT)))
+	if (!interrupted && (!WIFEXITED(status) ||
+			     (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != STATUS_CANNOT)))
 		take_failure(results, adapter, workload);
 }
 
@@ -144,10 +150,10 @@ static void shuffle(size_t *order, size_t n)
 	}
 }
 
-static void show_progress(const char *what, size_t rep, size_t of)
+static void show_progress(const char *what, size_t rep)
 {
 	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\r\033[K%s %zu/%zu", what, rep, of);
+		fprintf(stderr, "\r\033[K%s %zu", what, rep);
 }
 
 static void run_repetition(struct results *results, const struct options *options, size_t rep)
@@ -158,10 +164,10 @@ static void run_repetition(struct results *results, const struct options *option
 		if (results->present[i])
 			order[n++] = i;
 	for (const char *w = options->workloads; *w != 0 && !interrupted; w++) {
-		char what[] = { *w, ' ', 'r', 'e', 'p', 0 };
+		char what[] = {*w, ' ', 'r', 'e', 'p', 0};
 
 		shuffle(order, n);
-		show_progress(what, rep + 1, results->nreps);
+		show_progress(what, rep + 1);
 		for (size_t i = 0; i < n && !interrupted; i++)
 			measure(results, options, order[i], *w, rep);
 	}
@@ -169,11 +175,8 @@ static void run_repetition(struct results *results, const struct options *option
 
 static void run_repetitions(struct results *results, const struct options *options)
 {
-	size_t from = results->nreps;
-
-	results->nreps += options->reps;
-	for (size_t rep = from; rep < results->nreps && !interrupted; rep++)
-		run_repetition(results, options, rep);
+	for (size_t left = options->reps; left != 0 && !interrupted; left--)
+		run_repetition(results, options, results->nreps++);
 	if (isatty(STDERR_FILENO))
 		fputs("\r\033[K", stderr);
 }
@@ -236,8 +239,8 @@ static bool prepare_folders(void)
 	if (n <= 0)
 		return false;
 	*strrchr(programs, '/') = 0;
-	if (snprintf(folder, sizeof(folder), "%s/bench.XXXXXX", tmp != NULL && *tmp != 0 ? tmp : ".") >=
-	    (int)sizeof(folder)) {
+	if (snprintf(folder, sizeof(folder), "%s/bench.XXXXXX",
+		     tmp != NULL && *tmp != 0 ? tmp : ".") >= (int)sizeof(folder)) {
 		errno = ENAMETOOLONG;
 		return false;
 	}
@@ -252,7 +255,8 @@ static unsigned measure_all(struct results *results, const struct options *optio
 {
 	unsigned broken = 0;
 
-	for (unsigned try = 0; try < GATE_TRIES && results->nreps + options->reps <= MAX_REPS; try++) {
+	for (unsigned try = 0; try < GATE_TRIES && results->nreps + options->reps <= MAX_REPS;
+	     try++) {
 		run_repetitions(results, options);
 		if (!options->gate || interrupted)
 			break;
@@ -301,9 +305,10 @@ out:
 
 static int usage(void)
 {
-	fputs("usage: bench [--workloads LETTERS] [--adapters A,B] [--reps N] [--seconds S] [--seed N]\n"
-	      "             [--json FILE] [--gate] [--list]\n"
-	      "--gate: exit with 1 when a promise does not hold; measures only what the promises are about.\n", stderr);
+	fputs("usage: bench [--workloads LETTERS] [--adapters A,B] [--reps N] [--seconds S]\n"
+	      "             [--seed N] [--json FILE] [--gate] [--list]\n"
+	      "--gate: measure what is promised; exit with 1 when a promise does not hold\n",
+	      stderr);
 	return 2;
 }
 
@@ -339,8 +344,8 @@ static bool option(struct options *options, const char *name, const char *value)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .reps = 7, .seconds = 0.2 };
-	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	struct options options = {.reps = 7, .seconds = 0.2};
+	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
 	options.seed = (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
 	for (int i = 1; i < argc; i++) {
@@ -353,8 +358,8 @@ int main(int argc, char **argv)
 		else
 			i++;
 	}
-	if (options.reps == 0 || options.reps > MAX_REPS || !(options.seconds > 0) || options.seconds > 10 ||
-	    options.seed == 0)
+	if (options.reps == 0 || options.reps > MAX_REPS || !(options.seconds > 0) ||
+	    options.seconds > 10 || options.seed == 0)
 		return usage();
 	if (options.workloads == NULL)
 		options.workloads = options.gate ? "AaCH" : "AaBCDEFGH";

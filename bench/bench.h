@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench: the driver. Runs the programs bench-NAME (see runner.h), gathers what they print, compares.
+ * bench: the driver. Runs the programs bench-NAME (see runner.h), gathers what they print,
+ * compares.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
@@ -15,7 +16,7 @@ enum { MAX_REPS = 1000, MAX_ADAPTERS = 32, MAX_METRICS = 64 };
 /* A row of the table: one figure of one workload, smaller is better. */
 struct metric {
 	char workload;
-	const char *key;        /* as the runner prints it */
+	const char *key; /* as the runner prints it */
 	const char *unit;
 	const char *title;
 };
@@ -31,7 +32,8 @@ struct results {
 	double seconds;
 	bool present[MAX_ADAPTERS];             /* its program is there, and it was asked for */
 	bool failed[MAX_METRICS][MAX_ADAPTERS]; /* a run died */
-	struct samples *samples[MAX_METRICS][MAX_ADAPTERS]; /* NULL: the adapter was not asked for */
+	struct samples
+		*samples[MAX_METRICS][MAX_ADAPTERS]; /* NULL: the adapter was not asked for */
 };
 
 /* Both end with a zero entry. The adapter that the others are compared with is BASELINE. */
@@ -43,8 +45,8 @@ extern const char *const adapters[];
 double result_median(const struct results *results, size_t metric, size_t adapter);
 
 /*
- * Time over the baseline's: the median of the ratios of each repetition, whose runs lie next to each other in time; so
- * a machine that was slow for a while does not show. NaN when there is none.
+ * Time over the baseline's: the median of the ratios of each repetition, whose runs lie next to
+ * each other in time; so a machine that was slow for a while does not show. NaN when there is none.
  */
 double result_ratio(const struct results *results, size_t metric, size_t adapter);
 
@@ -53,7 +55,8 @@ bool result_any(const struct results *results, size_t metric);
 /* report.c */
 void report_table(const struct results *results, FILE *out);
 int report_json(const struct results *results, const char *path);
-/* Prints each limit that does not hold, and returns their number. Limits on what was not asked for are skipped. */
+/* Prints each limit that does not hold, and returns their number. Limits on what was not asked for
+ * are skipped. */
 unsigned report_gate(const struct results *results, FILE *out);
 
 #endif /* BENCH_BENCH_H */

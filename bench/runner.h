@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The rest of a benchmark program: bench-NAME WORKLOAD SECONDS SEED FILE measures one workload once, on the allocator
- * of the adapter that includes this, and prints its figures, one "KEY VALUE" a line. Status 77: cannot do this one.
+ * The rest of a benchmark program: bench-NAME WORKLOAD SECONDS SEED FILE measures one workload
+ * once, on the allocator of the adapter that includes this, and prints its figures, one "KEY VALUE"
+ * a line. Status 77: cannot do this one.
  *
- * One program an allocator, because several of them take over malloc for the whole process that links them. C and
- * C++. Beside what workload.h wants, an adapter defines
+ * One program an allocator, because several of them take over malloc for the whole process that
+ * links them. C and C++. Beside what workload.h wants, an adapter defines
  *
- *	AD_TRAITS                      of the enum below
- *	ad_create(path, bytes)         a new heap, in this file if it is AD_SHARED; NULL when it cannot
- *	ad_open(path)                  the same heap, from another process or after it was closed
- *	ad_close(heap)
+ *   AD_TRAITS                of the enum below
+ *   ad_create(path, bytes)   a new heap, in this file if it is AD_SHARED; NULL when it cannot
+ *   ad_open(path)            the same heap, from another process or after it was closed
+ *   ad_close(heap)
  */
 #ifndef BENCH_RUNNER_H
 #define BENCH_RUNNER_H
@@ -25,8 +26,8 @@
 #include <unistd.h>
 
 enum {
-	AD_FIXED = 1,                   /* gives blocks of FIXED_SIZE only */
-	AD_SHARED = 2                   /* lies in a file, serves several processes, can be opened again */
+	AD_FIXED = 1, /* gives blocks of FIXED_SIZE only */
+	AD_SHARED = 2 /* lies in a file, serves several processes, can be opened again */
 };
 
 enum { SLICES = 25, LANES = 2, STATUS_CANNOT = 77, ROUNDS_H = 5 };
@@ -38,21 +39,22 @@ enum setting { ONE_THREAD, TWO_THREADS, TWO_PROCESSES };
 struct workload {
 	char letter;
 	enum setting setting;
-	loop_fn *loop, *loop_peer;      /* lane 0's is what is measured, of both when they are the same */
-	uint64_t ops;                   /* between two looks at the clock */
+	loop_fn *loop;      /* of lane 0 */
+	loop_fn *loop_peer; /* of lane 1 */
+	uint64_t ops;       /* between two looks at the clock */
 	uint64_t nslots, least, span;
 	uint64_t bystanders;
 };
 
 static const struct workload workloads[] = {
-	{ 'A', ONE_THREAD, loop_pairs, NULL, 10000, 0, 0, 0, 0 },
-	{ 'a', ONE_THREAD, loop_pairs, NULL, 10000, 0, 0, 0, BYSTANDERS },
-	{ 'B', ONE_THREAD, loop_batch, NULL, BATCH, BATCH, 0, 0, 0 },
-	{ 'C', ONE_THREAD, loop_random, NULL, 5000, 10000, 16, 1009, 0 },
-	{ 'D', TWO_THREADS, loop_random, loop_random, 5000, 10000, 16, 1009, 0 },
-	{ 'E', TWO_THREADS, loop_consume, loop_produce, 3200, 0, 0, 0, 0 },
-	{ 'F', ONE_THREAD, loop_random, NULL, 200, 256, 4 << 10, 252 << 10, 0 },
-	{ 'G', TWO_PROCESSES, loop_random, loop_random, 5000, 10000, 16, 1009, 0 },
+	{'A', ONE_THREAD, loop_pairs, NULL, 10000, 0, 0, 0, 0},
+	{'a', ONE_THREAD, loop_pairs, NULL, 10000, 0, 0, 0, BYSTANDERS},
+	{'B', ONE_THREAD, loop_batch, NULL, BATCH, BATCH, 0, 0, 0},
+	{'C', ONE_THREAD, loop_random, NULL, 5000, 10000, 16, 1009, 0},
+	{'D', TWO_THREADS, loop_random, loop_random, 5000, 10000, 16, 1009, 0},
+	{'E', TWO_THREADS, loop_consume, loop_produce, 3200, 0, 0, 0, 0},
+	{'F', ONE_THREAD, loop_random, NULL, 200, 256, 4 << 10, 252 << 10, 0},
+	{'G', TWO_PROCESSES, loop_random, loop_random, 5000, 10000, 16, 1009, 0},
 };
 
 /* What all lanes see: threads and processes. */
@@ -61,10 +63,10 @@ struct stage {
 	const char *path;
 	double seconds;
 	uint64_t seed;
-	ad_heap heap;                   /* lane 0's */
+	ad_heap heap; /* lane 0's */
 	unsigned lanes;
 	unsigned arrived;
-	double ns[LANES];               /* an operation */
+	double ns[LANES]; /* an operation */
 	struct ring ring;
 };
 
@@ -122,7 +124,8 @@ static double median(double *values, size_t n)
 	return (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
 
-/* Nanoseconds an operation. The median of slices, so that being preempted now and then does not show. */
+/* Nanoseconds an operation. The median of slices, so that being preempted now and then does not
+ * show. */
 static double run_for(struct lane *lane, loop_fn *loop, uint64_t ops, double seconds)
 {
 	double slice[SLICES], start = now_seconds(), end = start;
@@ -140,7 +143,8 @@ static double run_for(struct lane *lane, loop_fn *loop, uint64_t ops, double sec
 	return median(slice, SLICES);
 }
 
-/* Live blocks to begin with: all slots full, or bystanders. The order of addresses is not the order of slots. */
+/* Live blocks to begin with: all slots full, or bystanders. The order of addresses is not the order
+ * of slots. */
 static void fill(struct lane *lane, const struct workload *w)
 {
 	lane->nslots = w->nslots;
@@ -265,7 +269,8 @@ static int run_workload(const struct workload *w, const char *path, double secon
 	return 0;
 }
 
-/* H: how long until a heap of this size has been made, or opened again, and has given its first block. */
+/* H: how long until a heap of this size has been made, or opened again, and has given its first
+ * block. */
 static int time_heap(const char *path, uint64_t bytes, double *create_ms, double *reopen_ms)
 {
 	double start = now_seconds();
@@ -294,9 +299,9 @@ static int time_heap(const char *path, uint64_t bytes, double *create_ms, double
 
 static int run_heaps(const char *path)
 {
-	static const unsigned gib[] = { 1, 64 };
+	static const unsigned gib[] = {1, 64};
 	double create[2][ROUNDS_H], reopen[2][ROUNDS_H];
-	size_t got[2] = { 0, 0 };
+	size_t got[2] = {0, 0};
 
 	if (!(AD_TRAITS & AD_SHARED))
 		return STATUS_CANNOT;
@@ -307,8 +312,8 @@ static int run_heaps(const char *path)
 				got[i]++;
 	for (size_t i = 0; i < 2; i++)
 		if (got[i] != 0)
-			printf("create_%u %.4f\nreopen_%u %.4f\n", gib[i], median(create[i], got[i]), gib[i],
-			       median(reopen[i], got[i]));
+			printf("create_%u %.4f\nreopen_%u %.4f\n", gib[i],
+			       median(create[i], got[i]), gib[i], median(reopen[i], got[i]));
 	return 0;
 }
 
@@ -327,10 +332,12 @@ int main(int argc, char **argv)
 	int status;
 
 	if (argc != 5) {
-		fprintf(stderr, "usage: %s WORKLOAD SECONDS SEED FILE (bench runs this)\n", argv[0]);
+		fprintf(stderr, "usage: %s WORKLOAD SECONDS SEED FILE (bench runs this)\n",
+			argv[0]);
 		return 2;
 	}
-	if (sched_getaffinity(0, sizeof(processors), &processors) != 0 || CPU_COUNT(&processors) == 0)
+	if (sched_getaffinity(0, sizeof(processors), &processors) != 0 ||
+	    CPU_COUNT(&processors) == 0)
 		complain("bench: sched_getaffinity");
 	alarm(60);
 	status = run(argv[1][0], strtod(argv[2], NULL), strtoull(argv[3], NULL, 10), argv[4]);

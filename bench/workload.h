@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The measured loops: a template, C and C++, that each adapter includes through runner.h after it has defined
+ * The measured loops: a template, C and C++, that each adapter includes through runner.h after it
+ * has defined
  *
- *	ad_heap                        what its calls need to know the heap; a pointer
- *	ad_malloc(heap, size)          static inline
- *	ad_free(heap, block)           static inline
+ *   ad_heap                  what its calls need to know the heap; a pointer
+ *   ad_malloc(heap, size)    static inline
+ *   ad_free(heap, block)     static inline
  *
- * So each loop calls its allocator directly. One operation is one malloc and one free; each block is written to.
- * What the loops themselves cost (random numbers, slots, the queue) is in every adapter's figure alike.
+ * So each loop calls its allocator directly. One operation is one malloc and one free; each block
+ * is written to. What the loops themselves cost (random numbers, slots, the queue) is in every
+ * adapter's figure alike.
  */
 #ifndef BENCH_WORKLOAD_H
 #define BENCH_WORKLOAD_H
@@ -20,10 +22,10 @@
 
 enum {
 	FIXED_SIZE = 64,
-	BYSTANDERS = 300,               /* a: other blocks that are live */
-	BATCH = 10000,                  /* B */
-	RING = 1024,                    /* E: blocks in flight at most, a power of two */
-	RING_STEP = 32                  /* E: both ends tell the other of their progress this often */
+	BYSTANDERS = 300, /* a: other blocks that are live */
+	BATCH = 10000,    /* B */
+	RING = 1024,      /* E: blocks in flight at most, a power of two */
+	RING_STEP = 32    /* E: both ends tell the other of their progress this often */
 };
 
 /* One producer, one consumer; each index on a cache line of its own. */
@@ -37,12 +39,12 @@ struct ring {
 /* One thread's part in a workload. */
 struct lane {
 	ad_heap heap;
-	uint64_t random;                /* xorshift64; never 0 */
+	uint64_t random; /* xorshift64; never 0 */
 	void **slot;
 	uint64_t nslots;
-	uint64_t least, span;           /* sizes from least to least + span - 1 */
+	uint64_t least, span; /* sizes from least to least + span - 1 */
 	struct ring *ring;
-	uint64_t ring_place;            /* how far this end of the ring is */
+	uint64_t ring_place; /* how far this end of the ring is */
 };
 
 typedef void loop_fn(struct lane *lane, uint64_t ops);
@@ -124,7 +126,8 @@ static int ring_wait(struct ring *ring, const uint64_t *place, uint64_t value)
 	return 1;
 }
 
-/* E; ops is a multiple of RING_STEP. Returns early, with ring->stop set, when the consumer has had enough. */
+/* E; ops is a multiple of RING_STEP. Returns early, with ring->stop set, when the consumer has had
+ * enough. */
 static void loop_produce(struct lane *lane, uint64_t ops)
 {
 	struct ring *ring = lane->ring;

@@ -40,6 +40,7 @@
 #define MA_TRUTH_STRIDE 4160 /* A byte for each 16, and a line to spread chunks over the cache's sets. */
 #define MA_NO_CHUNK UINT64_MAX
 #define MA_HEAP_PARAM_STREAMS 0
+#define MA_BACK_MIN 16 /* Free slots that make going back worth while. */
 
 enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3 };
 
@@ -67,8 +68,53 @@ MA_INLINE void *ma_cursor_pop(struct ma_cursor *cursor)
 	uint32_t slot = (uint32_t)__builtin_ctzll(mask);
 
 	cursor->mask = mask & (mask - 1);
-	ma_store(&cursor->truth[slot], 1);
-	return cursor->base + slot * cursor->slot_bytes;
+	ma_store(&cursor->now.truth[slot], 1);
+	return cursor->now.base + slot * cursor->slot_bytes;
+}
+
+/* A look that begins to be dealt from; the one in use so far becomes the one before. */
+MA_INLINE bool ma_cursor_look(struct ma_cursor *cursor, struct ma_look look)
+{
+	uint64_t mask = ma_scan64(look.truth) & look.valid;
+
+	if (mask == 0)
+		return false;
+	cursor->before = cursor->now;
+	cursor->now = look;
+	cursor->mask = mask;
+	return true;
+}
+
+/*
+ * Go back to the look before this one, when most of what it dealt out is free again: so a thread that frees what it
+ * takes stays with 128 slots, which its cache holds. Not to the same 64 at once: their bytes were stored to a moment ago, and
+ * a wide load would have to wait for each of them.
+ */
+MA_INLINE bool ma_cursor_go_back(struct ma_cursor *cursor)
+{
+	struct ma_look look = cursor->before;
+	uint64_t mask;
+
+	if (!look.truth)
+		return false;
+	mask = ma_scan64(look.truth) & look.valid;
+	if (__builtin_popcountll(mask) < MA_BACK_MIN)
+		return false;
+	cursor->before = cursor->now;
+	cursor->now = look;
+	cursor->mask = mask;
+	return true;
+}
+
+/* The unit is not ours any more. */
+MA_INLINE void ma_cursor_forget(struct ma_cursor *cursor, uint64_t unit)
+{
+	if (cursor->before.truth && cursor->before.unit == unit)
+		cursor->before.truth = NULL;
+	if (cursor->now.truth && cursor->now.unit == unit) {
+		cursor->now.truth = NULL;
+		cursor->mask = 0;
+	}
 }
 
 /* Free a slot whose truth byte is known to be one. Pairs with ma_scan64(). */

@@ -102,31 +102,32 @@ static void refill_queues(struct ma_map *map, uint32_t stream)
 
 /* ---- looking ---- */
 
-/* Point the cursor at the first 64 slots from group on that have a free one. */
-static bool look(struct ma_map *map, struct ma_cursor *cursor, uint32_t group)
+/* Point the cursor at the first 64 slots of the slab, from group on, that have a free one. */
+static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t head, uint32_t group)
 {
 	uint32_t slots = ma_slab_slots(map, cursor->class);
-	_Atomic uint8_t *truth = ma_chunk_truth(map, cursor->unit);
 
 	for (; group * 64 < slots; group++) {
-		uint64_t mask = ma_scan64(truth + group * 64) & ma_low_bits(slots - group * 64);
+		struct ma_look next = {
+			.truth = ma_chunk_truth(map, head) + group * 64,
+			.base = ma_chunk_address(map, head) + group * 64 * cursor->slot_bytes,
+			.valid = ma_low_bits(slots - group * 64),
+			.unit = (uint32_t)head,
+			.group = group,
+		};
 
-		if (mask == 0)
-			continue;
-		cursor->group = group;
-		cursor->truth = truth + group * 64;
-		cursor->base = ma_chunk_address(map, cursor->unit) + group * 64 * cursor->slot_bytes;
-		cursor->mask = mask;
-		return true;
+		if (ma_cursor_look(cursor, next))
+			return true;
 	}
 	return false;
 }
 
-static bool look_into(struct ma_map *map, struct ma_cursor *cursor, uint32_t at, uint64_t head)
+/* For slabs that are not (yet) in the ring. */
+static bool has_room(struct ma_map *map, uint64_t head, uint32_t class)
 {
-	cursor->at = at;
-	cursor->unit = (uint32_t)head;
-	return look(map, cursor, 0);
+	struct ma_cursor probe = { .class = class, .slot_bytes = ma_class_bytes(class) };
+
+	return look(map, &probe, head, 0);
 }
 
 /* ---- the ring ---- */
@@ -158,6 +159,7 @@ static void shorten_ring(struct ma_tcache *tc, struct ma_cursor *cursor)
 	if (cursor->count == 0 || (cursor->count < MA_RING && tc->owned < may_own(tc->map)))
 		return;
 	oldest = (cursor->at + 1) % cursor->count;
+	ma_cursor_forget(cursor, ring[oldest]);
 	let_go(tc, ring[oldest], cursor->class);
 	ring[oldest] = ring[--cursor->count];
 }
@@ -167,15 +169,15 @@ static bool add_to_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint64_t
 	shorten_ring(tc, cursor);
 	tc->ring[cursor->class][cursor->count] = (uint32_t)head;
 	tc->owned++;
-	return look_into(tc->map, cursor, cursor->count++, head);
+	cursor->at = cursor->count++;
+	return look(tc->map, cursor, head, 0);
 }
 
 static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t looks)
 {
 	for (uint32_t i = 0; i < looks && i < cursor->count; i++) {
-		uint32_t at = (cursor->at + 1) % cursor->count;
-
-		if (look_into(tc->map, cursor, at, tc->ring[cursor->class][at]))
+		cursor->at = (cursor->at + 1) % cursor->count;
+		if (look(tc->map, cursor, tc->ring[cursor->class][cursor->at], 0))
 			return true;
 	}
 	return false;
@@ -187,7 +189,6 @@ static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t lo
 static uint64_t adopt_queued(struct ma_tcache *tc, uint32_t stream, uint32_t class)
 {
 	struct ma_map *map = tc->map;
-	struct ma_cursor probe = { .class = class, .slot_bytes = ma_class_bytes(class) };
 
 	for (int i = 0; i < QUEUE_LOOKS; i++) {
 		uint64_t head = queue_pop(map, stream, class);
@@ -196,7 +197,7 @@ static uint64_t adopt_queued(struct ma_tcache *tc, uint32_t stream, uint32_t cla
 			return MA_NO_CHUNK;
 		if (!adopt(tc, head, class))
 			continue;
-		if (look_into(map, &probe, 0, head))
+		if (has_room(map, head, class))
 			return head;
 		disown(map, head, class);
 		queue_push(map, head, class);
@@ -242,7 +243,6 @@ static uint64_t slab_from_any(struct ma_tcache *tc, uint32_t class)
 static uint64_t slab_by_search(struct ma_tcache *tc, uint32_t class)
 {
 	struct ma_map *map = tc->map;
-	struct ma_cursor probe = { .class = class, .slot_bytes = ma_class_bytes(class) };
 
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t first = ma_range_first(map, s);
@@ -250,7 +250,9 @@ static uint64_t slab_by_search(struct ma_tcache *tc, uint32_t class)
 		for (uint64_t chunk = first; chunk < first + ma_range_used(map, s); chunk++) {
 			if (!adopt(tc, chunk, class))
 				continue;
-			if (look_into(map, &probe, 0, chunk))
+			/* It may stand in a queue, which its next entry would cut: have the queues made anew. */
+			ma_store(&ma_stream(map, s)->stale, 1);
+			if (has_room(map, chunk, class))
 				return chunk;
 			disown(map, chunk, class);
 		}
@@ -263,7 +265,9 @@ bool ma_slab_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 	uint64_t head;
 	int err;
 
-	if (cursor->unit != MA_NO_UNIT && look(tc->map, cursor, cursor->group + 1))
+	if (ma_cursor_go_back(cursor))
+		return true;
+	if (cursor->now.truth && look(tc->map, cursor, cursor->now.unit, cursor->now.group + 1))
 		return true;
 	if (go_round(tc, cursor, RING_LOOKS))
 		return true;
@@ -300,12 +304,7 @@ static void drop_from_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint3
 	uint32_t last = --cursor->count;
 
 	tc->owned--;
-	if (at == cursor->at) {
-		cursor->mask = 0;
-		cursor->unit = MA_NO_UNIT;
-	} else if (cursor->at == last) {
-		cursor->at = at;
-	}
+	ma_cursor_forget(cursor, tc->ring[cursor->class][at]);
 	tc->ring[cursor->class][at] = tc->ring[cursor->class][last];
 	if (cursor->at >= cursor->count)
 		cursor->at = 0;

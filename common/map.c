@@ -170,7 +170,8 @@ static void give_up(struct ma_map *map)
 	int saved = errno;
 
 	if (map->base) {
-		ma_annotate_reset(map->base, map->mapped);
+		if (map->watched)
+			ma_annotate_reset(map->base, map->mapped);
 		munmap(map->base, map->mapped);
 	}
 	if (map->fd >= 0)

@@ -100,7 +100,7 @@ static bool equip(struct ma_tcache *tc, struct ma_map *map, uint64_t id)
 	tc->stream = ma_stream_mine(map);
 	tc->owned = 0;
 	for (uint32_t c = 0; c < MA_CLASSES; c++)
-		tc->cursor[c] = (struct ma_cursor){ .unit = MA_NO_UNIT, .class = c };
+		tc->cursor[c] = (struct ma_cursor){ .class = c };
 	map->engine->equip(tc);
 	tc->id = id;
 	return true;

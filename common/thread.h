@@ -19,21 +19,27 @@
 
 struct ma_map;
 
-struct ma_cursor {
-	uint64_t mask;
-	_Atomic uint8_t *truth; /* Of the 64 slots. */
-	char *base;             /* Address of the first of them. */
-	uint64_t slot_bytes;
-	/* The slow path's part. */
-	uint32_t unit;   /* The unit that the look is into, while looking; MA_NO_UNIT otherwise. */
-	uint32_t group;  /* Which 64 of the unit. */
-	uint32_t count;  /* Units owned, in ring. */
-	uint32_t at;     /* Index in ring of the unit that the look is into. */
-	uint32_t class;
-	uint32_t zero[3];
+/* One look: which 64 slots (fewer at a unit's end). */
+struct ma_look {
+	_Atomic uint8_t *truth; /* NULL: none. */
+	char *base;             /* Address of the first slot. */
+	uint64_t valid;         /* The bits that stand for slots. */
+	uint32_t unit;
+	uint32_t group; /* Which 64 of the unit. */
 };
 
-#define MA_NO_UNIT UINT32_MAX
+struct ma_cursor {
+	uint64_t mask;
+	struct ma_look now;
+	uint64_t slot_bytes;
+	/* The slow path's part. */
+	struct ma_look before; /* The look before this one. */
+	uint32_t count;        /* Units owned, in ring. */
+	uint32_t at;           /* Where the last round through the ring ended. */
+	uint32_t class;
+	uint32_t zero;
+};
+
 
 struct ma_tcache {
 	uint64_t id; /* Of the map that it is for; 0 when wiped. */

@@ -1,15 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# usage: demo.sh DIRECTORY-OF-WORDINDEX [TREE...]
+# usage: demo.sh [DIRECTORY-OF-WORDINDEX [TREE...]]
+# Without a directory: $MA_BUILDDIR/examples. Without a tree: texts that each Debian machine has.
 #
-# Several processes index real text files into one map; one of them is killed in the middle. Then new processes open
-# the map and answer, and grep reads all the texts to check each answer. Exits non-zero when one differs.
+# Several processes index real text files into one map; one of them is killed in the middle. Then
+# new processes open the map and answer, and grep reads all the texts to check each answer. Exits
+# non-zero when one differs.
 set -u
 LC_ALL=C
 export LC_ALL
 
-programs=$(cd "${1:?usage: demo.sh DIRECTORY-OF-WORDINDEX [TREE...]}" && pwd) || exit 2
+[ $# -gt 0 ] || set -- "${MA_BUILDDIR:?usage: demo.sh DIRECTORY-OF-WORDINDEX [TREE...]}/examples"
+programs=$(cd "$1" && pwd) || exit 2
 shift
 [ $# -gt 0 ] || set -- /usr/share/common-licenses /usr/share/doc
 tmp=$(mktemp -d) || exit 2
@@ -20,7 +23,7 @@ wrong=0
 
 ms() { echo $(($(date +%s%N) / 1000000)); }
 
-# All files with this word, of those named (closed by zeros) in a file. xargs says 123 when grep finds nothing.
+# All files with this word, of those named (closed by zeros) in a file.
 grep_word() {
 	xargs -0 -r grep -laiEZ -e "(^|[^A-Za-z0-9])$1([^A-Za-z0-9]|\$)" -- <"$2"
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A list that outlives the program: each run adds a note, then prints them all, the newest first. */
+/* A list that outlives the program: each run adds a note and prints all, the newest first. */
 #include <qalloc.h>
 #include <stdio.h>
 
@@ -17,7 +17,7 @@ int main(int argc, char **argv)
 		return perror("notes.map"), 1;
 	snprintf(note->text, sizeof(note->text), "%s", argc > 1 ? argv[1] : "hello");
 	note->next = qalloc_getroot(map, "notes");
-	if (qalloc_setroot(map, "notes", note) != 0) /* from here on the others see it, even if we die now */
+	if (qalloc_setroot(map, "notes", note) != 0) /* the commit: now everybody sees it */
 		return perror("notes"), 1;
 	for (; note != NULL; note = note->next)
 		puts(note->text);

@@ -2,8 +2,9 @@
 /*
  * wordindex INDEX build: walk the tree, lay out an empty index, start workers, and look after them.
  *
- * The index becomes visible with one store, qalloc_setroot(). From then on the map says all that there is to know:
- * when this process is killed too, another "build" goes on with the files that are not done.
+ * The index becomes visible with one store, qalloc_setroot(). From then on the map says all that
+ * there is to know: when this process is killed too, another "build" goes on with the files that
+ * are not done.
  */
 #define _GNU_SOURCE 1
 #include "wordindex.h"
@@ -22,20 +23,27 @@
 #include <unistd.h>
 
 struct list {
-	struct file *files;             /* paths from strdup() */
+	struct file *files; /* paths from strdup() */
 	size_t n, room;
 	uint64_t compressed;
 };
+
+struct progress {
+	uint64_t files, bytes; /* done */
+	uint64_t all_bytes;
+};
+
+#define NO_KILL UINT64_MAX
 
 struct foreman {
 	const struct build *how;
 	void *map;
 	struct index *index;
-	pid_t *workers;                 /* 0: no worker in this place */
+	pid_t *workers; /* 0: no worker in this place */
 	unsigned alive, lost;
 	bool failed;
 	double shown_ms;
-	uint64_t kill_from;             /* files done before we look for a victim; UINT64_MAX: never, or no more */
+	uint64_t kill_from; /* look for a victim when so many files are done; or NO_KILL */
 };
 
 static bool list_add(struct list *list, const char *path, uint64_t bytes)
@@ -49,7 +57,7 @@ static bool list_add(struct list *list, const char *path, uint64_t bytes)
 		list->files = files;
 		list->room = room;
 	}
-	list->files[list->n] = (struct file){ .path = strdup(path), .bytes = bytes };
+	list->files[list->n] = (struct file){.path = strdup(path), .bytes = bytes};
 	return list->files[list->n++].path != NULL;
 }
 
@@ -58,7 +66,7 @@ static bool ends_in(const char *text, size_t length, const char *end)
 	return length >= strlen(end) && strcmp(text + length - strlen(end), end) == 0;
 }
 
-/* All plain files below dirs, as find -H has them: symbolic links are followed on the command line only. */
+/* All plain files below dirs, as find -H has them: only dirs may be symbolic links. */
 static bool list_walk(struct list *list, char *const *dirs)
 {
 	FTS *fts = fts_open(dirs, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, NULL);
@@ -66,8 +74,10 @@ static bool list_walk(struct list *list, char *const *dirs)
 	bool good = fts != NULL;
 
 	while (good && (entry = fts_read(fts)) != NULL) {
-		if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR || entry->fts_info == FTS_NS)
-			fprintf(stderr, "wordindex: %s: %s\n", entry->fts_path, strerror(entry->fts_errno));
+		if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR ||
+		    entry->fts_info == FTS_NS)
+			fprintf(stderr, "wordindex: %s: %s\n", entry->fts_path,
+				strerror(entry->fts_errno));
 		if (entry->fts_info != FTS_F)
 			continue;
 		if (ends_in(entry->fts_name, entry->fts_namelen, ".gz"))
@@ -136,7 +146,7 @@ static struct index *index_new(void *map, const struct list *list)
 
 static struct index *lay_out(void *map, char *const *dirs)
 {
-	struct list list = { 0 };
+	struct list list = {0};
 	struct index *index = NULL;
 
 	if (list_walk(&list, dirs)) {
@@ -150,8 +160,8 @@ static struct index *lay_out(void *map, char *const *dirs)
 }
 
 /*
- * Gives free what a dead worker has claimed and not done (worker 0: what anybody has), and lets the search begin there;
- * also at a file that it was about to claim, having moved the cursor past it.
+ * Gives free what a dead worker has claimed and not done (worker 0: what anybody has), and lets the
+ * search begin there; also at a file that it was about to claim, having moved the cursor past it.
  */
 static void take_back(struct index *index, pid_t worker)
 {
@@ -161,7 +171,8 @@ static void take_back(struct index *index, pid_t worker)
 		struct file *file = &index->files[i];
 		struct attempt *attempt = atomic_load_explicit(&file->claim, memory_order_acquire);
 
-		if (file_is_done(file) || (attempt != NULL && worker != 0 && attempt->worker != worker))
+		if (file_is_done(file) ||
+		    (attempt != NULL && worker != 0 && attempt->worker != worker))
 			continue;
 		if (attempt != NULL)
 			atomic_store_explicit(&file->claim, NULL, memory_order_relaxed);
@@ -172,34 +183,32 @@ static void take_back(struct index *index, pid_t worker)
 		atomic_store_explicit(&index->cursor, first, memory_order_release);
 }
 
-static uint64_t count_done(const struct index *index, uint64_t *done_bytes, uint64_t *all_bytes)
+static struct progress count_done(const struct index *index)
 {
-	uint64_t n = 0;
+	struct progress sum = {0};
 
-	*done_bytes = *all_bytes = 0;
 	for (uint64_t i = 0; i < index->nfiles; i++) {
 		bool done = file_is_done(&index->files[i]);
 
-		n += done;
-		*done_bytes += done ? index->files[i].bytes : 0;
-		*all_bytes += index->files[i].bytes;
+		sum.files += done;
+		sum.bytes += done ? index->files[i].bytes : 0;
+		sum.all_bytes += index->files[i].bytes;
 	}
-	return n;
+	return sum;
 }
 
-static void show_progress(struct foreman *me)
+static void show_progress(struct foreman *me, struct progress done)
 {
-	char bar[] = "##############################..............................";
-	uint64_t done_bytes, all_bytes, n;
+	static const char bar[] = "##############################..............................";
+	uint64_t filled = done.all_bytes != 0 ? 30 * done.bytes / done.all_bytes : 30;
 	double now = now_ms();
 
 	if (!isatty(STDOUT_FILENO) || now - me->shown_ms < 50)
 		return;
 	me->shown_ms = now;
-	n = count_done(me->index, &done_bytes, &all_bytes);
-	printf("\r[%.30s] %llu/%llu files, %llu MB, %u workers \033[K",
-	       bar + 30 - (all_bytes != 0 ? 30 * done_bytes / all_bytes : 30), (unsigned long long)n,
-	       (unsigned long long)me->index->nfiles, (unsigned long long)(done_bytes / 1000000), me->alive);
+	printf("\r[%.30s] %llu/%llu files, %.1f MB, %u workers \033[K", bar + 30 - filled,
+	       (unsigned long long)done.files, (unsigned long long)me->index->nfiles,
+	       (double)done.bytes / 1e6, me->alive);
 	fflush(stdout);
 }
 
@@ -272,12 +281,14 @@ static void fill_up(struct foreman *me)
 			return;
 }
 
-/* --kill-one: stop a worker; if it is in the middle of a file, with postings made, kill it, else let it go on. */
+/* Stop a worker. Kill it when it is in the middle of a file, with postings made; else let it go on.
+ */
 static bool kill_in_the_middle(struct foreman *me, pid_t worker)
 {
 	siginfo_t info;
 
-	if (kill(worker, SIGSTOP) != 0 || waitid(P_PID, (id_t)worker, &info, WSTOPPED | WEXITED | WNOWAIT) != 0)
+	if (kill(worker, SIGSTOP) != 0 ||
+	    waitid(P_PID, (id_t)worker, &info, WSTOPPED | WEXITED | WNOWAIT) != 0)
 		return false;
 	for (uint64_t i = 0; info.si_code == CLD_STOPPED && i < me->index->nfiles; i++) {
 		struct file *file = &me->index->files[i];
@@ -299,24 +310,24 @@ static bool kill_in_the_middle(struct foreman *me, pid_t worker)
 	return false;
 }
 
-static void look_for_victim(struct foreman *me, uint64_t done)
+static void look_for_victim(struct foreman *me)
 {
-	for (unsigned i = 0; i < me->how->workers && done >= me->kill_from; i++)
+	for (unsigned i = 0; i < me->how->workers && me->kill_from != NO_KILL; i++)
 		if (me->workers[i] != 0 && kill_in_the_middle(me, me->workers[i]))
-			me->kill_from = UINT64_MAX;
+			me->kill_from = NO_KILL;
 }
 
 static void nap_ms(long ms)
 {
-	nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
+	nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
 }
 
 /* Until every file is done. */
 static void oversee(struct foreman *me)
 {
-	uint64_t done_bytes, all_bytes, done;
+	struct progress done;
 
-	while ((done = count_done(me->index, &done_bytes, &all_bytes)) < me->index->nfiles && !me->failed) {
+	while ((done = count_done(me->index)).files < me->index->nfiles && !me->failed) {
 		unsigned lost = me->lost;
 
 		reap(me, WNOHANG);
@@ -324,11 +335,11 @@ static void oversee(struct foreman *me)
 			take_back(me->index, 0);
 		if (me->alive == 0 || me->lost != lost)
 			fill_up(me);
-		if (done >= me->kill_from)
-			look_for_victim(me, done);
-		else if (me->kill_from == UINT64_MAX)
+		if (done.files >= me->kill_from)
+			look_for_victim(me);
+		else if (me->kill_from == NO_KILL)
 			nap_ms(10);
-		show_progress(me);
+		show_progress(me, done);
 	}
 	for (unsigned i = 0; i < me->how->workers && me->failed; i++)
 		if (me->workers[i] != 0)
@@ -339,39 +350,40 @@ static void oversee(struct foreman *me)
 
 static void build_report(const struct foreman *me, double ms)
 {
-	uint64_t done_bytes, all_bytes, done = count_done(me->index, &done_bytes, &all_bytes);
+	struct progress done = count_done(me->index);
 
-	printf("%s: %llu of %llu files, %.1f of %.1f MB, in %.0f ms with %u workers", me->how->path,
-	       (unsigned long long)done, (unsigned long long)me->index->nfiles, (double)done_bytes / 1e6,
-	       (double)all_bytes / 1e6, ms, me->how->workers);
+	printf("indexed %llu of %llu files, %.1f of %.1f MB, in %.0f ms, with %u workers",
+	       (unsigned long long)done.files, (unsigned long long)me->index->nfiles,
+	       (double)done.bytes / 1e6, (double)done.all_bytes / 1e6, ms, me->how->workers);
 	if (me->lost != 0)
-		printf(" (%u killed, what was left was done again)", me->lost);
+		printf("; %u died, and the others did %s", me->lost,
+		       me->lost == 1 ? "its file again" : "their files again");
 	putchar('\n');
 }
 
 static int build_in(void *map, const struct build *how, pid_t *workers)
 {
-	struct foreman me = { .how = how, .map = map, .workers = workers, .kill_from = UINT64_MAX };
+	struct foreman me = {.how = how, .map = map, .workers = workers, .kill_from = NO_KILL};
 	double start = now_ms();
-	uint64_t bytes, done;
+	uint64_t done;
 
 	me.index = qalloc_getroot(map, WORDINDEX_ROOT);
 	if (me.index == NULL && (me.index = lay_out(map, how->dirs)) == NULL) {
 		fprintf(stderr, "wordindex: laying out the index: %s\n", strerror(errno));
 		return 2;
 	}
-	done = count_done(me.index, &bytes, &bytes);
+	done = count_done(me.index).files;
 	if (done != 0)
-		printf("%s: goes on after %llu files\n", how->path, (unsigned long long)done);
+		printf("going on after %llu files\n", (unsigned long long)done);
 	if (how->kill_one)
 		me.kill_from = done + (me.index->nfiles - done) / 3;
 	oversee(&me);
 	if (qalloc_sync(map) != 0)
 		me.failed = true;
 	build_report(&me, now_ms() - start);
-	if (!me.failed && me.kill_from != UINT64_MAX)
+	if (!me.failed && me.kill_from != NO_KILL)
 		fputs("wordindex: all was done before a worker could be killed\n", stderr);
-	return me.failed ? 2 : me.kill_from != UINT64_MAX;
+	return me.failed ? 2 : me.kill_from != NO_KILL;
 }
 
 int build(const struct build *how)

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wordindex: which files contain these words? Several processes index a tree of text files into one map; afterwards
- * any process opens the map at once and answers without reading a text.
+ * wordindex: which files contain these words? Several processes index a tree of text files into one
+ * map; afterwards any process opens the map at once and answers without reading a text.
  *
- *	wordindex INDEX build [--workers N] [--kill-one] [--size BYTES] [DIR...]
- *	wordindex INDEX query [--time] WORD...
- *	wordindex INDEX stat
+ *   wordindex INDEX build [--workers N] [--kill-one] [--size BYTES] [DIR...]
+ *   wordindex INDEX query [--time] WORD...
+ *   wordindex INDEX stat
  *
- * A word is a longest run of ASCII letters and digits, upper and lower case alike. A file counts as text when it has
- * no zero byte in it. So these two lines say the same, but for the order:
+ * A word is a longest run of ASCII letters and digits, upper and lower case alike. A text is a file
+ * with no zero byte in it. So these two lines say the same, but for the order, as far as DIR holds
+ * nothing but texts:
  *
- *	wordindex INDEX query WORD
- *	LC_ALL=C grep -rlaiE '(^|[^A-Za-z0-9])WORD([^A-Za-z0-9]|$)' DIR...
+ *   wordindex INDEX query WORD
+ *   LC_ALL=C grep -rlaiE '(^|[^A-Za-z0-9])WORD([^A-Za-z0-9]|$)' DIR...
  *
- * Exit status as grep's: 0 found (or built), 1 not found (or --kill-one found no one to kill), 2 an error.
- * wordindex.h draws the index; wordindex-build.c and wordindex-work.c make it.
+ * "build" goes on where an earlier one was ended, with the files that were found then.
+ * Exit status as grep's: 0 found, or built; 1 not found, or there was nobody to kill for --kill-one
+ * before all was done; 2 an error. wordindex.h draws the index; the other files make it.
  */
 #define _GNU_SOURCE 1
 #include "wordindex.h"
@@ -37,9 +39,10 @@ double now_ms(void)
 
 static int usage(void)
 {
-	fputs("usage: wordindex INDEX build [--workers N] [--kill-one] [--size BYTES[K|M|G]] [DIR...]\n"
+	fputs("usage: wordindex INDEX build [--workers N] [--kill-one] [--size N[K|M|G]] [DIR...]\n"
 	      "       wordindex INDEX query [--time] WORD...\n"
-	      "       wordindex INDEX stat\n", stderr);
+	      "       wordindex INDEX stat\n",
+	      stderr);
 	return 2;
 }
 
@@ -60,9 +63,9 @@ static uint64_t number(const char *text, uint64_t most)
 static int command_build(const char *path, char **args)
 {
 	static char licenses[] = "/usr/share/common-licenses", documents[] = "/usr/share/doc";
-	static char *const standard[] = { licenses, documents, NULL };
+	static char *const standard[] = {licenses, documents, NULL};
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	struct build how = { .path = path, .map_bytes = (uint64_t)1 << 30 };
+	struct build how = {.path = path, .map_bytes = (uint64_t)1 << 30};
 
 	how.workers = cpus < 2 ? 2 : cpus > 64 ? 64 : (unsigned)cpus;
 	for (; *args != NULL && strncmp(*args, "--", 2) == 0; args++) {
@@ -118,10 +121,11 @@ static bool is_word(const char *text)
 }
 
 /*
- * hits[i]: how many of the words are in file i. Which files are done is looked at once, before any chain is loaded:
- * so the answer is right for just these files, even while workers add more.
+ * hits[i]: how many of the words are in file i. Which files are done is looked at once, before any
+ * chain is loaded: so the answer is right for just these files, even while workers add more.
  */
-static uint64_t count_hits(const struct index *index, char **words, uint32_t *hits, const struct attempt **trusted)
+static uint64_t count_hits(const struct index *index, char **words, uint32_t *hits,
+			   const struct attempt **trusted)
 {
 	uint64_t done = 0;
 
@@ -160,8 +164,8 @@ static int answer(const struct index *index, char **words, uint64_t *found)
 		nwords++;
 	done = count_hits(index, words, hits, trusted);
 	if (done < index->nfiles)
-		fprintf(stderr, "wordindex: only %llu of %llu files are indexed yet\n", (unsigned long long)done,
-			(unsigned long long)index->nfiles);
+		fprintf(stderr, "wordindex: only %llu of %llu files are indexed yet\n",
+			(unsigned long long)done, (unsigned long long)index->nfiles);
 	for (uint64_t i = 0; i < index->nfiles; i++) {
 		if (hits[i] == nwords) {
 			puts(index->files[i].path);
@@ -194,8 +198,8 @@ static int command_query(const char *path, char **words)
 	if (index != NULL)
 		status = answer(index, words, &found);
 	if (timed && status != 2)
-		fprintf(stderr, "%llu files; opened in %.2f ms, answered in %.2f ms\n", (unsigned long long)found,
-			opened - start, now_ms() - opened);
+		fprintf(stderr, "%llu files; opened in %.2f ms, answered in %.2f ms\n",
+			(unsigned long long)found, opened - start, now_ms() - opened);
 	if (map != NULL)
 		qalloc_close(map);
 	return status;
@@ -203,17 +207,18 @@ static int command_query(const char *path, char **words)
 
 static void print_files(const struct index *index)
 {
-	uint64_t count[3] = { 0 }, undone = 0;
+	uint64_t count[3] = {0}, undone = 0;
 
 	for (uint64_t i = 0; i < index->nfiles; i++) {
-		const struct attempt *done = atomic_load_explicit(&index->files[i].done, memory_order_acquire);
+		const struct attempt *done =
+			atomic_load_explicit(&index->files[i].done, memory_order_acquire);
 
 		if (done != NULL)
 			count[done->outcome]++;
 		else
 			undone++;
 	}
-	printf("files     %llu text, %llu binary, %llu unreadable, %llu not done; %llu .gz left out\n",
+	printf("files     %llu text, %llu binary, %llu unreadable, %llu to do, %llu .gz left out\n",
 	       (unsigned long long)count[OUTCOME_TEXT], (unsigned long long)count[OUTCOME_BINARY],
 	       (unsigned long long)count[OUTCOME_UNREADABLE], (unsigned long long)undone,
 	       (unsigned long long)index->compressed);
@@ -224,10 +229,12 @@ static void print_words(const struct index *index)
 	uint64_t words = 0, good = 0, dead = 0;
 
 	for (uint64_t i = 0; i < index->nbuckets; i++) {
-		const struct word *word = atomic_load_explicit(&index->buckets[i], memory_order_acquire);
+		const struct word *word =
+			atomic_load_explicit(&index->buckets[i], memory_order_acquire);
 
 		for (; word != NULL; word = word->next) {
-			const struct posting *p = atomic_load_explicit(&word->postings, memory_order_acquire);
+			const struct posting *p =
+				atomic_load_explicit(&word->postings, memory_order_acquire);
 			uint64_t before = good;
 
 			for (; p != NULL; p = p->next) {
@@ -239,7 +246,7 @@ static void print_words(const struct index *index)
 			words += good != before;
 		}
 	}
-	printf("words     %llu, in %llu postings; %llu postings of attempts that were not finished\n",
+	printf("words     %llu, in %llu postings; %llu more of unfinished attempts, not counted\n",
 	       (unsigned long long)words, (unsigned long long)good, (unsigned long long)dead);
 }
 
@@ -257,8 +264,9 @@ static int print_map(void *map, double open_ms)
 		perror("wordindex: qalloc_stats");
 		return 2;
 	}
-	printf("map       %.0f MB file, %.1f MB of it on disk, %.1f MB in %llu blocks\n", (double)stats.file_bytes / 1e6,
-	       (double)stats.disk_bytes / 1e6, (double)stats.used_bytes / 1e6, (unsigned long long)stats.used_blocks);
+	printf("map       %.0f MB file, %.1f MB of it on disk, %.1f MB in %llu blocks\n",
+	       (double)stats.file_bytes / 1e6, (double)stats.disk_bytes / 1e6,
+	       (double)stats.used_bytes / 1e6, (unsigned long long)stats.used_blocks);
 	printf("opened    in %.2f ms, at %p\n", open_ms, stats.base);
 	if (qalloc_check(map, print_violation, NULL) != 0) {
 		perror("wordindex: qalloc_check");

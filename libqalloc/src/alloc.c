@@ -95,14 +95,22 @@ void qalloc_free(void *block, void *map)
 
 void qalloc_statfree(void *block, mapinfo_t *map)
 {
+	struct ma_map *m = (struct ma_map *)map;
+
+	if (MA_LIKELY(m && m->kind == MA_KIND_STATIC) && MA_LIKELY(qalloc__static_free_fast(m, block)))
+		return;
 	if (!block || is_kind(map, MA_KIND_STATIC))
-		free_fast(block, (struct ma_map *)map);
+		free_slow(m, block);
 }
 
 void qalloc_dynfree(void *block, dynmapinfo_t *map)
 {
+	struct ma_map *m = (struct ma_map *)map;
+
+	if (MA_LIKELY(m && m->kind == MA_KIND_DYNAMIC) && MA_LIKELY(ma_heap_free_fast(m, block)))
+		return;
 	if (!block || is_kind(map, MA_KIND_DYNAMIC))
-		free_fast(block, (struct ma_map *)map);
+		free_slow(m, block);
 }
 
 static bool fits_item(const struct ma_map *map, size_t size)

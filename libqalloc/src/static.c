@@ -64,13 +64,14 @@ static void disown(struct ma_map *map, uint64_t group)
 static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group)
 {
 	uint64_t first = group * map->lay.group_items;
-	uint64_t items = ma_min(map->lay.group_items, qalloc__static_items(map) - first);
+	struct ma_look next = {
+		.truth = map->truth + first,
+		.base = map->user + first * map->item_bytes,
+		.valid = ma_low_bits(ma_min(map->lay.group_items, qalloc__static_items(map) - first)),
+		.unit = (uint32_t)group,
+	};
 
-	cursor->unit = (uint32_t)group;
-	cursor->truth = map->truth + first;
-	cursor->base = map->user + first * map->item_bytes;
-	cursor->mask = ma_scan64(cursor->truth) & ma_low_bits(items);
-	return cursor->mask != 0;
+	return ma_cursor_look(cursor, next);
 }
 
 static uint32_t *ring(struct ma_tcache *tc)
@@ -90,6 +91,7 @@ static void add_to_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint64_t
 		cursor->at = cursor->count++;
 	} else {
 		cursor->at = (cursor->at + 1) % cursor->count;
+		ma_cursor_forget(cursor, ring(tc)[cursor->at]);
 		disown(tc->map, ring(tc)[cursor->at]);
 	}
 	ring(tc)[cursor->at] = (uint32_t)group;
@@ -216,7 +218,7 @@ static bool refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 	uint64_t group;
 	int err;
 
-	if (go_round(tc, cursor, RING_LOOKS))
+	if (ma_cursor_go_back(cursor) || go_round(tc, cursor, RING_LOOKS))
 		return true;
 	group = new_group_from_any(tc);
 	err = errno;

@@ -23,10 +23,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
-#include <sys/user.h>
 #include <sys/wait.h>
 
 #include "tests/support/support_qalloc.h"
+#include "tests/support/support_step.h"
 
 #define MAP_BYTES (2 * MIB)
 #define KEEP 24                      /* marked blocks in the prepared map */
@@ -317,45 +317,6 @@ static int survive(void *arg)
 
 /* --- the victim --- */
 
-/*
- * A single step is slow on some machines (14 us on ours), so only the first victim is stepped all the way; where it was
- * is written down, and the others run to a breakpoint there. Processors without the lines below step always.
- */
-#ifdef __x86_64__
-#define INT3 0xccL
-
-static uintptr_t victim_at(pid_t victim)
-{
-	struct user_regs_struct regs;
-
-	g_assert_cmpint(ptrace(PTRACE_GETREGS, victim, NULL, &regs), ==, 0);
-	return regs.rip;
-}
-
-static void move_victim(pid_t victim, uintptr_t to)
-{
-	struct user_regs_struct regs;
-
-	g_assert_cmpint(ptrace(PTRACE_GETREGS, victim, NULL, &regs), ==, 0);
-	regs.rip = to;
-	g_assert_cmpint(ptrace(PTRACE_SETREGS, victim, NULL, &regs), ==, 0);
-}
-#else
-#define INT3 0L
-
-static uintptr_t victim_at(pid_t victim)
-{
-	(void)victim;
-	return 0; /* all in one place: it pays never to run there */
-}
-
-static void move_victim(pid_t victim, uintptr_t to)
-{
-	(void)victim;
-	(void)to;
-}
-#endif
-
 static int be_victim(void *arg)
 {
 	const struct scenario *s = arg;
@@ -376,81 +337,6 @@ static int be_victim(void *arg)
 	atomic_store(&stage->phase, 2);
 	raise(SIGSTOP);
 	return 0;
-}
-
-/* One instruction; false when the victim died of it. */
-static bool step(pid_t victim)
-{
-	int status;
-
-	g_assert_cmpint(ptrace(PTRACE_SINGLESTEP, victim, NULL, NULL), ==, 0);
-	status = support_wait(victim);
-	return WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
-}
-
-/*
- * Steps into the call, at most @p most instructions; how many it took, SIZE_MAX when the victim died by itself.
- * Where each instruction lies is appended to @p trace unless that is NULL.
- */
-static size_t step_into(pid_t victim, size_t most, GArray *trace)
-{
-	size_t steps = 0;
-	bool lives = true;
-
-	while (lives && atomic_load(&stage->phase) == 0)
-		lives = step(victim);
-	while (lives && steps < most && atomic_load(&stage->phase) == 1) {
-		if (trace) {
-			uintptr_t at = victim_at(victim);
-
-			g_array_append_val(trace, at);
-		}
-		lives = step(victim);
-		steps++;
-	}
-	return lives ? steps : SIZE_MAX;
-}
-
-/* Runs until the instruction at @p at is next. False when the victim came to its end, or died. */
-static bool run_to(pid_t victim, uintptr_t at)
-{
-	long code = ptrace(PTRACE_PEEKTEXT, victim, at, NULL);
-	int status;
-
-	ptrace(PTRACE_POKETEXT, victim, at, (code & ~0xffL) | INT3);
-	g_assert_cmpint(ptrace(PTRACE_CONT, victim, NULL, NULL), ==, 0);
-	status = support_wait(victim);
-	if (!WIFSTOPPED(status))
-		return false;
-	ptrace(PTRACE_POKETEXT, victim, at, code);
-	if (WSTOPSIG(status) != SIGTRAP)
-		return false;
-	move_victim(victim, at);
-	return true;
-}
-
-/* To the k-th instruction of the trace: the n-th time that its place is reached. */
-static bool run_into(pid_t victim, const uintptr_t *trace, size_t k, size_t before)
-{
-	if (!run_to(victim, trace[0]))
-		return false;
-	if (trace[k] == trace[0])
-		before--;
-	else if (!run_to(victim, trace[k]))
-		return false;
-	while (before--)
-		if (!step(victim) || !run_to(victim, trace[k]))
-			return false;
-	return true;
-}
-
-static size_t times_before(const uintptr_t *trace, size_t k)
-{
-	size_t times = 0;
-
-	for (size_t i = 0; i < k; i++)
-		times += trace[i] == trace[k];
-	return times;
 }
 
 /* --- the driver --- */
@@ -512,15 +398,15 @@ struct sweep {
 static bool kill_at(struct sweep *sweep, pid_t victim, size_t k)
 {
 	const uintptr_t *trace = (const uintptr_t *)(void *)sweep->trace->data;
-	size_t before = k < sweep->trace->len ? times_before(trace, k) : k;
+	size_t before = k < sweep->trace->len ? support_step_times_before(trace, k) : k;
 	bool alive = true;
 
 	if (!sweep->trace->len) {
-		sweep->instructions = step_into(victim, k, sweep->trace);
+		sweep->instructions = support_step_into(victim, &stage->phase, k, sweep->trace);
 		alive = sweep->instructions != SIZE_MAX;
 	} else if (before * 4 >= k) {
-		alive = step_into(victim, k, NULL) != SIZE_MAX;
-	} else if (!run_into(victim, trace, k, before)) {
+		alive = support_step_into(victim, &stage->phase, k, NULL) != SIZE_MAX;
+	} else if (!support_step_run_into(victim, trace, k, before)) {
 		alive = atomic_load(&stage->phase) == 2; /* another way than the first victim's: done already */
 	}
 	kill(victim, SIGKILL);
@@ -589,16 +475,6 @@ static void report(const struct sweep *sweep)
 	total_violations += sweep->violations;
 }
 
-/* Driver and victim take turns at every instruction: waking up another CPU would be most of the work. */
-static void stay_on_one_cpu(void)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET((size_t)sched_getcpu(), &one);
-	sched_setaffinity(0, sizeof(one), &one);
-}
-
 static void run_scenario(gconstpointer data)
 {
 	struct sweep sweep = { .scenario = data, .done = SIZE_MAX };
@@ -609,7 +485,7 @@ static void run_scenario(gconstpointer data)
 		return;
 	}
 	support_watchdog(SUPPORT_HUNG_SECONDS);
-	stay_on_one_cpu();
+	support_step_one_cpu();
 	stage = support_shared(sizeof(*stage));
 	g_assert_cmpint(pipe2(ready, O_CLOEXEC), ==, 0);
 	g_assert_cmpint(pipe2(go, O_CLOEXEC), ==, 0);

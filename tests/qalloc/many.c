@@ -176,6 +176,7 @@ static void open_and_close(struct support_thread *self)
 
 static void threads_with_maps_of_their_own(void)
 {
+	support_dir(); /* made before the threads look for it */
 	support_threads(4, open_and_close, NULL);
 }
 

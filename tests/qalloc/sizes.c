@@ -5,7 +5,7 @@
  */
 #include "tests/support/support_qalloc.h"
 
-#define MAP (support_size(64 * MIB, 16 * MIB))
+#define MAP (support_size(16 * MIB, 4 * MIB))
 
 /* Smallest request that the next class serves, one call after the other: this visits both ends of every class. */
 static void every_class_from_end_to_end(void)
@@ -74,7 +74,7 @@ static void usable_bytes_do_not_overlap(void)
 		count++;
 		size = size > MAP / 128 ? 1 : size + 1 + size / 20;
 	}
-	g_assert_cmpuint(count, >, 300);
+	g_assert_cmpuint(count, >, 100);
 	support_no_overlap(map, blocks, count);
 	for (size_t i = 0; i < count; i++)
 		support_give(map, &blocks[i]);

@@ -181,7 +181,7 @@ size_t support_size(size_t plain, size_t valgrind)
 
 size_t support_huge(void)
 {
-	return SUPPORT_TSAN ? 64 * GIB : support_size(1024 * GIB, 16 * GIB);
+	return SUPPORT_TSAN ? 64 * GIB : SUPPORT_ASAN ? 8 * GIB : support_size(1024 * GIB, 16 * GIB);
 }
 
 /* --- randomness: splitmix64 --- */

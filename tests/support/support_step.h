@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file support_step.h
+ * @brief Single-stepping a child (ptrace) to any instruction of a call, to be killed there.
+ *
+ * The child calls PTRACE_TRACEME, stops itself, sets its phase to 1, makes the call, and sets its phase to 2.
+ */
+#ifndef MA_TESTS_SUPPORT_STEP_H
+#define MA_TESTS_SUPPORT_STEP_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/** Where the victim's next instruction lies; 0 on processors that we do not know. */
+uintptr_t support_step_at(pid_t victim);
+/** One instruction; false when the victim died of it. */
+bool support_step_one(pid_t victim);
+/**
+ * Step into the call (phase 1), at most @p most instructions; how many it took, SIZE_MAX when the victim died by itself.
+ * Where each instruction lies is appended to @p trace unless that is NULL.
+ */
+size_t support_step_into(pid_t victim, _Atomic int *phase, size_t most, GArray *trace);
+/** Run until the instruction at @p at is next. False when the victim came to its end, or died. */
+bool support_step_run_to(pid_t victim, uintptr_t at);
+/** Run to the k-th instruction of the trace, whose place was reached @p before times before. */
+bool support_step_run_into(pid_t victim, const uintptr_t *trace, size_t k, size_t before);
+/** How often the place of the k-th instruction stands in the trace before it. */
+size_t support_step_times_before(const uintptr_t *trace, size_t k);
+/** Driver and victim take turns at every instruction: waking up another CPU would be most of the work. */
+void support_step_one_cpu(void);
+
+#endif /* MA_TESTS_SUPPORT_STEP_H */
