@@ -7,8 +7,9 @@
  * <LIB>_ANNOTATE=1 in the environment says that this process has its shared maps for itself too. In an annotated map
  * the fast paths are off (map->watched): these functions run in the slow paths only and cost a normal run nothing.
  *
- * Valgrind hears of each block as of one that malloc gave out, and on attach of the live ones. ASan has the unused rest of
- * a slot and every freed slot poisoned.
+ * The unused rest of a slot and every freed slot may not be touched (poisoned for ASan, no access for Valgrind), and what
+ * malloc gives is undefined to Valgrind. Valgrind is not told of blocks as of malloc's own: what lives in a map is meant
+ * to outlive the process, and its leak report would call all of it lost.
  */
 #ifndef MA_ANNOTATE_H
 #define MA_ANNOTATE_H
@@ -40,7 +41,11 @@ MA_INLINE void ma_annotate_malloc(void *p, size_t size, size_t room, bool zeroed
 	ASAN_UNPOISON_MEMORY_REGION(p, size);
 #endif
 #ifdef HAVE_VALGRIND_MEMCHECK_H
-	VALGRIND_MALLOCLIKE_BLOCK(p, size, 0, zeroed);
+	VALGRIND_MAKE_MEM_NOACCESS(p, room);
+	if (zeroed)
+		VALGRIND_MAKE_MEM_DEFINED(p, size);
+	else
+		VALGRIND_MAKE_MEM_UNDEFINED(p, size);
 #endif
 }
 
@@ -51,7 +56,7 @@ MA_INLINE void ma_annotate_free(void *p, size_t room)
 	ASAN_POISON_MEMORY_REGION(p, room);
 #endif
 #ifdef HAVE_VALGRIND_MEMCHECK_H
-	VALGRIND_FREELIKE_BLOCK(p, 0);
+	VALGRIND_MAKE_MEM_NOACCESS(p, room);
 #endif
 }
 
@@ -67,10 +72,9 @@ MA_INLINE void ma_annotate_open(void *p, size_t room)
 #endif
 }
 
-/* The same block, another size. */
+/* The same block, another size; its contents stay. */
 MA_INLINE void ma_annotate_resize(void *p, size_t size, size_t room)
 {
-	ma_annotate_free(p, room);
 	ma_annotate_malloc(p, size, room, true);
 }
 

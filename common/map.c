@@ -145,13 +145,6 @@ static void watch_forks(void)
 
 /* ---- open ---- */
 
-static int announce(void *block, size_t size, void *arg)
-{
-	(void)arg;
-	ma_annotate_malloc(block, size, size, true);
-	return 0;
-}
-
 static void publish(struct ma_map *map)
 {
 	bool watched = ma_map_is_watched(map);
@@ -160,8 +153,6 @@ static void publish(struct ma_map *map)
 	map->fast_bytes = ma_map_writable(map) && !watched ? map->lay.user_bytes : 0;
 	map->watched = watched;
 	map->uses = 1;
-	if (watched)
-		map->engine->walk(map, announce, NULL);
 	ma_store_release(&map->id, new_id());
 }
 
