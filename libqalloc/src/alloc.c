@@ -74,9 +74,15 @@ void *qalloc_statmalloc(mapinfo_t *map)
 {
 	struct ma_map *m = (struct ma_map *)map;
 
-	if (MA_UNLIKELY(!m || m->kind != MA_KIND_STATIC) && !is_kind(map, MA_KIND_STATIC))
+	if (MA_LIKELY(m && m->kind == MA_KIND_STATIC)) {
+		struct ma_tcache *tc = ma_tls[m->tls_index];
+
+		if (MA_LIKELY(tc->id == ma_load(&m->id) && tc->cursor[0].mask != 0))
+			return ma_cursor_pop(&tc->cursor[0]);
+	} else if (!is_kind(map, MA_KIND_STATIC)) {
 		return NULL;
-	return malloc_fast(m, m->item_bytes > MA_BY_SIZE_MAX ? 0 : m->item_bytes);
+	}
+	return malloc_slow(m, m->item_bytes);
 }
 
 void *qalloc_dynmalloc(dynmapinfo_t *map, size_t size)

@@ -74,6 +74,12 @@ static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group)
 	return ma_cursor_look(cursor, next);
 }
 
+/* In a map whose every call must be seen, cursor 0, which the fast path looks at, stays empty. */
+static struct ma_cursor *cursor_of(struct ma_tcache *tc)
+{
+	return &tc->cursor[tc->map->watched ? 1 : 0];
+}
+
 static uint32_t *ring(struct ma_tcache *tc)
 {
 	return &tc->ring[0][0];
@@ -249,7 +255,7 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 	tc = ma_tcache_get(map);
 	if (!tc)
 		return NULL;
-	cursor = &tc->cursor[0];
+	cursor = cursor_of(tc);
 	if (cursor->mask == 0 && !refill(tc, cursor))
 		return ma_fail_null(errno, "%s: full: no item is left", map->name);
 	item = ma_cursor_pop(cursor);
@@ -404,16 +410,14 @@ static uint64_t check(struct ma_map *map, void (*report)(const char *text, void 
 
 static void equip(struct ma_tcache *tc)
 {
-	static struct ma_cursor always_empty;
-
-	tc->cursor[0].slot_bytes = tc->map->item_bytes;
+	cursor_of(tc)->slot_bytes = tc->map->item_bytes;
 	for (uint32_t i = 0; i < MA_COUNT(tc->by_size); i++)
-		tc->by_size[i] = tc->map->watched ? &always_empty : &tc->cursor[0];
+		tc->by_size[i] = &tc->cursor[0];
 }
 
 static void leave(struct ma_tcache *tc)
 {
-	for (uint32_t i = 0; i < tc->cursor[0].count; i++)
+	for (uint32_t i = 0; i < cursor_of(tc)->count; i++)
 		disown(tc->map, ring(tc)[i]);
 }
 

@@ -29,20 +29,20 @@ void qalloc__static_free_slow(struct ma_map *map, void *block);
 bool qalloc__static_holds(struct ma_map *map, const void *block);
 int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 
-/* The item's index is the offset divided by the item size, by multiplication with its reciprocal. */
-MA_INLINE uint64_t qalloc__static_index(const struct ma_map *map, uint64_t offset)
-{
-	return (uint64_t)(((unsigned __int128)offset * map->item_magic) >> 64);
-}
-
+/*
+ * The product of the offset and the reciprocal (2^64 / item bytes, rounded up) has the item's index in its upper half; the
+ * lower half is below the reciprocal when the offset is an item's start. For items of over 128 KiB it may not be: those
+ * go the slow way, which divides.
+ */
 MA_INLINE bool qalloc__static_free_fast(struct ma_map *map, void *block)
 {
 	uint64_t offset = (uint64_t)((char *)block - map->user);
-	uint64_t index = qalloc__static_index(map, offset);
+	unsigned __int128 product = (unsigned __int128)offset * map->item_magic;
+	_Atomic uint8_t *truth = map->truth + (uint64_t)(product >> 64);
 
-	if (MA_UNLIKELY(offset >= map->fast_bytes || index * map->item_bytes != offset || ma_load(&map->truth[index]) != 1))
+	if (MA_UNLIKELY(offset >= map->fast_bytes || (uint64_t)product >= map->item_magic || ma_load(truth) != 1))
 		return false;
-	ma_store_release(&map->truth[index], 0);
+	ma_store_release(truth, 0);
 	return true;
 }
 
