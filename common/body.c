@@ -3,6 +3,7 @@
 #include "common/body.h"
 
 #include <pthread.h>
+#include <string.h>
 
 #include "common/map.h"
 #include "common/owner.h"
@@ -87,10 +88,22 @@ void ma_body_recover(struct ma_map *map)
 void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes)
 {
 	for (uint64_t at = ma_down(from, MA_PAGE); at < from + bytes; at += MA_PAGE) {
-		volatile char *page = map->base + at;
+		_Atomic uint8_t *page = (_Atomic uint8_t *)(map->base + at);
+		uint8_t byte = ma_load(page);
 
-		*page = *page; /* The write makes the kernel copy it. Nobody else in this process knows the map yet. */
+		/*
+		 * A write makes the kernel copy the page. It must be one indivisible step with its own look: a byte that was
+		 * read before the copy and written after it would tear a word that changed in between.
+		 */
+		while (!ma_cas(page, &byte, byte))
+			;
 	}
+}
+
+void ma_body_fresh(struct ma_map *map, uint64_t from, uint64_t bytes)
+{
+	if (map->flags & MA_MAP_PRIVATE)
+		memset(map->base + from, 0, bytes);
 }
 
 uint64_t ma_body_layout(struct ma_layout *lay, uint64_t length)

@@ -111,6 +111,12 @@ void ma_body_recover(struct ma_map *map);
 /* A private view: make own copies of the pages of a range. */
 void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes);
 
+/*
+ * A private view: metadata that comes into use only now reads as what others have made of it in the file meanwhile. Make
+ * the range zero, as it was at the time of the view. Nothing for other maps.
+ */
+void ma_body_fresh(struct ma_map *map, uint64_t from, uint64_t bytes);
+
 /* The fixed tables of a layout under construction: roots is set; sets owners, stream_off, owner_off, root_map_off; returns their end. */
 uint64_t ma_body_layout(struct ma_layout *lay, uint64_t length);
 

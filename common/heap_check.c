@@ -262,14 +262,18 @@ static void settle(struct ma_map *map, uint64_t chunk)
 	clear_truth(map, chunk, slab ? ma_slab_slots(map, ma_word_class(word)) : 0);
 }
 
-/* A head whose followers were copied when they were something else gets only what still follows it. */
+/*
+ * A head whose followers were copied when they were something else, or before they had their disk space, gets only what
+ * still follows it.
+ */
 static void settle_claims(struct ma_map *map, uint64_t head)
 {
 	uint64_t word = ma_chunk_load(map, head);
 	uint64_t count = ma_word_chunks(map, head, word);
 	uint64_t n = 1;
 
-	while (n < count && ma_chunk_load(map, head + n) == ma_word(MA_CONT, 0, head))
+	while (n < count && ma_chunk_is_backed(map, head + n) &&
+	       ma_chunk_load(map, head + n) == ma_word(MA_CONT, 0, head))
 		n++;
 	if (n < count)
 		ma_store(ma_chunk(map, head), ma_word(MA_RUN, 0, n));

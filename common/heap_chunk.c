@@ -184,6 +184,9 @@ static int back_chunks(struct ma_map *map, uint32_t stream, uint64_t had, uint64
 		return -1;
 	if (lay->fixed_end != lay->table_end && ma_space_extend(map, lay->recip_off + start * 4, had * 4, want * 4) < 0)
 		return -1;
+	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
+	ma_body_fresh(map, lay->recip_off + (start + had) * 4, (want - had) * 4);
+	ma_body_fresh(map, lay->truth_off + (start + had) * MA_TRUTH_STRIDE, (want - had) * MA_TRUTH_STRIDE);
 	return ma_space_extend(map, lay->user_off + start * MA_CHUNK, had * MA_CHUNK, want * MA_CHUNK);
 }
 

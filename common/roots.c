@@ -53,6 +53,16 @@ static uint64_t state_of(struct ma_map *map, const struct ma_root *root)
 	return ma_load_acquire(page_word(map, root, &bit)) & bit ? ma_load_acquire(&root->state) : 0;
 }
 
+/* What lies of the table in this entry's page. */
+static void fresh_page(struct ma_map *map, const struct ma_root *root)
+{
+	uint64_t page = ma_down((uint64_t)((const char *)root - map->base), MA_PAGE);
+	uint64_t from = ma_max(page, map->lay.root_off);
+	uint64_t to = ma_min(page + MA_PAGE, map->lay.root_off + map->lay.roots * sizeof(struct ma_root));
+
+	ma_body_fresh(map, from, to - from);
+}
+
 /* Give the entry's page its space, then say so. */
 static int back_page(struct ma_map *map, const struct ma_root *root)
 {
@@ -63,6 +73,7 @@ static int back_page(struct ma_map *map, const struct ma_root *root)
 		return 0;
 	if (ma_space_take(map, (uint64_t)((const char *)root - map->base), sizeof(*root)) < 0)
 		return -1;
+	fresh_page(map, root);
 	ma_store_kill(word, ma_load(word) | bit);
 	return 0;
 }

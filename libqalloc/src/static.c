@@ -126,6 +126,8 @@ static int back_groups(struct ma_map *map, uint32_t stream, uint64_t had, uint64
 	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
 	    ma_space_extend(map, lay->truth_off + start * items, had * items, want * items + TRUTH_SLACK) < 0)
 		return -1;
+	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
+	ma_body_fresh(map, lay->truth_off + (start + had) * items, (want - had) * items);
 	return ma_space_extend(map, lay->user_off + start * bytes, had * bytes, want * bytes);
 }
 
@@ -421,17 +423,25 @@ static void leave(struct ma_tcache *tc)
 		disown(tc->map, ring(tc)[i]);
 }
 
-/* Any mixture of truth bytes and tags is sound, so the order of copying does not matter. */
+/*
+ * Any mixture of truth bytes and tags is sound, so the order of copying does not matter; but groups that came into use
+ * between the copy of top and the copy of their bytes must look untouched.
+ */
 static void own_metadata(struct ma_map *map)
 {
 	ma_body_own(map, 0, map->lay.fixed_end);
 	ma_root_own(map);
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t first = (uint64_t)s * map->lay.per_stream;
+		/* All that has its space: what gets it later is made zero then (ma_body_fresh). */
+		uint64_t count = ma_max(range_used(map, s),
+					ma_min(ma_load(&ma_stream(map, s)->backed), range_count(map, s)));
 
-		ma_body_own(map, map->lay.unit_off + first * 8, range_used(map, s) * 8);
-		ma_body_own(map, map->lay.truth_off + first * map->lay.group_items,
-			    range_used(map, s) * map->lay.group_items);
+		ma_body_own(map, map->lay.unit_off + first * 8, count * 8);
+		ma_body_own(map, map->lay.truth_off + first * map->lay.group_items, count * map->lay.group_items);
+		ma_body_fresh(map, map->lay.unit_off + (first + range_used(map, s)) * 8, (count - range_used(map, s)) * 8);
+		ma_body_fresh(map, map->lay.truth_off + (first + range_used(map, s)) * map->lay.group_items,
+			      (count - range_used(map, s)) * map->lay.group_items);
 	}
 }
 
