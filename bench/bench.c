@@ -21,22 +21,22 @@
 #include <time.h>
 #include <unistd.h>
 
-const char *const adapters[] = {"qalloc", "qalloc-static", "glibc", BASELINE, "boost", NULL};
+const char *const adapters[] = { "qalloc", "qalloc-static", "glibc", BASELINE, "boost", NULL };
 
 const struct metric metrics[] = {
-	{'A', "ns", "ns", "pairs of 64 B, empty heap"},
-	{'a', "ns", "ns", "pairs of 64 B, 300 others live"},
-	{'B', "ns", "ns", "10,000 of 64 B, then their frees"},
-	{'C', "ns", "ns", "16..1024 B in 10,000 slots"},
-	{'D', "ns", "ns", "C in two threads"},
-	{'E', "ns", "ns", "64 B from producer to consumer"},
-	{'F', "ns", "ns", "4..256 KiB in 256 slots"},
-	{'G', "ns", "ns", "C in two processes"},
-	{'H', "create_1", "ms", "create 1 GiB"},
-	{'H', "create_64", "ms", "create 64 GiB"},
-	{'H', "reopen_1", "ms", "reopen 1 GiB"},
-	{'H', "reopen_64", "ms", "reopen 64 GiB"},
-	{0, NULL, NULL, NULL},
+	{ 'A', "ns", "ns", "pairs of 64 B, empty heap" },
+	{ 'a', "ns", "ns", "pairs of 64 B, 300 others live" },
+	{ 'B', "ns", "ns", "10,000 of 64 B, then their frees" },
+	{ 'C', "ns", "ns", "16..1024 B in 10,000 slots" },
+	{ 'D', "ns", "ns", "C in two threads" },
+	{ 'E', "ns", "ns", "64 B from producer to consumer" },
+	{ 'F', "ns", "ns", "4..256 KiB in 256 slots" },
+	{ 'G', "ns", "ns", "C in two processes" },
+	{ 'H', "create_1", "ms", "create 1 GiB" },
+	{ 'H', "create_64", "ms", "create 64 GiB" },
+	{ 'H', "reopen_1", "ms", "reopen 1 GiB" },
+	{ 'H', "reopen_64", "ms", "reopen 64 GiB" },
+	{ 0, NULL, NULL, NULL },
 };
 
 enum { STATUS_CANNOT = 77, GATE_TRIES = 3 };
@@ -77,10 +77,9 @@ static bool program_of(size_t adapter, char *path, size_t room)
 	return n > 0 && (size_t)n < room && access(path, X_OK) == 0;
 }
 
-static _Noreturn void be_runner(const struct options *options, size_t adapter, char workload,
-				int out)
+static _Noreturn void be_runner(const struct options *options, size_t adapter, char workload, int out)
 {
-	char path[PATH_MAX + 32], letter[2] = {workload, 0}, seconds[32], seed[32];
+	char path[PATH_MAX + 32], letter[2] = { workload, 0 }, seconds[32], seed[32];
 
 	snprintf(seconds, sizeof(seconds), "%g", options->seconds);
 	snprintf(seed, sizeof(seed), "%llu", (unsigned long long)(next_random() >> 32));
@@ -91,8 +90,7 @@ static _Noreturn void be_runner(const struct options *options, size_t adapter, c
 }
 
 /* Takes one line "KEY VALUE" of a runner. */
-static void take_line(struct results *results, size_t adapter, char workload, size_t rep,
-		      const char *line)
+static void take_line(struct results *results, size_t adapter, char workload, size_t rep, const char *line)
 {
 	char key[32];
 	double value;
@@ -112,8 +110,7 @@ static void take_failure(struct results *results, size_t adapter, char workload)
 	fprintf(stderr, "bench: %s failed on %c\n", adapters[adapter], workload);
 }
 
-static void measure(struct results *results, const struct options *options, size_t adapter,
-		    char workload, size_t rep)
+static void measure(struct results *results, const struct options *options, size_t adapter, char workload, size_t rep)
 {
 	int ends[2], status = 0;
 	char line[256];
@@ -121,8 +118,7 @@ static void measure(struct results *results, const struct options *options, size
 	pid_t pid;
 
 	fflush(NULL);
-	if (pipe(ends) != 0 || (pid = fork()) < 0 ||
-	    (pid != 0 && (in = fdopen(ends[0], "r")) == NULL)) {
+	if (pipe(ends) != 0 || (pid = fork()) < 0 || (pid != 0 && (in = fdopen(ends[0], "r")) == NULL)) {
 		perror("bench");
 		exit(2);
 	}
@@ -135,8 +131,7 @@ static void measure(struct results *results, const struct options *options, size
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	unlink(heap_path);
-	if (!interrupted && (!WIFEXITED(status) ||
-			     (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != STATUS_CANNOT)))
+	if (!interrupted && (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != STATUS_CANNOT)))
 		take_failure(results, adapter, workload);
 }
 
@@ -164,7 +159,7 @@ static void run_repetition(struct results *results, const struct options *option
 		if (results->present[i])
 			order[n++] = i;
 	for (const char *w = options->workloads; *w != 0 && !interrupted; w++) {
-		char what[] = {*w, ' ', 'r', 'e', 'p', 0};
+		char what[] = { *w, ' ', 'r', 'e', 'p', 0 };
 
 		shuffle(order, n);
 		show_progress(what, rep + 1);
@@ -239,8 +234,8 @@ static bool prepare_folders(void)
 	if (n <= 0)
 		return false;
 	*strrchr(programs, '/') = 0;
-	if (snprintf(folder, sizeof(folder), "%s/bench.XXXXXX",
-		     tmp != NULL && *tmp != 0 ? tmp : ".") >= (int)sizeof(folder)) {
+	if (snprintf(folder, sizeof(folder), "%s/bench.XXXXXX", tmp != NULL && *tmp != 0 ? tmp : ".") >=
+	    (int)sizeof(folder)) {
 		errno = ENAMETOOLONG;
 		return false;
 	}
@@ -255,8 +250,7 @@ static unsigned measure_all(struct results *results, const struct options *optio
 {
 	unsigned broken = 0;
 
-	for (unsigned try = 0; try < GATE_TRIES && results->nreps + options->reps <= MAX_REPS;
-	     try++) {
+	for (unsigned try = 0; try < GATE_TRIES && results->nreps + options->reps <= MAX_REPS; try++) {
 		run_repetitions(results, options);
 		if (!options->gate || interrupted)
 			break;
@@ -344,8 +338,8 @@ static bool option(struct options *options, const char *name, const char *value)
 
 int main(int argc, char **argv)
 {
-	struct options options = {.reps = 7, .seconds = 0.2};
-	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+	struct options options = { .reps = 7, .seconds = 0.2 };
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 
 	options.seed = (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
 	for (int i = 1; i < argc; i++) {
@@ -358,8 +352,8 @@ int main(int argc, char **argv)
 		else
 			i++;
 	}
-	if (options.reps == 0 || options.reps > MAX_REPS || !(options.seconds > 0) ||
-	    options.seconds > 10 || options.seed == 0)
+	if (options.reps == 0 || options.reps > MAX_REPS || !(options.seconds > 0) || options.seconds > 10 ||
+	    options.seed == 0)
 		return usage();
 	if (options.workloads == NULL)
 		options.workloads = options.gate ? "AaCH" : "AaBCDEFGH";

@@ -30,10 +30,9 @@ struct results {
 	size_t nreps;
 	uint64_t seed;
 	double seconds;
-	bool present[MAX_ADAPTERS];             /* its program is there, and it was asked for */
-	bool failed[MAX_METRICS][MAX_ADAPTERS]; /* a run died */
-	struct samples
-		*samples[MAX_METRICS][MAX_ADAPTERS]; /* NULL: the adapter was not asked for */
+	bool present[MAX_ADAPTERS];                         /* its program is there, and it was asked for */
+	bool failed[MAX_METRICS][MAX_ADAPTERS];             /* a run died */
+	struct samples *samples[MAX_METRICS][MAX_ADAPTERS]; /* NULL: the adapter was not asked for */
 };
 
 /* Both end with a zero entry. The adapter that the others are compared with is BASELINE. */

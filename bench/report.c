@@ -21,8 +21,8 @@ struct limit {
 };
 
 static const struct limit limits[] = {
-	{"qalloc", 'A', 1.5},        {"qalloc", 'a', 1.5},        {"qalloc", 'C', 1.5},
-	{"qalloc-static", 'A', 1.2}, {"qalloc-static", 'a', 1.2},
+	{ "qalloc", 'A', 1.5 },        { "qalloc", 'a', 1.5 },        { "qalloc", 'C', 1.5 },
+	{ "qalloc-static", 'A', 1.2 }, { "qalloc-static", 'a', 1.2 },
 };
 
 /* And: 64 GiB take at most twice as long as 1 GiB, and a little for noise. */
@@ -68,8 +68,7 @@ static size_t adapter_place(const char *name)
 double result_ratio(const struct results *results, size_t metric, size_t adapter)
 {
 	size_t base = adapter_place(BASELINE);
-	const struct samples *ours = results->samples[metric][adapter],
-			     *theirs = results->samples[metric][base];
+	const struct samples *ours = results->samples[metric][adapter], *theirs = results->samples[metric][base];
 	double values[MAX_REPS];
 	size_t n = 0;
 
@@ -87,11 +86,9 @@ bool result_any(const struct results *results, size_t metric)
 	return false;
 }
 
-static void format_cell(const struct results *results, size_t metric, size_t adapter, char *cell,
-			size_t room)
+static void format_cell(const struct results *results, size_t metric, size_t adapter, char *cell, size_t room)
 {
-	double value = result_median(results, metric, adapter),
-	       ratio = result_ratio(results, metric, adapter);
+	double value = result_median(results, metric, adapter), ratio = result_ratio(results, metric, adapter);
 	int digits = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
 
 	if (results->failed[metric][adapter])
@@ -108,9 +105,8 @@ void report_table(const struct results *results, FILE *out)
 {
 	char cell[64];
 
-	fprintf(out,
-		"\nMedians of %zu repetitions; behind each the ratio to %s, smaller is better.\n",
-		results->nreps, BASELINE);
+	fprintf(out, "\nMedians of %zu repetitions; behind each the ratio to %s, smaller is better.\n", results->nreps,
+		BASELINE);
 	fprintf(out, "\n%-38s", "");
 	for (size_t i = 0; adapters[i] != NULL; i++)
 		if (results->present[i])
@@ -118,8 +114,7 @@ void report_table(const struct results *results, FILE *out)
 	for (size_t m = 0; metrics[m].workload != 0; m++) {
 		if (!result_any(results, m))
 			continue;
-		fprintf(out, "\n%c %-33s %s ", metrics[m].workload, metrics[m].title,
-			metrics[m].unit);
+		fprintf(out, "\n%c %-33s %s ", metrics[m].workload, metrics[m].title, metrics[m].unit);
 		for (size_t i = 0; adapters[i] != NULL; i++) {
 			if (!results->present[i])
 				continue;
@@ -143,10 +138,9 @@ static void json_result(const struct results *results, size_t m, size_t adapter,
 	const struct samples *samples = results->samples[m][adapter];
 	const char *comma = "";
 
-	fprintf(out, "{\"workload\": \"%c\", \"metric\": \"%s\", \"unit\": \"%s\"",
-		metrics[m].workload, metrics[m].key, metrics[m].unit);
-	fprintf(out, ", \"title\": \"%s\", \"adapter\": \"%s\"", metrics[m].title,
-		adapters[adapter]);
+	fprintf(out, "{\"workload\": \"%c\", \"metric\": \"%s\", \"unit\": \"%s\"", metrics[m].workload, metrics[m].key,
+		metrics[m].unit);
+	fprintf(out, ", \"title\": \"%s\", \"adapter\": \"%s\"", metrics[m].title, adapters[adapter]);
 	fprintf(out, ", \"failed\": %s", results->failed[m][adapter] ? "true" : "false");
 	json_number(out, "median", result_median(results, m, adapter));
 	json_number(out, "ratio", result_ratio(results, m, adapter));
@@ -170,10 +164,10 @@ int report_json(const struct results *results, const char *path)
 		return -1;
 	if (uname(&host) != 0)
 		memset(&host, 0, sizeof(host));
-	fprintf(out, "{\"format\": 1, \"machine\": \"%s %s %s\", \"processors\": %ld", host.sysname,
-		host.release, host.machine, sysconf(_SC_NPROCESSORS_ONLN));
-	fprintf(out, ", \"baseline\": \"%s\", \"repetitions\": %zu, \"seconds\": %g", BASELINE,
-		results->nreps, results->seconds);
+	fprintf(out, "{\"format\": 1, \"machine\": \"%s %s %s\", \"processors\": %ld", host.sysname, host.release,
+		host.machine, sysconf(_SC_NPROCESSORS_ONLN));
+	fprintf(out, ", \"baseline\": \"%s\", \"repetitions\": %zu, \"seconds\": %g", BASELINE, results->nreps,
+		results->seconds);
 	fprintf(out, ", \"seed\": %llu,\n \"results\": [", (unsigned long long)results->seed);
 	for (size_t m = 0; metrics[m].workload != 0; m++) {
 		for (size_t i = 0; adapters[i] != NULL; i++) {
@@ -188,28 +182,23 @@ int report_json(const struct results *results, const char *path)
 	return fclose(out);
 }
 
-static unsigned gate_ratio(const struct results *results, const struct limit *limit, size_t metric,
-			   FILE *out)
+static unsigned gate_ratio(const struct results *results, const struct limit *limit, size_t metric, FILE *out)
 {
 	size_t adapter = adapter_place(limit->adapter);
 	double ratio = result_ratio(results, metric, adapter);
 
-	if (ratio <= limit->ratio || results->samples[metric][adapter] == NULL ||
-	    !result_any(results, metric))
+	if (ratio <= limit->ratio || results->samples[metric][adapter] == NULL || !result_any(results, metric))
 		return 0;
 	if (isnan(ratio)) {
-		fprintf(out, "gate: no ratio of %s to %s on %c\n", limit->adapter, BASELINE,
-			limit->workload);
+		fprintf(out, "gate: no ratio of %s to %s on %c\n", limit->adapter, BASELINE, limit->workload);
 		return 1;
 	}
-	fprintf(out, "gate: %s takes %.2f times as long as %s on %c (%s); the limit is %.2f\n",
-		limit->adapter, ratio, BASELINE, limit->workload, metrics[metric].title,
-		limit->ratio);
+	fprintf(out, "gate: %s takes %.2f times as long as %s on %c (%s); the limit is %.2f\n", limit->adapter, ratio,
+		BASELINE, limit->workload, metrics[metric].title, limit->ratio);
 	return 1;
 }
 
-static double median_of(const struct results *results, char workload, const char *key,
-			size_t adapter)
+static double median_of(const struct results *results, char workload, const char *key, size_t adapter)
 {
 	for (size_t m = 0; metrics[m].workload != 0; m++)
 		if (metrics[m].workload == workload && strcmp(metrics[m].key, key) == 0)
@@ -217,8 +206,7 @@ static double median_of(const struct results *results, char workload, const char
 	return NAN;
 }
 
-static unsigned gate_size(const struct results *results, const char *name, const char *what,
-			  FILE *out)
+static unsigned gate_size(const struct results *results, const char *name, const char *what, FILE *out)
 {
 	size_t adapter = adapter_place(name);
 	char small[32], large[32];
@@ -230,8 +218,8 @@ static unsigned gate_size(const struct results *results, const char *name, const
 	ms64 = median_of(results, 'H', large, adapter);
 	if (isnan(ms) || ms64 <= ms * SIZE_RATIO + SIZE_SLACK_MS)
 		return 0;
-	fprintf(out, "gate: %s: %s takes %.2f ms at 64 GiB, %.2f at 1 GiB; the limit is %g times",
-		name, what, ms64, ms, SIZE_RATIO);
+	fprintf(out, "gate: %s: %s takes %.2f ms at 64 GiB, %.2f at 1 GiB; the limit is %g times", name, what, ms64, ms,
+		SIZE_RATIO);
 	fprintf(out, " (and %g ms)\n", SIZE_SLACK_MS);
 	return 1;
 }
@@ -251,8 +239,7 @@ unsigned report_gate(const struct results *results, FILE *out)
 				broken += gate_ratio(results, &limits[i], m, out);
 		for (size_t i = 0; adapters[i] != NULL; i++) {
 			if (is_ours(adapters[i]) && results->failed[m][i]) {
-				fprintf(out, "gate: %s failed on %c\n", adapters[i],
-					metrics[m].workload);
+				fprintf(out, "gate: %s failed on %c\n", adapters[i], metrics[m].workload);
 				broken++;
 			}
 		}

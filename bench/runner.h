@@ -47,14 +47,14 @@ struct workload {
 };
 
 static const struct workload workloads[] = {
-	{'A', ONE_THREAD, loop_pairs, NULL, 10000, 0, 0, 0, 0},
-	{'a', ONE_THREAD, loop_pairs, NULL, 10000, 0, 0, 0, BYSTANDERS},
-	{'B', ONE_THREAD, loop_batch, NULL, BATCH, BATCH, 0, 0, 0},
-	{'C', ONE_THREAD, loop_random, NULL, 5000, 10000, 16, 1009, 0},
-	{'D', TWO_THREADS, loop_random, loop_random, 5000, 10000, 16, 1009, 0},
-	{'E', TWO_THREADS, loop_consume, loop_produce, 3200, 0, 0, 0, 0},
-	{'F', ONE_THREAD, loop_random, NULL, 200, 256, 4 << 10, 252 << 10, 0},
-	{'G', TWO_PROCESSES, loop_random, loop_random, 5000, 10000, 16, 1009, 0},
+	{ 'A', ONE_THREAD, loop_pairs, NULL, 10000, 0, 0, 0, 0 },
+	{ 'a', ONE_THREAD, loop_pairs, NULL, 10000, 0, 0, 0, BYSTANDERS },
+	{ 'B', ONE_THREAD, loop_batch, NULL, BATCH, BATCH, 0, 0, 0 },
+	{ 'C', ONE_THREAD, loop_random, NULL, 5000, 10000, 16, 1009, 0 },
+	{ 'D', TWO_THREADS, loop_random, loop_random, 5000, 10000, 16, 1009, 0 },
+	{ 'E', TWO_THREADS, loop_consume, loop_produce, 3200, 0, 0, 0, 0 },
+	{ 'F', ONE_THREAD, loop_random, NULL, 200, 256, 4 << 10, 252 << 10, 0 },
+	{ 'G', TWO_PROCESSES, loop_random, loop_random, 5000, 10000, 16, 1009, 0 },
 };
 
 /* What all lanes see: threads and processes. */
@@ -251,8 +251,8 @@ static double combined_ns(const struct stage *stage)
 
 static int run_workload(const struct workload *w, const char *path, double seconds, uint64_t seed)
 {
-	struct stage *stage = (struct stage *)mmap(NULL, sizeof(*stage), PROT_READ | PROT_WRITE,
-						   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct stage *stage =
+		(struct stage *)mmap(NULL, sizeof(*stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if ((AD_TRAITS & AD_FIXED) && w->setting == ONE_THREAD && w->span != 0)
 		return STATUS_CANNOT;
@@ -299,9 +299,9 @@ static int time_heap(const char *path, uint64_t bytes, double *create_ms, double
 
 static int run_heaps(const char *path)
 {
-	static const unsigned gib[] = {1, 64};
+	static const unsigned gib[] = { 1, 64 };
 	double create[2][ROUNDS_H], reopen[2][ROUNDS_H];
-	size_t got[2] = {0, 0};
+	size_t got[2] = { 0, 0 };
 
 	if (!(AD_TRAITS & AD_SHARED))
 		return STATUS_CANNOT;
@@ -312,8 +312,8 @@ static int run_heaps(const char *path)
 				got[i]++;
 	for (size_t i = 0; i < 2; i++)
 		if (got[i] != 0)
-			printf("create_%u %.4f\nreopen_%u %.4f\n", gib[i],
-			       median(create[i], got[i]), gib[i], median(reopen[i], got[i]));
+			printf("create_%u %.4f\nreopen_%u %.4f\n", gib[i], median(create[i], got[i]), gib[i],
+			       median(reopen[i], got[i]));
 	return 0;
 }
 
@@ -332,12 +332,10 @@ int main(int argc, char **argv)
 	int status;
 
 	if (argc != 5) {
-		fprintf(stderr, "usage: %s WORKLOAD SECONDS SEED FILE (bench runs this)\n",
-			argv[0]);
+		fprintf(stderr, "usage: %s WORKLOAD SECONDS SEED FILE (bench runs this)\n", argv[0]);
 		return 2;
 	}
-	if (sched_getaffinity(0, sizeof(processors), &processors) != 0 ||
-	    CPU_COUNT(&processors) == 0)
+	if (sched_getaffinity(0, sizeof(processors), &processors) != 0 || CPU_COUNT(&processors) == 0)
 		complain("bench: sched_getaffinity");
 	alarm(60);
 	status = run(argv[1][0], strtod(argv[2], NULL), strtoull(argv[3], NULL, 10), argv[4]);

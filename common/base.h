@@ -15,16 +15,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MA_LIKELY(x) __builtin_expect(!!(x), 1)
-#define MA_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define MA_NOINLINE __attribute__((noinline))
-#define MA_INLINE static inline __attribute__((always_inline))
+#define MA_LIKELY(x)         __builtin_expect(!!(x), 1)
+#define MA_UNLIKELY(x)       __builtin_expect(!!(x), 0)
+#define MA_NOINLINE          __attribute__((noinline))
+#define MA_INLINE            static inline __attribute__((always_inline))
 #define MA_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define MA_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define MA_COUNT(array)      (sizeof(array) / sizeof((array)[0]))
 
 #define MA_PAGE_SHIFT 12
-#define MA_PAGE ((size_t)1 << MA_PAGE_SHIFT)
-#define MA_LINE ((size_t)64)
+#define MA_PAGE       ((size_t)1 << MA_PAGE_SHIFT)
+#define MA_LINE       ((size_t)64)
 
 #if defined(__SANITIZE_THREAD__)
 #define MA_TSAN 1
@@ -48,14 +48,13 @@
 #define MA_ASAN 0
 #endif
 
-#define ma_load(p) atomic_load_explicit((p), memory_order_relaxed)
-#define ma_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
-#define ma_store(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#define ma_load(p)             atomic_load_explicit((p), memory_order_relaxed)
+#define ma_load_acquire(p)     atomic_load_explicit((p), memory_order_acquire)
+#define ma_store(p, v)         atomic_store_explicit((p), (v), memory_order_relaxed)
 #define ma_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
-#define ma_store_kill(p, v) atomic_store_explicit((p), (v), memory_order_release)
-#define ma_cas(p, expected, desired)                                                            \
-	atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acq_rel, \
-						memory_order_acquire)
+#define ma_store_kill(p, v)    atomic_store_explicit((p), (v), memory_order_release)
+#define ma_cas(p, expected, desired) \
+	atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acq_rel, memory_order_acquire)
 
 /* The smallest multiple of to (a power of two) that is not below n; the caller rules out overflow. */
 MA_INLINE uint64_t ma_up(uint64_t n, uint64_t to)

@@ -20,8 +20,7 @@ struct ma_body *ma_body(struct ma_map *map)
 
 struct ma_stream *ma_stream(struct ma_map *map, uint32_t index)
 {
-	return (struct ma_stream *)(void *)(map->base + map->lay.stream_off +
-					    (uint64_t)index * map->lay.stream_stride);
+	return (struct ma_stream *)(void *)(map->base + map->lay.stream_off + (uint64_t)index * map->lay.stream_stride);
 }
 
 uint32_t ma_stream_of(struct ma_map *map, uint64_t unit)

@@ -20,7 +20,7 @@
 #include "common/lock.h"
 
 #define MA_STREAMS_MAX 1024u
-#define MA_CLASSES 80
+#define MA_CLASSES     80
 
 struct ma_body {
 	struct ma_lock root_lock;
@@ -42,7 +42,8 @@ struct ma_queue {
  */
 struct ma_stream {
 	struct ma_lock lock;
-	_Atomic uint32_t stale; /* 1: the queues may lack slabs that nobody owns; look through the range before growing. */
+	_Atomic uint32_t
+		stale; /* 1: the queues may lack slabs that nobody owns; look through the range before growing. */
 	_Atomic uint64_t intent_first;
 	_Atomic uint64_t intent_count;
 	_Atomic uint32_t intent_valid; /* Stored last, cleared last. */
@@ -78,7 +79,8 @@ struct ma_layout {
 	uint64_t truth_off;
 	uint64_t recip_off; /* Dynamic: slot reciprocals by chunk. */
 	uint64_t next_off;  /* Dynamic: links of the queues. */
-	uint64_t table_end; /* Dynamic: end of leaves, holes and spans; up to it space is taken as needed, when not fixed. */
+	uint64_t
+		table_end; /* Dynamic: end of leaves, holes and spans; up to it space is taken as needed, when not fixed. */
 	uint64_t leaf_off;  /* Dynamic: free-chunk words, 64 chunks each. */
 	uint64_t hole_off;  /* Dynamic: chunks without disk space, 64 chunks a word. */
 	uint64_t span_off;  /* Dynamic: the tree over the leaves. */
@@ -86,7 +88,7 @@ struct ma_layout {
 	uint64_t span_base; /* Index of a stream's first leaf in its tree: a power of two. */
 	uint64_t item_bytes;
 	uint64_t group_items; /* Static: 64, fewer when items are large: 1, 2, 4, ... */
-	uint32_t big_span; /* Chunks of a slab with slots over 8 KiB. */
+	uint32_t big_span;    /* Chunks of a slab with slots over 8 KiB. */
 };
 
 struct ma_map;

@@ -38,12 +38,12 @@
 
 #include "common/base.h"
 
-#define MA_MAGIC "\x89MAPALC\n"
+#define MA_MAGIC      "\x89MAPALC\n"
 #define MA_MAGIC_HALF "\x89mapalc\n"
-#define MA_FORMAT 1u
-#define MA_ORDER 0x01020304u
-#define MA_PARAMS 8
-#define MA_PROCESSES 192
+#define MA_FORMAT     1u
+#define MA_ORDER      0x01020304u
+#define MA_PARAMS     8
+#define MA_PROCESSES  192
 
 enum ma_kind {
 	MA_KIND_STATIC = 1,

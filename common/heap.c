@@ -233,7 +233,7 @@ void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size)
 		return block;
 	}
 	/* A slab begins at a chunk, so its slots have every alignment that divides their size. */
-	for (class = ma_class_of(ma_max(alignment, size)); ma_class_bytes(class) % alignment; class++)
+	for (class = ma_class_of(ma_max(alignment, size)); ma_class_bytes(class) % alignment; class ++)
 		;
 	block = malloc_slot(map, tc, class, size);
 	if (!block)

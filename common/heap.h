@@ -35,12 +35,12 @@
 #include "common/sizeclass.h"
 #include "common/thread.h"
 
-#define MA_CHUNK_SHIFT 16
-#define MA_CHUNK ((uint64_t)1 << MA_CHUNK_SHIFT)
-#define MA_TRUTH_STRIDE 4160 /* A byte for each 16, and a line to spread chunks over the cache's sets. */
-#define MA_NO_CHUNK UINT64_MAX
+#define MA_CHUNK_SHIFT        16
+#define MA_CHUNK              ((uint64_t)1 << MA_CHUNK_SHIFT)
+#define MA_TRUTH_STRIDE       4160 /* A byte for each 16, and a line to spread chunks over the cache's sets. */
+#define MA_NO_CHUNK           UINT64_MAX
 #define MA_HEAP_PARAM_STREAMS 0
-#define MA_BACK_MIN 16 /* Free slots that make going back worth while. */
+#define MA_BACK_MIN           16 /* Free slots that make going back worth while. */
 
 enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3 };
 

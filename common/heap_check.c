@@ -75,7 +75,8 @@ static void check_chunk(struct check *check, uint64_t chunk)
 		check_slab(check, chunk, ma_word_class(word));
 		return;
 	}
-	if (kind > MA_CONT || (kind == MA_FREE && word != 0) || (kind != MA_FREE && ma_chunk_head(map, chunk) == MA_NO_CHUNK))
+	if (kind > MA_CONT || (kind == MA_FREE && word != 0) ||
+	    (kind != MA_FREE && ma_chunk_head(map, chunk) == MA_NO_CHUNK))
 		violation(check, "chunk %" PRIu64 ": word %#" PRIx64 " makes no sense", chunk, word);
 	if (ma_load(&map->recip[chunk]) != 0)
 		violation(check, "chunk %" PRIu64 ": a reciprocal where no slab is", chunk);
@@ -89,7 +90,8 @@ static void check_claims(struct check *check, uint64_t head, uint64_t end)
 
 	for (uint64_t chunk = head + 1; chunk < head + count && chunk < end; chunk++)
 		if (ma_chunk_load(check->map, chunk) != ma_word(MA_CONT, 0, head))
-			violation(check, "chunk %" PRIu64 " does not belong to the block that begins at %" PRIu64, chunk, head);
+			violation(check, "chunk %" PRIu64 " does not belong to the block that begins at %" PRIu64,
+				  chunk, head);
 }
 
 static uint64_t wanted_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
@@ -106,7 +108,8 @@ static uint64_t wanted_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
 static void check_leaves(struct check *check, uint32_t stream)
 {
 	struct ma_map *map = check->map;
-	_Atomic uint64_t *leaves = (_Atomic uint64_t *)(void *)(map->base + map->lay.leaf_off) + stream * map->lay.leaves;
+	_Atomic uint64_t *leaves =
+		(_Atomic uint64_t *)(void *)(map->base + map->lay.leaf_off) + stream * map->lay.leaves;
 
 	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), map->lay.leaves);
 

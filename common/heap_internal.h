@@ -36,7 +36,7 @@ MA_INLINE uint64_t ma_word_argument(uint64_t word)
 
 MA_INLINE uint64_t ma_word(enum ma_chunk_kind kind, uint32_t class, uint64_t argument)
 {
-	return argument << 12 | (uint64_t)class << 4 | kind;
+	return argument << 12 | (uint64_t) class << 4 | kind;
 }
 
 MA_INLINE _Atomic uint8_t *ma_chunk_truth(struct ma_map *map, uint64_t chunk)

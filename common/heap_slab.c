@@ -11,9 +11,9 @@
 #include "common/heap_internal.h"
 #include "common/owner.h"
 
-#define RING_LOOKS 8
+#define RING_LOOKS  8
 #define QUEUE_LOOKS 4
-#define OWNED_MIN 16
+#define OWNED_MIN   16
 
 /* ---- the slab's words ---- */
 

@@ -11,9 +11,9 @@
 
 #include "common/proc.h"
 
-#define SPINS 100
+#define SPINS         100
 #define FIRST_WAIT_NS 2000000L
-#define LAST_WAIT_NS 64000000L
+#define LAST_WAIT_NS  64000000L
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen, long nanoseconds)
 {

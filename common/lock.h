@@ -28,10 +28,10 @@ struct ma_lock {
 
 enum ma_lock_result { MA_LOCK_TAKEN, MA_LOCK_INHERITED };
 
-#define MA_LOCK_WAITERS 0x80000000u
-#define MA_LOCK_TURN 0x7fff0000u
+#define MA_LOCK_WAITERS  0x80000000u
+#define MA_LOCK_TURN     0x7fff0000u
 #define MA_LOCK_TURN_ONE 0x00010000u
-#define MA_LOCK_SLOT 0xffffu
+#define MA_LOCK_SLOT     0xffffu
 
 /* slot is this process's slot in the map. */
 enum ma_lock_result ma_lock_take(struct ma_map *map, struct ma_lock *lock, uint32_t slot);

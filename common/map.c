@@ -72,7 +72,11 @@ static void handle_clear(struct ma_map *map)
 	struct ma_map *next = map->next;
 	uint32_t tls_index = map->tls_index;
 
-	*map = (struct ma_map){ .id = MA_MAP_CLOSED, .tls_index = tls_index, .next = next, .fd = -1, .slot = MA_NO_SLOT,
+	*map = (struct ma_map){ .id = MA_MAP_CLOSED,
+				.tls_index = tls_index,
+				.next = next,
+				.fd = -1,
+				.slot = MA_NO_SLOT,
 				.closed_at = closes };
 	pthread_mutex_init(&map->mutex, NULL);
 }

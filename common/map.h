@@ -18,7 +18,7 @@
 #include "common/header.h"
 
 #define MA_MAP_CLOSED UINT64_MAX
-#define MA_MAP_REST 64 /* So many maps must be closed after one before its handle is used again. */
+#define MA_MAP_REST   64 /* So many maps must be closed after one before its handle is used again. */
 
 enum ma_map_flags {
 	MA_MAP_CREATE = 1,  /* An absent or empty file becomes a new map. */
@@ -57,8 +57,9 @@ struct ma_map {
 	_Atomic uint64_t id;
 	uint32_t kind;
 	uint32_t tls_index;
-	char *user;          /* Address of unit 0. */
-	uint64_t fast_bytes; /* Addresses below user + this may be freed the fast way; 0 when every call must be seen. */
+	char *user; /* Address of unit 0. */
+	uint64_t
+		fast_bytes; /* Addresses below user + this may be freed the fast way; 0 when every call must be seen. */
 	_Atomic uint32_t *recip;
 	_Atomic uint8_t *truth;
 	uint64_t item_bytes;
@@ -81,18 +82,18 @@ struct ma_map {
 	uint64_t smallest; /* What layout() found to be the smallest length, when it refused. */
 	uint64_t device, inode;
 	struct ma_header sealed; /* The header as it was checked: what is written once is read from here. */
-	pthread_mutex_t mutex; /* Guards taking the slot. */
-	struct ma_map *next;   /* In the registry, for ever. */
-	char name[256];        /* For messages. */
+	pthread_mutex_t mutex;   /* Guards taking the slot. */
+	struct ma_map *next;     /* In the registry, for ever. */
+	char name[256];          /* For messages. */
 };
 
 struct ma_open {
 	const char *filename; /* NULL: use fd. */
 	int fd;
 	unsigned flags;
-	uint64_t base;     /* 0: no preference. */
-	uint64_t length;   /* Of a new file. */
-	uint64_t reserved; /* Of a new map; at least length. */
+	uint64_t base;        /* 0: no preference. */
+	uint64_t length;      /* Of a new file. */
+	uint64_t reserved;    /* Of a new map; at least length. */
 	uint64_t punch_bytes; /* Freed runs from this size on give their disk space back; 0: none does. */
 	uint64_t param[MA_PARAMS];
 	const struct ma_engine *const *engines; /* Those that may be found, NULL at the end; the first one creates. */

@@ -296,8 +296,7 @@ static bool map_new(struct ma_map *map, const struct ma_open *how)
 static int size_file(struct ma_map *map, const struct ma_open *how)
 {
 	if (!ma_space_allowed(how->length) || ma_space_set_length(map->fd, 0) < 0 ||
-	    pwrite(map->fd, MA_MAGIC_HALF, 8, 0) != 8 ||
-	    ma_space_set_length(map->fd, how->length) < 0)
+	    pwrite(map->fd, MA_MAGIC_HALF, 8, 0) != 8 || ma_space_set_length(map->fd, how->length) < 0)
 		return ma_fail(errno, "%s: cannot make it %" PRIu64 " bytes long", map->name, how->length);
 	return 0;
 }

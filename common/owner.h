@@ -25,7 +25,7 @@ struct ma_owner {
 _Static_assert(sizeof(struct ma_owner) == 64, "format 1");
 
 /* A tag: generation (36 bits) << 16 | record + 1. 0 is nobody. */
-#define MA_TAG_BITS 52
+#define MA_TAG_BITS        52
 #define MA_TAG_GENERATIONS ((uint64_t)1 << 36)
 
 /* Take a record; the tag, or 0 with errno EUSERS, ENOSPC, ... */

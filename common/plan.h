@@ -11,10 +11,10 @@
 #define MA_PLAN_ALIGN ((uint64_t)1 << 30)
 #if MA_TSAN
 #define MA_PLAN_FIRST ((uint64_t)0x7e8000000000)
-#define MA_PLAN_LAST ((uint64_t)0x7f0000000000)
+#define MA_PLAN_LAST  ((uint64_t)0x7f0000000000)
 #else
 #define MA_PLAN_FIRST ((uint64_t)0x108000000000)
-#define MA_PLAN_LAST ((uint64_t)0x550000000000)
+#define MA_PLAN_LAST  ((uint64_t)0x550000000000)
 #endif
 
 /* Map at exactly base, or fail: EADDRINUSE (the debug line names who sits there), or as mmap(2). */

@@ -12,7 +12,7 @@
 #include "common/error.h"
 #include "common/map.h"
 
-#define ATTACH_BYTE ((off_t)0x4000000000000000)
+#define ATTACH_BYTE     ((off_t)0x4000000000000000)
 #define SLOT_BYTE(slot) (ATTACH_BYTE + 1 + (off_t)(slot))
 
 static int ofd_lock(int fd, int command, short type, off_t byte, struct flock *out)

@@ -9,7 +9,7 @@
 #include "common/base.h"
 
 #define MA_SMALL_MAX ((uint64_t)8192)  /* Largest slot of a one-chunk slab. */
-#define MA_SLAB_MAX ((uint64_t)65536) /* Largest slot of any slab; larger blocks are runs. */
+#define MA_SLAB_MAX  ((uint64_t)65536) /* Largest slot of any slab; larger blocks are runs. */
 
 /* size from 0 to MA_SLAB_MAX. */
 MA_INLINE uint32_t ma_class_of(uint64_t size)

@@ -71,8 +71,8 @@ bool ma_space_allowed(uint64_t length)
 {
 	struct rlimit limit;
 
-	if (length <= INT64_MAX && (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
-				    length <= limit.rlim_cur))
+	if (length <= INT64_MAX &&
+	    (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY || length <= limit.rlim_cur))
 		return true;
 	errno = EFBIG;
 	return false;

@@ -73,8 +73,7 @@ static struct ma_tcache *find(uint64_t id)
 
 static struct ma_tcache *new_cache(void)
 {
-	struct ma_tcache *tc =
-		mmap(NULL, sizeof(*tc), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ma_tcache *tc = mmap(NULL, sizeof(*tc), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (tc == MAP_FAILED)
 		return ma_fail_null(ENOMEM, "no memory for a thread's cache");

@@ -13,8 +13,8 @@
 #include "common/base.h"
 #include "common/body.h"
 
-#define MA_TLS_SLOTS 8
-#define MA_RING 64
+#define MA_TLS_SLOTS   8
+#define MA_RING        64
 #define MA_BY_SIZE_MAX 1024u
 
 struct ma_map;
@@ -39,7 +39,6 @@ struct ma_cursor {
 	uint32_t class;
 	uint32_t zero;
 };
-
 
 struct ma_tcache {
 	uint64_t id; /* Of the map that it is for; 0 when wiped. */

@@ -57,7 +57,7 @@ static bool list_add(struct list *list, const char *path, uint64_t bytes)
 		list->files = files;
 		list->room = room;
 	}
-	list->files[list->n] = (struct file){.path = strdup(path), .bytes = bytes};
+	list->files[list->n] = (struct file){ .path = strdup(path), .bytes = bytes };
 	return list->files[list->n++].path != NULL;
 }
 
@@ -74,10 +74,8 @@ static bool list_walk(struct list *list, char *const *dirs)
 	bool good = fts != NULL;
 
 	while (good && (entry = fts_read(fts)) != NULL) {
-		if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR ||
-		    entry->fts_info == FTS_NS)
-			fprintf(stderr, "wordindex: %s: %s\n", entry->fts_path,
-				strerror(entry->fts_errno));
+		if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR || entry->fts_info == FTS_NS)
+			fprintf(stderr, "wordindex: %s: %s\n", entry->fts_path, strerror(entry->fts_errno));
 		if (entry->fts_info != FTS_F)
 			continue;
 		if (ends_in(entry->fts_name, entry->fts_namelen, ".gz"))
@@ -146,7 +144,7 @@ static struct index *index_new(void *map, const struct list *list)
 
 static struct index *lay_out(void *map, char *const *dirs)
 {
-	struct list list = {0};
+	struct list list = { 0 };
 	struct index *index = NULL;
 
 	if (list_walk(&list, dirs)) {
@@ -171,8 +169,7 @@ static void take_back(struct index *index, pid_t worker)
 		struct file *file = &index->files[i];
 		struct attempt *attempt = atomic_load_explicit(&file->claim, memory_order_acquire);
 
-		if (file_is_done(file) ||
-		    (attempt != NULL && worker != 0 && attempt->worker != worker))
+		if (file_is_done(file) || (attempt != NULL && worker != 0 && attempt->worker != worker))
 			continue;
 		if (attempt != NULL)
 			atomic_store_explicit(&file->claim, NULL, memory_order_relaxed);
@@ -185,7 +182,7 @@ static void take_back(struct index *index, pid_t worker)
 
 static struct progress count_done(const struct index *index)
 {
-	struct progress sum = {0};
+	struct progress sum = { 0 };
 
 	for (uint64_t i = 0; i < index->nfiles; i++) {
 		bool done = file_is_done(&index->files[i]);
@@ -207,8 +204,8 @@ static void show_progress(struct foreman *me, struct progress done)
 		return;
 	me->shown_ms = now;
 	printf("\r[%.30s] %llu/%llu files, %.1f MB, %u workers \033[K", bar + 30 - filled,
-	       (unsigned long long)done.files, (unsigned long long)me->index->nfiles,
-	       (double)done.bytes / 1e6, me->alive);
+	       (unsigned long long)done.files, (unsigned long long)me->index->nfiles, (double)done.bytes / 1e6,
+	       me->alive);
 	fflush(stdout);
 }
 
@@ -287,8 +284,7 @@ static bool kill_in_the_middle(struct foreman *me, pid_t worker)
 {
 	siginfo_t info;
 
-	if (kill(worker, SIGSTOP) != 0 ||
-	    waitid(P_PID, (id_t)worker, &info, WSTOPPED | WEXITED | WNOWAIT) != 0)
+	if (kill(worker, SIGSTOP) != 0 || waitid(P_PID, (id_t)worker, &info, WSTOPPED | WEXITED | WNOWAIT) != 0)
 		return false;
 	for (uint64_t i = 0; info.si_code == CLD_STOPPED && i < me->index->nfiles; i++) {
 		struct file *file = &me->index->files[i];
@@ -319,7 +315,7 @@ static void look_for_victim(struct foreman *me)
 
 static void nap_ms(long ms)
 {
-	nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+	nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
 }
 
 /* Until every file is done. */
@@ -353,8 +349,8 @@ static void build_report(const struct foreman *me, double ms)
 	struct progress done = count_done(me->index);
 
 	printf("indexed %llu of %llu files, %.1f of %.1f MB, in %.0f ms, with %u workers",
-	       (unsigned long long)done.files, (unsigned long long)me->index->nfiles,
-	       (double)done.bytes / 1e6, (double)done.all_bytes / 1e6, ms, me->how->workers);
+	       (unsigned long long)done.files, (unsigned long long)me->index->nfiles, (double)done.bytes / 1e6,
+	       (double)done.all_bytes / 1e6, ms, me->how->workers);
 	if (me->lost != 0)
 		printf("; %u died, and the others did %s", me->lost,
 		       me->lost == 1 ? "its file again" : "their files again");
@@ -363,7 +359,7 @@ static void build_report(const struct foreman *me, double ms)
 
 static int build_in(void *map, const struct build *how, pid_t *workers)
 {
-	struct foreman me = {.how = how, .map = map, .workers = workers, .kill_from = NO_KILL};
+	struct foreman me = { .how = how, .map = map, .workers = workers, .kill_from = NO_KILL };
 	double start = now_ms();
 	uint64_t done;
 

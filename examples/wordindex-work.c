@@ -23,8 +23,7 @@ struct worker {
 	struct index *index;
 	unsigned char *text; /* the file that is being read */
 	size_t text_bytes, text_room;
-	struct word *
-		*seen; /* the words that have their posting of this attempt: an open hash set */
+	struct word **seen;      /* the words that have their posting of this attempt: an open hash set */
 	size_t nseen, seen_room; /* the room is a power of two */
 };
 
@@ -83,8 +82,7 @@ static bool seen_grow(struct worker *me)
 }
 
 /* The word in a chain, of which the part from end on was searched before. */
-static struct word *find(struct word *chain, const struct word *end, const unsigned char *text,
-			 size_t length)
+static struct word *find(struct word *chain, const struct word *end, const unsigned char *text, size_t length)
 {
 	for (; chain != end; chain = chain->next)
 		if (chain->length == length && memcmp(chain->text, text, length) == 0)
@@ -94,8 +92,7 @@ static struct word *find(struct word *chain, const struct word *end, const unsig
 
 /* The one word of the map with this text. Whoever loses the race for a new one takes the winner's.
  */
-static struct word *intern(struct worker *me, const unsigned char *text, size_t length,
-			   uint64_t hash)
+static struct word *intern(struct worker *me, const unsigned char *text, size_t length, uint64_t hash)
 {
 	struct word *_Atomic *bucket = bucket_of(me->index, hash);
 	struct word *head = atomic_load_explicit(bucket, memory_order_acquire);
@@ -110,8 +107,8 @@ static struct word *intern(struct worker *me, const unsigned char *text, size_t 
 			memcpy(fresh->text, text, length);
 		}
 		fresh->next = searched = head;
-		if (atomic_compare_exchange_strong_explicit(
-			    bucket, &head, fresh, memory_order_release, memory_order_acquire))
+		if (atomic_compare_exchange_strong_explicit(bucket, &head, fresh, memory_order_release,
+							    memory_order_acquire))
 			return fresh;
 	}
 	qalloc_free(fresh, me->map);
@@ -126,16 +123,16 @@ static bool post(struct worker *me, struct word *word, struct attempt *attempt)
 		return false;
 	posting->attempt = attempt;
 	posting->next = atomic_load_explicit(&word->postings, memory_order_relaxed);
-	while (!atomic_compare_exchange_weak_explicit(&word->postings, &posting->next, posting,
-						      memory_order_release, memory_order_relaxed))
+	while (!atomic_compare_exchange_weak_explicit(&word->postings, &posting->next, posting, memory_order_release,
+						      memory_order_relaxed))
 		;
 	atomic_fetch_add_explicit(&attempt->words, 1, memory_order_relaxed);
 	return true;
 }
 
 /* One word of the text: its first time in this attempt makes a posting. */
-static bool take_word(struct worker *me, struct attempt *attempt, const unsigned char *text,
-		      size_t length, uint64_t hash)
+static bool take_word(struct worker *me, struct attempt *attempt, const unsigned char *text, size_t length,
+		      uint64_t hash)
 {
 	struct word *word = intern(me, text, length, hash);
 	size_t place;
@@ -191,8 +188,8 @@ static bool take_file(struct worker *me, struct attempt *attempt)
 	}
 	/* The commit. It fails when somebody else has finished the file: then theirs count and ours
 	 * do not. */
-	atomic_compare_exchange_strong_explicit(&attempt->file->done, &nobody, attempt,
-						memory_order_release, memory_order_relaxed);
+	atomic_compare_exchange_strong_explicit(&attempt->file->done, &nobody, attempt, memory_order_release,
+						memory_order_relaxed);
 	return true;
 }
 
@@ -205,15 +202,13 @@ static int claim(struct worker *me, struct attempt **claimed)
 	if (attempt == NULL)
 		return -1;
 	attempt->worker = getpid();
-	while ((i = atomic_fetch_add_explicit(&me->index->cursor, 1, memory_order_relaxed)) <
-	       me->index->nfiles) {
+	while ((i = atomic_fetch_add_explicit(&me->index->cursor, 1, memory_order_relaxed)) < me->index->nfiles) {
 		struct attempt *nobody = NULL;
 
 		attempt->file = &me->index->files[i];
 		if (!file_is_done(attempt->file) &&
 		    atomic_compare_exchange_strong_explicit(&attempt->file->claim, &nobody, attempt,
-							    memory_order_release,
-							    memory_order_relaxed)) {
+							    memory_order_release, memory_order_relaxed)) {
 			*claimed = attempt;
 			return 1;
 		}
@@ -224,7 +219,7 @@ static int claim(struct worker *me, struct attempt **claimed)
 
 int work(void *map, struct index *index)
 {
-	struct worker me = {.map = map, .index = index};
+	struct worker me = { .map = map, .index = index };
 	struct attempt *attempt = NULL;
 	int got;
 
@@ -233,8 +228,7 @@ int work(void *map, struct index *index)
 			break;
 	if (got != 0)
 		fprintf(stderr, "wordindex: %s: %s\n", got > 0 ? attempt->file->path : "worker",
-			errno == ENOMEM ? "no room left in the map; give build a larger --size"
-					: strerror(errno));
+			errno == ENOMEM ? "no room left in the map; give build a larger --size" : strerror(errno));
 	free(me.text);
 	free(me.seen);
 	return got != 0;

@@ -63,9 +63,9 @@ static uint64_t number(const char *text, uint64_t most)
 static int command_build(const char *path, char **args)
 {
 	static char licenses[] = "/usr/share/common-licenses", documents[] = "/usr/share/doc";
-	static char *const standard[] = {licenses, documents, NULL};
+	static char *const standard[] = { licenses, documents, NULL };
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	struct build how = {.path = path, .map_bytes = (uint64_t)1 << 30};
+	struct build how = { .path = path, .map_bytes = (uint64_t)1 << 30 };
 
 	how.workers = cpus < 2 ? 2 : cpus > 64 ? 64 : (unsigned)cpus;
 	for (; *args != NULL && strncmp(*args, "--", 2) == 0; args++) {
@@ -124,8 +124,7 @@ static bool is_word(const char *text)
  * hits[i]: how many of the words are in file i. Which files are done is looked at once, before any
  * chain is loaded: so the answer is right for just these files, even while workers add more.
  */
-static uint64_t count_hits(const struct index *index, char **words, uint32_t *hits,
-			   const struct attempt **trusted)
+static uint64_t count_hits(const struct index *index, char **words, uint32_t *hits, const struct attempt **trusted)
 {
 	uint64_t done = 0;
 
@@ -164,8 +163,8 @@ static int answer(const struct index *index, char **words, uint64_t *found)
 		nwords++;
 	done = count_hits(index, words, hits, trusted);
 	if (done < index->nfiles)
-		fprintf(stderr, "wordindex: only %llu of %llu files are indexed yet\n",
-			(unsigned long long)done, (unsigned long long)index->nfiles);
+		fprintf(stderr, "wordindex: only %llu of %llu files are indexed yet\n", (unsigned long long)done,
+			(unsigned long long)index->nfiles);
 	for (uint64_t i = 0; i < index->nfiles; i++) {
 		if (hits[i] == nwords) {
 			puts(index->files[i].path);
@@ -198,8 +197,8 @@ static int command_query(const char *path, char **words)
 	if (index != NULL)
 		status = answer(index, words, &found);
 	if (timed && status != 2)
-		fprintf(stderr, "%llu files; opened in %.2f ms, answered in %.2f ms\n",
-			(unsigned long long)found, opened - start, now_ms() - opened);
+		fprintf(stderr, "%llu files; opened in %.2f ms, answered in %.2f ms\n", (unsigned long long)found,
+			opened - start, now_ms() - opened);
 	if (map != NULL)
 		qalloc_close(map);
 	return status;
@@ -207,11 +206,10 @@ static int command_query(const char *path, char **words)
 
 static void print_files(const struct index *index)
 {
-	uint64_t count[3] = {0}, undone = 0;
+	uint64_t count[3] = { 0 }, undone = 0;
 
 	for (uint64_t i = 0; i < index->nfiles; i++) {
-		const struct attempt *done =
-			atomic_load_explicit(&index->files[i].done, memory_order_acquire);
+		const struct attempt *done = atomic_load_explicit(&index->files[i].done, memory_order_acquire);
 
 		if (done != NULL)
 			count[done->outcome]++;
@@ -229,12 +227,10 @@ static void print_words(const struct index *index)
 	uint64_t words = 0, good = 0, dead = 0;
 
 	for (uint64_t i = 0; i < index->nbuckets; i++) {
-		const struct word *word =
-			atomic_load_explicit(&index->buckets[i], memory_order_acquire);
+		const struct word *word = atomic_load_explicit(&index->buckets[i], memory_order_acquire);
 
 		for (; word != NULL; word = word->next) {
-			const struct posting *p =
-				atomic_load_explicit(&word->postings, memory_order_acquire);
+			const struct posting *p = atomic_load_explicit(&word->postings, memory_order_acquire);
 			uint64_t before = good;
 
 			for (; p != NULL; p = p->next) {
@@ -265,8 +261,8 @@ static int print_map(void *map, double open_ms)
 		return 2;
 	}
 	printf("map       %.0f MB file, %.1f MB of it on disk, %.1f MB in %llu blocks\n",
-	       (double)stats.file_bytes / 1e6, (double)stats.disk_bytes / 1e6,
-	       (double)stats.used_bytes / 1e6, (unsigned long long)stats.used_blocks);
+	       (double)stats.file_bytes / 1e6, (double)stats.disk_bytes / 1e6, (double)stats.used_bytes / 1e6,
+	       (unsigned long long)stats.used_blocks);
 	printf("opened    in %.2f ms, at %p\n", open_ms, stats.base);
 	if (qalloc_check(map, print_violation, NULL) != 0) {
 		perror("wordindex: qalloc_check");

@@ -22,13 +22,13 @@ static int accept_numbers(const struct ma_map *map, const struct ma_open *how)
 	if (streams && streams != map->lay.streams)
 		return ma_fail(EINVAL, "%s: has %u streams, not %" PRIu64, map->name, map->lay.streams, streams);
 	if (item && item != map->lay.item_bytes)
-		return ma_fail(EINVAL, "%s: has items of %" PRIu64 " bytes, not %" PRIu64, map->name, map->lay.item_bytes,
-			       item);
+		return ma_fail(EINVAL, "%s: has items of %" PRIu64 " bytes, not %" PRIu64, map->name,
+			       map->lay.item_bytes, item);
 	return 0;
 }
 
-static void *make(const struct ma_engine *const *engines, off_t filesize, void *addr, const char *filename, uint64_t item,
-		  size_t streams)
+static void *make(const struct ma_engine *const *engines, off_t filesize, void *addr, const char *filename,
+		  uint64_t item, size_t streams)
 {
 	struct ma_open how = {
 		.filename = filename,
@@ -44,7 +44,8 @@ static void *make(const struct ma_engine *const *engines, off_t filesize, void *
 	if (!filename)
 		return ma_fail_null(EINVAL, "the file name is NULL");
 	if (streams > MA_STREAMS_MAX)
-		return ma_fail_null(EINVAL, "%s: %zu streams: at most %u are possible", filename, streams, MA_STREAMS_MAX);
+		return ma_fail_null(EINVAL, "%s: %zu streams: at most %u are possible", filename, streams,
+				    MA_STREAMS_MAX);
 	if (how.base % MA_PAGE || how.base >> 47)
 		return ma_fail_null(EINVAL, "%s: %p is not a page's address", filename, addr);
 	if (filesize < 0)

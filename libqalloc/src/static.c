@@ -14,12 +14,12 @@
 #include "common/scan.h"
 #include "common/space.h"
 
-#define RING_LOOKS 16
-#define RING_MAX (MA_CLASSES * MA_RING)
-#define STEP_MIN 4
-#define STEP_MAX 65536
+#define RING_LOOKS      16
+#define RING_MAX        (MA_CLASSES * MA_RING)
+#define STEP_MIN        4
+#define STEP_MAX        65536
 #define GROUP_BYTES_MAX (256 << 10) /* What a group of one thread may keep from the others, and from the disk. */
-#define TRUTH_SLACK 64              /* A look reads 64 bytes even of a smaller group. */
+#define TRUTH_SLACK     64          /* A look reads 64 bytes even of a smaller group. */
 
 uint64_t qalloc__static_items(const struct ma_map *map)
 {
@@ -434,12 +434,13 @@ static void own_metadata(struct ma_map *map)
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t first = (uint64_t)s * map->lay.per_stream;
 		/* All that has its space: what gets it later is made zero then (ma_body_fresh). */
-		uint64_t count = ma_max(range_used(map, s),
-					ma_min(ma_load(&ma_stream(map, s)->backed), range_count(map, s)));
+		uint64_t count =
+			ma_max(range_used(map, s), ma_min(ma_load(&ma_stream(map, s)->backed), range_count(map, s)));
 
 		ma_body_own(map, map->lay.unit_off + first * 8, count * 8);
 		ma_body_own(map, map->lay.truth_off + first * map->lay.group_items, count * map->lay.group_items);
-		ma_body_fresh(map, map->lay.unit_off + (first + range_used(map, s)) * 8, (count - range_used(map, s)) * 8);
+		ma_body_fresh(map, map->lay.unit_off + (first + range_used(map, s)) * 8,
+			      (count - range_used(map, s)) * 8);
 		ma_body_fresh(map, map->lay.truth_off + (first + range_used(map, s)) * map->lay.group_items,
 			      (count - range_used(map, s)) * map->lay.group_items);
 	}

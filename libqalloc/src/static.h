@@ -13,7 +13,7 @@
 #include "common/map.h"
 
 #define STATIC_PARAM_STREAMS 0
-#define STATIC_PARAM_ITEM 1
+#define STATIC_PARAM_ITEM    1
 
 extern const struct ma_engine qalloc__static_engine;
 

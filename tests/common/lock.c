@@ -147,7 +147,7 @@ static void survives_an_impossible_word(void)
 	struct ma_map *map = new_map(&path);
 
 	g_assert_nonnull(qalloc_malloc(map, 10));
-	ma_store(&ma_stream(map, 0)->lock.word, 0x80007777u); /* No such slot. */
+	ma_store(&ma_stream(map, 0)->lock.word, 0x80007777u);                    /* No such slot. */
 	ma_store(&ma_stream(map, 1)->lock.word, MA_LOCK_WAITERS | MA_PROCESSES); /* A slot nobody holds. */
 	g_assert_true(ma_stream_lock(map, 0));
 	g_assert_true(ma_stream_lock(map, 1));

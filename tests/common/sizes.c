@@ -25,14 +25,14 @@ static void class_wastes_an_eighth_at_most(void)
 
 		g_assert_cmpuint(waste * 8, <=, ma_class_bytes(ma_class_of(size)));
 	}
-	for (uint32_t class = 0; class < MA_CLASSES; class++)
+	for (uint32_t class = 0; class < MA_CLASSES; class ++)
 		g_assert_cmpuint(ma_class_bytes(class) % 16, ==, 0);
 }
 
 /* What ma_heap_free_fast() computes, for each class and each offset in a chunk. */
 static void reciprocal_finds_slots_exactly(void)
 {
-	for (uint32_t class = 0; class < MA_CLASSES; class++) {
+	for (uint32_t class = 0; class < MA_CLASSES; class ++) {
 		uint64_t size = ma_class_bytes(class);
 		uint32_t recip = (uint32_t)((((uint64_t)1 << 32) + size - 1) / size);
 

@@ -28,12 +28,12 @@
 #include "tests/support/support_qalloc.h"
 #include "tests/support/support_step.h"
 
-#define MAP_BYTES (2 * MIB)
-#define KEEP 24                      /* marked blocks in the prepared map */
-#define LARGE (200 * KIB)
-#define SURVIVOR_US 1000000u
-#define SCENARIO_US 2000000u         /* of sampling, when MA_CRASH_STEP is not set */
-#define MOST_STEPS 4000000u
+#define MAP_BYTES         (2 * MIB)
+#define KEEP              24 /* marked blocks in the prepared map */
+#define LARGE             (200 * KIB)
+#define SURVIVOR_US       1000000u
+#define SCENARIO_US       2000000u /* of sampling, when MA_CRASH_STEP is not set */
+#define MOST_STEPS        4000000u
 #define ENOUGH_VIOLATIONS 5u
 
 /* What a call may have done to the number of blocks when it was cut off. */
@@ -45,30 +45,30 @@ enum effect {
 
 /* In shared memory. */
 struct stage {
-	_Atomic int phase;       /* 0 before the call, 1 in it, 2 after */
+	_Atomic int phase; /* 0 before the call, 1 in it, 2 after */
 	_Atomic int no_ptrace;
-	_Atomic size_t before;   /* live blocks before the call */
-	_Atomic size_t after;    /* what the survivor found */
+	_Atomic size_t before; /* live blocks before the call */
+	_Atomic size_t after;  /* what the survivor found */
 	struct support_block keep[KEEP];
-	void *victims;           /* a block for the call to free, or NULL */
-	size_t items;            /* of the whole static map, else 0 */
-	size_t largest;          /* of the empty map */
+	void *victims;  /* a block for the call to free, or NULL */
+	size_t items;   /* of the whole static map, else 0 */
+	size_t largest; /* of the empty map */
 };
 
 struct scenario {
 	const char *name;
 	bool is_static;
 	enum effect effect;
-	size_t victims;          /* size of the block that is prepared for the call to free, or 0 */
-	bool loads;              /* the call is the loading itself */
+	size_t victims; /* size of the block that is prepared for the call to free, or 0 */
+	bool loads;     /* the call is the loading itself */
 	void (*warm_up)(void *map);
 	void (*call)(void *map);
 };
 
 static struct stage *stage;
 static const char *path;
-static int ready[2], go[2];      /* pipes: the survivor is attached; the victim is dead */
-static void *scratch;            /* what the victim's warm-up leaves for its call */
+static int ready[2], go[2]; /* pipes: the survivor is attached; the victim is dead */
+static void *scratch;       /* what the victim's warm-up leaves for its call */
 static size_t total_points, total_violations;
 
 /* --- the scenarios --- */
@@ -175,9 +175,16 @@ static const struct scenario scenarios[] = {
 	{ .name = "load", .effect = KEEPS, .loads = true, .warm_up = nothing, .call = load },
 	{ .name = "static-malloc-first-call", .is_static = true, .effect = TAKES, .warm_up = nothing, .call = take_64 },
 	{ .name = "static-malloc", .is_static = true, .effect = TAKES, .warm_up = take_64, .call = take_64 },
-	{ .name = "static-malloc-refill", .is_static = true, .effect = TAKES, .warm_up = take_64_often,
+	{ .name = "static-malloc-refill",
+	  .is_static = true,
+	  .effect = TAKES,
+	  .warm_up = take_64_often,
 	  .call = take_64 },
-	{ .name = "static-free", .is_static = true, .effect = GIVES, .victims = 64, .warm_up = take_64,
+	{ .name = "static-free",
+	  .is_static = true,
+	  .effect = GIVES,
+	  .victims = 64,
+	  .warm_up = take_64,
 	  .call = free_prepared },
 };
 
@@ -202,8 +209,8 @@ static size_t take_all(void *map)
 static int prepare(void *arg)
 {
 	const struct scenario *s = arg;
-	void *map = s->is_static ? (void *)support_stat(path, MAP_BYTES, 64, 2)
-				 : (void *)support_dyn(path, MAP_BYTES, 2);
+	void *map =
+		s->is_static ? (void *)support_stat(path, MAP_BYTES, 64, 2) : (void *)support_dyn(path, MAP_BYTES, 2);
 
 	stage->items = s->is_static ? take_all(map) : 0;
 	support_free_all(map);

@@ -14,8 +14,8 @@ static void version_macros_agree(void)
 	char *text = g_strdup_printf("%d.%d.%d", QALLOC_VERSION_MAJOR, QALLOC_VERSION_MINOR, QALLOC_VERSION_MICRO);
 
 	g_assert_cmpstr(QALLOC_VERSION_STRING, ==, text);
-	g_assert_cmpint(QALLOC_VERSION, ==, QALLOC_VERSION_CODE(QALLOC_VERSION_MAJOR, QALLOC_VERSION_MINOR,
-								QALLOC_VERSION_MICRO));
+	g_assert_cmpint(QALLOC_VERSION, ==,
+			QALLOC_VERSION_CODE(QALLOC_VERSION_MAJOR, QALLOC_VERSION_MINOR, QALLOC_VERSION_MICRO));
 	g_assert_cmpint(QALLOC_VERSION, >=, QALLOC_VERSION_CODE(1, 0, 0));
 	g_assert_cmpint(QALLOC_VERSION_CODE(1, 0, 0), >, QALLOC_VERSION_CODE(0, 255, 255));
 	g_assert_cmpint(QALLOC_VERSION_CODE(2, 40, 10), <, QALLOC_VERSION_CODE(2, 41, 0));
@@ -42,8 +42,8 @@ static void one_file_size(size_t bytes, bool is_static)
 static void file_has_exactly_the_size(void)
 {
 	static const size_t sizes[] = {
-		192 * KIB, 192 * KIB + 1, 256 * KIB - 1, 256 * KIB, 1000003, MIB, MIB + 4095, MIB + 4096, MIB + 4097,
-		5 * MIB + 65535, 5 * MIB + 65537, 64 * MIB,
+		192 * KIB,  192 * KIB + 1, 256 * KIB - 1, 256 * KIB,       1000003,         MIB,
+		MIB + 4095, MIB + 4096,    MIB + 4097,    5 * MIB + 65535, 5 * MIB + 65537, 64 * MIB,
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {

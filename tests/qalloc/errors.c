@@ -170,8 +170,8 @@ static void usable_size_errors(void)
 {
 	dynmapinfo_t *map = support_dyn(NULL, MIB, 1);
 	char *block = qalloc_dynmalloc(map, 100), *big = qalloc_dynmalloc(map, 100000);
-	const char *const bad[] = { block + 16, block + 1, big + 65536, big + 16, (const char *)&map,
-				    support_base(map), support_end(map), (const char *)8 };
+	const char *const bad[] = { block + 16,         block + 1,         big + 65536,      big + 16,
+				    (const char *)&map, support_base(map), support_end(map), (const char *)8 };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
 		errno = 0;

@@ -261,7 +261,7 @@ static void truncated_file(void)
 static bool is_documented(int error)
 {
 	static const int all[] = { EMEDIUMTYPE, EPROTOTYPE, EPROTONOSUPPORT, EOPNOTSUPP, ENOEXEC, EBADMSG,
-				   ENODATA, EUCLEAN, EADDRINUSE, ENOMEM, EFBIG };
+				   ENODATA,     EUCLEAN,    EADDRINUSE,      ENOMEM,     EFBIG };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
 		if (all[i] == error)

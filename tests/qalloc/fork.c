@@ -10,8 +10,8 @@
 
 struct family {
 	void *map;
-	struct support_block blocks[COUNT];  /* the parent's, from before the fork */
-	struct support_block child[COUNT];   /* what the child leaves behind */
+	struct support_block blocks[COUNT]; /* the parent's, from before the fork */
+	struct support_block child[COUNT];  /* what the child leaves behind */
 	struct support_sync sync;
 	_Atomic bool stop;
 };

@@ -10,10 +10,10 @@
 struct scene {
 	const char *path;
 	struct ledger *ledger;
-	void *map;       /* the survivor's handle */
-	size_t size;     /* of blocks, where all have one size */
-	uint64_t next;   /* incarnation of the next victim */
-	bool inherited;  /* the victim uses its parent's handle */
+	void *map;      /* the survivor's handle */
+	size_t size;    /* of blocks, where all have one size */
+	uint64_t next;  /* incarnation of the next victim */
+	bool inherited; /* the victim uses its parent's handle */
 	unsigned threads;
 	_Atomic uint64_t steps; /* of the present victim */
 };

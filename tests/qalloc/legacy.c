@@ -12,7 +12,7 @@
 #include <qthread/qalloc.h>
 
 #define STREAMS 4
-#define ITEMS 1000
+#define ITEMS   1000
 
 struct item {
 	long number;

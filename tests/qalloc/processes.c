@@ -51,8 +51,9 @@ static int replace_at_random(void *arg)
 	support_barrier_wait(race->barrier);
 	for (size_t round = 0; round < support_scale(60000); round++) {
 		struct support_block *block = &blocks[support_rand_below(&r, 100)];
-		size_t size = race->is_static ? 64 : support_rand_below(&r, 30) ? support_rand_below(&r, 1500)
-										: support_rand_below(&r, 150000);
+		size_t size = race->is_static              ? 64
+			      : support_rand_below(&r, 30) ? support_rand_below(&r, 1500)
+							   : support_rand_below(&r, 150000);
 
 		if (block->at)
 			support_give(map, block);
@@ -71,8 +72,8 @@ static int replace_at_random(void *arg)
 static void replace_in_several_processes(bool is_static)
 {
 	struct race *race = new_race(is_static, 4);
-	void *map = is_static ? (void *)support_stat(race->path, MIB, 64, 3)
-			      : (void *)support_dyn(race->path, 32 * MIB, 3);
+	void *map =
+		is_static ? (void *)support_stat(race->path, MIB, 64, 3) : (void *)support_dyn(race->path, 32 * MIB, 3);
 	size_t largest = support_largest(map);
 
 	run_all(race, replace_at_random, 4);

@@ -5,8 +5,8 @@
 #include "tests/support/support_qalloc.h"
 
 static const size_t some_sizes[] = {
-	1, 15, 16, 17, 100, 128, 129, 1000, 1024, 1025, 2049, 5000, 14336, 16385, 40000, 65536, 65537, 131072, 200000,
-	1000000, 3000000,
+	1,    15,    16,    17,    100,   128,   129,    1000,   1024,    1025,    2049,
+	5000, 14336, 16385, 40000, 65536, 65537, 131072, 200000, 1000000, 3000000,
 };
 
 static void realloc_null_is_malloc(void)
@@ -163,8 +163,8 @@ static void realloc_at_random(void)
 	support_rand_seed(&r, 1);
 	for (size_t round = 0; round < support_scale(40000); round++) {
 		struct support_block *block = &blocks[support_rand_below(&r, 64)];
-		size_t size = support_rand_below(&r, 40) ? support_rand_below(&r, 3000)
-							 : support_rand_below(&r, 500000);
+		size_t size =
+			support_rand_below(&r, 40) ? support_rand_below(&r, 3000) : support_rand_below(&r, 500000);
 		void *moved;
 
 		live -= block->at ? 1 : 0;

@@ -87,9 +87,22 @@ static void too_large_is_enomem(void)
 	const char *path = support_path("large");
 	dynmapinfo_t *map = support_dyn(path, MIB, 1);
 	const size_t sizes[] = {
-		MIB, MIB + 1, 2 * MIB, GIB, (size_t)1 << 40, (size_t)1 << 48, SIZE_MAX / 2, SIZE_MAX / 2 + 1,
-		SIZE_MAX - 70000, SIZE_MAX - 65536, SIZE_MAX - 65535, SIZE_MAX - 4096, SIZE_MAX - 16, SIZE_MAX - 15,
-		SIZE_MAX - 1, SIZE_MAX,
+		MIB,
+		MIB + 1,
+		2 * MIB,
+		GIB,
+		(size_t)1 << 40,
+		(size_t)1 << 48,
+		SIZE_MAX / 2,
+		SIZE_MAX / 2 + 1,
+		SIZE_MAX - 70000,
+		SIZE_MAX - 65536,
+		SIZE_MAX - 65535,
+		SIZE_MAX - 4096,
+		SIZE_MAX - 16,
+		SIZE_MAX - 15,
+		SIZE_MAX - 1,
+		SIZE_MAX,
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
@@ -144,8 +157,8 @@ static void fill_and_empty(size_t map_bytes, size_t size, struct support_rand *r
 static void full_map_comes_back_whole(void)
 {
 	static const size_t sizes[] = {
-		1, 16, 17, 64, 100, 128, 500, 1024, 1025, 2048, 2049, 5000, 14336, 16384, 32769, 65535, 65536, 65537,
-		100000, 131072, 500000, 1048576,
+		1,    16,    17,    64,    100,   128,   500,   1024,   1025,   2048,   2049,
+		5000, 14336, 16384, 32769, 65535, 65536, 65537, 100000, 131072, 500000, 1048576,
 	};
 	struct support_rand r;
 

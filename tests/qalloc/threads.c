@@ -18,8 +18,9 @@ static void replace_at_random(struct support_thread *self)
 	support_rand_seed(&r, self->index);
 	for (size_t round = 0; round < support_scale(80000); round++) {
 		struct support_block *block = &blocks[support_rand_below(&r, 100)];
-		size_t size = is_static ? 64 : support_rand_below(&r, 30) ? support_rand_below(&r, 1500)
-									  : support_rand_below(&r, 150000);
+		size_t size = is_static                    ? 64
+			      : support_rand_below(&r, 30) ? support_rand_below(&r, 1500)
+							   : support_rand_below(&r, 150000);
 
 		if (block->at)
 			support_give(self->arg, block);
@@ -73,8 +74,9 @@ static void swap_blocks(struct support_thread *self)
 
 	support_rand_seed(&r, self->index);
 	for (size_t round = 0; round < support_scale(60000); round++) {
-		size_t size = swap->is_static ? 64 : support_rand_below(&r, 50) ? support_rand_below(&r, 1500)
-										: support_rand_below(&r, 100000);
+		size_t size = swap->is_static              ? 64
+			      : support_rand_below(&r, 50) ? support_rand_below(&r, 1500)
+							   : support_rand_below(&r, 100000);
 		struct support_block *mine = g_new(struct support_block, 1), *other;
 
 		if (!support_take(swap->map, mine, size, support_rand_next(&r))) {

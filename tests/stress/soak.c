@@ -17,11 +17,11 @@
 
 #include "tests/support/support_ledger.h"
 
-#define WORKERS 4
-#define THREADS 2
+#define WORKERS       4
+#define THREADS       2
 #define DYNAMIC_SLOTS 3000
-#define STATIC_SLOTS 2000
-#define ITEM 96
+#define STATIC_SLOTS  2000
+#define ITEM          96
 
 enum { DYNAMIC, STATIC, KINDS };
 
@@ -39,7 +39,7 @@ struct field {
 	size_t items;
 	uint64_t incarnation; /* of the next worker */
 	size_t kills;
-	size_t late;          /* kills that came after the worker's own end */
+	size_t late; /* kills that came after the worker's own end */
 	size_t allowed[KINDS];
 };
 

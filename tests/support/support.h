@@ -21,9 +21,9 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#define KIB ((size_t)1024)
-#define MIB (KIB * KIB)
-#define GIB (KIB * MIB)
+#define KIB                  ((size_t)1024)
+#define MIB                  (KIB * KIB)
+#define GIB                  (KIB * MIB)
 /** Seconds after which a test counts as hung; longer under Valgrind and the sanitizers. */
 #define SUPPORT_HUNG_SECONDS 30u
 
@@ -149,8 +149,8 @@ struct support_thread {
 	void (*run)(struct support_thread *self);
 };
 
-void support_threads_start(struct support_thread *threads, unsigned count,
-			   void (*run)(struct support_thread *self), void *arg);
+void support_threads_start(struct support_thread *threads, unsigned count, void (*run)(struct support_thread *self),
+			   void *arg);
 void support_threads_join(struct support_thread *threads, unsigned count);
 /** Start and join. */
 void support_threads(unsigned count, void (*run)(struct support_thread *self), void *arg);

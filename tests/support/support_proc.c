@@ -173,8 +173,8 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-void support_threads_start(struct support_thread *threads, unsigned count,
-			   void (*run)(struct support_thread *self), void *arg)
+void support_threads_start(struct support_thread *threads, unsigned count, void (*run)(struct support_thread *self),
+			   void *arg)
 {
 	for (unsigned i = 0; i < count; i++) {
 		threads[i] = (struct support_thread){ .index = i, .arg = arg, .run = run };

@@ -9,8 +9,8 @@
 
 #include <stdlib.h>
 
-#define FULLY (4 * KIB) /* blocks up to here are filled wholly */
-#define STRIDE 512u     /* above: eight bytes of each so many */
+#define FULLY  (4 * KIB) /* blocks up to here are filled wholly */
+#define STRIDE 512u      /* above: eight bytes of each so many */
 
 /* --- maps --- */
 

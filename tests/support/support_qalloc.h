@@ -22,11 +22,11 @@ void *support_open(const char *path, unsigned flags);
 /** qalloc_close(), asserted. */
 void support_close(void *map);
 /** check_map(), then close and unlink. */
-#define support_finish(map, path)      \
-	do {                           \
-		check_map(map);        \
-		support_close(map);    \
-		unlink(path);          \
+#define support_finish(map, path)   \
+	do {                        \
+		check_map(map);     \
+		support_close(map); \
+		unlink(path);       \
 	} while (0)
 
 /* --- looking ----------------------------------------------------------------------------------------------- */
@@ -78,37 +78,36 @@ size_t support_fill_up(void *map, struct support_block *blocks, size_t most, siz
 
 /* --- errors ------------------------------------------------------------------------------------------------ */
 
-#define assert_errno_is(expected)                                                     \
-	do {                                                                          \
-		int errno_ = errno;                                                   \
-		if (errno_ != (expected))                                             \
-			g_error("%s:%d: errno is %d (%s), expected %d (%s)",          \
-				__FILE__, __LINE__, errno_, g_strerror(errno_),       \
-				(expected), g_strerror(expected));                    \
+#define assert_errno_is(expected)                                                                        \
+	do {                                                                                             \
+		int errno_ = errno;                                                                      \
+		if (errno_ != (expected))                                                                \
+			g_error("%s:%d: errno is %d (%s), expected %d (%s)", __FILE__, __LINE__, errno_, \
+				g_strerror(errno_), (expected), g_strerror(expected));                   \
 	} while (0)
 
 /** @p call returns NULL with this errno. */
-#define assert_null(call, expected)            \
-	do {                                   \
-		errno = 0;                     \
-		g_assert_null(call);           \
-		assert_errno_is(expected);     \
+#define assert_null(call, expected)        \
+	do {                               \
+		errno = 0;                 \
+		g_assert_null(call);       \
+		assert_errno_is(expected); \
 	} while (0)
 
 /** @p call returns -1 with this errno. */
-#define assert_minus1(call, expected)                  \
-	do {                                           \
-		errno = 0;                             \
-		g_assert_cmpint((call), ==, -1);       \
-		assert_errno_is(expected);             \
+#define assert_minus1(call, expected)            \
+	do {                                     \
+		errno = 0;                       \
+		g_assert_cmpint((call), ==, -1); \
+		assert_errno_is(expected);       \
 	} while (0)
 
 /** @p statement, which returns nothing, leaves this errno; 0 means that it leaves errno alone. */
-#define assert_void(statement, expected)       \
-	do {                                   \
-		errno = 0;                     \
-		statement;                     \
-		assert_errno_is(expected);     \
+#define assert_void(statement, expected)   \
+	do {                               \
+		errno = 0;                 \
+		statement;                 \
+		assert_errno_is(expected); \
 	} while (0)
 
 #endif /* MA_TESTS_SUPPORT_QALLOC_H */
