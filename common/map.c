@@ -89,17 +89,17 @@ static struct ma_map *handle_find(const struct stat *st)
 	return NULL;
 }
 
-/* ---- fork ---- */
-
-static void fork_prepare(void)
+void ma_map_hold_all(void)
 {
 	pthread_mutex_lock(&registry_mutex);
 }
 
-static void fork_parent(void)
+void ma_map_let_go_all(void)
 {
 	pthread_mutex_unlock(&registry_mutex);
 }
+
+/* ---- fork ---- */
 
 /*
  * The inherited descriptor is the parent's open file description: its locks are the parent's, and closing our copy
@@ -144,7 +144,7 @@ static void fork_child(void)
 
 static void watch_forks(void)
 {
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	pthread_atfork(ma_map_hold_all, ma_map_let_go_all, fork_child);
 }
 
 /* ---- open ---- */

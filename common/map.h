@@ -107,6 +107,9 @@ struct ma_map *ma_map_open(const struct ma_open *how);
 int ma_map_close(struct ma_map *map);
 /* Is this a map that is open now? Else errno EBADF. */
 bool ma_map_is_open(const struct ma_map *map);
+/* Keep every map as it is, open or closed, while a thread that ends leaves its maps. */
+void ma_map_hold_all(void);
+void ma_map_let_go_all(void);
 /* Write it to disk and wait. */
 int ma_map_sync(struct ma_map *map);
 /* The same for every open map; then perhaps close them, however often each was opened. errno is 0 when all went well. */

@@ -43,9 +43,13 @@ static void thread_ends(void *list)
 {
 	struct ma_tcache *next;
 
+	/* Ending is no call on a map: another thread may be closing it right now. */
+	ma_map_hold_all();
+	for (struct ma_tcache *tc = list; tc; tc = tc->next)
+		leave(tc);
+	ma_map_let_go_all();
 	for (struct ma_tcache *tc = list; tc; tc = next) {
 		next = tc->next;
-		leave(tc);
 		munmap(tc, sizeof(*tc));
 	}
 	for (int i = 0; i < MA_TLS_SLOTS; i++)

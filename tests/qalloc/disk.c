@@ -39,7 +39,7 @@ static bool enter_small_disk(const char *options)
 {
 	int flags = geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS;
 
-	if (unshare(flags) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+	if (unshare(flags) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0)
 		return false;
 	return mount("small", support_dir(), "tmpfs", 0, options) == 0;
 }

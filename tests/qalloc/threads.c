@@ -3,6 +3,8 @@
  * Many threads on one map: random replacement, frees of each other's blocks, reserves that come back, streams that help
  * each other out.
  */
+#include <sched.h>
+
 #include "tests/support/support_qalloc.h"
 
 #define THREADS 4u
@@ -163,6 +165,7 @@ static void double_frees_at_once_leave_the_map_sound(void)
 struct reserve {
 	void *map;
 	struct support_sync sync;
+	_Atomic unsigned done;
 };
 
 static void take_one(struct support_thread *self)
@@ -333,6 +336,43 @@ static void threads_outlive_the_map(void)
 	}
 }
 
+/* Threads that are done with the map end at the very moment when it is closed: the end of a thread is no call. */
+static void use_and_end(struct support_thread *self)
+{
+	struct reserve *reserve = self->arg;
+	void *blocks[20];
+
+	for (size_t i = 0; i < 20; i++)
+		blocks[i] = qalloc_malloc(reserve->map, i * 64);
+	for (size_t i = 0; i < 20; i++)
+		qalloc_free(blocks[i], reserve->map);
+	atomic_fetch_add(&reserve->done, 1);
+}
+
+static void threads_end_while_the_map_closes(void)
+{
+	const char *path = support_path("ends");
+	struct support_thread threads[4];
+	struct support_rand r;
+	void *map;
+
+	support_rand_seed(&r, 6);
+	support_close(support_dyn(path, 4 * MIB, 2));
+	for (size_t round = 0; round < support_scale(1500); round++) {
+		struct reserve reserve = { .map = support_load(path) };
+
+		support_threads_start(threads, 4, use_and_end, &reserve);
+		while (atomic_load(&reserve.done) < 4)
+			sched_yield();
+		support_sleep_us((unsigned)support_rand_below(&r, 20));
+		support_close(reserve.map);
+		support_threads_join(threads, 4);
+	}
+	map = support_load(path);
+	g_assert_cmpuint(support_used(map), ==, 0);
+	support_finish(map, path);
+}
+
 /* And one that goes on in the same file, loaded again. */
 static void use_again(struct support_thread *self)
 {
@@ -374,6 +414,7 @@ int main(int argc, char **argv)
 	support_add("/qalloc/threads/streams-dynamic", dynamic_streams_take_from_others);
 	support_add("/qalloc/threads/thousands", thousands_of_threads);
 	support_add("/qalloc/threads/outlive", threads_outlive_the_map);
+	support_add("/qalloc/threads/end-while-closing", threads_end_while_the_map_closes);
 	support_add("/qalloc/threads/reloaded", threads_go_on_after_a_reload);
 	return support_run();
 }
