@@ -26,8 +26,10 @@ void *support_shared(size_t bytes)
 pid_t support_fork(support_child_fn *fn, void *arg)
 {
 	pid_t parent = getpid();
-	pid_t pid = fork();
+	pid_t pid;
 
+	support_dir(); /* Made by the program, which removes it; a child that made its own would leave it. */
+	pid = fork();
 	g_assert_cmpint(pid, >=, 0);
 	if (pid)
 		return pid;
