@@ -60,19 +60,6 @@ int ma_fail(int err, const char *format, ...)
 	return -1;
 }
 
-void *ma_fail_null(int err, const char *format, ...)
-{
-	if (MA_UNLIKELY(ma_debug_on())) {
-		va_list args;
-
-		va_start(args, format);
-		say(err, format, args);
-		va_end(args);
-	}
-	errno = err;
-	return NULL;
-}
-
 void ma_debug(const char *format, ...)
 {
 	int saved = errno;

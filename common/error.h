@@ -11,8 +11,8 @@
 /* Explain a failure (when asked to), set errno to err, return -1. */
 int ma_fail(int err, const char *format, ...) MA_PRINTF(2, 3);
 
-/* The same as ma_fail(), for functions that return a pointer. */
-void *ma_fail_null(int err, const char *format, ...) MA_PRINTF(2, 3);
+/* The same, for functions that return a pointer. */
+#define ma_fail_null(...) ((void)ma_fail(__VA_ARGS__), (void *)NULL)
 
 /* Say something that is no failure. errno stays. */
 void ma_debug(const char *format, ...) MA_PRINTF(1, 2);
