@@ -2,7 +2,9 @@
 /* Locks, process slots and owner tags: mutual exclusion, and what is left by the dead. */
 #include "common/lock.h"
 
+#include <sched.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 #include "common/body.h"
 #include "common/map.h"
@@ -141,6 +143,71 @@ static void does_not_mistake_a_new_process_for_the_dead(void)
 	g_assert_cmpint(qalloc_close(s->map), ==, 0);
 }
 
+#define CANNOT 77
+
+/* Process 1 of a pid namespace of its own: takes a slot, waits to be let go; or takes the locks and is gone. */
+static int be_process_one(struct shared *s, bool dies)
+{
+	if (getpid() != 1 || !qalloc_malloc(s->map, 10))
+		return 1;
+	if (dies)
+		return ma_stream_lock(s->map, 0) && ma_stream_lock(s->map, 1) ? 0 : 1;
+	support_point(&s->sync, "alive");
+	return 0;
+}
+
+static int in_namespace(struct shared *s, bool dies)
+{
+	pid_t pid;
+	int status;
+
+	if (unshare(CLONE_NEWPID) != 0)
+		return CANNOT;
+	pid = fork();
+	if (pid == 0)
+		_exit(be_process_one(s, dies));
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+static int live_in_namespace(void *arg)
+{
+	return in_namespace(arg, false);
+}
+
+static int die_in_namespace(void *arg)
+{
+	return in_namespace(arg, true);
+}
+
+/* Two processes with one pid, as in two containers: one is dead, and the other does not make it look alive. */
+static void does_not_mistake_one_container_for_another(void)
+{
+	struct shared *s = support_shared(sizeof(*s));
+	pid_t living;
+	int status;
+
+	s->map = new_map(&s->path);
+	g_assert_nonnull(qalloc_malloc(s->map, 10));
+	status = support_wait(support_fork(die_in_namespace, s));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT) {
+		g_test_skip("no pid namespaces for us here");
+		g_assert_cmpint(qalloc_close(s->map), ==, 0);
+		return;
+	}
+	g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	g_assert_cmpuint(ma_load(&ma_stream(s->map, 0)->lock.word) & MA_LOCK_SLOT, !=, 0);
+	living = support_fork(live_in_namespace, s);
+	support_await(&s->sync, "alive");
+	g_assert_true(ma_stream_lock(s->map, 0));
+	g_assert_true(ma_stream_lock(s->map, 1));
+	ma_stream_unlock(s->map, 1);
+	ma_stream_unlock(s->map, 0);
+	support_go(&s->sync, "alive");
+	support_wait_ok(living);
+	g_assert_cmpint(qalloc_check(s->map, NULL, NULL), ==, 0);
+	g_assert_cmpint(qalloc_close(s->map), ==, 0);
+}
+
 static void survives_an_impossible_word(void)
 {
 	const char *path;
@@ -220,6 +287,7 @@ int main(int argc, char **argv)
 	support_add("/lock/excludes-processes", excludes_processes);
 	support_add("/lock/is-inherited-from-the-dead", is_inherited_from_the_dead);
 	support_add("/lock/does-not-mistake-a-new-process-for-the-dead", does_not_mistake_a_new_process_for_the_dead);
+	support_add("/lock/does-not-mistake-one-container-for-another", does_not_mistake_one_container_for_another);
 	support_add("/lock/survives-an-impossible-word", survives_an_impossible_word);
 	support_add("/owner/tags-die-with-their-process", tags_die_with_their_process);
 	support_add("/owner/tags-are-never-given-twice", tags_are_never_given_twice);
