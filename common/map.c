@@ -135,10 +135,10 @@ static void fork_child(void)
 {
 	int saved = errno;
 
-	pthread_mutex_init(&registry_mutex, NULL);
 	for (struct ma_map *map = registry; map; map = map->next)
 		if (map->id != MA_MAP_CLOSED)
 			child_map(map);
+	ma_map_let_go_all(); /* Taken before the fork, by this thread. */
 	errno = saved;
 }
 
