@@ -13,7 +13,7 @@ struct damaged {
 static const struct damaged damaged[] = {
 	{ "bad-magic.map", EMEDIUMTYPE, "no magic number" },
 	{ "bad-half.map", EMEDIUMTYPE, "never finished" },
-	{ "bad-stub.map", ENODATA, "truncated" },
+	{ "bad-tiny.map", ENODATA, "truncated" },
 	{ "bad-kind.map", EPROTOTYPE, "another kind" },
 	{ "bad-kind-mmalloc.map", EPROTOTYPE, "another kind" },
 	{ "bad-format.map", EPROTONOSUPPORT, "format version" },

@@ -110,7 +110,7 @@ static void damage_bodies(void)
 	size_t size = load("static-1.map");
 
 	save("bad-short.map", size - 4096);
-	save("bad-stub.map", 100);
+	save("bad-tiny.map", 100);
 	/* Where the truth of the one live item is: the only byte of value 1 behind the roots in this small map. */
 	for (size_t at = 5504 + 8 * 128; at < size; at++)
 		if (page[at] == 1 && page[at + 2] == 0 && at % 64 == 0) { /* No owner's tag. */
