@@ -292,16 +292,9 @@ static bool layout(struct ma_map *map)
 	return chunks > 0 && bytes >= map->smallest - MA_CHUNK;
 }
 
-static int format(struct ma_map *map)
-{
-	(void)map; /* All zeros is an empty heap. */
-	return 0;
-}
-
 const struct ma_engine ma_heap_engine = {
 	.kind = MA_KIND_DYNAMIC,
 	.layout = layout,
-	.format = format,
 	.recover_stream = ma_heap_recover_stream,
 	.back = ma_chunk_back,
 	.check = ma_heap_check,

@@ -30,13 +30,11 @@ enum ma_map_flags {
 struct ma_map;
 struct ma_tcache;
 
-/* What a kind of body brings along. */
+/* What a kind of body brings along. A new body needs nothing: it reads as zero, and zeros are an empty one. */
 struct ma_engine {
 	enum ma_kind kind;
 	/* Fill map->lay and the other numbers from map->sealed. False: they are impossible. */
 	bool (*layout)(struct ma_map *map);
-	/* A new body: everything reads as zero. 0, or -1 with errno. */
-	int (*format)(struct ma_map *map);
 	/* Redo or undo what the dead holder of this stream's lock was doing. The lock is ours. */
 	void (*recover_stream)(struct ma_map *map, uint32_t stream);
 	/* Make sure of the disk space of all that is in use (a copied file may have lost it). 0, or -1 with errno. */

@@ -319,7 +319,7 @@ static enum ma_attach create(struct ma_map *map, const struct ma_open *how)
 	lay_out(map); /* Again: where units begin depends on the base. */
 	map->sealed.crc = ma_header_crc(&map->sealed);
 	memcpy((char *)map->header + 8, (char *)&map->sealed + 8, sizeof(struct ma_header) - 8);
-	if (ma_space_take(map, 0, map->lay.fixed_end) < 0 || map->engine->format(map) < 0)
+	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
 		return MA_ATTACH_FAILED;
 	mark_ready(map);
 	memcpy(&magic, MA_MAGIC, sizeof(magic));

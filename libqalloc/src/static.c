@@ -357,12 +357,6 @@ static bool layout(struct ma_map *map)
 	return items > 0 && lay->units < UINT32_MAX;
 }
 
-static int format(struct ma_map *map)
-{
-	(void)map; /* All zeros is an empty map. */
-	return 0;
-}
-
 static void recover_stream(struct ma_map *map, uint32_t stream)
 {
 	(void)map, (void)stream; /* Under the lock only single words change. */
@@ -449,7 +443,6 @@ static void own_metadata(struct ma_map *map)
 const struct ma_engine qalloc__static_engine = {
 	.kind = MA_KIND_STATIC,
 	.layout = layout,
-	.format = format,
 	.recover_stream = recover_stream,
 	.back = back,
 	.check = check,
