@@ -110,6 +110,6 @@ uint64_t ma_body_layout(struct ma_layout *lay, uint64_t length)
 	lay->stream_off = MA_PAGE + sizeof(struct ma_body);
 	lay->owners = (uint32_t)ma_max(OWNERS_MIN, ma_min(OWNERS_MAX, length / MA_PAGE));
 	lay->owner_off = lay->stream_off + (uint64_t)lay->streams * lay->stream_stride;
-	lay->root_map_off = lay->owner_off + (uint64_t)lay->owners * sizeof(struct ma_owner);
-	return lay->root_map_off + ma_root_map_bytes(lay->roots);
+	lay->root_off = ma_up(lay->owner_off + (uint64_t)lay->owners * sizeof(struct ma_owner), sizeof(struct ma_root));
+	return lay->root_off + (uint64_t)lay->roots * sizeof(struct ma_root);
 }

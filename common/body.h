@@ -5,9 +5,8 @@
  *     4096          struct ma_body
  *     stream_off    streams x stream_stride   struct ma_stream
  *     owner_off     owners x 64               struct ma_owner      (owner.h)
- *     ...           what the kind adds
- *     root_map_off  a bit a page of the root table
  *     root_off      roots x 128               struct ma_root       (roots.h)
+ *     ...           what the kind adds
  *     user_off      what blocks are made of
  *
  * Every offset follows from the header's sealed numbers alone (struct ma_engine's layout()), so none is ever read from
@@ -25,7 +24,8 @@
 struct ma_body {
 	struct ma_lock root_lock;
 	_Atomic uint32_t owner_top; /* Records ever used. Grows only; a record is used after this says so. */
-	uint32_t zero[30];
+	_Atomic uint64_t root_link; /* To the table below the fixed one (roots.h). */
+	uint32_t zero[28];
 };
 
 /* A queue of slabs that nobody owns, by chunk + 1; 0 ends. Derived: may lose members, or name chunks that moved on. */
@@ -70,7 +70,6 @@ struct ma_layout {
 	uint64_t owner_off;
 	uint64_t fixed_end; /* Everything before has its disk space from creation on. */
 	uint64_t root_off;
-	uint64_t root_map_off; /* A bit for each page of the root table that has its disk space. */
 	uint64_t user_off;
 	uint64_t user_bytes;
 	uint64_t units;      /* Chunks or groups of the whole map. */
@@ -119,7 +118,7 @@ void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes);
  */
 void ma_body_fresh(struct ma_map *map, uint64_t from, uint64_t bytes);
 
-/* The fixed tables of a layout under construction: roots is set; sets owners, stream_off, owner_off, root_map_off; returns their end. */
+/* The fixed tables of a layout under construction: roots is set; sets owners, stream_off, owner_off, root_off; returns their end. */
 uint64_t ma_body_layout(struct ma_layout *lay, uint64_t length);
 
 #endif /* MA_BODY_H */

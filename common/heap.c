@@ -7,7 +7,6 @@
 
 #include "common/error.h"
 #include "common/heap_internal.h"
-#include "common/roots.h"
 
 /* What a pointer points to. */
 struct found {
@@ -245,6 +244,7 @@ void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size)
 /* ---- layout ---- */
 
 #define FIXED_TABLES (2 << 20)
+#define FIXED_ROOTS  64
 
 /* Offsets for this many chunks. Returns where the user area would end. */
 static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t chunks)
@@ -264,8 +264,7 @@ static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t chunks
 	lay->table_end = lay->recip_off + chunks * 4;
 	/* The tables of a map of some GiB cost little; those of a huge one are given space as they come into use. */
 	lay->fixed_end = lay->table_end - at <= FIXED_TABLES ? lay->table_end : at;
-	lay->root_off = ma_up(lay->table_end, 128);
-	lay->unit_off = lay->root_off + (uint64_t)lay->roots * 128;
+	lay->unit_off = ma_up(lay->table_end, MA_LINE);
 	lay->next_off = ma_up(lay->unit_off + chunks * 8, MA_LINE);
 	lay->truth_off = ma_up(lay->next_off + chunks * 4, MA_LINE);
 	lay->user_off = ma_up(base + lay->truth_off + chunks * MA_TRUTH_STRIDE, MA_CHUNK) - base;
@@ -285,7 +284,7 @@ static bool layout(struct ma_map *map)
 	if (streams < 1 || streams > MA_STREAMS_MAX || bytes < ma_load(&map->sealed.length) || bytes >> 46)
 		return false;
 	lay->streams = (uint32_t)streams;
-	lay->roots = ma_root_places(bytes, 16384, 64);
+	lay->roots = FIXED_ROOTS;
 	map->smallest = place(map, lay, 1) + MA_CHUNK;
 	while (chunks > 0 && place(map, lay, chunks) > bytes)
 		chunks -= ma_max(1, (place(map, lay, chunks) - bytes) / (2 * MA_CHUNK));
@@ -301,5 +300,7 @@ const struct ma_engine ma_heap_engine = {
 	.walk = ma_heap_walk,
 	.equip = ma_heap_equip,
 	.leave = ma_heap_leave,
+	.table_at = ma_heap_table_at,
+	.table_take = ma_heap_table_take,
 	.own_metadata = ma_heap_own_metadata,
 };

@@ -11,6 +11,7 @@
  *     SLAB  class, argument: owner's tag    slots of one class; tag 0 or dead: anybody may adopt it
  *     RUN   argument: number of chunks      one large block
  *     CONT  argument: index of the head     belongs to the slab or run that begins there
+ *     ROOTS argument: the table's id        a table of roots (roots.h)
  *
  * A slab's slots have one truth byte each: 0 free, 1 allocated. A chunk that is no slab has zeros there.
  *
@@ -42,7 +43,7 @@
 #define MA_HEAP_PARAM_STREAMS 0
 #define MA_BACK_MIN           16 /* Free slots that make going back worth while. */
 
-enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3 };
+enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3, MA_ROOTS = 4 };
 
 extern const struct ma_engine ma_heap_engine;
 

@@ -75,9 +75,11 @@ static void check_chunk(struct check *check, uint64_t chunk)
 		check_slab(check, chunk, ma_word_class(word));
 		return;
 	}
-	if (kind > MA_CONT || (kind == MA_FREE && word != 0) ||
+	if (kind > MA_ROOTS || (kind == MA_FREE && word != 0) ||
 	    (kind != MA_FREE && ma_chunk_head(map, chunk) == MA_NO_CHUNK))
 		violation(check, "chunk %" PRIu64 ": word %#" PRIx64 " makes no sense", chunk, word);
+	if (kind == MA_ROOTS && !ma_root_is_linked(map, chunk))
+		violation(check, "chunk %" PRIu64 ": a table of roots that cannot be reached", chunk);
 	if (ma_load(&map->recip[chunk]) != 0)
 		violation(check, "chunk %" PRIu64 ": a reciprocal where no slab is", chunk);
 	check_no_truth(check, chunk, 0);
@@ -198,7 +200,7 @@ int ma_heap_walk(struct ma_map *map, walk_fn *fn, void *arg)
 
 			if (count && ma_word_kind(word) == MA_SLAB)
 				result = walk_slab(map, chunk, ma_word_class(word), fn, arg);
-			else if (count)
+			else if (count && ma_word_kind(word) == MA_RUN)
 				result = fn(ma_chunk_address(map, chunk), count * MA_CHUNK, arg);
 		}
 	}
@@ -259,7 +261,8 @@ static void settle(struct ma_map *map, uint64_t chunk)
 	uint64_t word = ma_chunk_load(map, chunk);
 	bool slab = ma_word_kind(word) == MA_SLAB && ma_word_chunks(map, chunk, word);
 
-	if (ma_word_kind(word) == MA_CONT && ma_chunk_head(map, chunk) == MA_NO_CHUNK)
+	if ((ma_word_kind(word) == MA_CONT && ma_chunk_head(map, chunk) == MA_NO_CHUNK) ||
+	    (ma_word_kind(word) == MA_ROOTS && !ma_root_is_linked(map, chunk)))
 		ma_store(ma_chunk(map, chunk), MA_FREE);
 	ma_store(&map->recip[chunk], slab ? ma_slab_recip(map, ma_word_class(word)) : 0);
 	clear_truth(map, chunk, slab ? ma_slab_slots(map, ma_word_class(word)) : 0);
@@ -291,7 +294,6 @@ void ma_heap_own_metadata(struct ma_map *map)
 	const struct ma_layout *lay = &map->lay;
 
 	ma_body_own(map, 0, lay->fixed_end);
-	ma_root_own(map);
 	if (lay->fixed_end != lay->table_end)
 		ma_body_own(map, lay->leaf_off, lay->table_end - lay->leaf_off);
 	for (uint32_t s = 0; s < lay->streams; s++) {
@@ -314,4 +316,5 @@ void ma_heap_own_metadata(struct ma_map *map)
 		/* And let recovery compute all that is derived from the words. */
 		ma_intent_set(ma_stream(map, s), first, ma_range_count(map, s));
 	}
+	ma_root_own(map);
 }

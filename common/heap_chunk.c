@@ -242,7 +242,7 @@ static void punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t cou
 
 int ma_chunk_back(struct ma_map *map)
 {
-	if (ma_space_take(map, 0, map->lay.fixed_end) < 0 || ma_root_back(map) < 0)
+	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
 		return -1;
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), ma_range_count(map, s));
@@ -322,27 +322,49 @@ static void write_words(struct ma_map *map, uint64_t first, uint64_t count, uint
 	ma_store_kill(ma_chunk(map, first), word); /* The commit. */
 }
 
-uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word)
+/* Free chunks of one stream that have their disk space; nothing is changed yet. MA_NO_CHUNK: errno. */
+static uint64_t ready_chunks(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align)
 {
-	struct ma_stream *st = ma_stream(map, stream);
-	uint64_t at, first;
-
 	errno = ENOMEM;
-	for (int tries = 0;; tries++) {
-		at = find_place(map, stream, count, align);
-		if (at == MA_NO_CHUNK || tries == 8)
-			return MA_NO_CHUNK;
-		if (back_to(map, stream, at + count) < 0 || fill_holes(map, stream, at, count) < 0)
+	for (int tries = 0; tries < 8; tries++) {
+		uint64_t at = find_place(map, stream, count, align);
+
+		if (at == MA_NO_CHUNK || back_to(map, stream, at + count) < 0 || fill_holes(map, stream, at, count) < 0)
 			return MA_NO_CHUNK;
 		if (really_free(map, stream, at, count))
-			break;
+			return ma_range_first(map, stream) + at;
 	}
-	first = ma_range_first(map, stream) + at;
-	ma_intent_set(st, first, count);
+	return MA_NO_CHUNK;
+}
+
+static void deal(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, uint64_t word)
+{
+	ma_intent_set(ma_stream(map, stream), first, count);
 	write_words(map, first, count, word);
 	ma_chunk_refresh(map, stream, first, count);
-	ma_intent_clear(st);
+	ma_intent_clear(ma_stream(map, stream));
+}
+
+uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word)
+{
+	uint64_t first = ready_chunks(map, stream, count, align);
+
+	if (first != MA_NO_CHUNK)
+		deal(map, stream, first, count, word);
 	return first;
+}
+
+/* The chunk is free until its word says ROOTS, and until then the link means nothing. */
+uint64_t ma_chunk_take_table(struct ma_map *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id)
+{
+	uint64_t chunk = ready_chunks(map, stream, 1, 1);
+
+	if (chunk == MA_NO_CHUNK)
+		return MA_NO_CHUNK;
+	ma_root_clear(map, ma_chunk_address(map, chunk), MA_CHUNK);
+	ma_store_kill(link, chunk + 1);
+	deal(map, stream, chunk, 1, ma_word(MA_ROOTS, 0, id));
+	return chunk;
 }
 
 /* ---- over the bounds of streams ---- */

@@ -117,6 +117,8 @@ MA_INLINE bool ma_chunk_is_free(struct ma_map *map, uint64_t chunk)
 uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word);
 /* The same over the bounds of streams. All locks are held. */
 uint64_t ma_chunk_take_across(struct ma_map *map, uint64_t count, uint64_t align, uint64_t word);
+/* A chunk of one stream for a table of roots: see struct ma_engine. */
+uint64_t ma_chunk_take_table(struct ma_map *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id);
 /* Take back [first, first + count), after the head's word says so (or with it). Locks of all its streams are held. */
 void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count);
 /* Change a run from old to count chunks in place, both inside one stream. False: the chunks behind it are taken. */
@@ -148,6 +150,10 @@ void *ma_run_malloc(struct ma_map *map, struct ma_tcache *tc, uint64_t chunks, u
 /* 0, or -1 with EINVAL when head is no run (any more). */
 int ma_run_free(struct ma_map *map, uint64_t head);
 bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count);
+
+/* See struct ma_engine. */
+bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table);
+bool ma_heap_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
 
 /* ---- looking (heap_check.c) ---- */
 

@@ -29,6 +29,8 @@ uint64_t ma_word_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word)
 
 	if (ma_word_kind(word) == MA_RUN)
 		count = ma_word_argument(word);
+	else if (ma_word_kind(word) == MA_ROOTS)
+		count = 1;
 	else if (ma_word_kind(word) == MA_SLAB && ma_word_class(word) < MA_CLASSES)
 		count = ma_slab_chunks(map, ma_word_class(word));
 	return chunk < map->lay.units && count <= map->lay.units - chunk ? count : 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Runs: blocks of whole chunks. A thread asks its own stream first, then the neighbours, then for room over their bounds. */
+/* Runs: blocks of whole chunks, and tables of roots, which are chunks too. A thread asks its own stream first, then the neighbours, then for room over their bounds. */
 #include <errno.h>
 
 #include "common/heap_internal.h"
@@ -125,4 +125,43 @@ bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count)
 	done = count == old || (from == to && ma_chunk_resize(map, head, old, count));
 	unlock_streams(map, from, to);
 	return done;
+}
+
+/* ---- tables of roots ---- */
+
+bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table)
+{
+	uint64_t word;
+
+	if (chunk >= map->lay.units || !ma_chunk_is_backed(map, chunk))
+		return false;
+	word = ma_chunk_load(map, chunk);
+	*table = (struct ma_table){
+		.id = ma_word_argument(word),
+		.offset = map->lay.user_off + chunk * MA_CHUNK,
+		.bytes = MA_CHUNK,
+	};
+	return ma_word_kind(word) == MA_ROOTS;
+}
+
+static bool take_table(struct ma_map *map, uint32_t own, _Atomic uint64_t *link, uint64_t id)
+{
+	uint32_t streams = map->lay.streams;
+	uint64_t chunk = MA_NO_CHUNK;
+
+	for (uint32_t i = 0; i < streams && chunk == MA_NO_CHUNK; i++) {
+		uint32_t s = (own + i) % streams;
+
+		if (!ma_stream_lock(map, s))
+			return false;
+		chunk = ma_chunk_take_table(map, s, link, id);
+		ma_stream_unlock(map, s);
+	}
+	return chunk != MA_NO_CHUNK;
+}
+
+bool ma_heap_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id)
+{
+	return take_table(tc->map, tc->stream, link, id) ||
+	       (ma_slab_scavenge(tc) && take_table(tc->map, tc->stream, link, id));
 }

@@ -30,6 +30,13 @@ enum ma_map_flags {
 struct ma_map;
 struct ma_tcache;
 
+/* A unit of the user area that serves as a table of roots. */
+struct ma_table {
+	uint64_t id;
+	uint64_t offset; /* From the base. */
+	uint64_t bytes;
+};
+
 /* What a kind of body brings along. A new body needs nothing: it reads as zero, and zeros are an empty one. */
 struct ma_engine {
 	enum ma_kind kind;
@@ -46,6 +53,13 @@ struct ma_engine {
 	/* A thread's new cache: set its cursors up. Its end: give its units to the streams. */
 	void (*equip)(struct ma_tcache *tc);
 	void (*leave)(struct ma_tcache *tc);
+	/* Is this unit a table? The unit's own word says so, and which. */
+	bool (*table_at)(struct ma_map *map, uint64_t unit, struct ma_table *table);
+	/*
+	 * Make some unit the table of this id: zeros, then *link says unit + 1, then the unit's word commits. A link to a
+	 * unit that is not the table of its id means nothing: it was left by a kill. False: errno.
+	 */
+	bool (*table_take)(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
 	/* A private view: make own copies of all metadata in use. */
 	void (*own_metadata)(struct ma_map *map);
 };

@@ -3,116 +3,134 @@
 #include "common/roots.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/annotate.h"
 #include "common/error.h"
 #include "common/map.h"
 #include "common/proc.h"
-#include "common/space.h"
+#include "common/thread.h"
 
-#define ROOTS_MAX (1u << 17)
+#define WINDOW     32 /* Places of a table where a name may be; all of them in the fixed table. */
+#define LEVELS_MAX 48
 
 struct key {
 	uint64_t word[MA_ROOT_NAME / 8];
 	uint64_t hash;
 };
 
-uint32_t ma_root_places(uint64_t length, uint64_t bytes_a_root, uint32_t least)
+struct table {
+	struct ma_root *first;
+	_Atomic uint64_t *links;
+	uint64_t places;
+	uint64_t window;
+	uint64_t unit_plus_1;
+	uint32_t level;
+};
+
+/* What a look-up found: the name's entry, or where it would go. */
+struct place {
+	struct ma_root *found;
+	uint64_t offset; /* What the entry said while it had the name. */
+	struct ma_root *spare;
+	struct table last;
+};
+
+/* ---- tables ---- */
+
+static struct table fixed_table(struct ma_map *map)
 {
-	return (uint32_t)ma_max(least, ma_min(ROOTS_MAX, length / bytes_a_root));
+	return (struct table){
+		.first = (struct ma_root *)(void *)(map->base + map->lay.root_off),
+		.links = &ma_body(map)->root_link,
+		.places = map->lay.roots,
+		.window = map->lay.roots,
+	};
 }
 
-/* A table that begins within a page touches one page more. */
-uint64_t ma_root_map_bytes(uint32_t places)
+static uint64_t child_id(const struct table *t, uint32_t side)
 {
-	uint64_t pages = ((uint64_t)places * sizeof(struct ma_root) + MA_PAGE - 1) / MA_PAGE + 1;
-
-	return (pages + 63) / 64 * 8;
+	return 2 * t->unit_plus_1 + side;
 }
 
-static struct ma_root *entry(struct ma_map *map, uint64_t index)
+/* The fixed table has only side 0. */
+static uint32_t side_of(const struct table *t, const struct key *key)
 {
-	return (struct ma_root *)(void *)(map->base + map->lay.root_off) + index % map->lay.roots;
+	return t->level ? (uint32_t)(key->hash >> (64 - t->level)) & 1 : 0;
 }
 
-/* The word and the bit for the page that the entry begins in. Entries do not cross pages: both are powers of two. */
-static _Atomic uint64_t *page_word(struct ma_map *map, const struct ma_root *root, uint64_t *bit)
+/* Go to the table below. False, and t unchanged: there is none. */
+static bool go_down(struct ma_map *map, struct table *t, uint32_t side)
 {
-	uint64_t page = (uint64_t)((const char *)root - map->base) / MA_PAGE - map->lay.root_off / MA_PAGE;
+	uint64_t link = ma_load_acquire(&t->links[side]);
+	struct ma_table unit;
 
-	*bit = (uint64_t)1 << page % 64;
-	return (_Atomic uint64_t *)(void *)(map->base + map->lay.root_map_off) + page / 64;
+	if (link == 0 || t->level == LEVELS_MAX || !map->engine->table_at(map, link - 1, &unit) ||
+	    unit.id != child_id(t, side))
+		return false;
+	t->links = (_Atomic uint64_t *)(void *)(map->base + unit.offset);
+	t->first = (struct ma_root *)(void *)(map->base + unit.offset) + 1;
+	t->places = unit.bytes / sizeof(struct ma_root) - 1;
+	t->window = ma_min(WINDOW, t->places);
+	t->unit_plus_1 = link;
+	t->level++;
+	return true;
 }
 
-/* 0 for an entry in a hole. */
-static uint64_t state_of(struct ma_map *map, const struct ma_root *root)
+void ma_root_clear(struct ma_map *map, void *table, uint64_t bytes)
 {
-	uint64_t bit;
-
-	return ma_load_acquire(page_word(map, root, &bit)) & bit ? ma_load_acquire(&root->state) : 0;
+	if (map->watched)
+		ma_annotate_open(table, bytes);
+	memset(table, 0, bytes);
 }
 
-/* What lies of the table in this entry's page. */
-static void fresh_page(struct ma_map *map, const struct ma_root *root)
+bool ma_root_is_linked(struct ma_map *map, uint64_t unit)
 {
-	uint64_t page = ma_down((uint64_t)((const char *)root - map->base), MA_PAGE);
-	uint64_t from = ma_max(page, map->lay.root_off);
-	uint64_t to = ma_min(page + MA_PAGE, map->lay.root_off + map->lay.roots * sizeof(struct ma_root));
+	struct ma_table table, above;
 
-	ma_body_fresh(map, from, to - from);
-}
+	for (uint32_t level = 0; level < LEVELS_MAX && map->engine->table_at(map, unit, &table); level++) {
+		uint64_t parent = table.id / 2;
 
-/* Give the entry's page its space, then say so. */
-static int back_page(struct ma_map *map, const struct ma_root *root)
-{
-	uint64_t bit;
-	_Atomic uint64_t *word = page_word(map, root, &bit);
-
-	if (ma_load(word) & bit)
-		return 0;
-	if (ma_space_take(map, (uint64_t)((const char *)root - map->base), sizeof(*root)) < 0)
-		return -1;
-	fresh_page(map, root);
-	ma_store_kill(word, ma_load(word) | bit);
-	return 0;
-}
-
-/* Do something with each entry whose page is no hole; the first -1 ends it. */
-static int each_backed(struct ma_map *map, int (*fn)(struct ma_map *map, struct ma_root *root))
-{
-	int result = 0;
-
-	for (uint32_t i = 0; i < map->lay.roots && result == 0; i++) {
-		struct ma_root *root = entry(map, i);
-		uint64_t bit;
-
-		if (ma_load(page_word(map, root, &bit)) & bit)
-			result = fn(map, root);
+		if (parent == 0)
+			return table.id == 0 && ma_load_acquire(&ma_body(map)->root_link) == unit + 1;
+		if (!map->engine->table_at(map, parent - 1, &above) ||
+		    ma_load_acquire((_Atomic uint64_t *)(void *)(map->base + above.offset) + table.id % 2) != unit + 1)
+			return false;
+		unit = parent - 1;
 	}
-	return result;
+	return false;
 }
 
-static int back_entry(struct ma_map *map, struct ma_root *root)
+/* Do something with t and each table below it. */
+static void visit(struct ma_map *map, const struct table *t, void (*fn)(struct ma_map *, const struct table *, void *),
+		  void *arg)
 {
-	return ma_space_take(map, (uint64_t)((char *)root - map->base), sizeof(*root));
+	fn(map, t, arg);
+	for (uint32_t side = 0; side < (t->level ? 2 : 1); side++) {
+		struct table child = *t;
+
+		if (go_down(map, &child, side))
+			visit(map, &child, fn, arg);
+	}
 }
 
-static int own_entry(struct ma_map *map, struct ma_root *root)
+static void own_table(struct ma_map *map, const struct table *t, void *arg)
 {
-	ma_body_own(map, (uint64_t)((char *)root - map->base), sizeof(*root));
-	return 0;
-}
-
-int ma_root_back(struct ma_map *map)
-{
-	return each_backed(map, back_entry);
+	(void)arg;
+	/* From the links on; before the fixed table there is nothing that a copy would harm. */
+	ma_body_own(map, (uint64_t)((char *)(t->first - 1) - map->base), (t->places + 1) * sizeof(struct ma_root));
 }
 
 void ma_root_own(struct ma_map *map)
 {
-	each_backed(map, own_entry);
+	struct table t = fixed_table(map);
+
+	visit(map, &t, own_table, NULL);
 }
+
+/* ---- names ---- */
 
 static bool make_key(struct ma_map *map, const char *name, struct key *key)
 {
@@ -137,65 +155,83 @@ static bool has_name(const struct ma_root *root, const struct key *key)
 	return true;
 }
 
-/* The entry in use under this name. *offset is what it said while it had the name. */
-static struct ma_root *find(struct ma_map *map, const struct key *key, uint64_t *offset)
+/* True when the look-up ends in this table. */
+static bool look_in(const struct table *t, const struct key *key, struct place *p)
 {
-	for (uint32_t i = 0; i < map->lay.roots; i++) {
-		struct ma_root *root = entry(map, key->hash + i);
-		uint64_t state = state_of(map, root);
+	for (uint64_t i = 0; i < t->window; i++) {
+		struct ma_root *root = &t->first[(key->hash + i) % t->places];
+		uint64_t state = ma_load_acquire(&root->state);
+		bool same = state & 1 && has_name(root, key);
 
+		p->offset = ma_load_acquire(&root->offset);
+		if (same && ma_load(&root->state) == state) {
+			p->found = root;
+			return true;
+		}
+		if (!p->spare && (!(state & 1) || p->offset == 0))
+			p->spare = root;
 		if (state == 0)
-			return NULL;
-		if (!(state & 1) || !has_name(root, key))
-			continue;
-		*offset = ma_load_acquire(&root->offset);
-		if (ma_load(&root->state) == state)
-			return root;
-		i--; /* It got another name just now: look again. */
+			return true;
+		if (same)
+			i--; /* It got another name just now: look again. */
 	}
-	return NULL;
+	return false;
+}
+
+static void look_up(struct ma_map *map, const struct key *key, struct place *p)
+{
+	struct table t = fixed_table(map);
+
+	*p = (struct place){ 0 };
+	do {
+		p->last = t;
+		if (look_in(&t, key, p))
+			return;
+	} while (go_down(map, &t, side_of(&t, key)));
+}
+
+static bool is_inside(const struct ma_map *map, uint64_t offset)
+{
+	return offset >= map->lay.user_off && offset - map->lay.user_off < map->lay.user_bytes;
 }
 
 void *ma_root_get(struct ma_map *map, const char *name)
 {
 	struct key key;
-	uint64_t offset = 0;
+	struct place p;
 
 	if (!make_key(map, name, &key))
 		return NULL;
-	if (!find(map, &key, &offset) || offset == 0)
+	look_up(map, &key, &p);
+	if (!p.found || p.offset == 0)
 		return ma_fail_null(ENOENT, "%s: no root \"%s\"", map->name, name);
-	if (offset < map->lay.user_off || offset - map->lay.user_off >= map->lay.user_bytes)
+	if (!is_inside(map, p.offset))
 		return ma_fail_null(ENOENT, "%s: root \"%s\" is damaged: it points out of the map", map->name, name);
-	return map->base + offset;
+	return map->base + p.offset;
 }
 
-/* A place for a new name: one never used, else one whose root was taken away. */
-static struct ma_root *find_place(struct ma_map *map, const struct key *key)
+/* A new table below the last one that was looked into, and the name's place in it. NULL: errno. */
+static struct ma_root *add_table(struct ma_map *map, const struct key *key, struct place *p)
 {
-	struct ma_root *left = NULL;
+	struct ma_tcache *tc = ma_tcache_get(map);
+	uint32_t side = side_of(&p->last, key);
 
-	for (uint32_t i = 0; i < map->lay.roots; i++) {
-		struct ma_root *root = entry(map, key->hash + i);
-		uint64_t state = state_of(map, root);
-
-		if (state == 0)
-			return root;
-		if (!left && (!(state & 1) || ma_load(&root->offset) == 0))
-			left = root;
-	}
-	return left;
+	if (!tc)
+		return NULL;
+	if (p->last.level == LEVELS_MAX || !map->engine->table_take(tc, &p->last.links[side], child_id(&p->last, side)))
+		return ma_fail_null(errno == ENOMEM ? ENOSPC : errno, "%s: no room for another table of roots",
+				    map->name);
+	go_down(map, &p->last, side);
+	return &p->last.first[key->hash % p->last.places];
 }
 
 /* The root lock is ours. Killed before the last store: the place is free, or being named, and can be used again. */
-static int insert(struct ma_map *map, const struct key *key, uint64_t offset)
+static int insert(struct ma_map *map, const struct key *key, uint64_t offset, struct place *p)
 {
-	struct ma_root *root = find_place(map, key);
+	struct ma_root *root = p->spare ? p->spare : add_table(map, key, p);
 	uint64_t state;
 
 	if (!root)
-		return ma_fail(ENOSPC, "%s: all %u places for roots are taken", map->name, map->lay.roots);
-	if (back_page(map, root) < 0)
 		return -1;
 	state = ma_load(&root->state);
 	if (state & 1)
@@ -211,19 +247,18 @@ static int insert(struct ma_map *map, const struct key *key, uint64_t offset)
 static int set_offset(struct ma_map *map, const struct key *key, uint64_t offset)
 {
 	uint32_t slot = ma_proc_slot(map);
-	uint64_t old;
-	struct ma_root *root;
+	struct place p;
 	int result = 0;
 
 	if (slot == MA_NO_SLOT)
 		return -1;
 	/* Nothing to mend when it is inherited: every change under it is one store. */
 	ma_lock_take(map, &ma_body(map)->root_lock, slot);
-	root = find(map, key, &old);
-	if (root)
-		ma_store_kill(&root->offset, offset);
+	look_up(map, key, &p);
+	if (p.found)
+		ma_store_kill(&p.found->offset, offset);
 	else if (offset)
-		result = insert(map, key, offset);
+		result = insert(map, key, offset, &p);
 	ma_lock_give(&ma_body(map)->root_lock);
 	return result;
 }
@@ -237,29 +272,40 @@ int ma_root_set(struct ma_map *map, const char *name, void *ptr)
 		return -1;
 	if (!ma_map_writable(map))
 		return ma_fail(EROFS, "%s: is open read-only", map->name);
-	if (ptr && (offset < map->lay.user_off || offset - map->lay.user_off >= map->lay.user_bytes))
+	if (ptr && !is_inside(map, offset))
 		return ma_fail(EINVAL, "%s: root \"%s\": %p lies outside the map", map->name, name, ptr);
 	return set_offset(map, &key, offset);
 }
 
-uint64_t ma_root_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+struct check {
+	void (*report)(const char *text, void *arg);
+	void *arg;
+	uint64_t wrong;
+};
+
+static void check_table(struct ma_map *map, const struct table *t, void *arg)
 {
-	uint64_t wrong = 0;
+	struct check *check = arg;
 	char text[160];
 
-	for (uint32_t i = 0; i < map->lay.roots; i++) {
-		struct ma_root *root = entry(map, i);
-		uint64_t offset;
+	for (uint64_t i = 0; i < t->places; i++) {
+		uint64_t offset = ma_load(&t->first[i].offset);
 
-		if (!(state_of(map, root) & 1))
+		if (!(ma_load_acquire(&t->first[i].state) & 1) || offset == 0 || is_inside(map, offset))
 			continue;
-		offset = ma_load(&root->offset);
-		if (offset == 0 || (offset >= map->lay.user_off && offset - map->lay.user_off < map->lay.user_bytes))
-			continue;
-		wrong++;
-		snprintf(text, sizeof(text), "root in place %u points out of the map", i);
-		if (report)
-			report(text, arg);
+		check->wrong++;
+		snprintf(text, sizeof(text), "root in place %" PRIu64 " of table %" PRIu64 " points out of the map", i,
+			 t->unit_plus_1);
+		if (check->report)
+			check->report(text, check->arg);
 	}
-	return wrong;
+}
+
+uint64_t ma_root_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+{
+	struct check check = { .report = report, .arg = arg };
+	struct table t = fixed_table(map);
+
+	visit(map, &t, check_table, &check);
+	return check.wrong;
 }

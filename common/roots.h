@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Named roots: an open hash table in the map, 128 bytes an entry, linear probing.
+ * Named roots: hash tables in the map, 128 bytes an entry.
  *
  *      0  state   u64       0 never used; odd: in use; even: being given another name
  *      8  offset  u64       of the root from the base; 0: taken away (the name stays, to be used again)
  *     16  name    64 bytes  padded with zeros
  *     80  (zero)
  *
- * Most of the table's pages are holes in the file; a bitmap says which are not. A hole is never even read: on some file
- * systems that takes space, which may not be there.
+ * A fixed table lies behind the owner records. When the places where a name might go are all taken, it goes to the table
+ * below: a unit of the user area (a chunk, a group of items) that was made a table then. The fixed table has one table
+ * below it, every other one has two, and the name's hash says which. So there is room for any number of names, and a look-up
+ * visits as many tables as the tree has levels, and a few places in each. Tables are never given back.
+ *
+ * Such a table begins with its two links, padded to 128 bytes. A link says unit + 1, and the unit's own word says that it is
+ * a table, and which: id 2 * (unit of the table above + 1) + side, where the fixed table counts as unit -1. A link to a unit
+ * whose word says anything else means nothing.
  *
  * Changing a root is one store of offset. A new name is written under the root lock and becomes visible by the store of an
- * odd state; readers take no lock and look at state before and after.
+ * odd state; readers take no lock and look at state before and after. A place never becomes unused again, so a look-up ends
+ * at the first one that is.
  */
 #ifndef MA_ROOTS_H
 #define MA_ROOTS_H
@@ -19,6 +26,7 @@
 #include "common/base.h"
 
 #define MA_ROOT_NAME 64
+#define MA_TABLE_MIN 256 /* Bytes of the smallest unit that can be a table: links, and one place. */
 
 struct ma_map;
 
@@ -35,14 +43,13 @@ _Static_assert(sizeof(struct ma_root) == 128, "format 1");
 int ma_root_set(struct ma_map *map, const char *name, void *ptr);
 void *ma_root_get(struct ma_map *map, const char *name);
 
-/* Places in a map of this length: one for each so many bytes. Bytes of the bits for the pages of so many places. */
-uint32_t ma_root_places(uint64_t length, uint64_t bytes_a_root, uint32_t least);
-uint64_t ma_root_map_bytes(uint32_t places);
+/* Make what is to be a table all zeros. */
+void ma_root_clear(struct ma_map *map, void *table, uint64_t bytes);
 
-/* Make sure of the disk space of the pages in use. 0, or -1 with errno. */
-int ma_root_back(struct ma_map *map);
+/* Does a chain of links lead from the fixed table to this unit, which is a table? */
+bool ma_root_is_linked(struct ma_map *map, uint64_t unit);
 
-/* A private view: make own copies of the pages in use. */
+/* A private view, when all else is its own: make own copies of the tables in the user area. */
 void ma_root_own(struct ma_map *map);
 
 /* Roots that point out of the user area. */

@@ -20,6 +20,8 @@
 #define STEP_MAX        65536
 #define GROUP_BYTES_MAX (256 << 10) /* What a group of one thread may keep from the others, and from the disk. */
 #define TRUTH_SLACK     64          /* A look reads 64 bytes even of a smaller group. */
+#define TABLE_BYTES_MAX (64 << 10)
+#define BYTES_A_ROOT    65536 /* A place in the fixed table for so much of the file, 8 to 64 in all. */
 
 uint64_t qalloc__static_items(const struct ma_map *map)
 {
@@ -50,7 +52,7 @@ static bool adopt(struct ma_tcache *tc, uint64_t group)
 {
 	uint64_t tag = ma_load_acquire(group_word(tc->map, group));
 
-	if (tag != 0 && ma_owner_alive(tc->map, tag))
+	if (tag & STATIC_ROOTS || (tag != 0 && ma_owner_alive(tc->map, tag)))
 		return false;
 	return ma_cas(group_word(tc->map, group), &tag, tc->tag);
 }
@@ -111,6 +113,19 @@ static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t lo
 			return true;
 	}
 	return false;
+}
+
+static void leave(struct ma_tcache *tc)
+{
+	struct ma_cursor *cursor = cursor_of(tc);
+
+	while (cursor->count > 0) {
+		uint64_t group = ring(tc)[--cursor->count];
+
+		ma_cursor_forget(cursor, group);
+		disown(tc->map, group);
+	}
+	cursor->at = 0;
 }
 
 /* ---- bringing groups into use ---- */
@@ -241,6 +256,99 @@ static bool refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 	return look(tc->map, cursor, group);
 }
 
+/* ---- tables of roots ---- */
+
+/* The last group may have fewer items; a table of large ones need not be as large. */
+static uint64_t table_bytes(const struct ma_map *map, uint64_t group)
+{
+	uint64_t first = group * map->lay.group_items;
+	uint64_t items = ma_min(map->lay.group_items, qalloc__static_items(map) - first);
+
+	return ma_min(TABLE_BYTES_MAX, items * map->lay.item_bytes);
+}
+
+static char *group_address(struct ma_map *map, uint64_t group)
+{
+	return map->user + group * map->lay.group_items * map->lay.item_bytes;
+}
+
+static bool table_at(struct ma_map *map, uint64_t group, struct ma_table *table)
+{
+	uint64_t word;
+
+	if (group >= map->lay.units || group % map->lay.per_stream >= range_used(map, ma_stream_of(map, group)))
+		return false;
+	word = ma_load_acquire(group_word(map, group));
+	*table = (struct ma_table){
+		.id = word & ~STATIC_ROOTS,
+		.offset = (uint64_t)(group_address(map, group) - map->base),
+		.bytes = table_bytes(map, group),
+	};
+	return word & STATIC_ROOTS && table->bytes >= MA_TABLE_MIN;
+}
+
+/* The group is ours, and empty. Killed before the last store: it is a dead thread's, as any other. */
+static bool make_table(struct ma_map *map, uint64_t group, _Atomic uint64_t *link, uint64_t id)
+{
+	if (table_bytes(map, group) < MA_TABLE_MIN) {
+		disown(map, group);
+		return false;
+	}
+	ma_root_clear(map, group_address(map, group), table_bytes(map, group));
+	ma_store_kill(link, group + 1);
+	ma_store_kill(group_word(map, group), STATIC_ROOTS | id);
+	return true;
+}
+
+static bool is_empty(struct ma_map *map, uint64_t group)
+{
+	_Atomic uint8_t *truth = map->truth + group * map->lay.group_items;
+
+	for (uint64_t i = 0; i < map->lay.group_items; i++)
+		if (ma_load_acquire(&truth[i]))
+			return false;
+	return true;
+}
+
+/* Make an empty group ours, among those of a stream that are in use. */
+static uint64_t adopt_empty(struct ma_tcache *tc, uint32_t stream, uint64_t from)
+{
+	struct ma_map *map = tc->map;
+	uint64_t first = (uint64_t)stream * map->lay.per_stream;
+	uint64_t used = range_used(map, stream);
+
+	for (uint64_t group = first + from; group < first + used; group++) {
+		if (!is_empty(map, group) || !adopt(tc, group))
+			continue;
+		if (is_empty(map, group))
+			return group;
+		disown(map, group);
+	}
+	return MA_NO_CHUNK;
+}
+
+/* An untouched group, else one that has become empty: what this thread owns is put among those first. */
+static bool table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id)
+{
+	struct ma_map *map = tc->map;
+	uint64_t group = new_group_from_any(tc);
+	int err = errno;
+
+	if (group != MA_NO_CHUNK && make_table(map, group, link, id))
+		return true;
+	leave(tc);
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		for (uint64_t from = 0;; from = group % map->lay.per_stream + 1) {
+			group = adopt_empty(tc, s, from);
+			if (group == MA_NO_CHUNK)
+				break;
+			if (make_table(map, group, link, id))
+				return true;
+		}
+	errno = err;
+	return false;
+}
+
 /* ---- calls ---- */
 
 void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
@@ -325,8 +433,7 @@ static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t items)
 	lay->units = (items + lay->group_items - 1) / lay->group_items;
 	lay->per_stream = (lay->units + lay->streams - 1) / lay->streams;
 	lay->fixed_end = at;
-	lay->root_off = ma_up(at, 128);
-	lay->unit_off = lay->root_off + (uint64_t)lay->roots * 128;
+	lay->unit_off = ma_up(at, MA_LINE);
 	lay->truth_off = ma_up(lay->unit_off + lay->units * 8, MA_LINE);
 	lay->user_off = ma_up(lay->truth_off + lay->units * lay->group_items + TRUTH_SLACK, MA_LINE);
 	lay->user_bytes = items * lay->item_bytes;
@@ -347,7 +454,7 @@ static bool layout(struct ma_map *map)
 		return false;
 	lay->streams = (uint32_t)streams;
 	lay->item_bytes = item;
-	lay->roots = ma_root_places(bytes, 65536, 8);
+	lay->roots = (uint32_t)ma_max(8, ma_min(64, bytes / BYTES_A_ROOT));
 	map->smallest = place(map, lay, 1);
 	if (map->smallest > bytes)
 		return false;
@@ -364,7 +471,7 @@ static void recover_stream(struct ma_map *map, uint32_t stream)
 
 static int back(struct ma_map *map)
 {
-	if (ma_space_take(map, 0, map->lay.fixed_end) < 0 || ma_root_back(map) < 0)
+	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
 		return -1;
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), range_count(map, s));
@@ -411,12 +518,6 @@ static void equip(struct ma_tcache *tc)
 		tc->by_size[i] = &tc->cursor[0];
 }
 
-static void leave(struct ma_tcache *tc)
-{
-	for (uint32_t i = 0; i < cursor_of(tc)->count; i++)
-		disown(tc->map, ring(tc)[i]);
-}
-
 /*
  * Any mixture of truth bytes and tags is sound, so the order of copying does not matter; but groups that came into use
  * between the copy of top and the copy of their bytes must look untouched.
@@ -424,7 +525,6 @@ static void leave(struct ma_tcache *tc)
 static void own_metadata(struct ma_map *map)
 {
 	ma_body_own(map, 0, map->lay.fixed_end);
-	ma_root_own(map);
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t first = (uint64_t)s * map->lay.per_stream;
 		/* All that has its space: what gets it later is made zero then (ma_body_fresh). */
@@ -438,6 +538,7 @@ static void own_metadata(struct ma_map *map)
 		ma_body_fresh(map, map->lay.truth_off + (first + range_used(map, s)) * map->lay.group_items,
 			      (count - range_used(map, s)) * map->lay.group_items);
 	}
+	ma_root_own(map);
 }
 
 const struct ma_engine qalloc__static_engine = {
@@ -449,5 +550,7 @@ const struct ma_engine qalloc__static_engine = {
 	.walk = qalloc__static_walk,
 	.equip = equip,
 	.leave = leave,
+	.table_at = table_at,
+	.table_take = table_take,
 	.own_metadata = own_metadata,
 };

@@ -5,6 +5,8 @@
  * A group's word is its owner's tag (common/owner.h), or 0. Whoever owns a group, and nobody else, sets truth bytes in it;
  * whoever holds an item clears its byte. A group is taken by compare-exchange from 0 or from a dead tag, so nothing needs
  * mending after a death. A stream's lock is held only to bring groups into use that never were (their disk space first).
+ *
+ * A group that serves as a table of roots (common/roots.h) has STATIC_ROOTS and the table's id for its word, and no item.
  */
 #ifndef QALLOC_STATIC_H
 #define QALLOC_STATIC_H
@@ -14,6 +16,7 @@
 
 #define STATIC_PARAM_STREAMS 0
 #define STATIC_PARAM_ITEM    1
+#define STATIC_ROOTS         ((uint64_t)1 << 63) /* No tag has this bit. */
 
 extern const struct ma_engine qalloc__static_engine;
 

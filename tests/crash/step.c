@@ -59,8 +59,9 @@ struct scenario {
 	const char *name;
 	bool is_static;
 	enum effect effect;
-	size_t victims; /* size of the block that is prepared for the call to free, or 0 */
-	bool loads;     /* the call is the loading itself */
+	size_t victims;  /* size of the block that is prepared for the call to free, or 0 */
+	bool loads;      /* the call is the loading itself */
+	bool adds_table; /* the fixed table of roots is full before the call */
 	void (*warm_up)(void *map);
 	void (*call)(void *map);
 };
@@ -169,6 +170,7 @@ static const struct scenario scenarios[] = {
 	{ .name = "realloc-moves", .effect = TAKES, .warm_up = take_64, .call = grow_scratch },
 	{ .name = "realloc-shrinks-large", .effect = TAKES, .warm_up = take_large, .call = shrink_scratch },
 	{ .name = "setroot-new", .effect = KEEPS, .warm_up = take_64, .call = set_new_root },
+	{ .name = "setroot-new-table", .effect = KEEPS, .adds_table = true, .warm_up = take_64, .call = set_new_root },
 	{ .name = "setroot-replace", .effect = KEEPS, .warm_up = take_64, .call = replace_root },
 	{ .name = "setroot-remove", .effect = KEEPS, .warm_up = take_64, .call = remove_root },
 	{ .name = "close", .effect = KEEPS, .warm_up = take_64, .call = close_map },
@@ -180,6 +182,12 @@ static const struct scenario scenarios[] = {
 	  .effect = TAKES,
 	  .warm_up = take_64_often,
 	  .call = take_64 },
+	{ .name = "static-setroot-new-table",
+	  .is_static = true,
+	  .effect = KEEPS,
+	  .adds_table = true,
+	  .warm_up = take_64,
+	  .call = set_new_root },
 	{ .name = "static-free",
 	  .is_static = true,
 	  .effect = GIVES,
@@ -205,6 +213,30 @@ static size_t take_all(void *map)
 	return count;
 }
 
+/* All room for runs of several chunks, in bytes: one of an odd number is left where a single chunk stands alone. */
+static size_t take_runs(void *map)
+{
+	size_t sum = 0;
+	void *block;
+
+	for (size_t largest; (largest = support_largest(map)) > 64 * KIB; sum += qalloc_usable_size(map, block))
+		block = qalloc_malloc(map, largest);
+	while ((block = qalloc_memalign(map, 64 * KIB, 64 * KIB)))
+		sum += 64 * KIB;
+	return sum;
+}
+
+/* "root" is there already. */
+static void fill_fixed_table(void *map, size_t places)
+{
+	char name[16];
+
+	for (size_t i = 1; i < places; i++) {
+		snprintf(name, sizeof(name), "fill %zu", i);
+		g_assert_cmpint(qalloc_setroot(map, name, stage->keep[0].at), ==, 0);
+	}
+}
+
 /* Blocks of all sorts, a root, and the block that the call is to free. Whoever made them is gone. */
 static int prepare(void *arg)
 {
@@ -220,6 +252,8 @@ static int prepare(void *arg)
 	stage->victims = s->victims ? qalloc_malloc(map, s->victims) : NULL;
 	g_assert_true(!s->victims || stage->victims);
 	g_assert_cmpint(qalloc_setroot(map, "root", stage->keep[0].at), ==, 0);
+	if (s->adds_table)
+		fill_fixed_table(map, s->is_static ? MAP_BYTES / (64 * KIB) : 64);
 	stage->before = support_count(map);
 	support_close(map);
 	return 0;
@@ -271,6 +305,9 @@ static void find_the_roots(const struct scenario *s, void *map)
 	g_assert_cmpint(qalloc_setroot(map, "root", stage->keep[3].at), ==, 0);
 	g_assert_cmpint(qalloc_setroot(map, "new", NULL), ==, 0);
 	g_assert_true(qalloc_getroot(map, "root") == stage->keep[3].at);
+	/* Now there is a table below, whether the victim came so far or not, and only one. */
+	if (s->adds_table)
+		g_assert_cmpint(qalloc_setroot(map, "one more", stage->keep[3].at), ==, 0);
 }
 
 static void use_all_classes(void *map)
@@ -293,12 +330,15 @@ static void use_all_classes(void *map)
 		support_give(map, &blocks[i]);
 }
 
-static void have_the_whole_map_again(void *map)
+/* The whole map, but for one table of roots: a group, or a chunk that may lie anywhere. */
+static void have_the_whole_map_again(const struct scenario *s, void *map)
 {
 	support_free_all(map);
 	g_assert_cmpuint(support_used(map), ==, 0);
 	if (stage->items)
-		g_assert_cmpuint(take_all(map), ==, stage->items);
+		g_assert_cmpuint(take_all(map), ==, stage->items - (s->adds_table ? 64 : 0));
+	else if (s->adds_table)
+		g_assert_cmpuint(take_runs(map) + 64 * KIB, ==, stage->largest);
 	else
 		g_assert_cmpuint(support_largest(map), ==, stage->largest);
 	check_map(map);
@@ -317,7 +357,7 @@ static int survive(void *arg)
 	check_map(map);
 	use_all_classes(map);
 	check_map(map);
-	have_the_whole_map_again(map);
+	have_the_whole_map_again(s, map);
 	support_close(map);
 	return 0;
 }

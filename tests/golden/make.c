@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/body.h"
 #include "common/header.h"
 #include <qalloc.h>
 
@@ -17,9 +18,20 @@
 
 static char page[512 * 1024];
 
+/* More than the fixed table of roots has places for. */
+static void name_many(void *map, char *item)
+{
+	for (int i = 0; i < 100; i++) {
+		char name[20];
+
+		snprintf(name, sizeof(name), "root %d", i);
+		qalloc_setroot(map, name, item + i % 24);
+	}
+}
+
 static void make_static(void)
 {
-	mapinfo_t *map = qalloc_makestatmap(16384, GOLDEN_BASE, "static-1.map", 24, 2);
+	mapinfo_t *map = qalloc_makestatmap(32768, GOLDEN_BASE, "static-1.map", 24, 2);
 	char *first = qalloc_statmalloc(map);
 	char *second = qalloc_statmalloc(map);
 
@@ -27,6 +39,7 @@ static void make_static(void)
 		abort();
 	strcpy(first, "golden item");
 	qalloc_setroot(map, "item", first);
+	name_many(map, first);
 	qalloc_statfree(second, map);
 	qalloc_cleanup();
 }
@@ -42,6 +55,7 @@ static void make_dynamic(void)
 	strcpy(block, "golden block");
 	large[0] = block;
 	qalloc_setroot(map, "large", large);
+	name_many(map, block);
 	qalloc_dynfree(qalloc_dynmalloc(map, 3000), map);
 	qalloc_cleanup();
 }
@@ -84,6 +98,10 @@ static void damage(const char *name, size_t at, const void *bytes, size_t count,
 	save(name, size);
 }
 
+/* Where the tables end that all kinds have; see common/body.h. */
+#define FIXED_END(streams, stride, owners, roots) \
+	((4096 + 128 + (streams) * (stride) + (owners)*64 + 127) / 128 * 128 + (roots)*128)
+
 #define FIELD(name) offsetof(struct ma_header, name)
 
 static void damage_headers(void)
@@ -111,16 +129,19 @@ static void damage_bodies(void)
 
 	save("bad-short.map", size - 4096);
 	save("bad-tiny.map", 100);
-	/* Where the truth of the one live item is: the only byte of value 1 behind the roots in this small map. */
-	for (size_t at = 5504 + 8 * 128; at < size; at++)
-		if (page[at] == 1 && page[at + 2] == 0 && at % 64 == 0) { /* No owner's tag. */
+	/* The truth of the one live item: the first byte of value 1 at a line's start that is no owner's tag. */
+	for (size_t at = FIXED_END(2, 64, 16, 8); at < size; at += 64)
+		if (page[at] == 1 && page[at + 2] == 0) {
 			page[at] = 7;
 			break;
 		}
 	save("bad-truth.map", size);
 	size = load("dynamic-1.map");
-	for (size_t at = 4096 + 128 + 2 * 704 + 128 * 64; at < size; at += 8)
-		if ((*(uint64_t *)(void *)(page + at) & 0xfff) == 2) { /* The word of the run. */
+	*(uint64_t *)(void *)(page + 4096 + offsetof(struct ma_body, root_link)) += 1;
+	save("bad-table.map", size);
+	size = load("dynamic-1.map");
+	for (size_t at = FIXED_END(2, 704, 128, 64); at < size; at += 8)
+		if (*(uint64_t *)(void *)(page + at) == 0x2002) { /* The word of the run. */
 			*(uint64_t *)(void *)(page + at) = (uint64_t)999 << 12 | 2;
 			break;
 		}

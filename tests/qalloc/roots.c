@@ -107,64 +107,163 @@ static void places_are_used_again(void)
 	support_finish(map, path);
 }
 
-static size_t fill_table(void *map, char *block, size_t most)
+static void number(char name[32], size_t i)
+{
+	snprintf(name, 32, "root number %u", (unsigned)i);
+}
+
+/* Set names from first on, until count are set or there is no room. Returns the first that is not set. */
+static size_t set_numbers(void *map, char *block, size_t first, size_t count)
 {
 	char name[32];
 
-	for (size_t i = 0; i < most; i++) {
-		snprintf(name, sizeof(name), "root number %u", (unsigned)i);
+	for (size_t i = first; i < first + count; i++) {
+		number(name, i);
 		errno = 0;
-		if (qalloc_setroot(map, name, block + i % 100) != 0) {
+		if (qalloc_setroot(map, name, block + i % 64) != 0) {
 			assert_errno_is(ENOSPC);
 			return i;
 		}
 	}
-	g_error("the table of roots takes more than %zu", most);
+	return first + count;
 }
 
-static void full_table(size_t bytes)
+static void find_numbers(void *map, char *block, size_t first, size_t end)
 {
-	const char *path = support_path("full");
-	dynmapinfo_t *map = support_dyn(path, bytes, 1);
-	char *block = qalloc_dynmalloc(map, 100), name[32];
-	size_t least = MAX(64, bytes / (16 * KIB)), count = fill_table(map, block, least * 16);
+	char name[32];
 
-	g_assert_cmpuint(count, >=, least);
-	for (size_t i = 0; i < count; i++) {
-		snprintf(name, sizeof(name), "root number %u", (unsigned)i);
-		g_assert_true(qalloc_getroot(map, name) == block + i % 100);
+	for (size_t i = first; i < end; i++) {
+		number(name, i);
+		g_assert_true(qalloc_getroot(map, name) == block + i % 64);
 	}
+}
+
+static void take_numbers_away(void *map, size_t first, size_t end)
+{
+	char name[32];
+
+	for (size_t i = first; i < end; i++) {
+		number(name, i);
+		set(map, name, NULL);
+		assert_null(qalloc_getroot(map, name), ENOENT);
+	}
+}
+
+/* Tables of roots are no blocks: nobody meets one in a walk, and none can be freed. */
+static void find_only_block(void *map, char *block)
+{
+	g_assert_cmpuint(support_count(map), ==, 1);
+	for (char *at = block - (uintptr_t)block % 65536; at < support_end(map); at += 65536) {
+		size_t usable = qalloc_usable_size(map, at);
+
+		g_assert_true((usable > 0) == (at == block));
+		if (at != block)
+			qalloc_free(at, map);
+	}
+	check_map(map);
+}
+
+static void many_roots(void *map, const char *path, char *block, size_t count)
+{
+	g_assert_cmpuint(set_numbers(map, block, 0, count), ==, count);
+	find_numbers(map, block, 0, count);
+	find_only_block(map, block);
+	take_numbers_away(map, 0, count / 2);
+	support_close(map);
+	map = support_load(path);
+	find_numbers(map, block, count / 2, count);
+	/* Other names take the places of those that went: no new table. */
+	g_assert_cmpuint(set_numbers(map, block, count, count / 4), ==, count + count / 4);
+	find_numbers(map, block, count / 2, count + count / 4);
+	find_only_block(map, block);
+	support_finish(map, path);
+}
+
+static void any_number(void)
+{
+	const char *path = support_path("any");
+	dynmapinfo_t *map = support_dyn(path, 64 * MIB, 4);
+
+	many_roots(map, path, qalloc_dynmalloc(map, 100), support_scale(100000));
+}
+
+static void any_number_in_a_static_map(void)
+{
+	static const size_t sizes[] = { 8, 24, 64, 1000, 300000 };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+		const char *path = support_path("static");
+		mapinfo_t *map = support_stat(path, 32 * MIB, sizes[i], 3);
+		char *block;
+
+		/* Names need places to point to: 64 bytes of small items. */
+		block = qalloc_statmalloc(map);
+		many_roots(map, path, block, sizes[i] > 100000 ? 1000 : support_scale(10000));
+	}
+}
+
+/* What a map promises even when it is full; then with room again. */
+static void full_map(void *map, const char *path, size_t size, size_t promised, size_t again)
+{
+	char *block = qalloc_malloc(map, size), *other, name[32];
+	size_t count, more;
+
+	while (qalloc_malloc(map, size))
+		;
+	count = set_numbers(map, block, 0, 1000);
+	g_assert_cmpuint(count, >=, promised);
+	g_assert_cmpuint(count, <, 1000);
+	find_numbers(map, block, 0, count);
 	set(map, "root number 3", block + 50);
 	set(map, "root number 4", NULL);
 	set(map, "instead of 4", block);
-	assert_minus1(qalloc_setroot(map, "one too many", block), ENOSPC);
+	number(name, count);
+	assert_minus1(qalloc_setroot(map, name, block), ENOSPC);
 	check_map(map);
+	support_free_all(map);
+	other = qalloc_malloc(map, size);
+	more = set_numbers(map, other, count, again);
+	g_assert_cmpuint(more, ==, count + again);
 	support_close(map);
 	map = support_load(path);
 	g_assert_true(qalloc_getroot(map, "root number 3") == block + 50);
 	g_assert_true(qalloc_getroot(map, "instead of 4") == block);
 	assert_null(qalloc_getroot(map, "root number 4"), ENOENT);
+	find_numbers(map, other, count, more);
 	support_finish(map, path);
 }
 
-static void as_many_as_promised(void)
+static void full_maps(void)
 {
-	full_table(192 * KIB);
-	full_table(MIB);
-	full_table(support_size(64 * MIB, 4 * MIB));
+	const char *path = support_path("full");
+
+	full_map(support_dyn(path, 400 * KIB, 1), path, 65000, 64, 300);
+	full_map(support_dyn(path, 4 * MIB, 4), path, 100, 64, 1000);
+	full_map(support_stat(path, 64 * KIB, 64, 1), path, 64, 8, 150);
+	full_map(support_stat(path, 8 * MIB, 200, 3), path, 200, 64, 1000);
 }
 
-static void roots_of_a_static_map(void)
+/* A private view sees the roots of its beginning, has room for its own, and changes nothing in the file. */
+static void private_view(void)
 {
-	const char *path = support_path("static");
-	mapinfo_t *map = support_stat(path, 16 * KIB, 64, 1);
-	char *item = qalloc_statmalloc(map);
-	size_t count = fill_table(map, item, 1000);
+	const char *path = support_path("private");
+	dynmapinfo_t *map = support_dyn(path, 4 * MIB, 2);
+	char *block = qalloc_dynmalloc(map, 100);
+	void *view;
 
-	g_assert_cmpuint(count, >=, 8);
+	set_numbers(map, block, 0, 1000);
 	support_close(map);
+	view = qalloc_open(path, QALLOC_PRIVATE);
+	g_assert_nonnull(view);
+	find_numbers(view, block, 0, 1000);
+	g_assert_cmpuint(set_numbers(view, block, 1000, 1000), ==, 2000);
+	take_numbers_away(view, 0, 500);
+	find_numbers(view, block, 500, 2000);
+	check_map(view);
+	support_close(view);
 	map = support_load(path);
-	g_assert_true(qalloc_getroot(map, "root number 7") == item + 7);
+	find_numbers(map, block, 0, 1000);
+	assert_null(qalloc_getroot(map, "root number 1500"), ENOENT);
 	support_finish(map, path);
 }
 
@@ -188,6 +287,7 @@ struct shared_roots {
 	const char *path;
 	char *block;
 	_Atomic unsigned index;
+	unsigned start; /* of the names that come */
 	_Atomic bool stop;
 	struct support_barrier *barrier;
 };
@@ -304,6 +404,7 @@ static void many_processes_set_the_same_new_name(void)
 	support_finish(map, s->path);
 }
 
+/* Ever more names at first, so that tables are added; then the same ones come and go. */
 static int set_until_killed(void *arg)
 {
 	struct shared_roots *s = arg;
@@ -311,7 +412,7 @@ static int set_until_killed(void *arg)
 	char name[32];
 
 	for (unsigned i = 0;; i++) {
-		snprintf(name, sizeof(name), "comes %u", i % 20);
+		snprintf(name, sizeof(name), "comes %u", (i + s->start) % 3000);
 		set(map, name, i % 3 ? s->block + 64 : NULL);
 		set(map, "common", s->block + (i & 1 ? 64 : 0));
 		atomic_store(&s->index, i + 1);
@@ -339,8 +440,11 @@ static void setters_get_killed(void)
 	set(map, "common", s->block);
 	set(map, "quiet", s->block + 7);
 	for (size_t round = 0; round < support_scale(300); round++) {
-		pid_t pid = support_fork(set_until_killed, s);
+		pid_t pid;
 		char *seen;
+
+		s->start = (unsigned)round * 20;
+		pid = support_fork(set_until_killed, s);
 
 		wait_until_it_works(s);
 		g_assert_true(support_kill_after_us(pid, (unsigned)support_rand_below(&r, 300)));
@@ -362,8 +466,10 @@ int main(int argc, char **argv)
 	support_add("/qalloc/roots/every-byte-counts", every_byte_of_a_name_counts);
 	support_add("/qalloc/roots/replace-and-remove", replacing_and_removing);
 	support_add("/qalloc/roots/places-again", places_are_used_again);
-	support_add("/qalloc/roots/full", as_many_as_promised);
-	support_add("/qalloc/roots/static", roots_of_a_static_map);
+	support_add("/qalloc/roots/any-number", any_number);
+	support_add("/qalloc/roots/any-number-static", any_number_in_a_static_map);
+	support_add("/qalloc/roots/full", full_maps);
+	support_add("/qalloc/roots/private", private_view);
 	support_add("/qalloc/roots/names-only", roots_hold_no_blocks);
 	support_add("/qalloc/roots/processes", many_processes_set_and_read);
 	support_add("/qalloc/roots/same-new-name", many_processes_set_the_same_new_name);
