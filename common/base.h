@@ -26,6 +26,9 @@
 #define MA_PAGE       ((size_t)1 << MA_PAGE_SHIFT)
 #define MA_LINE       ((size_t)64)
 
+#define MA_CHUNK_SHIFT 16
+#define MA_CHUNK       ((uint64_t)1 << MA_CHUNK_SHIFT)
+
 #if defined(__SANITIZE_THREAD__)
 #define MA_TSAN 1
 #elif defined(__has_feature)

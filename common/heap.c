@@ -79,9 +79,15 @@ static void *malloc_checked(struct ma_map *map, size_t size)
 
 void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
 {
-	int saved = errno;
-	void *block = malloc_checked(map, size);
+	struct ma_tcache *tc = ma_tls[map->tls_index];
+	int saved;
+	void *block;
 
+	/* Most often a thread just goes on among the slots that it freed. */
+	if (tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX && ma_cursor_go_back(tc->by_size[(size + 15) / 16]))
+		return ma_cursor_pop(tc->by_size[(size + 15) / 16]);
+	saved = errno;
+	block = malloc_checked(map, size);
 	if (block)
 		errno = saved; /* A first try may have failed where a second one went well. */
 	return block;

@@ -36,12 +36,10 @@
 #include "common/sizeclass.h"
 #include "common/thread.h"
 
-#define MA_CHUNK_SHIFT        16
-#define MA_CHUNK              ((uint64_t)1 << MA_CHUNK_SHIFT)
 #define MA_TRUTH_STRIDE       4160 /* A byte for each 16, and a line to spread chunks over the cache's sets. */
 #define MA_NO_CHUNK           UINT64_MAX
 #define MA_HEAP_PARAM_STREAMS 0
-#define MA_BACK_MIN           16 /* Free slots that make going back worth while. */
+#define MA_BACK_MIN           32 /* Free slots that make going back worth while. */
 
 enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3, MA_ROOTS = 4 };
 
@@ -66,23 +64,25 @@ void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats);
 MA_INLINE void *ma_cursor_pop(struct ma_cursor *cursor)
 {
 	uint64_t mask = cursor->mask;
-	uint32_t slot = (uint32_t)__builtin_ctzll(mask);
+	uint64_t slot = ma_lowest(mask);
 
 	cursor->mask = mask & (mask - 1);
 	ma_store(&cursor->now.truth[slot], 1);
 	return cursor->now.base + slot * cursor->slot_bytes;
 }
 
-/* A look that begins to be dealt from; the one in use so far becomes the one before. */
-MA_INLINE bool ma_cursor_look(struct ma_cursor *cursor, struct ma_look look)
+/* Begin to deal from another look, if it has so many free slots; the one in use so far becomes the one before. */
+MA_INLINE bool ma_cursor_look(struct ma_cursor *cursor, struct ma_look look, uint32_t least)
 {
 	uint64_t mask = ma_scan64(look.truth) & look.valid;
+	uint32_t seen = ma_bits(mask);
 
-	if (mask == 0)
+	if (seen < least)
 		return false;
 	cursor->before = cursor->now;
 	cursor->now = look;
 	cursor->mask = mask;
+	cursor->seen = seen;
 	return true;
 }
 
@@ -93,18 +93,7 @@ MA_INLINE bool ma_cursor_look(struct ma_cursor *cursor, struct ma_look look)
  */
 MA_INLINE bool ma_cursor_go_back(struct ma_cursor *cursor)
 {
-	struct ma_look look = cursor->before;
-	uint64_t mask;
-
-	if (!look.truth)
-		return false;
-	mask = ma_scan64(look.truth) & look.valid;
-	if (__builtin_popcountll(mask) < MA_BACK_MIN)
-		return false;
-	cursor->before = cursor->now;
-	cursor->now = look;
-	cursor->mask = mask;
-	return true;
+	return cursor->before.truth && ma_cursor_look(cursor, cursor->before, MA_BACK_MIN);
 }
 
 /* The unit is not ours any more. */
@@ -140,22 +129,24 @@ MA_INLINE void *ma_heap_malloc(struct ma_map *map, size_t size)
 /*
  * The product of the offset in the chunk and the reciprocal (2^32 / slot bytes, rounded up) has the slot in its upper half;
  * the lower half is below the reciprocal exactly when the offset is a slot's start. Reciprocal 0: no one-chunk slab here.
- * A closed or read-only map, and one whose every call must be seen, has fast_bytes 0.
+ * A closed or read-only map, and one whose every call must be seen, has fast_chunks 0.
  */
 MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
 {
-	uint64_t offset = (uint64_t)((char *)block - map->user);
-	uint64_t chunk = offset >> MA_CHUNK_SHIFT;
-	uint64_t product;
+	uint64_t chunk = ((uint64_t)(uintptr_t)block >> MA_CHUNK_SHIFT) - map->first_chunk;
+	uint64_t stride = MA_TRUTH_STRIDE;
+	uint64_t product, recip;
 	_Atomic uint8_t *truth;
-	uint32_t recip;
 
-	if (MA_UNLIKELY(offset >= map->fast_bytes))
+	if (MA_UNLIKELY(chunk >= map->fast_chunks))
 		return false;
 	recip = ma_load(&map->recip[chunk]);
-	product = (offset & (MA_CHUNK - 1)) * recip;
-	truth = map->truth + chunk * MA_TRUTH_STRIDE + (product >> 32);
-	if (MA_UNLIKELY((uint32_t)product >= recip || ma_load(truth) != 1))
+	product = ((uintptr_t)block & (MA_CHUNK - 1)) * recip;
+	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)recip))
+		return false;
+	__asm__("" : "+r"(stride)); /* One multiplication is better than the four steps that the compiler knows. */
+	truth = map->truth + chunk * stride + (product >> 32);
+	if (MA_UNLIKELY(ma_load(truth) != 1))
 		return false;
 	ma_truth_free(truth);
 	return true;

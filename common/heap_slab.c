@@ -116,7 +116,7 @@ static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t head, ui
 			.group = group,
 		};
 
-		if (ma_cursor_look(cursor, next))
+		if (ma_cursor_look(cursor, next, 1))
 			return true;
 	}
 	return false;
@@ -359,12 +359,10 @@ bool ma_slab_scavenge(struct ma_tcache *tc)
 
 void ma_heap_equip(struct ma_tcache *tc)
 {
-	static struct ma_cursor always_empty; /* Its mask is never set: whoever meets it takes the slow path. */
-
 	for (uint32_t c = 0; c < MA_CLASSES; c++)
 		tc->cursor[c].slot_bytes = ma_class_bytes(c);
-	for (uint32_t i = 0; i < MA_COUNT(tc->by_size); i++)
-		tc->by_size[i] = tc->map->watched ? &always_empty : &tc->cursor[ma_class_of(i * 16)];
+	for (uint32_t i = 0; i < MA_COUNT(tc->by_size) && !tc->map->watched; i++)
+		tc->by_size[i] = &tc->cursor[ma_class_of(i * 16)];
 }
 
 void ma_heap_leave(struct ma_tcache *tc)

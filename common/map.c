@@ -154,7 +154,8 @@ static void publish(struct ma_map *map)
 	bool watched = ma_map_is_watched(map);
 
 	map->kind = map->engine->kind;
-	map->fast_bytes = ma_map_writable(map) && !watched ? map->lay.user_bytes : 0;
+	map->fast_chunks = ma_map_writable(map) && !watched && !map->item_bytes ? map->lay.units : 0;
+	map->fast_items = ma_map_writable(map) && !watched && map->item_bytes ? map->lay.user_bytes : 0;
 	map->watched = watched;
 	map->uses = 1;
 	ma_store_release(&map->id, new_id());

@@ -67,17 +67,21 @@ struct ma_engine {
 struct ma_map {
 	/* What the fast paths read: one line, written only by open, close and fork. */
 	_Atomic uint64_t id;
-	uint32_t kind;
-	uint32_t tls_index;
 	char *user; /* Address of unit 0. */
-	uint64_t
-		fast_bytes; /* Addresses below user + this may be freed the fast way; 0 when every call must be seen. */
-	_Atomic uint32_t *recip;
 	_Atomic uint8_t *truth;
-	uint64_t item_bytes;
-	uint64_t item_magic; /* 2^64 / item_bytes, rounded up. */
+	_Atomic uint32_t *recip;
+	uint64_t fast_chunks; /* So many chunks may have blocks freed the fast way; 0 when every call must be seen. */
+	uint64_t
+		fast_items; /* The same for items, in bytes. One of the two is 0, so they also say which kind this is. */
+	union {
+		uint64_t first_chunk; /* user / 64 KiB. */
+		uint64_t item_magic;  /* 2^64 / item_bytes, rounded up. */
+	};
+	uint32_t tls_index;
 
+	uint32_t kind;
 	char *base;
+	uint64_t item_bytes;
 	struct ma_header *header;
 	uint64_t mapped;
 	uint64_t punch_bytes; /* See struct ma_open. */

@@ -149,7 +149,10 @@ static bool lay_out(struct ma_map *map)
 	/* Metadata is read here and there, much of it holes: reading ahead would only fill memory, and slowly. */
 	madvise(map->base, map->lay.user_off, MADV_RANDOM);
 	map->item_bytes = map->lay.item_bytes;
-	map->item_magic = map->item_bytes ? UINT64_MAX / map->item_bytes + 1 : 0;
+	if (map->item_bytes)
+		map->item_magic = UINT64_MAX / map->item_bytes + 1;
+	else
+		map->first_chunk = (uint64_t)(uintptr_t)map->user / MA_CHUNK;
 	return true;
 }
 

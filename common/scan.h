@@ -43,6 +43,29 @@ MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *truth)
 }
 #endif
 
+/* The lowest bit that is set; there is one. */
+MA_INLINE uint64_t ma_lowest(uint64_t mask)
+{
+#ifdef __x86_64__
+	uint64_t bit;
+
+	/* What __builtin_ctzll() is, without the two instructions that gcc adds to make an int of it. */
+	__asm__("rep bsf %1, %0" : "=r"(bit) : "r"(mask) : "cc");
+	return bit;
+#else
+	return (uint64_t)__builtin_ctzll(mask);
+#endif
+}
+
+/* How many bits are set. Processors of the baseline have no instruction for it, and the compiler would call a function. */
+MA_INLINE uint32_t ma_bits(uint64_t mask)
+{
+	mask -= mask >> 1 & 0x5555555555555555;
+	mask = (mask & 0x3333333333333333) + (mask >> 2 & 0x3333333333333333);
+	mask = (mask + (mask >> 4)) & 0x0f0f0f0f0f0f0f0f;
+	return (uint32_t)(mask * 0x0101010101010101 >> 56);
+}
+
 /* The low n bits, n from 0 to 64. */
 MA_INLINE uint64_t ma_low_bits(uint64_t n)
 {

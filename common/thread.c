@@ -14,6 +14,7 @@
 #include "common/owner.h"
 
 struct ma_tcache ma_tcache_none;
+struct ma_cursor ma_cursor_never;
 
 _Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS] __attribute__((tls_model("initial-exec"))) = {
 	&ma_tcache_none, &ma_tcache_none, &ma_tcache_none, &ma_tcache_none,
@@ -102,8 +103,11 @@ static bool equip(struct ma_tcache *tc, struct ma_map *map, uint64_t id)
 	tc->tag = tag;
 	tc->stream = ma_stream_mine(map);
 	tc->owned = 0;
+	tc->items = (struct ma_cursor){ 0 };
 	for (uint32_t c = 0; c < MA_CLASSES; c++)
 		tc->cursor[c] = (struct ma_cursor){ .class = c };
+	for (uint32_t i = 0; i < MA_COUNT(tc->by_size); i++)
+		tc->by_size[i] = &ma_cursor_never;
 	map->engine->equip(tc);
 	tc->id = id;
 	return true;

@@ -37,12 +37,13 @@ struct ma_cursor {
 	uint32_t count;        /* Units owned, in ring. */
 	uint32_t at;           /* Where the last round through the ring ended. */
 	uint32_t class;
-	uint32_t zero;
+	uint32_t seen; /* Free slots when the look began. */
 };
 
 struct ma_tcache {
-	uint64_t id; /* Of the map that it is for; 0 when wiped. */
-	struct ma_cursor *by_size[MA_BY_SIZE_MAX / 16 + 1];
+	uint64_t id;                                        /* Of the map that it is for; 0 when wiped. */
+	struct ma_cursor *by_size[MA_BY_SIZE_MAX / 16 + 1]; /* Dynamic maps; all ma_cursor_never in others. */
+	struct ma_cursor items;                             /* Static maps; its mask is 0 in others. */
 	struct ma_cursor cursor[MA_CLASSES];
 	uint32_t ring[MA_CLASSES][MA_RING];
 	struct ma_map *map;
@@ -54,6 +55,9 @@ struct ma_tcache {
 
 /* Initial-exec: one load from the thread pointer. The model costs static TLS space, so this array is all that we keep. */
 extern _Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS] __attribute__((tls_model("initial-exec")));
+
+/* Its mask is always 0: whoever meets it takes the slow path. */
+extern struct ma_cursor ma_cursor_never;
 
 /* Stands in every slot that is empty, so that the fast path need not test for NULL; its id is no map's. */
 extern struct ma_tcache ma_tcache_none;

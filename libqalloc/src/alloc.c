@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Taking and giving blocks. Allocating is the same for both kinds while the cursor lasts: a static map's table of cursors
- * has the one cursor in every place.
+ * Taking and giving blocks. The fast paths do not ask of which kind the map is: one of the other kind has no cursor and no
+ * range for them, nor has a closed one. Whatever they cannot do they leave, by a call that ends them, to the slow ones.
  */
 #include <errno.h>
 #include <string.h>
@@ -28,35 +28,9 @@ static MA_NOINLINE void free_slow(struct ma_map *map, void *block)
 		ma_heap_free_slow(map, block);
 }
 
-MA_INLINE void *malloc_fast(struct ma_map *map, size_t size)
-{
-	if (MA_LIKELY(map != NULL)) {
-		struct ma_tcache *tc = ma_tls[map->tls_index];
-
-		if (MA_LIKELY(tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX)) {
-			struct ma_cursor *cursor = tc->by_size[(size + 15) / 16];
-
-			if (MA_LIKELY(cursor->mask != 0))
-				return ma_cursor_pop(cursor);
-		}
-	}
-	return malloc_slow(map, size);
-}
-
-MA_INLINE void free_fast(void *block, struct ma_map *map)
-{
-	if (MA_LIKELY(map != NULL)) {
-		if (map->kind == MA_KIND_DYNAMIC ? ma_heap_free_fast(map, block) : qalloc__static_free_fast(map, block))
-			return;
-	}
-	free_slow(map, block);
-}
-
 /* The typed calls refuse the other kind: it would be the caller's mix-up. */
-static bool is_kind(const void *handle, enum ma_kind kind)
+static bool is_kind(const struct ma_map *map, enum ma_kind kind)
 {
-	const struct ma_map *map = handle;
-
 	if (!ma_map_is_open(map))
 		return false;
 	if (map->kind == kind)
@@ -65,58 +39,101 @@ static bool is_kind(const void *handle, enum ma_kind kind)
 	return false;
 }
 
+static MA_NOINLINE void *malloc_slow_dyn(struct ma_map *map, size_t size)
+{
+	return is_kind(map, MA_KIND_DYNAMIC) ? ma_heap_malloc_slow(map, size) : NULL;
+}
+
+static MA_NOINLINE void *malloc_slow_stat(struct ma_map *map)
+{
+	return is_kind(map, MA_KIND_STATIC) ? qalloc__static_malloc_slow(map, map->item_bytes) : NULL;
+}
+
+static MA_NOINLINE void free_slow_dyn(void *block, struct ma_map *map)
+{
+	if (!block || is_kind(map, MA_KIND_DYNAMIC))
+		free_slow(map, block);
+}
+
+static MA_NOINLINE void free_slow_stat(void *block, struct ma_map *map)
+{
+	if (!block || is_kind(map, MA_KIND_STATIC))
+		free_slow(map, block);
+}
+
+/* The cursor to deal from now, or NULL. */
+MA_INLINE struct ma_cursor *fast_sized(struct ma_map *map, size_t size)
+{
+	struct ma_tcache *tc = ma_tls[map->tls_index];
+	struct ma_cursor *cursor;
+
+	if (MA_UNLIKELY(size > MA_BY_SIZE_MAX) || MA_UNLIKELY(tc->id != ma_load(&map->id)))
+		return NULL;
+	cursor = tc->by_size[(size + 15) / 16];
+	return MA_LIKELY(cursor->mask != 0) ? cursor : NULL;
+}
+
+MA_INLINE struct ma_cursor *fast_item(struct ma_map *map)
+{
+	struct ma_tcache *tc = ma_tls[map->tls_index];
+
+	return MA_LIKELY(tc->id == ma_load(&map->id) && tc->items.mask != 0) ? &tc->items : NULL;
+}
+
+MA_INLINE void *malloc_fast(struct ma_map *map, size_t size)
+{
+	struct ma_cursor *cursor = map->fast_items ? fast_item(map) : fast_sized(map, size);
+
+	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow(map, size);
+}
+
 void *qalloc_malloc(void *map, size_t size)
 {
-	return malloc_fast(map, size);
+	return MA_LIKELY(map != NULL) ? malloc_fast(map, size) : malloc_slow(map, size);
 }
 
 void *qalloc_statmalloc(mapinfo_t *map)
 {
 	struct ma_map *m = (struct ma_map *)map;
+	struct ma_cursor *cursor = MA_LIKELY(m != NULL) ? fast_item(m) : NULL;
 
-	if (MA_LIKELY(m && m->kind == MA_KIND_STATIC)) {
-		struct ma_tcache *tc = ma_tls[m->tls_index];
-
-		if (MA_LIKELY(tc->id == ma_load(&m->id) && tc->cursor[0].mask != 0))
-			return ma_cursor_pop(&tc->cursor[0]);
-	} else if (!is_kind(map, MA_KIND_STATIC)) {
-		return NULL;
-	}
-	return malloc_slow(m, m->item_bytes);
+	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow_stat(m);
 }
 
 void *qalloc_dynmalloc(dynmapinfo_t *map, size_t size)
 {
 	struct ma_map *m = (struct ma_map *)map;
+	struct ma_cursor *cursor = MA_LIKELY(m != NULL) ? fast_sized(m, size) : NULL;
 
-	if (MA_UNLIKELY(!m || m->kind != MA_KIND_DYNAMIC) && !is_kind(map, MA_KIND_DYNAMIC))
-		return NULL;
-	return malloc_fast(m, size);
+	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow_dyn(m, size);
+}
+
+MA_INLINE void free_any(struct ma_map *map, void *block)
+{
+	if (MA_UNLIKELY(!map ||
+			!(map->fast_items ? qalloc__static_free_fast(map, block) : ma_heap_free_fast(map, block))))
+		free_slow(map, block);
 }
 
 void qalloc_free(void *block, void *map)
 {
-	free_fast(block, map);
+	free_any(map, block);
 }
 
 void qalloc_statfree(void *block, mapinfo_t *map)
 {
 	struct ma_map *m = (struct ma_map *)map;
 
-	if (MA_LIKELY(m && m->kind == MA_KIND_STATIC) && MA_LIKELY(qalloc__static_free_fast(m, block)))
-		return;
-	if (!block || is_kind(map, MA_KIND_STATIC))
-		free_slow(m, block);
+	if (MA_UNLIKELY(!m || !qalloc__static_free_fast(m, block)))
+		free_slow_stat(block, m);
 }
 
 void qalloc_dynfree(void *block, dynmapinfo_t *map)
 {
 	struct ma_map *m = (struct ma_map *)map;
 
-	if (MA_LIKELY(m && m->kind == MA_KIND_DYNAMIC) && MA_LIKELY(ma_heap_free_fast(m, block)))
-		return;
-	if (!block || is_kind(map, MA_KIND_DYNAMIC))
-		free_slow(m, block);
+	if (MA_UNLIKELY(!m || !ma_heap_free_fast(m, block)))
+		free_slow_dyn(block, m);
 }
 
 static bool fits_item(const struct ma_map *map, size_t size)
@@ -145,7 +162,7 @@ void *qalloc_calloc(void *map, size_t count, size_t size)
 static void *realloc_item(struct ma_map *map, void *block, size_t size)
 {
 	if (size == 0) {
-		free_fast(block, map);
+		free_any(map, block);
 		return NULL;
 	}
 	if (!ma_map_writable(map))

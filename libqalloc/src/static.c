@@ -62,8 +62,8 @@ static void disown(struct ma_map *map, uint64_t group)
 	ma_store_kill(group_word(map, group), 0);
 }
 
-/* Point the cursor at the group's free items. */
-static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group)
+/* Point the cursor at the group's free items, if there are so many. */
+static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group, uint32_t least)
 {
 	uint64_t first = group * map->lay.group_items;
 	struct ma_look next = {
@@ -73,13 +73,13 @@ static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group)
 		.unit = (uint32_t)group,
 	};
 
-	return ma_cursor_look(cursor, next);
+	return ma_cursor_look(cursor, next, least);
 }
 
-/* In a map whose every call must be seen, cursor 0, which the fast path looks at, stays empty. */
+/* In a map whose every call must be seen, the cursor that the fast path looks at stays empty. */
 static struct ma_cursor *cursor_of(struct ma_tcache *tc)
 {
-	return &tc->cursor[tc->map->watched ? 1 : 0];
+	return tc->map->watched ? &tc->cursor[0] : &tc->items;
 }
 
 static uint32_t *ring(struct ma_tcache *tc)
@@ -105,11 +105,11 @@ static void add_to_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint64_t
 	ring(tc)[cursor->at] = (uint32_t)group;
 }
 
-static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t looks)
+static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t looks, uint32_t least)
 {
 	for (uint32_t i = 0; i < looks && i < cursor->count; i++) {
 		cursor->at = (cursor->at + 1) % cursor->count;
-		if (look(tc->map, cursor, ring(tc)[cursor->at]))
+		if (look(tc->map, cursor, ring(tc)[cursor->at], least))
 			return true;
 	}
 	return false;
@@ -214,9 +214,9 @@ static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream)
 		uint64_t at = (start + i) % used;
 		uint64_t group = (uint64_t)stream * map->lay.per_stream + at;
 
-		if (!look(map, &probe, group) || !adopt(tc, group))
+		if (!look(map, &probe, group, 1) || !adopt(tc, group))
 			continue;
-		if (look(map, &probe, group)) {
+		if (look(map, &probe, group, 1)) {
 			ma_store(&ma_stream(map, stream)->rover, at + 1);
 			return group;
 		}
@@ -236,16 +236,36 @@ static uint64_t search(struct ma_tcache *tc)
 	return MA_NO_CHUNK;
 }
 
+/*
+ * A thread that frees what it takes, and so finds most of its last look free again, gets a second group with room to take
+ * turns with, and stays with the two. Others make do with what there is.
+ */
+static bool find_second(struct ma_tcache *tc, struct ma_cursor *cursor)
+{
+	struct ma_look now = cursor->now;
+	uint64_t group;
+
+	if (!now.truth || ma_bits(ma_scan64(now.truth) & now.valid) * 2 < cursor->seen)
+		return false;
+	if (go_round(tc, cursor, RING_LOOKS, MA_BACK_MIN) && cursor->now.unit != now.unit)
+		return true;
+	group = new_group(tc, tc->stream);
+	if (group == MA_NO_CHUNK)
+		return false;
+	add_to_ring(tc, cursor, group);
+	return look(tc->map, cursor, group, 1);
+}
+
 static bool refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 {
 	uint64_t group;
 	int err;
 
-	if (ma_cursor_go_back(cursor) || go_round(tc, cursor, RING_LOOKS))
+	if (ma_cursor_go_back(cursor) || find_second(tc, cursor) || go_round(tc, cursor, RING_LOOKS, 1))
 		return true;
 	group = new_group_from_any(tc);
 	err = errno;
-	if (group == MA_NO_CHUNK && go_round(tc, cursor, cursor->count))
+	if (group == MA_NO_CHUNK && go_round(tc, cursor, cursor->count, 1))
 		return true;
 	if (group == MA_NO_CHUNK)
 		group = search(tc);
@@ -253,7 +273,7 @@ static bool refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 	if (group == MA_NO_CHUNK)
 		return false;
 	add_to_ring(tc, cursor, group);
-	return look(tc->map, cursor, group);
+	return look(tc->map, cursor, group, 1);
 }
 
 /* ---- tables of roots ---- */
@@ -355,11 +375,15 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 {
 	struct ma_tcache *tc;
 	struct ma_cursor *cursor;
-	int saved = errno;
+	int saved;
 	void *item;
 
+	tc = ma_tls[map->tls_index];
+	if (tc->id == ma_load(&map->id) && ma_cursor_go_back(&tc->items))
+		return ma_cursor_pop(&tc->items);
 	if (!ma_map_is_open(map))
 		return NULL;
+	saved = errno;
 	if (!ma_map_writable(map))
 		return ma_fail_null(EROFS, "%s: is open read-only", map->name);
 	tc = ma_tcache_get(map);
@@ -514,8 +538,6 @@ static uint64_t check(struct ma_map *map, void (*report)(const char *text, void 
 static void equip(struct ma_tcache *tc)
 {
 	cursor_of(tc)->slot_bytes = tc->map->item_bytes;
-	for (uint32_t i = 0; i < MA_COUNT(tc->by_size); i++)
-		tc->by_size[i] = &tc->cursor[0];
 }
 
 /*

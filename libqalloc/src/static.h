@@ -43,7 +43,7 @@ MA_INLINE bool qalloc__static_free_fast(struct ma_map *map, void *block)
 	unsigned __int128 product = (unsigned __int128)offset * map->item_magic;
 	_Atomic uint8_t *truth = map->truth + (uint64_t)(product >> 64);
 
-	if (MA_UNLIKELY(offset >= map->fast_bytes || (uint64_t)product >= map->item_magic || ma_load(truth) != 1))
+	if (MA_UNLIKELY(offset >= map->fast_items || (uint64_t)product >= map->item_magic || ma_load(truth) != 1))
 		return false;
 	ma_store_release(truth, 0);
 	return true;
