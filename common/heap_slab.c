@@ -14,6 +14,7 @@
 #define RING_LOOKS  8
 #define QUEUE_LOOKS 4
 #define OWNED_MIN   16
+#define RICH        8 /* One free slot in so many makes a slab, or 64 slots of it, worth while. */
 
 /* ---- the slab's words ---- */
 
@@ -102,8 +103,20 @@ static void refill_queues(struct ma_map *map, uint32_t stream)
 
 /* ---- looking ---- */
 
-/* Point the cursor at the first 64 slots of the slab, from group on, that have a free one. */
-static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t head, uint32_t group)
+/*
+ * What a search is content with. Blocks that are freed at random leave few free slots in each slab: a thread that took the
+ * first one it finds would search for every block. So it first passes by what is poor, and rather takes a new slab; that
+ * costs at most an eighth of the memory.
+ */
+enum want { ANY_ROOM, RICH_ROOM };
+
+static uint32_t least(uint32_t slots, enum want want)
+{
+	return want == RICH_ROOM ? (slots + RICH - 1) / RICH : 1;
+}
+
+/* Point the cursor at the first 64 slots of the slab, from group on, that have enough free ones. */
+static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t head, uint32_t group, enum want want)
 {
 	uint32_t slots = ma_slab_slots(map, cursor->class);
 
@@ -116,18 +129,21 @@ static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t head, ui
 			.group = group,
 		};
 
-		if (ma_cursor_look(cursor, next, 1))
+		if (ma_cursor_look(cursor, next, least((uint32_t)ma_min(64, slots - group * 64), want)))
 			return true;
 	}
 	return false;
 }
 
 /* For slabs that are not (yet) in the ring. */
-static bool has_room(struct ma_map *map, uint64_t head, uint32_t class)
+static bool has_room(struct ma_map *map, uint64_t head, uint32_t class, enum want want)
 {
-	struct ma_cursor probe = { .class = class, .slot_bytes = ma_class_bytes(class) };
+	uint32_t slots = ma_slab_slots(map, class);
+	uint32_t free = 0;
 
-	return look(map, &probe, head, 0);
+	for (uint32_t at = 0; at < slots && free < least(slots, want); at += 64)
+		free += ma_bits(ma_scan64(ma_chunk_truth(map, head) + at) & ma_low_bits(slots - at));
+	return free >= least(slots, want);
 }
 
 /* ---- the ring ---- */
@@ -170,14 +186,14 @@ static bool add_to_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint64_t
 	tc->ring[cursor->class][cursor->count] = (uint32_t)head;
 	tc->owned++;
 	cursor->at = cursor->count++;
-	return look(tc->map, cursor, head, 0);
+	return look(tc->map, cursor, head, 0, ANY_ROOM);
 }
 
-static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t looks)
+static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t looks, enum want want)
 {
 	for (uint32_t i = 0; i < looks && i < cursor->count; i++) {
 		cursor->at = (cursor->at + 1) % cursor->count;
-		if (look(tc->map, cursor, tc->ring[cursor->class][cursor->at], 0))
+		if (look(tc->map, cursor, tc->ring[cursor->class][cursor->at], 0, want))
 			return true;
 	}
 	return false;
@@ -186,7 +202,7 @@ static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t lo
 /* ---- getting slabs ---- */
 
 /* A slab of the stream's queue that has room, made ours. The lock is held. */
-static uint64_t adopt_queued(struct ma_tcache *tc, uint32_t stream, uint32_t class)
+static uint64_t adopt_queued(struct ma_tcache *tc, uint32_t stream, uint32_t class, enum want want)
 {
 	struct ma_map *map = tc->map;
 
@@ -197,7 +213,7 @@ static uint64_t adopt_queued(struct ma_tcache *tc, uint32_t stream, uint32_t cla
 			return MA_NO_CHUNK;
 		if (!adopt(tc, head, class))
 			continue;
-		if (has_room(map, head, class))
+		if (has_room(map, head, class, want))
 			return head;
 		disown(map, head, class);
 		queue_push(map, head, class);
@@ -215,9 +231,11 @@ static uint64_t slab_from(struct ma_tcache *tc, uint32_t stream, uint32_t class)
 		return MA_NO_CHUNK;
 	if (ma_load(&ma_stream(map, stream)->stale))
 		refill_queues(map, stream);
-	head = adopt_queued(tc, stream, class);
+	head = adopt_queued(tc, stream, class, RICH_ROOM);
 	if (head == MA_NO_CHUNK)
 		head = ma_chunk_take(map, stream, ma_slab_chunks(map, class), 1, word);
+	if (head == MA_NO_CHUNK)
+		head = adopt_queued(tc, stream, class, ANY_ROOM);
 	ma_stream_unlock(map, stream);
 	return head;
 }
@@ -252,7 +270,7 @@ static uint64_t slab_by_search(struct ma_tcache *tc, uint32_t class)
 				continue;
 			/* It may stand in a queue, which its next entry would cut: have the queues made anew. */
 			ma_store(&ma_stream(map, s)->stale, 1);
-			if (has_room(map, chunk, class))
+			if (has_room(map, chunk, class, ANY_ROOM))
 				return chunk;
 			disown(map, chunk, class);
 		}
@@ -267,13 +285,13 @@ bool ma_slab_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 
 	if (ma_cursor_go_back(cursor))
 		return true;
-	if (cursor->now.truth && look(tc->map, cursor, cursor->now.unit, cursor->now.group + 1))
+	if (cursor->now.truth && look(tc->map, cursor, cursor->now.unit, cursor->now.group + 1, RICH_ROOM))
 		return true;
-	if (go_round(tc, cursor, RING_LOOKS))
+	if (go_round(tc, cursor, RING_LOOKS, RICH_ROOM))
 		return true;
 	head = slab_from_any(tc, cursor->class);
 	err = errno;
-	if (head == MA_NO_CHUNK && go_round(tc, cursor, MA_RING))
+	if (head == MA_NO_CHUNK && go_round(tc, cursor, MA_RING, ANY_ROOM))
 		return true;
 	if (head == MA_NO_CHUNK && ma_slab_scavenge(tc))
 		head = slab_from_any(tc, cursor->class);

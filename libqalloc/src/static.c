@@ -256,12 +256,18 @@ static bool find_second(struct ma_tcache *tc, struct ma_cursor *cursor)
 	return look(tc->map, cursor, group, 1);
 }
 
+/* Groups with fewer free items are passed by while there are new ones: see common/heap_slab.c. */
+static uint32_t rich(const struct ma_map *map)
+{
+	return (uint32_t)(map->lay.group_items + 7) / 8;
+}
+
 static bool refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 {
 	uint64_t group;
 	int err;
 
-	if (ma_cursor_go_back(cursor) || find_second(tc, cursor) || go_round(tc, cursor, RING_LOOKS, 1))
+	if (ma_cursor_go_back(cursor) || find_second(tc, cursor) || go_round(tc, cursor, RING_LOOKS, rich(tc->map)))
 		return true;
 	group = new_group_from_any(tc);
 	err = errno;
