@@ -146,7 +146,7 @@ MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
 		return false;
 	__asm__("" : "+r"(stride)); /* One multiplication is better than the four steps that the compiler knows. */
 	truth = map->truth + chunk * stride + (product >> 32);
-	if (MA_UNLIKELY(ma_load(truth) != 1))
+	if (MA_UNLIKELY(!ma_truth_is_one(truth)))
 		return false;
 	ma_truth_free(truth);
 	return true;

@@ -200,7 +200,7 @@ static int back_to(struct ma_map *map, uint32_t stream, uint64_t need)
 
 	if (need <= have)
 		return 0;
-	want = ma_min(range, need + ma_max(STEP_MIN, ma_min(STEP_MAX, have / 16)));
+	want = ma_min(range, need + ma_max(STEP_MIN, ma_min(STEP_MAX, have / 64)));
 	if (back_chunks(map, stream, have, want) < 0) {
 		want = need;
 		if (back_chunks(map, stream, have, want) < 0)

@@ -14,7 +14,7 @@
 #define RING_LOOKS  8
 #define QUEUE_LOOKS 4
 #define OWNED_MIN   16
-#define RICH        8 /* One free slot in so many makes a slab, or 64 slots of it, worth while. */
+#define RICH        16 /* One free slot in so many makes a slab, or 64 slots of it, worth while. */
 
 /* ---- the slab's words ---- */
 
@@ -106,7 +106,7 @@ static void refill_queues(struct ma_map *map, uint32_t stream)
 /*
  * What a search is content with. Blocks that are freed at random leave few free slots in each slab: a thread that took the
  * first one it finds would search for every block. So it first passes by what is poor, and rather takes a new slab; that
- * costs at most an eighth of the memory.
+ * costs at most a sixteenth of the memory, and something.
  */
 enum want { ANY_ROOM, RICH_ROOM };
 

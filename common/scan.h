@@ -43,6 +43,20 @@ MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *truth)
 }
 #endif
 
+/* Is this truth byte one? */
+MA_INLINE bool ma_truth_is_one(const _Atomic uint8_t *truth)
+{
+#if defined(__x86_64__) && !MA_TSAN && !MA_ASAN
+	bool one;
+
+	/* A relaxed load and its comparison are one instruction, which the compiler does not make of an atomic one. */
+	__asm__ volatile("cmpb $1, %1" : "=@cce"(one) : "m"(*truth));
+	return one;
+#else
+	return ma_load(truth) == 1;
+#endif
+}
+
 /* The lowest bit that is set; there is one. */
 MA_INLINE uint64_t ma_lowest(uint64_t mask)
 {

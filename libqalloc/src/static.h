@@ -11,8 +11,9 @@
 #ifndef QALLOC_STATIC_H
 #define QALLOC_STATIC_H
 
-#include "common/thread.h"
 #include "common/map.h"
+#include "common/scan.h"
+#include "common/thread.h"
 
 #define STATIC_PARAM_STREAMS 0
 #define STATIC_PARAM_ITEM    1
@@ -41,9 +42,12 @@ MA_INLINE bool qalloc__static_free_fast(struct ma_map *map, void *block)
 {
 	uint64_t offset = (uint64_t)((char *)block - map->user);
 	unsigned __int128 product = (unsigned __int128)offset * map->item_magic;
-	_Atomic uint8_t *truth = map->truth + (uint64_t)(product >> 64);
+	_Atomic uint8_t *truth;
 
-	if (MA_UNLIKELY(offset >= map->fast_items || (uint64_t)product >= map->item_magic || ma_load(truth) != 1))
+	if (MA_UNLIKELY(offset >= map->fast_items || (uint64_t)product >= map->item_magic))
+		return false;
+	truth = map->truth + (uint64_t)(product >> 64);
+	if (MA_UNLIKELY(!ma_truth_is_one(truth)))
 		return false;
 	ma_store_release(truth, 0);
 	return true;
