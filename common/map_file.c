@@ -348,6 +348,16 @@ static bool is_new(const struct ma_open *how, const struct stat *st, enum ma_ref
 
 /* ---- the three ways in ---- */
 
+/* Its name was taken away while we waited, and leads elsewhere now, or nowhere. (/proc/self/fd/N still leads here.) */
+static bool lost_its_name(const struct ma_map *map, const struct ma_open *how, const struct stat *st)
+{
+	struct stat now;
+
+	if (st->st_nlink > 0 || !how->filename)
+		return false;
+	return stat(how->filename, &now) < 0 || now.st_ino != map->inode || now.st_dev != map->device;
+}
+
 enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how)
 {
 	struct ma_header h;
@@ -357,7 +367,7 @@ enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how)
 
 	if (fstat(map->fd, &st) < 0)
 		return MA_ATTACH_FAILED;
-	if (st.st_nlink == 0 && how->filename)
+	if (lost_its_name(map, how, &st))
 		return MA_ATTACH_REOPEN;
 	why = read_header(map, how, &h);
 	if (is_new(how, &st, why)) {
