@@ -186,7 +186,7 @@ static enum ma_attach map_existing(struct ma_map *map, const struct ma_open *how
 	/* From here on only the sealed copy is used: the file may be changed under us by whoever may write to it. */
 	map->sealed = *h;
 	map->engine = engine_of(how, h->kind);
-	if (!lay_out(map))
+	if (!lay_out(map) || (map->engine->inside && !map->engine->inside(map)))
 		return refuse(map, MA_REFUSE_BODY);
 	return failed(ma_map_accept(map, how));
 }
