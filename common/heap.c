@@ -309,6 +309,7 @@ const struct ma_engine ma_heap_engine = {
 	.layout = layout,
 	.inside = inside,
 	.recover_stream = ma_heap_recover_stream,
+	.renew = ma_chunk_renew,
 	.back = ma_chunk_back,
 	.check = ma_heap_check,
 	.walk = ma_heap_walk,

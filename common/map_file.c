@@ -236,6 +236,8 @@ static enum ma_attach recover(struct ma_map *map, const struct ma_header *h)
 	ma_store_kill(&map->header->phase, 0);
 	if (!same_file(map, h) && map->engine->back(map) < 0)
 		return MA_ATTACH_FAILED;
+	if (!certain && map->engine->renew(map) < 0)
+		return MA_ATTACH_FAILED;
 	map->slot = 0; /* Nobody else is here: any slot will do until we are done. */
 	ma_body_recover(map);
 	if (!certain && check_whole(map) != MA_ATTACH_DONE)

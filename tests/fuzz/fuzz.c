@@ -308,7 +308,7 @@ static void mend(unsigned options)
 		h->device = file_stat.st_dev;
 		h->inode = file_stat.st_ino;
 		memcpy(h->boot_id, boot, sizeof(boot));
-	} else if (!(options & FUZZ_AS_IS)) {
+	} else {
 		h->inode = 0; /* Most templates were made in this very file. */
 	}
 	if (!(options & FUZZ_AS_IS))
