@@ -155,6 +155,7 @@ static bool lay_out(struct ma_map *map)
 
 /* ---- looking at an existing file ---- */
 
+/* A disk that fails: errno says how. */
 static enum ma_refusal read_header(struct ma_map *map, const struct ma_open *how, struct ma_header *h)
 {
 	bool writing = !(map->flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE));
@@ -162,13 +163,13 @@ static enum ma_refusal read_header(struct ma_map *map, const struct ma_open *how
 	ssize_t got = pread(map->fd, h, sizeof(*h), 0);
 
 	if (got < 0 || fstat(map->fd, &st) < 0)
-		return MA_REFUSE_MAGIC;
+		return MA_REFUSE_READ;
 	return ma_header_check(h, (size_t)got, (uint64_t)st.st_size, kinds_of(how), writing);
 }
 
 static enum ma_attach refuse(struct ma_map *map, enum ma_refusal why)
 {
-	ma_fail(ma_refusal_errno(why), "%s: %s", map->name, ma_refusal_text(why));
+	ma_fail(why == MA_REFUSE_READ ? errno : ma_refusal_errno(why), "%s: %s", map->name, ma_refusal_text(why));
 	return MA_ATTACH_FAILED;
 }
 
@@ -392,7 +393,11 @@ enum ma_attach ma_map_join(struct ma_map *map, const struct ma_open *how)
 {
 	struct ma_header h;
 
-	if (read_header(map, how, &h) != MA_OK)
+	enum ma_refusal why = read_header(map, how, &h);
+
+	if (why == MA_REFUSE_READ)
+		return refuse(map, why);
+	if (why != MA_OK)
 		return MA_ATTACH_AGAIN;
 	if (ma_load_acquire(&h.phase) != 1 || ma_load(&h.state) != MA_STATE_IN_USE || !same_file(map, &h) ||
 	    !same_boot(&h))

@@ -273,7 +273,7 @@ static struct ma_map *open_map(unsigned way)
 
 	errno = 0;
 	if (way == MAKE)
-		map = qalloc_makedynmap(1 << 20, NULL, fuzz_path(), 0);
+		map = (struct ma_map *)qalloc_makedynmap(1 << 20, NULL, fuzz_path(), 0);
 	else
 		map = qalloc_open(fuzz_path(), way == 1 ? QALLOC_RDONLY : way == 2 ? QALLOC_PRIVATE : 0);
 	fuzz_require(map || is_documented(errno));
