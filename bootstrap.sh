@@ -78,6 +78,11 @@ missing_packages() {
 		[ -e /usr/include/mimalloc.h ] || echo libmimalloc-dev
 		[ -e /usr/include/boost/interprocess/managed_mapped_file.hpp ] || echo libboost-dev
 	fi
+	if [ "$want_fuzz" = yes ]; then
+		have clang || echo clang
+		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev
+	fi
+	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
 	for package in ${MA_PACKAGES:-}; do
 		dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package"
 	done
@@ -88,6 +93,8 @@ install_packages() {
 }
 
 want_bench=no
+want_fuzz=no
+want_afl=no
 targets=()
 variables=()
 for argument; do
@@ -95,7 +102,11 @@ for argument; do
 	*=*) variables+=("$argument") ;;
 	*) targets+=("$argument") ;;
 	esac
-	case $argument in bench*) want_bench=yes ;; esac
+	case $argument in
+	bench*) want_bench=yes ;;
+	fuzz) want_fuzz=yes ;;
+	fuzz-afl) want_afl=yes ;;
+	esac
 done
 
 mapfile -t missing < <(missing_packages)
@@ -157,6 +168,10 @@ for target in ${targets[@]+"${targets[@]}"}; do
 		fi
 		printf '%s\n' "$report"
 		[ $status -eq 0 ] || exit 1
+		;;
+	fuzz|fuzz-afl)
+		must build make -C "$build" -j"$jobs" all
+		make --no-print-directory -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1
 		;;
 	demo|bench)
 		# The output is what the caller wants to see, so only the build is kept quiet.

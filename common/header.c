@@ -14,6 +14,7 @@ static const struct {
 	const char *text;
 } refusals[] = {
 	[MA_OK] = { 0, "sound" },
+	[MA_REFUSE_READ] = { EIO, "cannot be read" },
 	[MA_REFUSE_MAGIC] = { EMEDIUMTYPE, "is not a map: no magic number" },
 	[MA_REFUSE_HALF] = { EMEDIUMTYPE, "is a map whose creation was never finished: create it again to finish it" },
 	[MA_REFUSE_KIND] = { EPROTOTYPE, "is a map of another kind or another library's" },

@@ -109,6 +109,7 @@ _Static_assert(sizeof(struct ma_header) == 4096, "format 1");
 /* Why a file is refused, in checking order. */
 enum ma_refusal {
 	MA_OK = 0,
+	MA_REFUSE_READ, /* errno says why. */
 	MA_REFUSE_MAGIC,
 	MA_REFUSE_HALF,
 	MA_REFUSE_KIND,

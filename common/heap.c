@@ -294,13 +294,28 @@ static bool layout(struct ma_map *map)
 	map->smallest = place(map, lay, 1) + MA_CHUNK;
 	while (chunks > 0 && place(map, lay, chunks) > bytes)
 		chunks -= ma_max(1, (place(map, lay, chunks) - bytes) / (2 * MA_CHUNK));
-	return chunks > 0 && bytes >= map->smallest - MA_CHUNK;
+	return chunks > 0 && bytes >= map->smallest - MA_CHUNK && lay->table_end <= ma_load(&map->sealed.length);
+}
+
+/* A file that grows does so before its chunks count as backed: the length is read last. */
+static bool inside(struct ma_map *map)
+{
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t used = ma_range_used(map, s);
+		uint64_t end = map->lay.user_off + (ma_range_first(map, s) + used) * MA_CHUNK;
+
+		if (used && end > ma_load_acquire(&map->header->length))
+			return false;
+	}
+	return true;
 }
 
 const struct ma_engine ma_heap_engine = {
 	.kind = MA_KIND_DYNAMIC,
 	.layout = layout,
+	.inside = inside,
 	.recover_stream = ma_heap_recover_stream,
+	.renew = ma_chunk_renew,
 	.back = ma_chunk_back,
 	.check = ma_heap_check,
 	.walk = ma_heap_walk,

@@ -8,6 +8,7 @@
  * All of it is derived from the chunk words. What a search finds is believed only after a look at the words.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "common/error.h"
 #include "common/heap_internal.h"
@@ -255,6 +256,53 @@ int ma_chunk_back(struct ma_map *map)
 	return 0;
 }
 
+/* What is kept about chunks that have no space of their own yet. */
+static void blank_chunks(struct ma_map *map, uint32_t stream)
+{
+	const struct ma_layout *lay = &map->lay;
+	uint64_t used = ma_range_used(map, stream);
+	uint64_t first = ma_range_first(map, stream) + used;
+	uint64_t count = ma_range_count(map, stream) - used;
+
+	ma_space_blank(map, lay->unit_off + first * 8, count * 8);
+	ma_space_blank(map, lay->next_off + first * 4, count * 4);
+	ma_space_blank(map, lay->truth_off + first * MA_TRUTH_STRIDE, count * MA_TRUTH_STRIDE);
+	if (lay->fixed_end != lay->table_end)
+		ma_space_blank(map, lay->recip_off + first * 4, count * 4);
+	else
+		memset(map->base + lay->recip_off + first * 4, 0, count * 4);
+}
+
+/* The tree is derived: what of it is in use gets its space again, and is computed anew. */
+static int renew_tree(struct ma_map *map, uint32_t stream)
+{
+	const struct ma_layout *lay = &map->lay;
+	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), lay->leaves);
+	uint64_t tree = lay->span_off + (uint64_t)stream * 2 * lay->span_base * sizeof(struct span);
+	uint64_t chunks = ma_min(top * MA_LEAF, ma_range_count(map, stream));
+
+	ma_store(&ma_stream(map, stream)->top, top);
+	if (lay->fixed_end != lay->table_end) {
+		ma_space_blank(map, tree, 2 * lay->span_base * sizeof(struct span));
+		if (back_tables(map, stream, 0, top) < 0)
+			return -1;
+	} else {
+		memset(map->base + tree, 0, 2 * lay->span_base * sizeof(struct span));
+	}
+	ma_chunk_refresh(map, stream, ma_range_first(map, stream), chunks);
+	return 0;
+}
+
+int ma_chunk_renew(struct ma_map *map)
+{
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		blank_chunks(map, s);
+		if (renew_tree(map, s) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* ---- taking ---- */
 
 /* Let more untouched leaves into the tree. top goes first: what is beyond it nobody looks through. */
@@ -273,6 +321,10 @@ static bool widen(struct ma_map *map, uint32_t stream, uint64_t chunks)
 	to = ma_range_first(map, stream) + ma_min(range, (top + more) * MA_LEAF);
 	if (back_tables(map, stream, top, more) < 0)
 		return false;
+	for (uint64_t leaf = top; leaf < top + more; leaf++) { /* Zero already, but in a file that somebody made up. */
+		ma_store(leaf_word(map, stream, leaf), 0);
+		ma_store(hole_word(map, stream, leaf), 0);
+	}
 	ma_intent_set(st, from, to - from);
 	ma_store_kill(&st->top, top + more);
 	ma_chunk_refresh(map, stream, from, to - from);

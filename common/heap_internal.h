@@ -127,6 +127,7 @@ bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t c
 void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
 /* See struct ma_engine. */
 int ma_chunk_back(struct ma_map *map);
+int ma_chunk_renew(struct ma_map *map);
 
 /* ---- intents (heap_recover.c) ---- */
 

@@ -236,7 +236,8 @@ static enum ma_attach attach_reader(struct ma_map *map, const struct ma_open *ho
 		nap(turn);
 	}
 	result = ma_map_look(map, how);
-	ma_proc_detach(map->fd);
+	if (result == MA_ATTACH_DONE && map->fd >= 0) /* Else closing it did, or will: errno stays as it is. */
+		ma_proc_detach(map->fd);
 	return result;
 }
 

@@ -42,8 +42,15 @@ struct ma_engine {
 	enum ma_kind kind;
 	/* Fill map->lay and the other numbers from map->sealed. False: they are impossible. */
 	bool (*layout)(struct ma_map *map);
+	/* Does all that is in use, as the body's words have it, lie within the file? NULL: it always does. */
+	bool (*inside)(struct ma_map *map);
 	/* Redo or undo what the dead holder of this stream's lock was doing. The lock is ours. */
 	void (*recover_stream)(struct ma_map *map, uint32_t stream);
+	/*
+	 * The file is a copy, or its machine died: what is not in use becomes zero again, as a new body is, and what is
+	 * derived is computed anew. 0, or -1 with errno.
+	 */
+	int (*renew)(struct ma_map *map);
 	/* Make sure of the disk space of all that is in use (a copied file may have lost it). 0, or -1 with errno. */
 	int (*back)(struct ma_map *map);
 	/* The whole check. Returns the number of violations. */

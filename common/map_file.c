@@ -158,6 +158,7 @@ static bool lay_out(struct ma_map *map)
 
 /* ---- looking at an existing file ---- */
 
+/* A disk that fails: errno says how. */
 static enum ma_refusal read_header(struct ma_map *map, const struct ma_open *how, struct ma_header *h)
 {
 	bool writing = !(map->flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE));
@@ -165,13 +166,13 @@ static enum ma_refusal read_header(struct ma_map *map, const struct ma_open *how
 	ssize_t got = pread(map->fd, h, sizeof(*h), 0);
 
 	if (got < 0 || fstat(map->fd, &st) < 0)
-		return MA_REFUSE_MAGIC;
+		return MA_REFUSE_READ;
 	return ma_header_check(h, (size_t)got, (uint64_t)st.st_size, kinds_of(how), writing);
 }
 
 static enum ma_attach refuse(struct ma_map *map, enum ma_refusal why)
 {
-	ma_fail(ma_refusal_errno(why), "%s: %s", map->name, ma_refusal_text(why));
+	ma_fail(why == MA_REFUSE_READ ? errno : ma_refusal_errno(why), "%s: %s", map->name, ma_refusal_text(why));
 	return MA_ATTACH_FAILED;
 }
 
@@ -189,7 +190,7 @@ static enum ma_attach map_existing(struct ma_map *map, const struct ma_open *how
 	/* From here on only the sealed copy is used: the file may be changed under us by whoever may write to it. */
 	map->sealed = *h;
 	map->engine = engine_of(how, h->kind);
-	if (!lay_out(map))
+	if (!lay_out(map) || (map->engine->inside && !map->engine->inside(map)))
 		return refuse(map, MA_REFUSE_BODY);
 	return failed(ma_map_accept(map, how));
 }
@@ -238,6 +239,8 @@ static enum ma_attach recover(struct ma_map *map, const struct ma_header *h)
 
 	ma_store_kill(&map->header->phase, 0);
 	if (!same_file(map, h) && map->engine->back(map) < 0)
+		return MA_ATTACH_FAILED;
+	if (!certain && map->engine->renew(map) < 0)
 		return MA_ATTACH_FAILED;
 	map->slot = 0; /* Nobody else is here: any slot will do until we are done. */
 	ma_body_recover(map);
@@ -351,6 +354,16 @@ static bool is_new(const struct ma_open *how, const struct stat *st, enum ma_ref
 
 /* ---- the three ways in ---- */
 
+/* Its name was taken away while we waited, and leads elsewhere now, or nowhere. (/proc/self/fd/N still leads here.) */
+static bool lost_its_name(const struct ma_map *map, const struct ma_open *how, const struct stat *st)
+{
+	struct stat now;
+
+	if (st->st_nlink > 0 || !how->filename)
+		return false;
+	return stat(how->filename, &now) < 0 || now.st_ino != map->inode || now.st_dev != map->device;
+}
+
 enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how)
 {
 	struct ma_header h;
@@ -360,7 +373,7 @@ enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how)
 
 	if (fstat(map->fd, &st) < 0)
 		return MA_ATTACH_FAILED;
-	if (st.st_nlink == 0 && how->filename)
+	if (lost_its_name(map, how, &st))
 		return MA_ATTACH_REOPEN;
 	why = read_header(map, how, &h);
 	if (is_new(how, &st, why)) {
@@ -383,7 +396,11 @@ enum ma_attach ma_map_join(struct ma_map *map, const struct ma_open *how)
 {
 	struct ma_header h;
 
-	if (read_header(map, how, &h) != MA_OK)
+	enum ma_refusal why = read_header(map, how, &h);
+
+	if (why == MA_REFUSE_READ)
+		return refuse(map, why);
+	if (why != MA_OK)
 		return MA_ATTACH_AGAIN;
 	if (ma_load_acquire(&h.phase) != 1 || ma_load(&h.state) != MA_STATE_IN_USE || !same_file(map, &h) ||
 	    !same_boot(&h))

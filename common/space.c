@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -65,6 +66,30 @@ bool ma_space_punch(struct ma_map *map, uint64_t from, uint64_t bytes)
 	if (map->fd < 0)
 		return madvise(map->base + first, last - first, MADV_DONTNEED) == 0;
 	return fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)(last - first)) == 0;
+}
+
+/* File systems that cannot punch: what is zero stays as it is. */
+static void blank_by_writing(char *at, char *end)
+{
+	for (; at < end; at += MA_PAGE) {
+		size_t bytes = ma_min(MA_PAGE, (uint64_t)(end - at));
+
+		for (size_t i = 0; i < bytes; i++)
+			if (at[i]) {
+				memset(at, 0, bytes);
+				break;
+			}
+	}
+}
+
+void ma_space_blank(struct ma_map *map, uint64_t from, uint64_t bytes)
+{
+	uint64_t end = ma_min(from + bytes, ma_load(&map->header->length));
+
+	if (from >= end || map->fd < 0)
+		return;
+	if (fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from)) < 0)
+		blank_by_writing(map->base + from, map->base + end);
 }
 
 bool ma_space_allowed(uint64_t length)

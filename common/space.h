@@ -28,6 +28,12 @@ bool ma_space_allowed(uint64_t length);
 /* ftruncate(2) that reports RLIMIT_FSIZE as EFBIG where the kernel would send SIGXFSZ. */
 int ma_space_set_length(int fd, uint64_t length);
 
+/*
+ * Make bytes of the file zero that nobody uses yet, without taking space for them: a copy of a file that was in use, or one
+ * that somebody made up, may have anything there. Exactly these bytes.
+ */
+void ma_space_blank(struct ma_map *map, uint64_t from, uint64_t bytes);
+
 /* Write what changed in a range to disk and wait. */
 int ma_space_sync(struct ma_map *map, uint64_t from, uint64_t bytes);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/annotate.h"
 #include "common/error.h"
@@ -499,6 +500,26 @@ static void recover_stream(struct ma_map *map, uint32_t stream)
 	(void)map, (void)stream; /* Under the lock only single words change. */
 }
 
+/* Groups never used: those that have their space keep it. */
+static int renew(struct ma_map *map)
+{
+	const struct ma_layout *lay = &map->lay;
+
+	for (uint32_t s = 0; s < lay->streams; s++) {
+		uint64_t first = (uint64_t)s * lay->per_stream;
+		uint64_t end = first + range_count(map, s);
+		uint64_t used = first + range_used(map, s);
+		uint64_t backed = first + ma_min(ma_load(&ma_stream(map, s)->backed), range_count(map, s));
+
+		backed = ma_max(backed, used);
+		memset(map->base + lay->unit_off + used * 8, 0, (backed - used) * 8);
+		memset(map->base + lay->truth_off + used * lay->group_items, 0, (backed - used) * lay->group_items);
+		ma_space_blank(map, lay->unit_off + backed * 8, (end - backed) * 8);
+		ma_space_blank(map, lay->truth_off + backed * lay->group_items, (end - backed) * lay->group_items);
+	}
+	return 0;
+}
+
 static int back(struct ma_map *map)
 {
 	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
@@ -573,6 +594,7 @@ const struct ma_engine qalloc__static_engine = {
 	.kind = MA_KIND_STATIC,
 	.layout = layout,
 	.recover_stream = recover_stream,
+	.renew = renew,
 	.back = back,
 	.check = check,
 	.walk = qalloc__static_walk,

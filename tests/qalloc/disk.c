@@ -6,43 +6,10 @@
  * filter makes fail. Where the machine allows neither, the tests are skipped and say so.
  */
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sched.h>
-#include <stddef.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
+#include "tests/support/support_fault.h"
 #include "tests/support/support_qalloc.h"
-
-#define CANNOT 77 /* exit status of a child that could not set up what it needs */
-
-/* Child's status 0: passed; CANNOT: skip. */
-static void run_or_skip(support_child_fn *fn, const char *what)
-{
-	int status = support_wait(support_fork(fn, NULL));
-
-	if (WIFSIGNALED(status))
-		g_error("the child died of signal %d", WTERMSIG(status));
-	if (WEXITSTATUS(status) == CANNOT)
-		g_test_skip(what);
-	else
-		g_assert_cmpint(WEXITSTATUS(status), ==, 0);
-}
-
-/* --- a full disk --- */
-
-static bool enter_small_disk(const char *options)
-{
-	int flags = geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS;
-
-	if (unshare(flags) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0)
-		return false;
-	return mount("small", support_dir(), "tmpfs", 0, options) == 0;
-}
 
 static size_t fill_with(void *map, size_t size)
 {
@@ -77,8 +44,8 @@ static int fill_small_disk(void *arg)
 	static const size_t sizes[] = { 64, 3000, 65536, 300000 };
 
 	(void)arg;
-	if (!enter_small_disk("size=4m"))
-		return CANNOT;
+	if (!support_small_disk("size=4m"))
+		return SUPPORT_CANNOT;
 	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
 		const char *path = support_path("full");
 
@@ -92,7 +59,7 @@ static int fill_small_disk(void *arg)
 
 static void full_disk_is_no_sigbus(void)
 {
-	run_or_skip(fill_small_disk, "no mount namespace here");
+	support_run_or_skip(fill_small_disk, "no mount namespace here");
 }
 
 static int create_on_full_disk(void *arg)
@@ -101,8 +68,8 @@ static int create_on_full_disk(void *arg)
 	int fd;
 
 	(void)arg;
-	if (!enter_small_disk("size=1m"))
-		return CANNOT;
+	if (!support_small_disk("size=1m"))
+		return SUPPORT_CANNOT;
 	fd = open(support_path("junk"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	g_assert_cmpint(fd, >=, 0);
 	while (write(fd, junk, sizeof(junk)) > 0)
@@ -119,7 +86,7 @@ static int create_on_full_disk(void *arg)
 
 static void creating_on_a_full_disk(void)
 {
-	run_or_skip(create_on_full_disk, "no mount namespace here");
+	support_run_or_skip(create_on_full_disk, "no mount namespace here");
 }
 
 /* Space that runs out and comes back: the map goes on. */
@@ -131,8 +98,8 @@ static int disk_gets_room_again(void *arg)
 	int fd;
 
 	(void)arg;
-	if (!enter_small_disk("size=4m"))
-		return CANNOT;
+	if (!support_small_disk("size=4m"))
+		return SUPPORT_CANNOT;
 	path = support_path("map");
 	filler = support_path("filler");
 	map = support_dyn(path, 64 * MIB, 1);
@@ -149,36 +116,10 @@ static int disk_gets_room_again(void *arg)
 
 static void room_comes_back(void)
 {
-	run_or_skip(disk_gets_room_again, "no mount namespace here");
+	support_run_or_skip(disk_gets_room_again, "no mount namespace here");
 }
 
 /* --- system calls that fail --- */
-
-static bool install(struct sock_filter *code, size_t count)
-{
-	struct sock_fprog program = { .len = (unsigned short)count, .filter = code };
-
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
-}
-
-/* From now on system call @p nr fails with @p error; when @p arg1 is not negative, only with that second argument. */
-static bool make_fail(long nr, int arg1, int error)
-{
-	const uint32_t any = arg1 < 0;
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)nr, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
-		BPF_JUMP(BPF_JMP | (any ? BPF_JGE : BPF_JEQ) | BPF_K, any ? 0 : (uint32_t)arg1, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-
-	if (support_valgrind())
-		return false;
-	return install(code, G_N_ELEMENTS(code));
-}
 
 static int open_without_locks(void *arg)
 {
@@ -186,9 +127,9 @@ static int open_without_locks(void *arg)
 
 	(void)arg;
 	support_close(support_dyn(path, MIB, 1));
-	if (!make_fail(SYS_fcntl, F_OFD_SETLK, ENOLCK) || !make_fail(SYS_fcntl, F_OFD_SETLKW, ENOLCK) ||
-	    !make_fail(SYS_fcntl, F_OFD_GETLK, ENOLCK))
-		return CANNOT;
+	if (!support_make_fail(SYS_fcntl, F_OFD_SETLK, ENOLCK) || !support_make_fail(SYS_fcntl, F_OFD_SETLKW, ENOLCK) ||
+	    !support_make_fail(SYS_fcntl, F_OFD_GETLK, ENOLCK))
+		return SUPPORT_CANNOT;
 	assert_null(qalloc_loadmap(path), ENOLCK);
 	assert_null(qalloc_makedynmap((off_t)MIB, NULL, support_path("new"), 1), ENOLCK);
 	return 0;
@@ -196,7 +137,7 @@ static int open_without_locks(void *arg)
 
 static void file_system_without_locks(void)
 {
-	run_or_skip(open_without_locks, "no seccomp filter here");
+	support_run_or_skip(open_without_locks, "no seccomp filter here");
 }
 
 static int open_on_old_kernel(void *arg)
@@ -205,16 +146,16 @@ static int open_on_old_kernel(void *arg)
 
 	(void)arg;
 	support_close(support_dyn(path, MIB, 1));
-	if (!make_fail(SYS_fcntl, F_OFD_SETLK, EINVAL) || !make_fail(SYS_fcntl, F_OFD_SETLKW, EINVAL) ||
-	    !make_fail(SYS_fcntl, F_OFD_GETLK, EINVAL))
-		return CANNOT;
+	if (!support_make_fail(SYS_fcntl, F_OFD_SETLK, EINVAL) || !support_make_fail(SYS_fcntl, F_OFD_SETLKW, EINVAL) ||
+	    !support_make_fail(SYS_fcntl, F_OFD_GETLK, EINVAL))
+		return SUPPORT_CANNOT;
 	assert_null(qalloc_loadmap(path), ENOLCK);
 	return 0;
 }
 
 static void kernel_without_ofd_locks(void)
 {
-	run_or_skip(open_on_old_kernel, "no seccomp filter here");
+	support_run_or_skip(open_on_old_kernel, "no seccomp filter here");
 }
 
 static int sync_fails(void *arg)
@@ -223,8 +164,8 @@ static int sync_fails(void *arg)
 
 	(void)arg;
 	memset(qalloc_dynmalloc(map, 10000), 1, 10000);
-	if (!make_fail(SYS_msync, -1, EIO))
-		return CANNOT;
+	if (!support_make_fail(SYS_msync, -1, EIO))
+		return SUPPORT_CANNOT;
 	assert_minus1(qalloc_sync(map), EIO);
 	errno = 0;
 	qalloc_checkpoint();
@@ -236,7 +177,7 @@ static int sync_fails(void *arg)
 
 static void failing_disk_is_eio(void)
 {
-	run_or_skip(sync_fails, "no seccomp filter here");
+	support_run_or_skip(sync_fails, "no seccomp filter here");
 }
 
 /* Where fallocate(2) is not known the space is had by writing. */
@@ -247,8 +188,8 @@ static int without_fallocate(void *arg)
 	void *map;
 
 	(void)arg;
-	if (!make_fail(SYS_fallocate, -1, EOPNOTSUPP))
-		return CANNOT;
+	if (!support_make_fail(SYS_fallocate, -1, EOPNOTSUPP))
+		return SUPPORT_CANNOT;
 	map = support_dyn(path, 16 * MIB, 1);
 	g_assert_true(support_take(map, &block, 3 * MIB, 1));
 	support_give(map, &block);
@@ -263,7 +204,7 @@ static int without_fallocate(void *arg)
 
 static void no_fallocate(void)
 {
-	run_or_skip(without_fallocate, "no seccomp filter here");
+	support_run_or_skip(without_fallocate, "no seccomp filter here");
 }
 
 static int fallocate_finds_no_space(void *arg)
@@ -273,8 +214,8 @@ static int fallocate_finds_no_space(void *arg)
 
 	(void)arg;
 	map = support_dyn(path, 64 * MIB, 1);
-	if (!make_fail(SYS_fallocate, -1, ENOSPC))
-		return CANNOT;
+	if (!support_make_fail(SYS_fallocate, -1, ENOSPC))
+		return SUPPORT_CANNOT;
 	assert_null(qalloc_dynmalloc(map, 32 * MIB), ENOSPC);
 	check_map(map);
 	g_assert_cmpuint(support_used(map), ==, 0);
@@ -284,7 +225,7 @@ static int fallocate_finds_no_space(void *arg)
 
 static void no_space_is_enospc(void)
 {
-	run_or_skip(fallocate_finds_no_space, "no seccomp filter here");
+	support_run_or_skip(fallocate_finds_no_space, "no seccomp filter here");
 }
 
 int main(int argc, char **argv)

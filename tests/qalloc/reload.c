@@ -274,6 +274,25 @@ static void unlinked_file(void)
 	support_finish(other, path);
 }
 
+/* A file that never had a name, or has lost it, is opened through its descriptor's. */
+static void nameless_file(void)
+{
+	int fd = memfd_create("nameless", MFD_CLOEXEC);
+	char path[64];
+	void *map;
+
+	g_assert_cmpint(fd, >=, 0);
+	g_snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	map = support_dyn(path, 16 * MIB, 2);
+	build(map);
+	support_close(map);
+	map = support_load(path);
+	verify(map);
+	check_map(map);
+	support_close(map);
+	close(fd);
+}
+
 static void static_map(void)
 {
 	const char *path = support_path("static");
@@ -324,6 +343,7 @@ int main(int argc, char **argv)
 	support_add("/qalloc/reload/copy-live", copy_of_a_live_map);
 	support_add("/qalloc/reload/copy-beside", copy_beside_its_original);
 	support_add("/qalloc/reload/unlinked", unlinked_file);
+	support_add("/qalloc/reload/nameless", nameless_file);
 	support_add("/qalloc/reload/static", static_map);
 	support_add("/qalloc/reload/again-and-again", again_and_again);
 	return support_run();

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * What the fuzz targets share: from the engine's bytes to a file, whatever the library.
+ *
+ * An input is
+ *
+ *     0  map       0: the file is given byte by byte; n: template n, with some words changed
+ *     1  options   FUZZ_...
+ *     2  count     template: how many changes. Else: how many bytes of calls.
+ *     3  ...       template: the changes, then the calls to the end. Else: the calls, then the file to the end.
+ *
+ * A change is an operation (one byte), a word of the file (three bytes), and what the operation needs. The word is counted
+ * among all words of the template's lines that are not zero, where everything happens, or, with FUZZ_ANYWHERE, in the file.
+ * So a few bytes reach what a random file of the same size never would: the header's checksum is mended.
+ *
+ * There is one file, a memfd, for all inputs: its inode does not change, so an input can pretend that the library itself
+ * wrote the file here a moment ago (FUZZ_CERTAIN).
+ */
+#ifndef MA_TESTS_FUZZ_H
+#define MA_TESTS_FUZZ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FUZZ_WAY      0x03u /* Options: the way of opening (the target's). */
+#define FUZZ_AS_IS    0x10u /* Leave the checksum as it is. */
+#define FUZZ_CERTAIN  0x20u /* Inode and boot id are right: the library may believe that only processes died. */
+#define FUZZ_ANYWHERE 0x80u /* Of an operation. */
+
+#define FUZZ_MAPS      8          /* Templates at most. */
+#define FUZZ_MAP_BYTES (8u << 20) /* The longest template. */
+
+/* What is still to be read of an input; zeros when it is used up. */
+struct fuzz_in {
+	const uint8_t *at;
+	size_t left;
+};
+
+uint8_t fuzz_u8(struct fuzz_in *in);
+uint16_t fuzz_u16(struct fuzz_in *in);
+uint64_t fuzz_u64(struct fuzz_in *in);
+
+/* Before anything else: the file, and limits that a hostile length runs into. */
+void fuzz_begin(void);
+/* The file's name. */
+const char *fuzz_path(void);
+/* A map file becomes the next template. */
+void fuzz_template(const char *path);
+/* How many there are. */
+unsigned fuzz_templates(void);
+
+/* Make the file from an input; in is then at the calls, and ends with them. Returns the options. False: not an input. */
+bool fuzz_file(struct fuzz_in *in, unsigned *options);
+
+/* Abort, and say why: what every engine takes for a find. */
+#define fuzz_require(condition)                                      \
+	do {                                                         \
+		if (!(condition))                                    \
+			fuzz_failed(__FILE__, __LINE__, #condition); \
+	} while (0)
+_Noreturn void fuzz_failed(const char *file, int line, const char *what);
+
+/* The target: LLVMFuzzerInitialize() and LLVMFuzzerTestOneInput(), as libFuzzer calls them. */
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#endif /* MA_TESTS_FUZZ_H */
