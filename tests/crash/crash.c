@@ -2,16 +2,15 @@
 /* See crash.h. */
 #include "tests/crash/crash.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
 #include "tests/crash/image.h"
+#include "tests/crash/report.h"
 #include "tests/support/support.h"
 #include "tests/support/support_step.h"
 
@@ -40,11 +39,6 @@ struct job {
 	const struct crash_scenario *scenario;
 };
 
-struct row {
-	const char *name;
-	size_t instructions, states, covered, kills, violations;
-};
-
 struct sweep {
 	const struct crash_library *library;
 	const struct crash_scenario *scenario;
@@ -64,7 +58,6 @@ struct sweep {
 static struct stage *stage;
 static const char *path;
 static int ready[2], go[2]; /* pipes: the survivor is attached; the victim is dead */
-static GArray *table;
 static const struct sweep *current;
 
 const char *crash_path(void)
@@ -362,27 +355,9 @@ static bool first_pass(struct sweep *sweep)
 
 /* --- what went wrong, and where --- */
 
-/* addr2line knows static functions, dladdr() does not. */
-static char *place(uintptr_t at)
-{
-	char *command, *text = NULL;
-	Dl_info info;
-
-	if (!at || !dladdr((void *)at, &info) || !info.dli_fname)
-		return g_strdup("?");
-	command = g_strdup_printf("addr2line -sfe %s 0x%zx", info.dli_fname, (size_t)(at - (uintptr_t)info.dli_fbase));
-	if (!g_spawn_command_line_sync(command, &text, NULL, NULL, NULL) || !text || text[0] == '?') {
-		g_free(text);
-		text = g_strdup_printf("%s+0x%zx", info.dli_sname ? info.dli_sname : info.dli_fname,
-				       (size_t)(at - (uintptr_t)(info.dli_sname ? info.dli_saddr : info.dli_fbase)));
-	}
-	g_free(command);
-	return g_strdelimit(g_strchomp(text), "\n", ' ');
-}
-
 static void violation(struct sweep *sweep, size_t k, const char *how)
 {
-	char *where = place(k < sweep->trace->len ? g_array_index(sweep->trace, uintptr_t, k) : 0);
+	char *where = report_place(k < sweep->trace->len ? g_array_index(sweep->trace, uintptr_t, k) : 0);
 
 	sweep->row.violations++;
 	g_test_message("%s: VIOLATION when killed before instruction %zu of %zu (%s): %s", sweep->row.name, k,
@@ -538,10 +513,7 @@ static void sweep_scenario(struct sweep *sweep)
 		examine_states(sweep);
 	kill_really(sweep);
 	sweep->row.covered = count_covered(sweep);
-	g_array_append_val(table, sweep->row);
-	g_test_message("%s: %zu instructions, %zu states, %zu kill points covered, %zu real kills, %zu violations",
-		       sweep->row.name, sweep->row.instructions, sweep->row.states, sweep->row.covered,
-		       sweep->row.kills, sweep->row.violations);
+	report_row(&sweep->row);
 	if (sweep->strays)
 		g_test_message("%s: %zu real kills left other bytes than expected", sweep->row.name, sweep->strays);
 }
@@ -602,51 +574,20 @@ static void run_scenario(gconstpointer data)
 		g_test_fail(); /* and go on: the other rows tell more about what is wrong */
 }
 
-/* A failed scenario does not end the program: GLib's option -k. */
-void crash_init(int argc, char **argv)
-{
-	char **with_k = g_new0(char *, (size_t)argc + 2);
-
-	memcpy(with_k, argv, (size_t)argc * sizeof(*argv));
-	with_k[argc++] = g_strdup("-k");
-	support_init(&argc, &with_k);
-}
-
 void crash_add(const struct crash_library *library, const struct crash_scenario *scenario)
 {
 	char *name = g_strdup_printf("/crash/%s/%s", library->name, scenario->name);
 	struct job *job = g_new(struct job, 1);
 
 	*job = (struct job){ library, scenario };
-	if (!table)
-		table = g_array_new(FALSE, FALSE, sizeof(struct row));
 	g_test_add_data_func_full(name, job, run_scenario, g_free);
 	g_free(name);
 }
 
-static void print_row(const struct row *row)
-{
-	printf("# crash: %-28s %12zu %9zu %11zu %10zu %10zu\n", row->name, row->instructions, row->states, row->covered,
-	       row->kills, row->violations);
-}
-
 int crash_run(void)
 {
-	struct row total = { .name = "total" };
 	int result = support_run();
 
-	printf("# crash: %-28s %12s %9s %11s %10s %10s\n", "scenario", "instructions", "states", "kill points",
-	       "real kills", "violations");
-	for (size_t i = 0; i < table->len; i++) {
-		const struct row *row = &g_array_index(table, struct row, i);
-
-		print_row(row);
-		total.instructions += row->instructions;
-		total.states += row->states;
-		total.covered += row->covered;
-		total.kills += row->kills;
-		total.violations += row->violations;
-	}
-	print_row(&total);
+	report_table();
 	return result;
 }

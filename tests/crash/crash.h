@@ -62,8 +62,6 @@ struct crash_library {
 	bool (*half_done)(const struct crash_scenario *s, const char *bytes);
 };
 
-/** Call first in main(). */
-void crash_init(int argc, char **argv);
 void crash_add(const struct crash_library *library, const struct crash_scenario *scenario);
 /** Run all, then print the table. The return value of main(). */
 int crash_run(void);

@@ -144,6 +144,11 @@ static void set_new_root(void *map)
 	qalloc_setroot(map, "new", scene->keep[2].at);
 }
 
+static void set_lost_root(void *map)
+{
+	qalloc_setroot(map, "lost", scene->keep[2].at);
+}
+
 static void replace_root(void *map)
 {
 	qalloc_setroot(map, "root", scene->keep[1].at);
@@ -283,7 +288,9 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("takeover-of-map", KEEPS, nothing, load, FLAGS(CRASH_DEAD_BEFORE | CRASH_ALONE),
 		.earlier_call = take_large),
 	DYNAMIC("setroot-inherits-lock", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_DURING),
-		.earlier_call = set_new_root),
+		.earlier_call = set_lost_root),
+	DYNAMIC("setroot-reuses-place", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_BEFORE), .one_place = true,
+		.earlier_call = set_lost_root),
 	STATIC("malloc-first-call", TAKES, nothing, take_64),
 	STATIC("malloc", TAKES, take_64, take_64),
 	STATIC("malloc-refill", TAKES, take_64_often, take_64),
@@ -409,6 +416,56 @@ static bool half_done(const struct crash_scenario *s, const char *bytes)
 	return true;
 }
 
+/* --- many deaths --- */
+
+#define DEATHS  300
+#define THREADS 8u
+
+static int die_owning(void *arg)
+{
+	void *map = support_load(arg);
+
+	g_assert_nonnull(qalloc_malloc(map, 64));
+	kill(getpid(), SIGKILL);
+	return 1;
+}
+
+static void take_and_free(struct support_thread *self)
+{
+	void *block = qalloc_malloc(self->arg, 64);
+
+	g_assert_nonnull(block);
+	assert_void(qalloc_free(block, self->arg), 0);
+}
+
+static int be_many_threads(void *arg)
+{
+	void *map = support_load(arg);
+
+	support_threads(THREADS, take_and_free, map);
+	support_close(map);
+	return 0;
+}
+
+/* A map of 1 MiB has 256 owner records. The last one to come lives in the dead ones' process slot, as they did. */
+static void owners_come_back(void)
+{
+	const char *file = support_path("owners");
+	void *map = support_dyn(file, MIB, 1);
+
+	qalloc_free(qalloc_malloc(map, 64), map);
+	for (int i = 0; i < DEATHS; i++) {
+		int status = support_wait(support_fork(die_owning, (void *)(uintptr_t)file));
+
+		g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	}
+	g_assert_cmpuint(support_count(map), ==, DEATHS);
+	support_run_child(be_many_threads, (void *)(uintptr_t)file);
+	support_threads(THREADS, take_and_free, map);
+	support_free_all(map);
+	support_finish(map, file);
+}
+
 static const struct crash_library qalloc = {
 	.name = "qalloc",
 	.room = SCENE_BYTES,
@@ -425,8 +482,9 @@ static const struct crash_library qalloc = {
 
 int main(int argc, char **argv)
 {
-	crash_init(argc, argv);
+	support_init(&argc, &argv);
 	scene = support_shared(sizeof(*scene));
+	support_add("/crash/qalloc/owners-come-back", owners_come_back);
 	for (size_t i = 0; i < G_N_ELEMENTS(scenarios); i++)
 		crash_add(&qalloc, &scenarios[i].base);
 	return crash_run();

@@ -104,6 +104,8 @@ static void furnish(const struct scenario *s, void *map)
 	g_assert_cmpint(qalloc_setroot(map, "root", scene->keep[0].at), ==, 0);
 	if (s->adds_table)
 		fill_fixed_table(map, s->is_static ? SCENE_BYTES / (64 * KIB) : 64);
+	if (s->one_place)
+		fill_fixed_table(map, 63);
 	if (s->prepared == OWN_IS_FULL)
 		fill_own_stream(s, map);
 	if (s->prepared == EMPTY_SLABS) {
@@ -159,10 +161,12 @@ static void find_the_roots(const struct scenario *s, void *map)
 {
 	void *root = qalloc_getroot(map, "root"), *new = qalloc_getroot(map, "new");
 	bool replaces = strstr(s->base.name, "setroot-replace"), removes = strstr(s->base.name, "setroot-remove");
-	bool adds = strstr(s->base.name, "setroot-new") || strstr(s->base.name, "setroot-inherits");
+	bool adds = strstr(s->base.name, "setroot-new") || strstr(s->base.name, "setroot-inherits") ||
+		    strstr(s->base.name, "setroot-reuses");
 
 	g_assert_true(root == scene->keep[0].at || (replaces && root == scene->keep[1].at) || (removes && !root));
 	g_assert_true(!new || (adds && new == scene->keep[2].at));
+	g_assert_null(qalloc_getroot(map, "lost")); /* its setter died before, half-way */
 	g_assert_cmpint(qalloc_setroot(map, "root", scene->keep[3].at), ==, 0);
 	g_assert_cmpint(qalloc_setroot(map, "new", NULL), ==, 0);
 	g_assert_true(qalloc_getroot(map, "root") == scene->keep[3].at);

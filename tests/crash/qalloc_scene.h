@@ -37,7 +37,8 @@ struct scenario {
 	enum prepared prepared;
 	size_t streams;  /**< 0: 2 */
 	size_t victims;  /**< Size of the block that is prepared for the call to free, or 0. */
-	bool adds_table; /**< The fixed table of roots is full before the call. */
+	bool adds_table; /**< The fixed table of roots is full before the call... */
+	bool one_place;  /**< ... or has just one place left. */
 	bool moves;      /**< A block filled with SCENE_TAG is being reallocated. */
 	void (*warm_up)(void *map);
 	void (*call)(void *map);
