@@ -154,6 +154,10 @@ exec 9>&-
 
 for target in ${targets[@]+"${targets[@]}"}; do
 	case $target in
+	check-crash)
+		must build make -C "$build" -j"$jobs" build-all
+		make --no-print-directory -s -C "$build" check-crash ${variables[@]+"${variables[@]}"} || exit 1
+		;;
 	check|check-*)
 		must build make -C "$build" -j"$jobs" all
 		find "$build" -name '*.trs' -delete

@@ -499,8 +499,8 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
 
 	for (uint32_t s = from; s <= to; s++)
 		ma_intent_set(ma_stream(map, s), first, count);
-	ma_store(&map->recip[first], 0);
 	ma_store_kill(ma_chunk(map, first), MA_FREE); /* The commit. */
+	ma_store_kill(&map->recip[first], 0);         /* Not before: recovery clears what is left, but sets nothing. */
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
 	for (uint32_t s = from; s <= to; s++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * SIGKILL at random moments. Survivors go on, the account is right, and everything that was only reserved comes back.
- * tests/stress/soak.c does the same for longer; tests/crash/step.c at every instruction.
+ * tests/stress/soak.c does the same for longer; tests/crash/qalloc.c at every instruction.
  */
 #include "tests/support/support_ledger.h"
 

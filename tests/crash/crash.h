@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file crash.h
+ * @brief The kill sweep: what does a SIGKILL at each instruction of a call leave, and can the others live with it?
+ *
+ * Knows no library: a library gives a struct of functions and a list of scenarios.
+ *
+ *     driver                      survivor                victim
+ *     writes the map              attach()
+ *                                                         warm_up()
+ *     steps through call(), noting the map's bytes        call()
+ *     whenever they change
+ *
+ * A killed process leaves nothing but the file: the kernel takes back its locks, whatever instruction it was at. So two
+ * kill points with the same bytes between them are one *state*, and examining each distinct state covers every
+ * instruction. To examine one: a new survivor attaches to the map as it was before the call, the state's bytes are put
+ * into the file, and survive() runs, against the clock; then the bytes are put there once more, and reopen() runs in a fresh process,
+ * with nobody attached. That this is what a kill does is proved by really killing other victims: all the way through short
+ * calls, at random instructions of long ones. They must leave the bytes of the state that was noted.
+ *
+ * A function that finds a violation aborts, or does not come back within a second.
+ *
+ * MA_CRASH_SECONDS  for each scenario, beside the first pass (0.5): states in random order, then kills at random
+ *                   instructions, until the time is up
+ * MA_CRASH_ALL      1: every state, each with and without a newcomer, whatever the time
+ * MA_TEST_SEED      repeats the random order
+ */
+#ifndef MA_TESTS_CRASH_H
+#define MA_TESTS_CRASH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum crash_flags {
+	CRASH_ABSENT = 1,       /**< There is no file before the call. */
+	CRASH_ALONE = 2,        /**< Nobody else is attached. */
+	CRASH_WAITED = 4,       /**< While the victim dies another process is inside reopen(). Real kills only. */
+	CRASH_FORKED = 8,       /**< The victim is the survivor's fork child. */
+	CRASH_DEAD_BEFORE = 16, /**< Another one died half-way through earlier_call() before the victim attached... */
+	CRASH_DEAD_DURING = 32, /**< ... after its warm_up(). */
+};
+
+/** A library's scenario begins with this. */
+struct crash_scenario {
+	const char *name;
+	unsigned flags;
+};
+
+struct crash_library {
+	const char *name;
+	size_t room;                                     /**< No map file is longer. */
+	void (*prepare)(const struct crash_scenario *s); /**< Make the map; in a process of its own. */
+	void (*attach)(const struct crash_scenario *s);  /**< The survivor, before. */
+	void (*warm_up)(const struct crash_scenario *s); /**< The victim, before. */
+	void (*call)(const struct crash_scenario *s);
+	void (*survive)(const struct crash_scenario *s); /**< The survivor, after. */
+	void (*reopen)(const struct crash_scenario *s);  /**< A fresh process, after. */
+	void (*earlier)(const struct crash_scenario *s); /**< Who dies first. */
+	void (*earlier_call)(const struct crash_scenario *s);
+	/** After each change that earlier_call() makes to the map: far enough? */
+	bool (*half_done)(const struct crash_scenario *s, const char *bytes);
+};
+
+void crash_add(const struct crash_library *library, const struct crash_scenario *scenario);
+/** Run all, then print the table. The return value of main(). */
+int crash_run(void);
+
+/** The map file. */
+const char *crash_path(void);
+/** prepare(): where maps of this file will lie. It only saves time. */
+void crash_set_base(const void *base);
+/** survive(): this time somebody new is to take the dead one's place first. */
+bool crash_newcomer(void);
+/** call(): it does not return, but is over. */
+void crash_call_ends(void);
+
+#endif /* MA_TESTS_CRASH_H */

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * libqalloc's part of the kill sweep (crash.h): each call on each of its paths. What must hold after each kill is in
+ * qalloc_scene.c. Maps of this library have a fixed length: what grows is the disk space that they have.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "common/body.h"
+#include "common/header.h"
+#include "tests/crash/qalloc_scene.h"
+
+static void *handle;  /* each process's own */
+static void *scratch; /* what the victim's warm-up leaves for its call */
+
+/* --- calls --- */
+
+static void nothing(void *map)
+{
+	(void)map;
+}
+
+static void take_64(void *map)
+{
+	scratch = qalloc_malloc(map, 64);
+}
+
+static void take_64_often(void *map)
+{
+	for (int i = 0; i < 64; i++)
+		scratch = qalloc_malloc(map, 64);
+}
+
+static void take_marked(void *map)
+{
+	scratch = qalloc_malloc(map, 64);
+	support_fill(scratch, 64, SCENE_TAG);
+}
+
+static void take_65(void *map)
+{
+	take_64(map);
+	take_64_often(map);
+}
+
+static void take_1000(void *map)
+{
+	scratch = qalloc_malloc(map, 1000);
+}
+
+static void take_5000(void *map)
+{
+	scratch = qalloc_malloc(map, 5000);
+}
+
+static void take_large(void *map)
+{
+	scratch = qalloc_malloc(map, SCENE_LARGE);
+}
+
+static void take_over_bounds(void *map)
+{
+	scratch = qalloc_malloc(map, 10 * 64 * KIB);
+}
+
+static void take_large_marked(void *map)
+{
+	take_large(map);
+	support_fill(scratch, 64, SCENE_TAG);
+}
+
+static void take_aligned(void *map)
+{
+	scratch = qalloc_memalign(map, 4096, 3000);
+}
+
+static void take_large_aligned(void *map)
+{
+	scratch = qalloc_memalign(map, 256 * KIB, 100 * KIB);
+}
+
+static void *take_and_stay(void *arg)
+{
+	void **taken = arg;
+
+	*taken = qalloc_malloc(handle, 64);
+	pause();
+	return NULL;
+}
+
+/* A block in the slab of another thread of the victim, which lives as long as it does. */
+static void have_a_thread_take(void *map)
+{
+	static void *volatile taken;
+	pthread_t thread;
+
+	(void)map;
+	g_assert_cmpint(pthread_create(&thread, NULL, take_and_stay, (void *)(uintptr_t)&taken), ==, 0);
+	while (!taken)
+		usleep(50);
+	scratch = taken;
+	take_1000(map);
+}
+
+static void free_scratch(void *map)
+{
+	qalloc_free(scratch, map);
+}
+
+static void free_prepared(void *map)
+{
+	qalloc_free(scene->victims, map);
+}
+
+static void free_remote(void *map)
+{
+	qalloc_free(scene->remote, map);
+}
+
+static void grow_scratch(void *map)
+{
+	scratch = qalloc_realloc(map, scratch, 5000);
+}
+
+static void fit_scratch(void *map)
+{
+	scratch = qalloc_realloc(map, scratch, 50);
+}
+
+static void grow_large(void *map)
+{
+	scratch = qalloc_realloc(map, scratch, 300 * KIB);
+}
+
+static void shrink_large(void *map)
+{
+	scratch = qalloc_realloc(map, scratch, 70 * KIB);
+}
+
+static void set_new_root(void *map)
+{
+	qalloc_setroot(map, "new", scene->keep[2].at);
+}
+
+static void set_lost_root(void *map)
+{
+	qalloc_setroot(map, "lost", scene->keep[2].at);
+}
+
+static void replace_root(void *map)
+{
+	qalloc_setroot(map, "root", scene->keep[1].at);
+}
+
+static void remove_root(void *map)
+{
+	qalloc_setroot(map, "root", NULL);
+}
+
+static void close_map(void *map)
+{
+	qalloc_close(map);
+}
+
+static void checkpoint(void *map)
+{
+	(void)map;
+	qalloc_checkpoint();
+}
+
+static void cleanup(void *map)
+{
+	(void)map;
+	qalloc_cleanup();
+}
+
+static void load(void *map)
+{
+	(void)map;
+	qalloc_loadmap(crash_path());
+}
+
+static void create(void *map)
+{
+	(void)map;
+	qalloc_makedynmap(SCENE_BYTES, NULL, crash_path(), 2);
+}
+
+static void create_static(void *map)
+{
+	(void)map;
+	qalloc_makestatmap(SCENE_BYTES, NULL, crash_path(), 64, 2);
+}
+
+static void the_thread_is_gone(void *arg)
+{
+	(void)arg;
+	crash_call_ends();
+}
+
+static void *just_end(void *arg)
+{
+	pthread_exit(arg);
+}
+
+/*
+ * The library's key is older than this one, so its part of ending comes first. Another thread ends before, for the first one
+ * makes libc load what it needs to unwind.
+ */
+static void watch_the_end(void *map)
+{
+	pthread_key_t key;
+	pthread_t thread;
+
+	g_assert_cmpint(pthread_create(&thread, NULL, just_end, NULL), ==, 0);
+	pthread_join(thread, NULL);
+	take_64(map);
+	take_1000(map);
+	g_assert_cmpint(pthread_key_create(&key, the_thread_is_gone), ==, 0);
+	pthread_setspecific(key, map);
+}
+
+static void end_thread(void *map)
+{
+	(void)map;
+	pthread_exit(NULL);
+}
+
+/* --- scenarios --- */
+
+#define DYNAMIC(n, e, w, c, ...)                                                           \
+	{                                                                                  \
+		.base = { .name = n }, .effect = e, .warm_up = w, .call = c, ##__VA_ARGS__ \
+	}
+#define STATIC(n, e, w, c, ...)                                                                           \
+	{                                                                                                 \
+		.base = { .name = "static-" n }, .is_static = true, .effect = e, .warm_up = w, .call = c, \
+		##__VA_ARGS__                                                                             \
+	}
+#define FLAGS(f) .base.flags = (f)
+
+static const struct scenario scenarios[] = {
+	DYNAMIC("malloc-first-call", TAKES, nothing, take_64),
+	DYNAMIC("malloc-from-cursor", TAKES, take_64, take_64),
+	DYNAMIC("malloc-refill", TAKES, take_64_often, take_64),
+	DYNAMIC("malloc-new-slab", TAKES, take_64, take_1000),
+	DYNAMIC("malloc-new-slab-5000", TAKES, take_64, take_5000),
+	DYNAMIC("malloc-large", TAKES, take_64, take_large),
+	DYNAMIC("malloc-large-grows-disk", TAKES, take_64, take_large, .prepared = FRESH),
+	DYNAMIC("malloc-large-over-bounds", TAKES, take_64, take_over_bounds, .streams = 4),
+	DYNAMIC("malloc-stolen", TAKES, take_64, take_1000, .prepared = OWN_IS_FULL),
+	DYNAMIC("malloc-large-stolen", TAKES, take_64, take_large, .prepared = OWN_IS_FULL),
+	DYNAMIC("malloc-large-scavenges", TAKES, take_64, take_large, .prepared = EMPTY_SLABS),
+	DYNAMIC("malloc-adopts", TAKES, nothing, take_64, .prepared = EMPTY_SLABS),
+	DYNAMIC("malloc-fork-child", TAKES, nothing, take_64, FLAGS(CRASH_FORKED)),
+	DYNAMIC("memalign", TAKES, take_64, take_aligned),
+	DYNAMIC("memalign-large", TAKES, take_64, take_large_aligned),
+	DYNAMIC("free-own", GIVES, take_64, free_scratch),
+	DYNAMIC("free-last-of-slab", GIVES, take_1000, free_scratch),
+	DYNAMIC("free-of-another-thread", GIVES, have_a_thread_take, free_scratch),
+	DYNAMIC("free-of-another-process", GIVES, take_1000, free_remote),
+	DYNAMIC("free-of-the-dead", GIVES, take_1000, free_prepared, .victims = 64),
+	DYNAMIC("free-large", GIVES, take_64, free_prepared, .victims = SCENE_LARGE),
+	DYNAMIC("free-large-over-bounds", GIVES, take_over_bounds, free_scratch, .streams = 4),
+	DYNAMIC("realloc-in-place", KEEPS, take_marked, fit_scratch, .moves = true),
+	DYNAMIC("realloc-moves", TAKES, take_marked, grow_scratch, .moves = true),
+	DYNAMIC("realloc-grows-large", KEEPS, take_large_marked, grow_large, .moves = true),
+	DYNAMIC("realloc-shrinks-large", KEEPS, take_large_marked, shrink_large, .moves = true),
+	DYNAMIC("setroot-new", KEEPS, take_64, set_new_root),
+	DYNAMIC("setroot-new-table", KEEPS, take_64, set_new_root, .adds_table = true),
+	DYNAMIC("setroot-replace", KEEPS, take_64, replace_root),
+	DYNAMIC("setroot-remove", KEEPS, take_64, remove_root),
+	DYNAMIC("create", KEEPS, nothing, create, .prepared = NOT_THERE, FLAGS(CRASH_ABSENT | CRASH_ALONE)),
+	DYNAMIC("create-two-openers", KEEPS, nothing, create, .prepared = NOT_THERE,
+		FLAGS(CRASH_ABSENT | CRASH_ALONE | CRASH_WAITED)),
+	DYNAMIC("open-first", KEEPS, nothing, load, FLAGS(CRASH_ALONE)),
+	DYNAMIC("open-second", KEEPS, nothing, load),
+	DYNAMIC("open-two-openers", KEEPS, nothing, load, FLAGS(CRASH_ALONE | CRASH_WAITED)),
+	DYNAMIC("close", KEEPS, take_64, close_map),
+	DYNAMIC("close-last", KEEPS, take_64, close_map, FLAGS(CRASH_ALONE)),
+	DYNAMIC("checkpoint", KEEPS, take_64, checkpoint),
+	DYNAMIC("cleanup-last", KEEPS, take_64, cleanup, FLAGS(CRASH_ALONE)),
+	DYNAMIC("thread-exit", KEEPS, watch_the_end, end_thread),
+	DYNAMIC("takeover-of-lock", TAKES, take_64, take_large, FLAGS(CRASH_DEAD_DURING), .earlier_call = take_large),
+	DYNAMIC("takeover-of-slot", TAKES, nothing, take_large, FLAGS(CRASH_DEAD_BEFORE), .earlier_call = take_large),
+	DYNAMIC("takeover-of-map", KEEPS, nothing, load, FLAGS(CRASH_DEAD_BEFORE | CRASH_ALONE),
+		.earlier_call = take_large),
+	DYNAMIC("setroot-inherits-lock", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_DURING),
+		.earlier_call = set_lost_root),
+	DYNAMIC("setroot-reuses-place", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_BEFORE), .one_place = true,
+		.earlier_call = set_lost_root),
+	STATIC("malloc-first-call", TAKES, nothing, take_64),
+	STATIC("malloc", TAKES, take_64, take_64),
+	STATIC("malloc-refill", TAKES, take_64_often, take_64),
+	STATIC("malloc-grows-disk", TAKES, take_64_often, take_64, .prepared = FRESH),
+	STATIC("malloc-stolen", TAKES, nothing, take_64, .prepared = OWN_IS_FULL),
+	STATIC("free", GIVES, take_64, free_prepared, .victims = 64),
+	STATIC("free-of-another-process", GIVES, take_64, free_remote),
+	STATIC("setroot-new-table", KEEPS, take_64, set_new_root, .adds_table = true),
+	STATIC("create", KEEPS, nothing, create_static, .prepared = NOT_THERE, FLAGS(CRASH_ABSENT | CRASH_ALONE)),
+	STATIC("open-first", KEEPS, nothing, load, FLAGS(CRASH_ALONE)),
+	STATIC("thread-exit", KEEPS, watch_the_end, end_thread),
+	STATIC("takeover-of-slot", TAKES, nothing, take_64, FLAGS(CRASH_DEAD_BEFORE), .prepared = FRESH,
+	       .earlier_call = take_65),
+};
+
+/* --- what the driver calls --- */
+
+static const struct scenario *of(const struct crash_scenario *s)
+{
+	return (const struct scenario *)(const void *)s;
+}
+
+static void prepare(const struct crash_scenario *s)
+{
+	scene_prepare(of(s));
+}
+
+static void attach(const struct crash_scenario *s)
+{
+	handle = scene_open(of(s));
+	qalloc_free(qalloc_malloc(handle, 64), handle);
+	if (of(s)->call == free_remote)
+		scene->remote = qalloc_malloc(handle, 64);
+	if (s->flags & CRASH_FORKED)
+		scene->before = support_count(handle);
+}
+
+static void warm_up(const struct crash_scenario *s)
+{
+	if (of(s)->call == load || of(s)->prepared == NOT_THERE)
+		return;
+	handle = support_load(crash_path());
+	of(s)->warm_up(handle);
+	scene->before = support_count(handle);
+}
+
+static void call(const struct crash_scenario *s)
+{
+	of(s)->call(handle);
+}
+
+/* A free place of the process table is the dead one's: whoever takes it does his work. It then stays. */
+static int be_newcomer(void *arg)
+{
+	_Atomic int *arrived = arg;
+
+	qalloc_setroot(handle, "newcomer", NULL);
+	atomic_store(arrived, 1);
+	pause();
+	return 0;
+}
+
+static void survive(const struct crash_scenario *s)
+{
+	pid_t newcomer = 0;
+
+	if (crash_newcomer()) {
+		_Atomic int *arrived = support_shared(sizeof(*arrived));
+
+		newcomer = support_fork(be_newcomer, arrived);
+		while (!atomic_load(arrived))
+			usleep(50);
+	}
+	scene_examine(of(s), handle);
+	if (newcomer)
+		support_kill(newcomer);
+	support_close(handle);
+}
+
+static void reopen(const struct crash_scenario *s)
+{
+	void *map = scene_open(of(s));
+
+	scene_examine(of(s), map);
+	support_close(map);
+}
+
+static void earlier(const struct crash_scenario *s)
+{
+	(void)s;
+	handle = support_load(crash_path());
+	qalloc_free(qalloc_malloc(handle, 64), handle);
+}
+
+static void earlier_call(const struct crash_scenario *s)
+{
+	of(s)->earlier_call(handle);
+}
+
+static bool is_held(const struct ma_lock *lock)
+{
+	return ma_load(&lock->word) & MA_LOCK_SLOT;
+}
+
+/* It holds a lock, and has changed something since; in dynamic maps, two of the words that its intent announced. */
+static bool half_done(const struct crash_scenario *s, const char *bytes)
+{
+	static int changes;
+	const struct ma_body *body = (const void *)(bytes + MA_PAGE);
+	const char *streams = bytes + MA_PAGE + sizeof(*body);
+	size_t stride = of(s)->is_static ? MA_STREAM_HEAD : sizeof(struct ma_stream);
+	bool at_it = is_held(&body->root_lock);
+
+	for (size_t i = 0; i < 2; i++) {
+		const struct ma_stream *st = (const void *)(streams + i * stride);
+
+		at_it |= is_held(&st->lock) && (of(s)->is_static || ma_load(&st->intent_valid));
+	}
+	changes = at_it ? changes + 1 : 0;
+	if (changes < (of(s)->is_static ? 2 : 3))
+		return false;
+	changes = 0;
+	return true;
+}
+
+/* --- many deaths --- */
+
+#define DEATHS  300
+#define THREADS 8u
+
+static int die_owning(void *arg)
+{
+	void *map = support_load(arg);
+
+	g_assert_nonnull(qalloc_malloc(map, 64));
+	kill(getpid(), SIGKILL);
+	return 1;
+}
+
+static void take_and_free(struct support_thread *self)
+{
+	void *block = qalloc_malloc(self->arg, 64);
+
+	g_assert_nonnull(block);
+	assert_void(qalloc_free(block, self->arg), 0);
+}
+
+static int be_many_threads(void *arg)
+{
+	void *map = support_load(arg);
+
+	support_threads(THREADS, take_and_free, map);
+	support_close(map);
+	return 0;
+}
+
+/* A map of 1 MiB has 256 owner records. The last one to come lives in the dead ones' process slot, as they did. */
+static void owners_come_back(void)
+{
+	const char *file = support_path("owners");
+	void *map = support_dyn(file, MIB, 1);
+
+	qalloc_free(qalloc_malloc(map, 64), map);
+	for (int i = 0; i < DEATHS; i++) {
+		int status = support_wait(support_fork(die_owning, (void *)(uintptr_t)file));
+
+		g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	}
+	g_assert_cmpuint(support_count(map), ==, DEATHS);
+	support_run_child(be_many_threads, (void *)(uintptr_t)file);
+	support_threads(THREADS, take_and_free, map);
+	support_free_all(map);
+	support_finish(map, file);
+}
+
+static const struct crash_library qalloc = {
+	.name = "qalloc",
+	.room = SCENE_BYTES,
+	.prepare = prepare,
+	.attach = attach,
+	.warm_up = warm_up,
+	.call = call,
+	.survive = survive,
+	.reopen = reopen,
+	.earlier = earlier,
+	.earlier_call = earlier_call,
+	.half_done = half_done,
+};
+
+int main(int argc, char **argv)
+{
+	support_init(&argc, &argv);
+	scene = support_shared(sizeof(*scene));
+	support_add("/crash/qalloc/owners-come-back", owners_come_back);
+	for (size_t i = 0; i < G_N_ELEMENTS(scenarios); i++)
+		crash_add(&qalloc, &scenarios[i].base);
+	return crash_run();
+}

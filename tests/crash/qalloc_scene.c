@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "tests/crash/qalloc_scene.h"
+
+#include <stdio.h>
+
+struct scene *scene;
+
+/* --- before --- */
+
+static void *make(const struct scenario *s, const char *path)
+{
+	size_t streams = s->streams ? s->streams : 2;
+
+	if (s->is_static)
+		return support_stat(path, SCENE_BYTES, 64, streams);
+	return support_dyn(path, SCENE_BYTES, streams);
+}
+
+void *scene_open(const struct scenario *s)
+{
+	return s->prepared == NOT_THERE ? make(s, crash_path()) : support_load(crash_path());
+}
+
+static size_t take_all(void *map)
+{
+	size_t count = 0;
+
+	while (qalloc_malloc(map, 64))
+		count++;
+	return count;
+}
+
+static void measure(const struct scenario *s, void *map)
+{
+	scene->items = s->is_static ? take_all(map) : 0;
+	support_free_all(map);
+	scene->largest = support_largest(map);
+}
+
+/* By a map of the same shape, which is gone then. */
+static void measure_another(const struct scenario *s)
+{
+	const char *path = support_path("measure");
+	void *map = make(s, path);
+
+	measure(s, map);
+	support_close(map);
+	unlink(path);
+}
+
+static void *take_one(const struct scenario *s, void *map)
+{
+	return s->is_static ? qalloc_malloc(map, 64) : qalloc_memalign(map, 64 * KIB, 64 * KIB);
+}
+
+/* The own stream is filled first: what is given back last lies in the other one. */
+static void fill_own_stream(const struct scenario *s, void *map)
+{
+	void *blocks[32768];
+	size_t count = 0, keep;
+
+	while (count < G_N_ELEMENTS(blocks) && (blocks[count] = take_one(s, map)))
+		count++;
+	g_assert_cmpuint(count, <, G_N_ELEMENTS(blocks));
+	keep = s->is_static ? count / 2 + count / 4 : count - 12;
+	while (count > keep)
+		assert_void(qalloc_free(blocks[--count], map), 0);
+	if (s->is_static)
+		return;
+	g_assert_cmpuint(count, <=, G_N_ELEMENTS(scene->filler));
+	memcpy(scene->filler, blocks, count * sizeof(void *));
+	scene->fillers = count;
+}
+
+static int free_unless_kept(void *block, size_t size, void *map)
+{
+	(void)size;
+	for (size_t i = 0; i < scene->kept; i++)
+		if (scene->keep[i].at == block)
+			return 0;
+	if (block != scene->victims)
+		qalloc_free(block, map);
+	return 0;
+}
+
+/* "root" is there already. */
+static void fill_fixed_table(void *map, size_t places)
+{
+	char name[16];
+
+	for (size_t i = 1; i < places; i++) {
+		snprintf(name, sizeof(name), "fill %zu", i);
+		g_assert_cmpint(qalloc_setroot(map, name, scene->keep[0].at), ==, 0);
+	}
+}
+
+static void furnish(const struct scenario *s, void *map)
+{
+	scene->kept = SCENE_KEEP;
+	for (size_t i = 0; i < SCENE_KEEP; i++)
+		g_assert_true(support_take(map, &scene->keep[i], s->is_static ? 64 : i % 2 ? 64 : 100, i));
+	scene->victims = s->victims ? qalloc_malloc(map, s->victims) : NULL;
+	g_assert_true(!s->victims || scene->victims);
+	g_assert_cmpint(qalloc_setroot(map, "root", scene->keep[0].at), ==, 0);
+	if (s->adds_table)
+		fill_fixed_table(map, s->is_static ? SCENE_BYTES / (64 * KIB) : 64);
+	if (s->one_place)
+		fill_fixed_table(map, 63);
+	if (s->prepared == OWN_IS_FULL)
+		fill_own_stream(s, map);
+	if (s->prepared == EMPTY_SLABS) {
+		take_all(map);
+		qalloc_walk(map, free_unless_kept, map);
+	}
+}
+
+/* Blocks of all sorts, a root, and the block that the call is to free. Whoever made them is gone. */
+void scene_prepare(const struct scenario *s)
+{
+	void *map;
+
+	memset(scene, 0, sizeof(*scene));
+	if (s->prepared == FRESH || s->prepared == NOT_THERE)
+		measure_another(s);
+	if (s->prepared == NOT_THERE)
+		return;
+	map = make(s, crash_path());
+	crash_set_base(support_base(map));
+	if (s->prepared != FRESH)
+		measure(s, map);
+	furnish(s, map);
+	scene->before = support_count(map);
+	support_close(map);
+}
+
+/* --- after --- */
+
+static int find_content(void *block, size_t size, void *found)
+{
+	*(bool *)found |= size >= 64 && support_kept(block, 64, 64, SCENE_TAG);
+	return 0;
+}
+
+static void find_it_done_or_not(const struct scenario *s, void *map)
+{
+	size_t before = scene->before, after = support_count(map);
+	bool found = false;
+
+	if (after != before)
+		g_assert_cmpuint(after, ==, s->effect == TAKES ? before + 1 : s->effect == GIVES ? before - 1 : before);
+	for (size_t i = 0; i < scene->kept; i++)
+		support_verify(&scene->keep[i]);
+	if (s->moves) {
+		qalloc_walk(map, find_content, &found);
+		g_assert_true(found);
+	}
+}
+
+/* A root that the call changes is one of the two: keep[1] and keep[2] are what the calls set. */
+static void find_the_roots(const struct scenario *s, void *map)
+{
+	void *root = qalloc_getroot(map, "root"), *new = qalloc_getroot(map, "new");
+	bool replaces = strstr(s->base.name, "setroot-replace"), removes = strstr(s->base.name, "setroot-remove");
+	bool adds = strstr(s->base.name, "setroot-new") || strstr(s->base.name, "setroot-inherits") ||
+		    strstr(s->base.name, "setroot-reuses");
+
+	g_assert_true(root == scene->keep[0].at || (replaces && root == scene->keep[1].at) || (removes && !root));
+	g_assert_true(!new || (adds && new == scene->keep[2].at));
+	g_assert_null(qalloc_getroot(map, "lost")); /* its setter died before, half-way */
+	g_assert_cmpint(qalloc_setroot(map, "root", scene->keep[3].at), ==, 0);
+	g_assert_cmpint(qalloc_setroot(map, "new", NULL), ==, 0);
+	g_assert_true(qalloc_getroot(map, "root") == scene->keep[3].at);
+	/* Now there is a table below, whether the victim came so far or not, and only one. */
+	if (s->adds_table)
+		g_assert_cmpint(qalloc_setroot(map, "one more", scene->keep[3].at), ==, 0);
+}
+
+static void use_all_classes(void *map)
+{
+	static const size_t sizes[] = { 64, 64, 64, 1000, 1000, 5000, 5000, 70 * KIB, 100, 150 * KIB };
+	struct support_block blocks[G_N_ELEMENTS(sizes) * 8], sorted[G_N_ELEMENTS(blocks)];
+	size_t count = 0;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(blocks); i++) {
+		size_t size = scene->items ? 64 : sizes[i % G_N_ELEMENTS(sizes)];
+
+		if (size > 64 * KIB && i >= G_N_ELEMENTS(sizes))
+			continue;
+		g_assert_true(support_take(map, &blocks[count], size, i));
+		count++;
+	}
+	memcpy(sorted, blocks, sizeof(sorted));
+	support_no_overlap(map, sorted, count);
+	for (size_t i = 0; i < scene->kept; i++)
+		support_verify(&scene->keep[i]);
+	for (size_t i = 0; i < count; i++)
+		support_give(map, &blocks[i]);
+}
+
+/* All room for runs of several chunks, in bytes: one of an odd number is left where a single chunk stands alone. */
+static size_t take_runs(void *map)
+{
+	size_t sum = 0;
+	void *block;
+
+	for (size_t largest; (largest = support_largest(map)) > 64 * KIB; sum += qalloc_usable_size(map, block))
+		block = qalloc_malloc(map, largest);
+	while ((block = qalloc_memalign(map, 64 * KIB, 64 * KIB)))
+		sum += 64 * KIB;
+	return sum;
+}
+
+/* The whole map, but for one table of roots: a group, or a chunk that may lie anywhere. */
+static void have_the_whole_map_again(const struct scenario *s, void *map)
+{
+	support_free_all(map);
+	g_assert_cmpuint(support_used(map), ==, 0);
+	if (scene->items)
+		g_assert_cmpuint(take_all(map), ==, scene->items - (s->adds_table ? 64 : 0));
+	else if (s->adds_table)
+		g_assert_cmpuint(take_runs(map) + 64 * KIB, ==, scene->largest);
+	else
+		g_assert_cmpuint(support_largest(map), ==, scene->largest);
+	check_map(map);
+}
+
+void scene_examine(const struct scenario *s, void *map)
+{
+	find_it_done_or_not(s, map);
+	check_map(map);
+	if (scene->kept)
+		find_the_roots(s, map);
+	check_map(map);
+	for (size_t i = 0; i < scene->fillers; i++)
+		assert_void(qalloc_free(scene->filler[i], map), 0);
+	use_all_classes(map);
+	check_map(map);
+	have_the_whole_map_again(s, map);
+}

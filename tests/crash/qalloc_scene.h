@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file qalloc_scene.h
+ * @brief What the scenarios of libqalloc's kill sweep are made of, and what must hold after each kill.
+ */
+#ifndef MA_TESTS_CRASH_QALLOC_SCENE_H
+#define MA_TESTS_CRASH_QALLOC_SCENE_H
+
+#include "tests/crash/crash.h"
+#include "tests/support/support_qalloc.h"
+
+#define SCENE_BYTES (2 * MIB)
+#define SCENE_KEEP  24 /* marked blocks in the prepared map */
+#define SCENE_LARGE (200 * KIB)
+#define SCENE_TAG   77 /* what a block that is reallocated was filled with */
+
+/** What a call may have done to the number of blocks when it was cut off. */
+enum effect {
+	KEEPS,
+	TAKES,
+	GIVES,
+};
+
+/** How the map is before anybody comes. */
+enum prepared {
+	USED,        /**< All its space was in use once. */
+	FRESH,       /**< Its disk space was not taken yet. */
+	OWN_IS_FULL, /**< The stream of every process's first thread is full, the other one is not. */
+	EMPTY_SLABS, /**< All chunks are slabs of the dead, nearly all of them empty. */
+	NOT_THERE,
+};
+
+struct scenario {
+	struct crash_scenario base;
+	bool is_static;
+	enum effect effect;
+	enum prepared prepared;
+	size_t streams;  /**< 0: 2 */
+	size_t victims;  /**< Size of the block that is prepared for the call to free, or 0. */
+	bool adds_table; /**< The fixed table of roots is full before the call... */
+	bool one_place;  /**< ... or has just one place left. */
+	bool moves;      /**< A block filled with SCENE_TAG is being reallocated. */
+	void (*warm_up)(void *map);
+	void (*call)(void *map);
+	void (*earlier_call)(void *map);
+};
+
+/** In shared memory. */
+struct scene {
+	_Atomic size_t before; /**< Live blocks before the call. */
+	size_t kept;
+	struct support_block keep[SCENE_KEEP];
+	void *victims; /**< Of the prepared map. */
+	void *remote;  /**< Of the survivor. */
+	void *filler[64];
+	size_t fillers;
+	size_t items;   /**< Of the whole static map, else 0. */
+	size_t largest; /**< Of the empty map. */
+};
+
+extern struct scene *scene;
+
+/** Make the map of @p s. In a process of its own. */
+void scene_prepare(const struct scenario *s);
+/** Make or load it. */
+void *scene_open(const struct scenario *s);
+/** After a death: done or not at all, nothing lost, all of it usable; in the end the map is empty. */
+void scene_examine(const struct scenario *s, void *map);
+
+#endif /* MA_TESTS_CRASH_QALLOC_SCENE_H */
