@@ -26,12 +26,16 @@ struct samples {
 	double value[MAX_REPS];
 };
 
+/* How the runs of one workload by one adapter ended, if not all were fine. */
+enum outcome { FINE, OVER, CRASHED, FAILED };
+
 struct results {
 	size_t nreps;
 	uint64_t seed;
 	double seconds;
-	bool present[MAX_ADAPTERS];                         /* its program is there, and it was asked for */
-	bool failed[MAX_METRICS][MAX_ADAPTERS];             /* a run died */
+	bool present[MAX_ADAPTERS]; /* its program is there, and it was asked for */
+	unsigned limit;             /* seconds that a run may take */
+	enum outcome outcome[MAX_METRICS][MAX_ADAPTERS];
 	struct samples *samples[MAX_METRICS][MAX_ADAPTERS]; /* NULL: the adapter was not asked for */
 };
 
@@ -48,6 +52,9 @@ double result_median(const struct results *results, size_t metric, size_t adapte
  * each other in time; so a machine that was slow for a while does not show. NaN when there is none.
  */
 double result_ratio(const struct results *results, size_t metric, size_t adapter);
+
+/* Is it a time? Memory is bytes over bytes already. */
+bool metric_has_ratio(size_t metric);
 
 bool result_any(const struct results *results, size_t metric);
 

@@ -81,48 +81,88 @@ double result_ratio(const struct results *results, size_t metric, size_t adapter
 bool result_any(const struct results *results, size_t metric)
 {
 	for (size_t i = 0; adapters[i] != NULL; i++)
-		if (!isnan(result_median(results, metric, i)) || results->failed[metric][i])
+		if (!isnan(result_median(results, metric, i)) || results->outcome[metric][i] != FINE)
 			return true;
 	return false;
 }
+
+enum { COLUMNS = 4 };
+
+bool metric_has_ratio(size_t metric)
+{
+	return strcmp(metrics[metric].unit, "x") != 0;
+}
+
+static const char *const outcome_names[] = {
+	[FINE] = "fine", [OVER] = "over", [CRASHED] = "crash", [FAILED] = "failed"
+};
 
 static void format_cell(const struct results *results, size_t metric, size_t adapter, char *cell, size_t room)
 {
 	double value = result_median(results, metric, adapter), ratio = result_ratio(results, metric, adapter);
 	int digits = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
 
-	if (results->failed[metric][adapter])
-		snprintf(cell, room, "failed");
+	if (results->outcome[metric][adapter] == OVER)
+		snprintf(cell, room, "over %u s", results->limit);
+	else if (results->outcome[metric][adapter] != FINE)
+		snprintf(cell, room, "%s", outcome_names[results->outcome[metric][adapter]]);
 	else if (isnan(value))
 		snprintf(cell, room, "-");
-	else if (isnan(ratio))
+	else if (isnan(ratio) || !metric_has_ratio(metric))
 		snprintf(cell, room, "%.*f      ", digits, value);
 	else
 		snprintf(cell, room, "%.*f %6.*f", digits, value, ratio < 99.95 ? 2 : 0, ratio);
 }
 
-void report_table(const struct results *results, FILE *out)
+/* The columns of one block of the table: the baseline, and up to COLUMNS others from the i-th adapter on. */
+static size_t choose_columns(const struct results *results, size_t *next, size_t *column)
+{
+	size_t base = adapter_place(BASELINE), n = 0;
+
+	if (adapters[base] != NULL && results->present[base])
+		column[n++] = base;
+	for (size_t most = n + COLUMNS; adapters[*next] != NULL && n < most; ++*next)
+		if (results->present[*next] && *next != base)
+			column[n++] = *next;
+	return n;
+}
+
+static void table_block(const struct results *results, const size_t *column, size_t n, FILE *out)
 {
 	char cell[64];
 
-	fprintf(out, "\nMedians of %zu repetitions; behind each the ratio to %s, smaller is better.\n", results->nreps,
-		BASELINE);
 	fprintf(out, "\n%-38s", "");
-	for (size_t i = 0; adapters[i] != NULL; i++)
-		if (results->present[i])
-			fprintf(out, " %15s", adapters[i]);
+	for (size_t i = 0; i < n; i++)
+		fprintf(out, " %15s", adapters[column[i]]);
 	for (size_t m = 0; metrics[m].workload != 0; m++) {
 		if (!result_any(results, m))
 			continue;
-		fprintf(out, "\n%c %-33s %s ", metrics[m].workload, metrics[m].title, metrics[m].unit);
-		for (size_t i = 0; adapters[i] != NULL; i++) {
-			if (!results->present[i])
-				continue;
-			format_cell(results, m, i, cell, sizeof(cell));
+		fprintf(out, "\n%c %-33s %-2s ", metrics[m].workload, metrics[m].title, metrics[m].unit);
+		for (size_t i = 0; i < n; i++) {
+			format_cell(results, m, column[i], cell, sizeof(cell));
 			fprintf(out, " %15s", cell);
 		}
 	}
-	fputs("\n\n", out);
+	fputs("\n", out);
+}
+
+void report_table(const struct results *results, FILE *out)
+{
+	size_t column[COLUMNS + 1], next = 0, done = 0;
+
+	fprintf(out, "\nMedians of %zu repetitions; behind each the ratio to %s. Smaller is better.\n", results->nreps,
+		BASELINE);
+	fputs("I: the file's bytes on disk, or the growth of the process's resident memory, over the bytes requested\n"
+	      "that are live: no ratio. -: cannot; over: one run took longer than --limit.\n",
+	      out);
+	while (adapters[next] != NULL) {
+		size_t n = choose_columns(results, &next, column);
+
+		if (n > 1 || done == 0)
+			table_block(results, column, n, out);
+		done += n;
+	}
+	fputs("\n", out);
 }
 
 static void json_number(FILE *out, const char *name, double value)
@@ -141,7 +181,7 @@ static void json_result(const struct results *results, size_t m, size_t adapter,
 	fprintf(out, "{\"workload\": \"%c\", \"metric\": \"%s\", \"unit\": \"%s\"", metrics[m].workload, metrics[m].key,
 		metrics[m].unit);
 	fprintf(out, ", \"title\": \"%s\", \"adapter\": \"%s\"", metrics[m].title, adapters[adapter]);
-	fprintf(out, ", \"failed\": %s", results->failed[m][adapter] ? "true" : "false");
+	fprintf(out, ", \"outcome\": \"%s\"", outcome_names[results->outcome[m][adapter]]);
 	json_number(out, "median", result_median(results, m, adapter));
 	json_number(out, "ratio", result_ratio(results, m, adapter));
 	fputs(", \"samples\": [", out);
@@ -171,7 +211,7 @@ int report_json(const struct results *results, const char *path)
 	fprintf(out, ", \"seed\": %llu,\n \"results\": [", (unsigned long long)results->seed);
 	for (size_t m = 0; metrics[m].workload != 0; m++) {
 		for (size_t i = 0; adapters[i] != NULL; i++) {
-			if (results->samples[m][i] == NULL && !results->failed[m][i])
+			if (results->samples[m][i] == NULL)
 				continue;
 			fprintf(out, "%s\n  ", comma);
 			json_result(results, m, i, out);
@@ -238,7 +278,7 @@ unsigned report_gate(const struct results *results, FILE *out)
 			if (limits[i].workload == metrics[m].workload)
 				broken += gate_ratio(results, &limits[i], m, out);
 		for (size_t i = 0; adapters[i] != NULL; i++) {
-			if (is_ours(adapters[i]) && results->failed[m][i]) {
+			if (is_ours(adapters[i]) && results->outcome[m][i] != FINE) {
 				fprintf(out, "gate: %s failed on %c\n", adapters[i], metrics[m].workload);
 				broken++;
 			}
