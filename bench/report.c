@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What bench makes of its samples: medians, ratios to the baseline, a table, JSON, and the limits
- * of --gate.
+ * What bench makes of its samples: medians, ratios to the baseline, a table, JSON.
  */
 #define _GNU_SOURCE 1
 #include "bench.h"
@@ -12,22 +11,6 @@
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
-
-/* Our promise: time over the baseline's at most this. */
-struct limit {
-	const char *adapter;
-	char workload;
-	double ratio;
-};
-
-static const struct limit limits[] = {
-	{ "qalloc", 'A', 1.5 },        { "qalloc", 'a', 1.5 },        { "qalloc", 'C', 1.5 },
-	{ "qalloc-static", 'A', 1.2 }, { "qalloc-static", 'a', 1.2 },
-};
-
-/* And: 64 GiB take at most twice as long as 1 GiB, and a little for noise. */
-#define SIZE_RATIO    2.0
-#define SIZE_SLACK_MS 0.25
 
 static int by_value(const void *a, const void *b)
 {
@@ -56,13 +39,22 @@ double result_median(const struct results *results, size_t metric, size_t adapte
 	return median(values, n);
 }
 
-static size_t adapter_place(const char *name)
+size_t adapter_place(const char *name)
 {
 	size_t i = 0;
 
 	while (adapters[i] != NULL && strcmp(adapters[i], name) != 0)
 		i++;
 	return i;
+}
+
+size_t metric_place(char workload, const char *key)
+{
+	size_t m = 0;
+
+	while (metrics[m].workload != 0 && (metrics[m].workload != workload || strcmp(metrics[m].key, key) != 0))
+		m++;
+	return m;
 }
 
 double result_ratio(const struct results *results, size_t metric, size_t adapter)
@@ -194,21 +186,58 @@ static void json_result(const struct results *results, size_t m, size_t adapter,
 	fputs("]}", out);
 }
 
+/* The first value of a /proc file's line that begins with a name; quotes are dropped. */
+static void proc_value(const char *file, const char *name, char *value, size_t room)
+{
+	FILE *in = fopen(file, "r");
+	char line[512];
+
+	*value = 0;
+	while (in != NULL && *value == 0 && fgets(line, sizeof(line), in) != NULL) {
+		char *colon = strchr(line, ':'), *to = value;
+
+		if (strncmp(line, name, strlen(name)) != 0 || colon == NULL)
+			continue;
+		for (colon += 1 + strspn(colon + 1, " \t"); *colon != 0 && *colon != '\n'; colon++)
+			if (*colon != '"' && *colon != '\\' && to < value + room - 1)
+				*to++ = *colon;
+		*to = 0;
+	}
+	if (in != NULL)
+		fclose(in);
+}
+
+static void json_machine(FILE *out)
+{
+	struct utsname host;
+	double load[3] = { NAN, NAN, NAN };
+	char cpu[128], memory[64];
+
+	if (uname(&host) != 0)
+		memset(&host, 0, sizeof(host));
+	getloadavg(load, 3);
+	proc_value("/proc/cpuinfo", "model name", cpu, sizeof(cpu));
+	proc_value("/proc/meminfo", "MemTotal", memory, sizeof(memory));
+	fprintf(out, "\"machine\": {\"system\": \"%s %s %s\", \"processors\": %ld", host.sysname, host.release,
+		host.machine, sysconf(_SC_NPROCESSORS_ONLN));
+	fprintf(out, ", \"processor\": \"%s\", \"memory\": \"%s\", \"compiler\": \"%s\"", cpu, memory, __VERSION__);
+	json_number(out, "load", load[0]);
+	fputs("}", out);
+}
+
 int report_json(const struct results *results, const char *path)
 {
 	FILE *out = fopen(path, "w");
 	const char *comma = "";
-	struct utsname host;
 
 	if (out == NULL)
 		return -1;
-	if (uname(&host) != 0)
-		memset(&host, 0, sizeof(host));
-	fprintf(out, "{\"format\": 1, \"machine\": \"%s %s %s\", \"processors\": %ld", host.sysname, host.release,
-		host.machine, sysconf(_SC_NPROCESSORS_ONLN));
+	fputs("{\"format\": 2, ", out);
+	json_machine(out);
 	fprintf(out, ", \"baseline\": \"%s\", \"repetitions\": %zu, \"seconds\": %g", BASELINE, results->nreps,
 		results->seconds);
-	fprintf(out, ", \"seed\": %llu,\n \"results\": [", (unsigned long long)results->seed);
+	fprintf(out, ", \"limit\": %u, \"seed\": %llu,\n \"results\": [", results->limit,
+		(unsigned long long)results->seed);
 	for (size_t m = 0; metrics[m].workload != 0; m++) {
 		for (size_t i = 0; adapters[i] != NULL; i++) {
 			if (results->samples[m][i] == NULL)
@@ -220,75 +249,4 @@ int report_json(const struct results *results, const char *path)
 	}
 	fputs("\n]}\n", out);
 	return fclose(out);
-}
-
-static unsigned gate_ratio(const struct results *results, const struct limit *limit, size_t metric, FILE *out)
-{
-	size_t adapter = adapter_place(limit->adapter);
-	double ratio = result_ratio(results, metric, adapter);
-
-	if (ratio <= limit->ratio || results->samples[metric][adapter] == NULL || !result_any(results, metric))
-		return 0;
-	if (isnan(ratio)) {
-		fprintf(out, "gate: no ratio of %s to %s on %c\n", limit->adapter, BASELINE, limit->workload);
-		return 1;
-	}
-	fprintf(out, "gate: %s takes %.2f times as long as %s on %c (%s); the limit is %.2f\n", limit->adapter, ratio,
-		BASELINE, limit->workload, metrics[metric].title, limit->ratio);
-	return 1;
-}
-
-static double median_of(const struct results *results, char workload, const char *key, size_t adapter)
-{
-	for (size_t m = 0; metrics[m].workload != 0; m++)
-		if (metrics[m].workload == workload && strcmp(metrics[m].key, key) == 0)
-			return result_median(results, m, adapter);
-	return NAN;
-}
-
-static unsigned gate_size(const struct results *results, const char *name, const char *what, FILE *out)
-{
-	size_t adapter = adapter_place(name);
-	char small[32], large[32];
-	double ms, ms64;
-
-	snprintf(small, sizeof(small), "%s_1", what);
-	snprintf(large, sizeof(large), "%s_64", what);
-	ms = median_of(results, 'H', small, adapter);
-	ms64 = median_of(results, 'H', large, adapter);
-	if (isnan(ms) || ms64 <= ms * SIZE_RATIO + SIZE_SLACK_MS)
-		return 0;
-	fprintf(out, "gate: %s: %s takes %.2f ms at 64 GiB, %.2f at 1 GiB; the limit is %g times", name, what, ms64, ms,
-		SIZE_RATIO);
-	fprintf(out, " (and %g ms)\n", SIZE_SLACK_MS);
-	return 1;
-}
-
-static bool is_ours(const char *name)
-{
-	return strncmp(name, "qalloc", 6) == 0;
-}
-
-unsigned report_gate(const struct results *results, FILE *out)
-{
-	unsigned broken = 0;
-
-	for (size_t m = 0; metrics[m].workload != 0; m++) {
-		for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++)
-			if (limits[i].workload == metrics[m].workload)
-				broken += gate_ratio(results, &limits[i], m, out);
-		for (size_t i = 0; adapters[i] != NULL; i++) {
-			if (is_ours(adapters[i]) && results->outcome[m][i] != FINE) {
-				fprintf(out, "gate: %s failed on %c\n", adapters[i], metrics[m].workload);
-				broken++;
-			}
-		}
-	}
-	for (size_t i = 0; adapters[i] != NULL; i++) {
-		if (is_ours(adapters[i])) {
-			broken += gate_size(results, adapters[i], "create", out);
-			broken += gate_size(results, adapters[i], "reopen", out);
-		}
-	}
-	return broken;
 }
