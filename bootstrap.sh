@@ -74,10 +74,6 @@ missing_packages() {
 	have valgrind && [ -e /usr/include/valgrind/memcheck.h ] || echo valgrind
 	[ -e /usr/share/aclocal/ax_append_compile_flags.m4 ] || echo autoconf-archive
 	have pkg-config && pkg-config --exists glib-2.0 || echo libglib2.0-dev
-	if [ "$want_bench" = yes ]; then
-		[ -e /usr/include/mimalloc.h ] || echo libmimalloc-dev
-		[ -e /usr/include/boost/interprocess/managed_mapped_file.hpp ] || echo libboost-dev
-	fi
 	if [ "$want_fuzz" = yes ]; then
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev
@@ -85,6 +81,42 @@ missing_packages() {
 	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
 	for package in ${MA_PACKAGES:-}; do
 		dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package"
+	done
+}
+
+# The allocators that the benchmark compares with, those that are missing; each is optional.
+missing_peers() {
+	[ "$want_bench" = yes ] || return
+	[ -e /usr/include/mimalloc.h ] || echo libmimalloc-dev
+	[ -e /usr/include/boost/interprocess/managed_mapped_file.hpp ] || echo libboost-dev
+	[ -e /usr/include/jemalloc/jemalloc.h ] || echo libjemalloc-dev
+	[ -e /usr/include/gperftools/tcmalloc.h ] || echo libgoogle-perftools-dev
+	[ -e /usr/include/libpmemobj.h ] || echo libpmemobj-dev
+	[ -e /usr/include/memkind.h ] || echo libmemkind-dev
+	[ -e /usr/include/apr-1.0/apr.h ] || echo libapr1-dev
+	[ -e /usr/include/apr-1.0/apr_rmm.h ] || echo libaprutil1-dev
+}
+
+# What this machine's apt does not know, or cannot install, is left out with a line.
+install_peers() {
+	local peer known=()
+	[ $# -gt 0 ] || return 0
+	if ! have apt-get || [ "$(id -u)" -ne 0 ]; then
+		printf 'bench: not compared with, because not installed: %s\n' "$*"
+		return 0
+	fi
+	step 'peers-update' apt-get update || true
+	for peer; do
+		if [ -n "$(apt-cache madison "$peer" 2>/dev/null)" ]; then
+			known+=("$peer")
+		else
+			printf 'bench: apt does not know %s: left out\n' "$peer"
+		fi
+	done
+	[ ${#known[@]} -gt 0 ] || return 0
+	step "peers (${known[*]})" apt-get install -y --no-install-recommends "${known[@]}" && return
+	for peer in "${known[@]}"; do
+		step "peer-$peer" apt-get install -y --no-install-recommends "$peer" || printf 'bench: %s is left out\n' "$peer"
 	done
 }
 
@@ -103,12 +135,13 @@ for argument; do
 	*) targets+=("$argument") ;;
 	esac
 	case $argument in
-	bench*) want_bench=yes ;;
+	bench* | callgrind) want_bench=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
 	esac
 done
 
+export DEBIAN_FRONTEND=noninteractive
 mapfile -t missing < <(missing_packages)
 if [ ${#missing[@]} -gt 0 ]; then
 	if ! have apt-get; then
@@ -117,11 +150,12 @@ if [ ${#missing[@]} -gt 0 ]; then
 		die "missing packages; run this, then try again:
   sudo apt-get update && sudo apt-get install -y ${missing[*]}"
 	fi
-	export DEBIAN_FRONTEND=noninteractive
 	must "packages (${missing[*]})" install_packages "${missing[@]}"
 	mapfile -t missing < <(missing_packages)
 	[ ${#missing[@]} -eq 0 ] || die "still missing after installing: ${missing[*]}"
 fi
+mapfile -t missing < <(missing_peers)
+install_peers ${missing[@]+"${missing[@]}"}
 
 # Two runs at once in one clone must not both write configure.
 mkdir -p "$build" && exec 9>"$top/.bootstrap.lock" && flock 9 || die 'cannot lock the clone'
@@ -140,7 +174,8 @@ if stale; then
 fi
 
 arguments="CC=${CC:-} CXX=${CXX:-} CFLAGS=${CFLAGS:-} $(have valgrind && echo valgrind)"
-[ "$want_bench" = yes ] || [ -e /usr/include/mimalloc.h ] && arguments+=" bench"
+# Peers that were installed since must be found.
+arguments+=" $(want_bench=yes missing_peers | tr '\n' ' ')"
 arguments+=" ${configure_args[*]-}"
 configure() (
 	cd "$build" && "$top/configure" ${configure_args[@]+"${configure_args[@]}"}

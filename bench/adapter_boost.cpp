@@ -4,7 +4,7 @@
 #include <boost/interprocess/managed_mapped_file.hpp>
 #include <new>
 
-#define AD_TRAITS AD_SHARED
+#define AD_TRAITS (AD_FILE | AD_AGAIN | AD_SHARED)
 
 namespace bi = boost::interprocess;
 typedef bi::managed_mapped_file *ad_heap;

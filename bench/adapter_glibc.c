@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The C library's malloc: one heap a process, in private memory. */
 #define _GNU_SOURCE 1
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-#define AD_TRAITS 0
+#define AD_TRAITS  0
+#define AD_COLLECT 1
 
 typedef const char *ad_heap;
 
@@ -22,6 +24,12 @@ static ad_heap ad_open(const char *path)
 static void ad_close(ad_heap heap)
 {
 	(void)heap;
+}
+
+static void ad_collect(ad_heap heap)
+{
+	(void)heap;
+	malloc_trim(0);
 }
 
 static inline void *ad_malloc(ad_heap heap, size_t size)

@@ -4,7 +4,8 @@
 #include <mimalloc.h>
 #include <stdint.h>
 
-#define AD_TRAITS 0
+#define AD_TRAITS  0
+#define AD_COLLECT 1
 
 typedef const char *ad_heap;
 
@@ -22,6 +23,12 @@ static ad_heap ad_open(const char *path)
 static void ad_close(ad_heap heap)
 {
 	(void)heap;
+}
+
+static void ad_collect(ad_heap heap)
+{
+	(void)heap;
+	mi_collect(true);
 }
 
 static inline void *ad_malloc(ad_heap heap, size_t size)

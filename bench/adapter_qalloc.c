@@ -3,7 +3,7 @@
 #define _GNU_SOURCE 1
 #include <qalloc.h>
 
-#define AD_TRAITS AD_SHARED
+#define AD_TRAITS (AD_FILE | AD_AGAIN | AD_SHARED)
 
 typedef dynmapinfo_t *ad_heap;
 

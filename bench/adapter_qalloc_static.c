@@ -3,7 +3,7 @@
 #define _GNU_SOURCE 1
 #include <qalloc.h>
 
-#define AD_TRAITS (AD_SHARED | AD_FIXED)
+#define AD_TRAITS (AD_FIXED | AD_FILE | AD_AGAIN | AD_SHARED)
 
 typedef mapinfo_t *ad_heap;
 

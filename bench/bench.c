@@ -17,11 +17,15 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-const char *const adapters[] = { "qalloc", "qalloc-static", "glibc", BASELINE, "boost", NULL };
+const char *const adapters[] = {
+	"qalloc",    "qalloc-static", BASELINE,       "glibc",   "jemalloc", "tcmalloc", "boost",
+	"boost-shm", "boost-node",    "boost-cached", "pmemobj", "memkind",  "apr",      NULL,
+};
 
 const struct metric metrics[] = {
 	{ 'A', "ns", "ns", "pairs of 64 B, empty heap" },
@@ -36,6 +40,15 @@ const struct metric metrics[] = {
 	{ 'H', "create_64", "ms", "create 64 GiB" },
 	{ 'H', "reopen_1", "ms", "reopen 1 GiB" },
 	{ 'H', "reopen_64", "ms", "reopen 64 GiB" },
+	{ 'I', "full", "x", "memory over requested, as C" },
+	{ 'I', "sparse", "x", "memory, 90 % freed at random" },
+	{ 'I', "collected", "x", "memory, freed and collected" },
+	{ 'J', "malloc_p999", "ns", "malloc of C, 99.9th percentile" },
+	{ 'J', "malloc_most", "us", "malloc of C, slowest" },
+	{ 'J', "free_p999", "ns", "free of C, 99.9th percentile" },
+	{ 'J', "free_most", "us", "free of C, slowest" },
+	{ 'K', "ns", "ns", "16..1024 B, 400,000 live" },
+	{ 'k', "ns", "ns", "64 B, 3 million live" },
 	{ 0, NULL, NULL, NULL },
 };
 
@@ -44,10 +57,11 @@ enum { STATUS_CANNOT = 77, GATE_TRIES = 3 };
 struct options {
 	const char *workloads;
 	const char *adapters; /* with commas; NULL: all */
-	const char *json;
+	const char *json, *svg;
 	size_t reps;
 	double seconds;
 	uint64_t seed;
+	unsigned limit; /* seconds that one run may take */
 	bool gate;
 };
 
@@ -79,12 +93,14 @@ static bool program_of(size_t adapter, char *path, size_t room)
 
 static _Noreturn void be_runner(const struct options *options, size_t adapter, char workload, int out)
 {
-	char path[PATH_MAX + 32], letter[2] = { workload, 0 }, seconds[32], seed[32];
+	char path[PATH_MAX + 32], letter[2] = { workload, 0 }, seconds[32], seed[32], limit[32];
 
 	snprintf(seconds, sizeof(seconds), "%g", options->seconds);
 	snprintf(seed, sizeof(seed), "%llu", (unsigned long long)(next_random() >> 32));
+	snprintf(limit, sizeof(limit), "%u", options->limit);
+	setenv("PMEM_IS_PMEM_FORCE", "1", 0); /* see adapter_pmemobj.c; its library looks before main() */
 	if (dup2(out, STDOUT_FILENO) >= 0 && program_of(adapter, path, sizeof(path)))
-		execl(path, path, letter, seconds, seed, heap_path, (char *)NULL);
+		execl(path, path, letter, seconds, seed, heap_path, limit, (char *)NULL);
 	perror(path);
 	_exit(127);
 }
@@ -102,12 +118,31 @@ static void take_line(struct results *results, size_t adapter, char workload, si
 			results->samples[m][adapter]->value[rep] = value;
 }
 
-static void take_failure(struct results *results, size_t adapter, char workload)
+/* How a run ended, for all metrics of the workload. What was too slow is not tried again. */
+static void take_outcome(struct results *results, size_t adapter, char workload, enum outcome outcome)
 {
+	static const char *const how[] = { [OVER] = "took too long", [CRASHED] = "crashed", [FAILED] = "failed" };
+
 	for (size_t m = 0; metrics[m].workload != 0; m++)
 		if (metrics[m].workload == workload)
-			results->failed[m][adapter] = true;
-	fprintf(stderr, "bench: %s failed on %c\n", adapters[adapter], workload);
+			results->outcome[m][adapter] = outcome;
+	if (outcome != FINE)
+		fprintf(stderr, "bench: %s %s on %c\n", adapters[adapter], how[outcome], workload);
+}
+
+static bool too_slow(const struct results *results, size_t adapter, char workload)
+{
+	for (size_t m = 0; metrics[m].workload != 0; m++)
+		if (metrics[m].workload == workload && results->outcome[m][adapter] == OVER)
+			return true;
+	return false;
+}
+
+static enum outcome outcome_of(int status)
+{
+	if (WIFSIGNALED(status))
+		return WTERMSIG(status) == SIGALRM ? OVER : CRASHED;
+	return WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == STATUS_CANNOT ? FINE : FAILED;
 }
 
 static void measure(struct results *results, const struct options *options, size_t adapter, char workload, size_t rep)
@@ -131,8 +166,9 @@ static void measure(struct results *results, const struct options *options, size
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	unlink(heap_path);
-	if (!interrupted && (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != STATUS_CANNOT)))
-		take_failure(results, adapter, workload);
+	shm_unlink(strrchr(folder, '/')); /* adapter_boost_shm.cpp's */
+	if (!interrupted && outcome_of(status) != FINE)
+		take_outcome(results, adapter, workload, outcome_of(status));
 }
 
 static void shuffle(size_t *order, size_t n)
@@ -164,7 +200,8 @@ static void run_repetition(struct results *results, const struct options *option
 		shuffle(order, n);
 		show_progress(what, rep + 1);
 		for (size_t i = 0; i < n && !interrupted; i++)
-			measure(results, options, order[i], *w, rep);
+			if (!too_slow(results, order[i], *w))
+				measure(results, options, order[i], *w, rep);
 	}
 }
 
@@ -214,6 +251,7 @@ static bool prepare_results(struct results *results, const struct options *optio
 	}
 	results->seed = options->seed;
 	results->seconds = options->seconds;
+	results->limit = options->limit;
 	return n != 0;
 }
 
@@ -254,10 +292,10 @@ static unsigned measure_all(struct results *results, const struct options *optio
 		run_repetitions(results, options);
 		if (!options->gate || interrupted)
 			break;
-		broken = report_gate(results, stdout);
+		broken = report_gate(results, NULL);
 		if (broken == 0)
 			break;
-		printf("gate: %u limits broken after %zu repetitions\n", broken, results->nreps);
+		fprintf(stderr, "bench: %u limits broken after %zu repetitions\n", broken, results->nreps);
 	}
 	return broken;
 }
@@ -285,8 +323,14 @@ static int bench(const struct options *options)
 		perror(options->json);
 		status = 2;
 	}
-	if (options->gate && !interrupted)
-		printf("gate: %s\n", broken == 0 ? "all limits hold" : "BROKEN");
+	if (options->svg != NULL && report_plot(results, options->svg) != 0) {
+		perror(options->svg);
+		status = 2;
+	}
+	if (options->gate && !interrupted) {
+		report_gate(results, stdout);
+		printf("gate: %u limits broken\n", broken);
+	}
 	if (broken != 0)
 		status = 1;
 	if (interrupted)
@@ -300,7 +344,8 @@ out:
 static int usage(void)
 {
 	fputs("usage: bench [--workloads LETTERS] [--adapters A,B] [--reps N] [--seconds S]\n"
-	      "             [--seed N] [--json FILE] [--gate] [--list]\n"
+	      "             [--limit S] [--seed N] [--json FILE] [--svg FILE] [--gate] [--list]\n"
+	      "--limit: seconds until one run is given up (20)\n"
 	      "--gate: measure what is promised; exit with 1 when a promise does not hold\n",
 	      stderr);
 	return 2;
@@ -325,10 +370,14 @@ static bool option(struct options *options, const char *name, const char *value)
 		options->adapters = value;
 	else if (strcmp(name, "--json") == 0)
 		options->json = value;
+	else if (strcmp(name, "--svg") == 0)
+		options->svg = value;
 	else if (strcmp(name, "--reps") == 0)
 		options->reps = strtoul(value, NULL, 10);
 	else if (strcmp(name, "--seconds") == 0)
 		options->seconds = strtod(value, NULL);
+	else if (strcmp(name, "--limit") == 0)
+		options->limit = (unsigned)strtoul(value, NULL, 10);
 	else if (strcmp(name, "--seed") == 0)
 		options->seed = strtoull(value, NULL, 10);
 	else
@@ -338,7 +387,7 @@ static bool option(struct options *options, const char *name, const char *value)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .reps = 7, .seconds = 0.2 };
+	struct options options = { .reps = 7, .seconds = 0.2, .limit = 20 };
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 
 	options.seed = (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
@@ -353,10 +402,10 @@ int main(int argc, char **argv)
 			i++;
 	}
 	if (options.reps == 0 || options.reps > MAX_REPS || !(options.seconds > 0) || options.seconds > 10 ||
-	    options.seed == 0)
+	    options.limit == 0 || options.seed == 0)
 		return usage();
 	if (options.workloads == NULL)
-		options.workloads = options.gate ? "AaCH" : "AaBCDEFGH";
+		options.workloads = "AaBCDEFGHIJKk";
 	if (options.adapters == NULL && options.gate)
 		options.adapters = "qalloc,qalloc-static," BASELINE;
 	sigaction(SIGINT, &action, NULL);

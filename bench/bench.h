@@ -26,12 +26,16 @@ struct samples {
 	double value[MAX_REPS];
 };
 
+/* How the runs of one workload by one adapter ended, if not all were fine. */
+enum outcome { FINE, OVER, CRASHED, FAILED };
+
 struct results {
 	size_t nreps;
 	uint64_t seed;
 	double seconds;
-	bool present[MAX_ADAPTERS];                         /* its program is there, and it was asked for */
-	bool failed[MAX_METRICS][MAX_ADAPTERS];             /* a run died */
+	bool present[MAX_ADAPTERS]; /* its program is there, and it was asked for */
+	unsigned limit;             /* seconds that a run may take */
+	enum outcome outcome[MAX_METRICS][MAX_ADAPTERS];
 	struct samples *samples[MAX_METRICS][MAX_ADAPTERS]; /* NULL: the adapter was not asked for */
 };
 
@@ -49,13 +53,41 @@ double result_median(const struct results *results, size_t metric, size_t adapte
  */
 double result_ratio(const struct results *results, size_t metric, size_t adapter);
 
+/* Is it a time? Memory is bytes over bytes already. */
+bool metric_has_ratio(size_t metric);
+
 bool result_any(const struct results *results, size_t metric);
 
 /* report.c */
 void report_table(const struct results *results, FILE *out);
 int report_json(const struct results *results, const char *path);
-/* Prints each limit that does not hold, and returns their number. Limits on what was not asked for
- * are skipped. */
+
+/* Where an adapter stands in adapters[]; a metric in metrics[]. The end's place when there is none. */
+size_t adapter_place(const char *name);
+size_t metric_place(char workload, const char *key);
+
+/* gate.c. What we promise: */
+enum limit_kind {
+	LIMIT_RATIO, /* time over the baseline's */
+	LIMIT_PLAIN, /* the figure itself */
+	LIMIT_GROWTH /* the figure over that of the metric with the key `than` */
+};
+struct limit {
+	const char *adapter;
+	char workload;
+	const char *key;
+	enum limit_kind kind;
+	double most;
+	const char *than;
+};
+
+extern const struct limit limits[]; /* ends with a zero entry */
+
+/* Limits on what was not measured are left out. Prints each one and whether it held, unless out is NULL; returns how
+ * many did not. */
 unsigned report_gate(const struct results *results, FILE *out);
+
+/* plot.c: ratios to the baseline as an SVG drawing. */
+int report_plot(const struct results *results, const char *path);
 
 #endif /* BENCH_BENCH_H */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What bench makes of its samples: medians, ratios to the baseline, a table, JSON, and the limits
- * of --gate.
+ * What bench makes of its samples: medians, ratios to the baseline, a table, JSON.
  */
 #define _GNU_SOURCE 1
 #include "bench.h"
@@ -12,22 +11,6 @@
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
-
-/* Our promise: time over the baseline's at most this. */
-struct limit {
-	const char *adapter;
-	char workload;
-	double ratio;
-};
-
-static const struct limit limits[] = {
-	{ "qalloc", 'A', 1.5 },        { "qalloc", 'a', 1.5 },        { "qalloc", 'C', 1.5 },
-	{ "qalloc-static", 'A', 1.2 }, { "qalloc-static", 'a', 1.2 },
-};
-
-/* And: 64 GiB take at most twice as long as 1 GiB, and a little for noise. */
-#define SIZE_RATIO    2.0
-#define SIZE_SLACK_MS 0.25
 
 static int by_value(const void *a, const void *b)
 {
@@ -56,13 +39,22 @@ double result_median(const struct results *results, size_t metric, size_t adapte
 	return median(values, n);
 }
 
-static size_t adapter_place(const char *name)
+size_t adapter_place(const char *name)
 {
 	size_t i = 0;
 
 	while (adapters[i] != NULL && strcmp(adapters[i], name) != 0)
 		i++;
 	return i;
+}
+
+size_t metric_place(char workload, const char *key)
+{
+	size_t m = 0;
+
+	while (metrics[m].workload != 0 && (metrics[m].workload != workload || strcmp(metrics[m].key, key) != 0))
+		m++;
+	return m;
 }
 
 double result_ratio(const struct results *results, size_t metric, size_t adapter)
@@ -81,48 +73,88 @@ double result_ratio(const struct results *results, size_t metric, size_t adapter
 bool result_any(const struct results *results, size_t metric)
 {
 	for (size_t i = 0; adapters[i] != NULL; i++)
-		if (!isnan(result_median(results, metric, i)) || results->failed[metric][i])
+		if (!isnan(result_median(results, metric, i)) || results->outcome[metric][i] != FINE)
 			return true;
 	return false;
 }
+
+enum { COLUMNS = 4 };
+
+bool metric_has_ratio(size_t metric)
+{
+	return strcmp(metrics[metric].unit, "x") != 0;
+}
+
+static const char *const outcome_names[] = {
+	[FINE] = "fine", [OVER] = "over", [CRASHED] = "crash", [FAILED] = "failed"
+};
 
 static void format_cell(const struct results *results, size_t metric, size_t adapter, char *cell, size_t room)
 {
 	double value = result_median(results, metric, adapter), ratio = result_ratio(results, metric, adapter);
 	int digits = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
 
-	if (results->failed[metric][adapter])
-		snprintf(cell, room, "failed");
+	if (results->outcome[metric][adapter] == OVER)
+		snprintf(cell, room, "over %u s", results->limit);
+	else if (results->outcome[metric][adapter] != FINE)
+		snprintf(cell, room, "%s", outcome_names[results->outcome[metric][adapter]]);
 	else if (isnan(value))
 		snprintf(cell, room, "-");
-	else if (isnan(ratio))
+	else if (isnan(ratio) || !metric_has_ratio(metric))
 		snprintf(cell, room, "%.*f      ", digits, value);
 	else
 		snprintf(cell, room, "%.*f %6.*f", digits, value, ratio < 99.95 ? 2 : 0, ratio);
 }
 
-void report_table(const struct results *results, FILE *out)
+/* The columns of one block of the table: the baseline, and up to COLUMNS others from the i-th adapter on. */
+static size_t choose_columns(const struct results *results, size_t *next, size_t *column)
+{
+	size_t base = adapter_place(BASELINE), n = 0;
+
+	if (adapters[base] != NULL && results->present[base])
+		column[n++] = base;
+	for (size_t most = n + COLUMNS; adapters[*next] != NULL && n < most; ++*next)
+		if (results->present[*next] && *next != base)
+			column[n++] = *next;
+	return n;
+}
+
+static void table_block(const struct results *results, const size_t *column, size_t n, FILE *out)
 {
 	char cell[64];
 
-	fprintf(out, "\nMedians of %zu repetitions; behind each the ratio to %s, smaller is better.\n", results->nreps,
-		BASELINE);
 	fprintf(out, "\n%-38s", "");
-	for (size_t i = 0; adapters[i] != NULL; i++)
-		if (results->present[i])
-			fprintf(out, " %15s", adapters[i]);
+	for (size_t i = 0; i < n; i++)
+		fprintf(out, " %15s", adapters[column[i]]);
 	for (size_t m = 0; metrics[m].workload != 0; m++) {
 		if (!result_any(results, m))
 			continue;
-		fprintf(out, "\n%c %-33s %s ", metrics[m].workload, metrics[m].title, metrics[m].unit);
-		for (size_t i = 0; adapters[i] != NULL; i++) {
-			if (!results->present[i])
-				continue;
-			format_cell(results, m, i, cell, sizeof(cell));
+		fprintf(out, "\n%c %-33s %-2s ", metrics[m].workload, metrics[m].title, metrics[m].unit);
+		for (size_t i = 0; i < n; i++) {
+			format_cell(results, m, column[i], cell, sizeof(cell));
 			fprintf(out, " %15s", cell);
 		}
 	}
-	fputs("\n\n", out);
+	fputs("\n", out);
+}
+
+void report_table(const struct results *results, FILE *out)
+{
+	size_t column[COLUMNS + 1], next = 0, done = 0;
+
+	fprintf(out, "\nMedians of %zu repetitions; behind each the ratio to %s. Smaller is better.\n", results->nreps,
+		BASELINE);
+	fputs("I: the file's bytes on disk, or the growth of the process's resident memory, over the bytes requested\n"
+	      "that are live: no ratio. -: cannot; over: one run took longer than --limit.\n",
+	      out);
+	while (adapters[next] != NULL) {
+		size_t n = choose_columns(results, &next, column);
+
+		if (n > 1 || done == 0)
+			table_block(results, column, n, out);
+		done += n;
+	}
+	fputs("\n", out);
 }
 
 static void json_number(FILE *out, const char *name, double value)
@@ -141,7 +173,7 @@ static void json_result(const struct results *results, size_t m, size_t adapter,
 	fprintf(out, "{\"workload\": \"%c\", \"metric\": \"%s\", \"unit\": \"%s\"", metrics[m].workload, metrics[m].key,
 		metrics[m].unit);
 	fprintf(out, ", \"title\": \"%s\", \"adapter\": \"%s\"", metrics[m].title, adapters[adapter]);
-	fprintf(out, ", \"failed\": %s", results->failed[m][adapter] ? "true" : "false");
+	fprintf(out, ", \"outcome\": \"%s\"", outcome_names[results->outcome[m][adapter]]);
 	json_number(out, "median", result_median(results, m, adapter));
 	json_number(out, "ratio", result_ratio(results, m, adapter));
 	fputs(", \"samples\": [", out);
@@ -154,24 +186,61 @@ static void json_result(const struct results *results, size_t m, size_t adapter,
 	fputs("]}", out);
 }
 
+/* The first value of a /proc file's line that begins with a name; quotes are dropped. */
+static void proc_value(const char *file, const char *name, char *value, size_t room)
+{
+	FILE *in = fopen(file, "r");
+	char line[512];
+
+	*value = 0;
+	while (in != NULL && *value == 0 && fgets(line, sizeof(line), in) != NULL) {
+		char *colon = strchr(line, ':'), *to = value;
+
+		if (strncmp(line, name, strlen(name)) != 0 || colon == NULL)
+			continue;
+		for (colon += 1 + strspn(colon + 1, " \t"); *colon != 0 && *colon != '\n'; colon++)
+			if (*colon != '"' && *colon != '\\' && to < value + room - 1)
+				*to++ = *colon;
+		*to = 0;
+	}
+	if (in != NULL)
+		fclose(in);
+}
+
+static void json_machine(FILE *out)
+{
+	struct utsname host;
+	double load[3] = { NAN, NAN, NAN };
+	char cpu[128], memory[64];
+
+	if (uname(&host) != 0)
+		memset(&host, 0, sizeof(host));
+	getloadavg(load, 3);
+	proc_value("/proc/cpuinfo", "model name", cpu, sizeof(cpu));
+	proc_value("/proc/meminfo", "MemTotal", memory, sizeof(memory));
+	fprintf(out, "\"machine\": {\"system\": \"%s %s %s\", \"processors\": %ld", host.sysname, host.release,
+		host.machine, sysconf(_SC_NPROCESSORS_ONLN));
+	fprintf(out, ", \"processor\": \"%s\", \"memory\": \"%s\", \"compiler\": \"%s\"", cpu, memory, __VERSION__);
+	json_number(out, "load", load[0]);
+	fputs("}", out);
+}
+
 int report_json(const struct results *results, const char *path)
 {
 	FILE *out = fopen(path, "w");
 	const char *comma = "";
-	struct utsname host;
 
 	if (out == NULL)
 		return -1;
-	if (uname(&host) != 0)
-		memset(&host, 0, sizeof(host));
-	fprintf(out, "{\"format\": 1, \"machine\": \"%s %s %s\", \"processors\": %ld", host.sysname, host.release,
-		host.machine, sysconf(_SC_NPROCESSORS_ONLN));
+	fputs("{\"format\": 2, ", out);
+	json_machine(out);
 	fprintf(out, ", \"baseline\": \"%s\", \"repetitions\": %zu, \"seconds\": %g", BASELINE, results->nreps,
 		results->seconds);
-	fprintf(out, ", \"seed\": %llu,\n \"results\": [", (unsigned long long)results->seed);
+	fprintf(out, ", \"limit\": %u, \"seed\": %llu,\n \"results\": [", results->limit,
+		(unsigned long long)results->seed);
 	for (size_t m = 0; metrics[m].workload != 0; m++) {
 		for (size_t i = 0; adapters[i] != NULL; i++) {
-			if (results->samples[m][i] == NULL && !results->failed[m][i])
+			if (results->samples[m][i] == NULL)
 				continue;
 			fprintf(out, "%s\n  ", comma);
 			json_result(results, m, i, out);
@@ -180,75 +249,4 @@ int report_json(const struct results *results, const char *path)
 	}
 	fputs("\n]}\n", out);
 	return fclose(out);
-}
-
-static unsigned gate_ratio(const struct results *results, const struct limit *limit, size_t metric, FILE *out)
-{
-	size_t adapter = adapter_place(limit->adapter);
-	double ratio = result_ratio(results, metric, adapter);
-
-	if (ratio <= limit->ratio || results->samples[metric][adapter] == NULL || !result_any(results, metric))
-		return 0;
-	if (isnan(ratio)) {
-		fprintf(out, "gate: no ratio of %s to %s on %c\n", limit->adapter, BASELINE, limit->workload);
-		return 1;
-	}
-	fprintf(out, "gate: %s takes %.2f times as long as %s on %c (%s); the limit is %.2f\n", limit->adapter, ratio,
-		BASELINE, limit->workload, metrics[metric].title, limit->ratio);
-	return 1;
-}
-
-static double median_of(const struct results *results, char workload, const char *key, size_t adapter)
-{
-	for (size_t m = 0; metrics[m].workload != 0; m++)
-		if (metrics[m].workload == workload && strcmp(metrics[m].key, key) == 0)
-			return result_median(results, m, adapter);
-	return NAN;
-}
-
-static unsigned gate_size(const struct results *results, const char *name, const char *what, FILE *out)
-{
-	size_t adapter = adapter_place(name);
-	char small[32], large[32];
-	double ms, ms64;
-
-	snprintf(small, sizeof(small), "%s_1", what);
-	snprintf(large, sizeof(large), "%s_64", what);
-	ms = median_of(results, 'H', small, adapter);
-	ms64 = median_of(results, 'H', large, adapter);
-	if (isnan(ms) || ms64 <= ms * SIZE_RATIO + SIZE_SLACK_MS)
-		return 0;
-	fprintf(out, "gate: %s: %s takes %.2f ms at 64 GiB, %.2f at 1 GiB; the limit is %g times", name, what, ms64, ms,
-		SIZE_RATIO);
-	fprintf(out, " (and %g ms)\n", SIZE_SLACK_MS);
-	return 1;
-}
-
-static bool is_ours(const char *name)
-{
-	return strncmp(name, "qalloc", 6) == 0;
-}
-
-unsigned report_gate(const struct results *results, FILE *out)
-{
-	unsigned broken = 0;
-
-	for (size_t m = 0; metrics[m].workload != 0; m++) {
-		for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++)
-			if (limits[i].workload == metrics[m].workload)
-				broken += gate_ratio(results, &limits[i], m, out);
-		for (size_t i = 0; adapters[i] != NULL; i++) {
-			if (is_ours(adapters[i]) && results->failed[m][i]) {
-				fprintf(out, "gate: %s failed on %c\n", adapters[i], metrics[m].workload);
-				broken++;
-			}
-		}
-	}
-	for (size_t i = 0; adapters[i] != NULL; i++) {
-		if (is_ours(adapters[i])) {
-			broken += gate_size(results, adapters[i], "create", out);
-			broken += gate_size(results, adapters[i], "reopen", out);
-		}
-	}
-	return broken;
 }

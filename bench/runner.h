@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The rest of a benchmark program: bench-NAME WORKLOAD SECONDS SEED FILE measures one workload
+ * The rest of a benchmark program: bench-NAME WORKLOAD SECONDS SEED FILE LIMIT measures one workload
  * once, on the allocator of the adapter that includes this, and prints its figures, one "KEY VALUE"
- * a line. Status 77: cannot do this one.
+ * a line. Status 77: cannot do this one. After LIMIT seconds it dies of SIGALRM. SECONDS as "5000x"
+ * means 5000 operations, however long they take (bench/instructions counts them).
  *
  * One program an allocator, because several of them take over malloc for the whole process that
  * links them. C and C++. Beside what workload.h wants, an adapter defines
  *
  *   AD_TRAITS                of the enum below
- *   ad_create(path, bytes)   a new heap, in this file if it is AD_SHARED; NULL when it cannot
+ *   ad_create(path, bytes)   a new heap, in this file if it is AD_FILE; NULL when it cannot
  *   ad_open(path)            the same heap, from another process or after it was closed
  *   ad_close(heap)
+ *
+ * and where it applies, with 1 for the macro of the same name in capitals,
+ *
+ *   ad_lane(heap)            another handle of the heap, for one lane alone
+ *   ad_space(path)           bytes that the heap has now of its file or of the memory
+ *   ad_collect(heap)         give back what is free, as far as the allocator offers that
  */
 #ifndef BENCH_RUNNER_H
 #define BENCH_RUNNER_H
@@ -26,11 +33,14 @@
 #include <unistd.h>
 
 enum {
-	AD_FIXED = 1, /* gives blocks of FIXED_SIZE only */
-	AD_SHARED = 2 /* lies in a file, serves several processes, can be opened again */
+	AD_FIXED = 1,  /* gives blocks of FIXED_SIZE only */
+	AD_FILE = 2,   /* lies in a file or in shared memory; else in the process's private memory */
+	AD_AGAIN = 4,  /* can be opened again */
+	AD_SHARED = 8, /* serves several processes at a time */
+	AD_WHOLE = 16, /* takes all of its file when it is made */
 };
 
-enum { SLICES = 25, LANES = 2, STATUS_CANNOT = 77, ROUNDS_H = 5 };
+enum { SLICES = 25, LANES = 2, STATUS_CANNOT = 77 };
 
 #define GIB ((uint64_t)1 << 30)
 
@@ -39,22 +49,28 @@ enum setting { ONE_THREAD, TWO_THREADS, TWO_PROCESSES };
 struct workload {
 	char letter;
 	enum setting setting;
+	uint64_t heap;      /* bytes */
 	loop_fn *loop;      /* of lane 0 */
 	loop_fn *loop_peer; /* of lane 1 */
 	uint64_t ops;       /* between two looks at the clock */
 	uint64_t nslots, least, span;
 	uint64_t bystanders;
+	uint64_t rounds; /* of random replacing before measuring, in nslots */
 };
 
 static const struct workload workloads[] = {
-	{ 'A', ONE_THREAD, loop_pairs, NULL, 10000, 0, 0, 0, 0 },
-	{ 'a', ONE_THREAD, loop_pairs, NULL, 10000, 0, 0, 0, BYSTANDERS },
-	{ 'B', ONE_THREAD, loop_batch, NULL, BATCH, BATCH, 0, 0, 0 },
-	{ 'C', ONE_THREAD, loop_random, NULL, 5000, 10000, 16, 1009, 0 },
-	{ 'D', TWO_THREADS, loop_random, loop_random, 5000, 10000, 16, 1009, 0 },
-	{ 'E', TWO_THREADS, loop_consume, loop_produce, 3200, 0, 0, 0, 0 },
-	{ 'F', ONE_THREAD, loop_random, NULL, 200, 256, 4 << 10, 252 << 10, 0 },
-	{ 'G', TWO_PROCESSES, loop_random, loop_random, 5000, 10000, 16, 1009, 0 },
+	{ 'A', ONE_THREAD, GIB, loop_pairs, NULL, 10000, 0, 0, 0, 0, 0 },
+	{ 'a', ONE_THREAD, GIB, loop_pairs, NULL, 10000, 0, 0, 0, BYSTANDERS, 0 },
+	{ 'B', ONE_THREAD, GIB, loop_batch, NULL, BATCH, BATCH, 0, 0, 0, 0 },
+	{ 'C', ONE_THREAD, GIB, loop_random, NULL, 5000, 10000, 16, 1009, 0, 5 },
+	{ 'D', TWO_THREADS, GIB, loop_random, loop_random, 5000, 10000, 16, 1009, 0, 5 },
+	{ 'E', TWO_THREADS, GIB, loop_consume, loop_produce, 3200, 0, 0, 0, 0, 0 },
+	{ 'F', ONE_THREAD, GIB, loop_random, NULL, 200, 256, 4 << 10, 252 << 10, 0, 5 },
+	{ 'G', TWO_PROCESSES, GIB, loop_random, loop_random, 5000, 10000, 16, 1009, 0, 5 },
+	{ 'I', ONE_THREAD, GIB, NULL, NULL, 0, 200000, 16, 1009, 0, 5 },
+	{ 'J', ONE_THREAD, GIB, loop_random, NULL, 5000, 10000, 16, 1009, 0, 5 },
+	{ 'K', ONE_THREAD, 2 * GIB, loop_random, NULL, 5000, 400000, 16, 1009, 0, 2 },
+	{ 'k', ONE_THREAD, 2 * GIB, loop_random, NULL, 5000, 3000000, FIXED_SIZE, 1, 0, 1 },
 };
 
 /* What all lanes see: threads and processes. */
@@ -62,8 +78,10 @@ struct stage {
 	const struct workload *workload;
 	const char *path;
 	double seconds;
+	uint64_t fixed_ops; /* not 0: as many, instead of a time */
 	uint64_t seed;
-	ad_heap heap; /* lane 0's */
+	unsigned limit; /* seconds until this process is given up */
+	ad_heap heap;   /* lane 0's */
 	unsigned lanes;
 	unsigned arrived;
 	double ns[LANES]; /* an operation */
@@ -143,21 +161,35 @@ static double run_for(struct lane *lane, loop_fn *loop, uint64_t ops, double sec
 	return median(slice, SLICES);
 }
 
-/* Live blocks to begin with: all slots full, or bystanders. The order of addresses is not the order
- * of slots. */
-static void fill(struct lane *lane, const struct workload *w)
+static void prepare(struct lane *lane, const struct workload *w, uint64_t seed)
 {
+	memset(lane, 0, sizeof(*lane));
+	lane->random = seed;
 	lane->nslots = w->nslots;
 	lane->least = w->least;
 	lane->span = w->span;
 	lane->slot = (void **)calloc(w->nslots + 1, sizeof(void *));
 	if (lane->slot == NULL)
 		complain("bench: calloc");
+}
+
+/* Live blocks to begin with: bystanders, or as good as all slots full. The order of addresses is not
+ * the order of slots. Few rounds would leave many slots empty. */
+static void fill(struct lane *lane, const struct workload *w)
+{
 	for (uint64_t i = 0; i < w->bystanders; i++)
 		take(lane, FIXED_SIZE);
-	if (w->span != 0)
-		loop_random(lane, 5 * w->nslots);
+	for (uint64_t i = 0; w->rounds < 5 && w->span != 0 && i < w->nslots; i++)
+		lane->slot[i] = take(lane, w->least + (next_random(lane) >> 32) % w->span);
+	loop_random(lane, w->rounds * w->nslots);
 }
+
+#ifndef AD_LANE
+static ad_heap ad_lane(ad_heap heap)
+{
+	return heap;
+}
+#endif
 
 static void play(struct stage *stage, unsigned number, ad_heap heap)
 {
@@ -165,12 +197,15 @@ static void play(struct stage *stage, unsigned number, ad_heap heap)
 	loop_fn *loop = number == 0 ? w->loop : w->loop_peer;
 	struct lane lane;
 
-	memset(&lane, 0, sizeof(lane));
-	lane.heap = heap;
-	lane.random = stage->seed * 2654435761u + number + 1;
+	prepare(&lane, w, stage->seed * 2654435761u + number + 1);
+	lane.heap = ad_lane(heap);
 	lane.ring = &stage->ring;
 	fill(&lane, w);
 	meet(stage, 2);
+	if (stage->fixed_ops != 0) {
+		loop(&lane, stage->fixed_ops);
+		return;
+	}
 	run_for(&lane, loop, w->ops, stage->seconds / 3); /* warm up */
 	if (loop != loop_produce)
 		stage->ns[number] = run_for(&lane, loop, w->ops, stage->seconds);
@@ -183,7 +218,7 @@ static void play(struct stage *stage, unsigned number, ad_heap heap)
 
 static ad_heap must_create(struct stage *stage)
 {
-	ad_heap heap = ad_create(stage->path, GIB);
+	ad_heap heap = ad_create(stage->path, stage->workload->heap);
 
 	if (heap == NULL)
 		complain("bench: creating the heap");
@@ -222,7 +257,7 @@ static void run_lanes(struct stage *stage)
 
 	stage->lanes = setting == ONE_THREAD ? 1 : 2;
 	if (setting == TWO_PROCESSES && (peer = fork()) == 0) {
-		alarm(60);
+		alarm(stage->limit); /* not inherited */
 		process_lane(stage);
 		exit(0);
 	}
@@ -249,96 +284,69 @@ static double combined_ns(const struct stage *stage)
 	return 1 / rate;
 }
 
-static int run_workload(const struct workload *w, const char *path, double seconds, uint64_t seed)
+static int run_workload(struct stage *stage)
 {
-	struct stage *stage =
-		(struct stage *)mmap(NULL, sizeof(*stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if ((AD_TRAITS & AD_FIXED) && w->setting == ONE_THREAD && w->span != 0)
-		return STATUS_CANNOT;
-	if ((AD_TRAITS & AD_FIXED) && w->setting != ONE_THREAD)
-		return STATUS_CANNOT;
-	if (stage == MAP_FAILED)
-		complain("bench: mmap");
-	stage->workload = w;
-	stage->path = path;
-	stage->seconds = seconds;
-	stage->seed = seed;
 	run_lanes(stage);
 	printf("ns %.4f\n", combined_ns(stage));
 	return 0;
 }
 
-/* H: how long until a heap of this size has been made, or opened again, and has given its first
- * block. */
-static int time_heap(const char *path, uint64_t bytes, double *create_ms, double *reopen_ms)
+#include "heaps.h"
+#include "memory.h"
+#include "tail.h"
+
+static int cannot(const struct workload *w)
 {
-	double start = now_seconds();
-	struct lane lane;
-
-	memset(&lane, 0, sizeof(lane));
-	lane.heap = ad_create(path, bytes);
-	if (lane.heap == NULL)
-		return 0;
-	take(&lane, FIXED_SIZE);
-	*create_ms = (now_seconds() - start) * 1e3;
-	for (size_t i = 0; i < 1000; i++)
-		take(&lane, (AD_TRAITS & AD_FIXED) ? (size_t)FIXED_SIZE : 16 + i);
-	ad_close(lane.heap);
-
-	start = now_seconds();
-	lane.heap = ad_open(path);
-	if (lane.heap == NULL)
-		complain("bench: opening the heap again");
-	take(&lane, FIXED_SIZE);
-	*reopen_ms = (now_seconds() - start) * 1e3;
-	ad_close(lane.heap);
-	unlink(path);
-	return 1;
+	if ((AD_TRAITS & AD_FIXED) && (w->span > 1 || w->least > FIXED_SIZE))
+		return 1;
+	return w->setting == TWO_PROCESSES && (AD_TRAITS & AD_FILE) && !(AD_TRAITS & AD_SHARED);
 }
 
-static int run_heaps(const char *path)
-{
-	static const unsigned gib[] = { 1, 64 };
-	double create[2][ROUNDS_H], reopen[2][ROUNDS_H];
-	size_t got[2] = { 0, 0 };
-
-	if (!(AD_TRAITS & AD_SHARED))
-		return STATUS_CANNOT;
-	pin(0);
-	for (size_t round = 0; round < ROUNDS_H; round++)
-		for (size_t i = 0; i < 2; i++)
-			if (time_heap(path, gib[i] * GIB, &create[i][got[i]], &reopen[i][got[i]]))
-				got[i]++;
-	for (size_t i = 0; i < 2; i++)
-		if (got[i] != 0)
-			printf("create_%u %.4f\nreopen_%u %.4f\n", gib[i], median(create[i], got[i]), gib[i],
-			       median(reopen[i], got[i]));
-	return 0;
-}
-
-static int run(char letter, double seconds, uint64_t seed, const char *path)
+static int run(struct stage *stage, char letter)
 {
 	if (letter == 'H')
-		return run_heaps(path);
-	for (size_t i = 0; i < sizeof(workloads) / sizeof(*workloads); i++)
-		if (workloads[i].letter == letter)
-			return run_workload(&workloads[i], path, seconds, seed);
+		return run_heaps(stage->path);
+	for (size_t i = 0; i < sizeof(workloads) / sizeof(*workloads); i++) {
+		stage->workload = &workloads[i];
+		if (workloads[i].letter != letter)
+			continue;
+		if (cannot(&workloads[i]) || (stage->fixed_ops != 0 && workloads[i].setting != ONE_THREAD))
+			return STATUS_CANNOT;
+		return letter == 'I' ? run_memory(stage) : letter == 'J' ? run_tail(stage) : run_workload(stage);
+	}
 	return STATUS_CANNOT;
+}
+
+/* SECONDS, or a number of operations. */
+static void take_length(struct stage *stage, const char *text)
+{
+	char *end;
+
+	stage->seconds = strtod(text, &end);
+	if (*end == 'x')
+		stage->fixed_ops = strtoull(text, NULL, 10);
 }
 
 int main(int argc, char **argv)
 {
+	struct stage *stage =
+		(struct stage *)mmap(NULL, sizeof(*stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int status;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: %s WORKLOAD SECONDS SEED FILE (bench runs this)\n", argv[0]);
+	if (argc != 6) {
+		fprintf(stderr, "usage: %s WORKLOAD SECONDS SEED FILE LIMIT (bench runs this)\n", argv[0]);
 		return 2;
 	}
+	if (stage == MAP_FAILED)
+		complain("bench: mmap");
 	if (sched_getaffinity(0, sizeof(processors), &processors) != 0 || CPU_COUNT(&processors) == 0)
 		complain("bench: sched_getaffinity");
-	alarm(60);
-	status = run(argv[1][0], strtod(argv[2], NULL), strtoull(argv[3], NULL, 10), argv[4]);
+	take_length(stage, argv[2]);
+	stage->seed = strtoull(argv[3], NULL, 10);
+	stage->path = argv[4];
+	stage->limit = (unsigned)strtoul(argv[5], NULL, 10);
+	alarm(stage->limit);
+	status = run(stage, argv[1][0]);
 	unlink(argv[4]);
 	return status;
 }

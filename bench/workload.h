@@ -49,9 +49,10 @@ struct lane {
 
 typedef void loop_fn(struct lane *lane, uint64_t ops);
 
-static inline void *take(struct lane *lane, size_t size)
+/* A new block: its first word says how long it is. */
+static inline void *mark(void *new_block, size_t size)
 {
-	uint64_t *block = (uint64_t *)ad_malloc(lane->heap, size);
+	uint64_t *block = (uint64_t *)new_block;
 
 	if (__builtin_expect(block == NULL, 0)) {
 		perror("bench: malloc");
@@ -61,6 +62,11 @@ static inline void *take(struct lane *lane, size_t size)
 	/* The compiler must believe that somebody else looks at the block. */
 	__asm__ volatile("" : "+r"(block) : : "memory");
 	return block;
+}
+
+static inline void *take(struct lane *lane, size_t size)
+{
+	return mark(ad_malloc(lane->heap, size), size);
 }
 
 static inline uint64_t next_random(struct lane *lane)
@@ -91,7 +97,7 @@ static void loop_batch(struct lane *lane, uint64_t ops)
 	}
 }
 
-/* C, D, F, G: a random slot gets a new block of a random size. */
+/* C, D, F, G, K, k: a random slot gets a new block of a random size. */
 static void loop_random(struct lane *lane, uint64_t ops)
 {
 	while (ops-- != 0) {

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tcmalloc (gperftools' minimal one): one heap a process, in private memory. */
+#define _GNU_SOURCE 1
+#include <gperftools/malloc_extension_c.h>
+#include <gperftools/tcmalloc.h>
+#include <stdint.h>
+
+#define AD_TRAITS  0
+#define AD_COLLECT 1
+
+typedef const char *ad_heap;
+
+static ad_heap ad_create(const char *path, uint64_t bytes)
+{
+	(void)bytes;
+	return path;
+}
+
+static ad_heap ad_open(const char *path)
+{
+	return path;
+}
+
+static void ad_close(ad_heap heap)
+{
+	(void)heap;
+}
+
+static void ad_collect(ad_heap heap)
+{
+	(void)heap;
+	MallocExtension_ReleaseFreeMemory();
+}
+
+static inline void *ad_malloc(ad_heap heap, size_t size)
+{
+	(void)heap;
+	return tc_malloc(size);
+}
+
+static inline void ad_free(ad_heap heap, void *block)
+{
+	(void)heap;
+	tc_free(block);
+}
+
+#include "runner.h"
