@@ -18,6 +18,7 @@
 #define STATIC_PARAM_STREAMS 0
 #define STATIC_PARAM_ITEM    1
 #define STATIC_ROOTS         ((uint64_t)1 << 63) /* No tag has this bit. */
+#define STATIC_TRUTH_SLACK   64                  /* A look reads 64 bytes even of a smaller group. */
 
 extern const struct ma_engine qalloc__static_engine;
 
@@ -52,5 +53,41 @@ MA_INLINE bool qalloc__static_free_fast(struct ma_map *map, void *block)
 	ma_store_release(truth, 0);
 	return true;
 }
+
+/* ---- groups (static_group.c) ---- */
+
+MA_INLINE _Atomic uint64_t *qalloc__group_word(struct ma_map *map, uint64_t group)
+{
+	return (_Atomic uint64_t *)(void *)(map->base + map->lay.unit_off) + group;
+}
+
+MA_INLINE uint64_t qalloc__range_count(const struct ma_map *map, uint32_t stream)
+{
+	uint64_t first = (uint64_t)stream * map->lay.per_stream;
+
+	return first >= map->lay.units ? 0 : ma_min(map->lay.per_stream, map->lay.units - first);
+}
+
+/* Groups of the range that were ever in use. */
+MA_INLINE uint64_t qalloc__range_used(struct ma_map *map, uint32_t stream)
+{
+	return ma_min(ma_load_acquire(&ma_stream(map, stream)->top), qalloc__range_count(map, stream));
+}
+
+/* In a map whose every call must be seen, the cursor that the fast path looks at stays empty. */
+MA_INLINE struct ma_cursor *qalloc__cursor_of(struct ma_tcache *tc)
+{
+	return tc->map->watched ? &tc->cursor[0] : &tc->items;
+}
+
+/* Disk space for groups [had, want) of the range; those before had have theirs. */
+int qalloc__static_back(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want);
+/* Fill a cursor whose mask is empty. False: errno. */
+bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
+/* See struct ma_engine. */
+void qalloc__static_equip(struct ma_tcache *tc);
+void qalloc__static_leave(struct ma_tcache *tc);
+bool qalloc__static_table_at(struct ma_map *map, uint64_t group, struct ma_table *table);
+bool qalloc__static_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
 
 #endif /* QALLOC_STATIC_H */

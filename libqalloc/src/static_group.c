@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Groups of items: owned by threads, looked into, brought into use, and now and then made a table of roots. A thread's
+ * cursor and ring are those of common/thread.h, with groups for units and one class.
+ */
+#include <errno.h>
+
+#include "static.h"
+
+#include "common/heap.h"
+#include "common/owner.h"
+#include "common/roots.h"
+#include "common/scan.h"
+#include "common/space.h"
+
+#define RING_LOOKS      16
+#define RING_MAX        (MA_CLASSES * MA_RING)
+#define STEP_MIN        4
+#define STEP_MAX        65536
+#define TABLE_BYTES_MAX (64 << 10)
+
+/* ---- groups ---- */
+
+static bool adopt(struct ma_tcache *tc, uint64_t group)
+{
+	uint64_t tag = ma_load_acquire(qalloc__group_word(tc->map, group));
+
+	if (tag & STATIC_ROOTS || (tag != 0 && ma_owner_alive(tc->map, tag)))
+		return false;
+	return ma_cas(qalloc__group_word(tc->map, group), &tag, tc->tag);
+}
+
+static void disown(struct ma_map *map, uint64_t group)
+{
+	ma_store_kill(qalloc__group_word(map, group), 0);
+}
+
+/* Point the cursor at the group's free items, if there are so many. */
+static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group, uint32_t least)
+{
+	uint64_t first = group * map->lay.group_items;
+	struct ma_look next = {
+		.truth = map->truth + first,
+		.base = map->user + first * map->item_bytes,
+		.valid = ma_low_bits(ma_min(map->lay.group_items, qalloc__static_items(map) - first)),
+		.unit = (uint32_t)group,
+	};
+
+	return ma_cursor_look(cursor, next, least);
+}
+
+static uint32_t *ring(struct ma_tcache *tc)
+{
+	return &tc->ring[0][0];
+}
+
+static uint32_t may_own(const struct ma_map *map)
+{
+	return (uint32_t)ma_max(1, ma_min(RING_MAX, map->lay.units / 16));
+}
+
+/* A new group goes into the ring; when it is full, the one that was looked into longest ago is let go for it. */
+static void add_to_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint64_t group)
+{
+	if (cursor->count < may_own(tc->map)) {
+		cursor->at = cursor->count++;
+	} else {
+		cursor->at = (cursor->at + 1) % cursor->count;
+		ma_cursor_forget(cursor, ring(tc)[cursor->at]);
+		disown(tc->map, ring(tc)[cursor->at]);
+	}
+	ring(tc)[cursor->at] = (uint32_t)group;
+}
+
+static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t looks, uint32_t least)
+{
+	for (uint32_t i = 0; i < looks && i < cursor->count; i++) {
+		cursor->at = (cursor->at + 1) % cursor->count;
+		if (look(tc->map, cursor, ring(tc)[cursor->at], least))
+			return true;
+	}
+	return false;
+}
+
+void qalloc__static_leave(struct ma_tcache *tc)
+{
+	struct ma_cursor *cursor = qalloc__cursor_of(tc);
+
+	while (cursor->count > 0) {
+		uint64_t group = ring(tc)[--cursor->count];
+
+		ma_cursor_forget(cursor, group);
+		disown(tc->map, group);
+	}
+	cursor->at = 0;
+}
+
+/* ---- bringing groups into use ---- */
+
+/* Disk space for groups [had, want) of the range; those before had have theirs. */
+int qalloc__static_back(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
+{
+	const struct ma_layout *lay = &map->lay;
+	uint64_t start = (uint64_t)stream * lay->per_stream;
+	uint64_t items = lay->group_items;
+	uint64_t bytes = items * lay->item_bytes;
+
+	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
+	    ma_space_extend(map, lay->truth_off + start * items, had * items, want * items + STATIC_TRUTH_SLACK) < 0)
+		return -1;
+	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
+	ma_body_fresh(map, lay->truth_off + (start + had) * items, (want - had) * items);
+	return ma_space_extend(map, lay->user_off + start * bytes, had * bytes, want * bytes);
+}
+
+/* Disk space for one group more, in steps that grow with the map. */
+static int back_next(struct ma_map *map, uint32_t stream, uint64_t used)
+{
+	struct ma_stream *st = ma_stream(map, stream);
+	uint64_t have = ma_min(ma_load(&st->backed), qalloc__range_count(map, stream));
+	uint64_t more = ma_max(STEP_MIN, ma_min(STEP_MAX, have / 64));
+
+	if (used < have)
+		return 0;
+	more = ma_min(more, qalloc__range_count(map, stream) - have);
+	if (qalloc__static_back(map, stream, have, have + more) < 0) {
+		more = 1;
+		if (qalloc__static_back(map, stream, have, have + more) < 0)
+			return -1;
+	}
+	ma_store_kill(&st->backed, have + more);
+	return 0;
+}
+
+/* MA_NO_CHUNK and errno when the stream has none left. Killed before the store of top: a dead tag on an unused group. */
+static uint64_t new_group(struct ma_tcache *tc, uint32_t stream)
+{
+	struct ma_map *map = tc->map;
+	uint64_t group = MA_NO_CHUNK;
+	uint64_t used;
+
+	errno = ENOMEM;
+	if (qalloc__range_used(map, stream) >= qalloc__range_count(map, stream) || !ma_stream_lock(map, stream))
+		return MA_NO_CHUNK;
+	for (used = qalloc__range_used(map, stream); used < qalloc__range_count(map, stream) && group == MA_NO_CHUNK;
+	     used++) {
+		if (back_next(map, stream, used) < 0)
+			break;
+		if (adopt(tc, (uint64_t)stream * map->lay.per_stream + used))
+			group = (uint64_t)stream * map->lay.per_stream + used;
+		ma_store_kill(&ma_stream(map, stream)->top, used + 1);
+	}
+	ma_stream_unlock(map, stream);
+	return group;
+}
+
+static uint64_t new_group_from_any(struct ma_tcache *tc)
+{
+	int err = ENOMEM;
+
+	for (uint32_t i = 0; i < tc->map->lay.streams; i++) {
+		uint64_t group = new_group(tc, (tc->stream + i) % tc->map->lay.streams);
+
+		if (group != MA_NO_CHUNK)
+			return group;
+		if (errno != ENOMEM)
+			err = errno;
+	}
+	errno = err;
+	return MA_NO_CHUNK;
+}
+
+/* A group with room that nobody owns, among those in use; the search goes on where the last one ended. */
+static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream)
+{
+	struct ma_map *map = tc->map;
+	struct ma_cursor probe = { .slot_bytes = map->item_bytes };
+	uint64_t used = qalloc__range_used(map, stream);
+	uint64_t start = ma_load(&ma_stream(map, stream)->rover);
+
+	for (uint64_t i = 0; i < used; i++) {
+		uint64_t at = (start + i) % used;
+		uint64_t group = (uint64_t)stream * map->lay.per_stream + at;
+
+		if (!look(map, &probe, group, 1) || !adopt(tc, group))
+			continue;
+		if (look(map, &probe, group, 1)) {
+			ma_store(&ma_stream(map, stream)->rover, at + 1);
+			return group;
+		}
+		disown(map, group);
+	}
+	return MA_NO_CHUNK;
+}
+
+static uint64_t search(struct ma_tcache *tc)
+{
+	for (uint32_t i = 0; i < tc->map->lay.streams; i++) {
+		uint64_t group = search_stream(tc, (tc->stream + i) % tc->map->lay.streams);
+
+		if (group != MA_NO_CHUNK)
+			return group;
+	}
+	return MA_NO_CHUNK;
+}
+
+/*
+ * A thread that frees what it takes, and so finds most of its last look free again, gets a second group with room to take
+ * turns with, and stays with the two. Others make do with what there is.
+ */
+static bool find_second(struct ma_tcache *tc, struct ma_cursor *cursor)
+{
+	struct ma_look now = cursor->now;
+	uint64_t group;
+
+	if (!now.truth || ma_bits(ma_scan64(now.truth) & now.valid) * 2 < cursor->seen)
+		return false;
+	if (go_round(tc, cursor, RING_LOOKS, MA_BACK_MIN) && cursor->now.unit != now.unit)
+		return true;
+	group = new_group(tc, tc->stream);
+	if (group == MA_NO_CHUNK)
+		return false;
+	add_to_ring(tc, cursor, group);
+	return look(tc->map, cursor, group, 1);
+}
+
+/* Groups with fewer free items are passed by while there are new ones: see common/heap_slab.c. */
+static uint32_t rich(const struct ma_map *map)
+{
+	return (uint32_t)(map->lay.group_items + 7) / 8;
+}
+
+bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
+{
+	uint64_t group;
+	int err;
+
+	if (ma_cursor_go_back(cursor) || find_second(tc, cursor) || go_round(tc, cursor, RING_LOOKS, rich(tc->map)))
+		return true;
+	group = new_group_from_any(tc);
+	err = errno;
+	if (group == MA_NO_CHUNK && go_round(tc, cursor, cursor->count, 1))
+		return true;
+	if (group == MA_NO_CHUNK)
+		group = search(tc);
+	errno = err;
+	if (group == MA_NO_CHUNK)
+		return false;
+	add_to_ring(tc, cursor, group);
+	return look(tc->map, cursor, group, 1);
+}
+
+/* ---- tables of roots ---- */
+
+/* The last group may have fewer items; a table of large ones need not be as large. */
+static uint64_t table_bytes(const struct ma_map *map, uint64_t group)
+{
+	uint64_t first = group * map->lay.group_items;
+	uint64_t items = ma_min(map->lay.group_items, qalloc__static_items(map) - first);
+
+	return ma_min(TABLE_BYTES_MAX, items * map->lay.item_bytes);
+}
+
+static char *group_address(struct ma_map *map, uint64_t group)
+{
+	return map->user + group * map->lay.group_items * map->lay.item_bytes;
+}
+
+bool qalloc__static_table_at(struct ma_map *map, uint64_t group, struct ma_table *table)
+{
+	uint64_t word;
+
+	if (group >= map->lay.units || group % map->lay.per_stream >= qalloc__range_used(map, ma_stream_of(map, group)))
+		return false;
+	word = ma_load_acquire(qalloc__group_word(map, group));
+	*table = (struct ma_table){
+		.id = word & ~STATIC_ROOTS,
+		.offset = (uint64_t)(group_address(map, group) - map->base),
+		.bytes = table_bytes(map, group),
+	};
+	return word & STATIC_ROOTS && table->bytes >= MA_TABLE_MIN;
+}
+
+/* The group is ours, and empty. Killed before the last store: it is a dead thread's, as any other. */
+static bool make_table(struct ma_map *map, uint64_t group, _Atomic uint64_t *link, uint64_t id)
+{
+	if (table_bytes(map, group) < MA_TABLE_MIN) {
+		disown(map, group);
+		return false;
+	}
+	ma_root_clear(map, group_address(map, group), table_bytes(map, group));
+	ma_store_kill(link, group + 1);
+	ma_store_kill(qalloc__group_word(map, group), STATIC_ROOTS | id);
+	return true;
+}
+
+static bool is_empty(struct ma_map *map, uint64_t group)
+{
+	_Atomic uint8_t *truth = map->truth + group * map->lay.group_items;
+
+	for (uint64_t i = 0; i < map->lay.group_items; i++)
+		if (ma_load_acquire(&truth[i]))
+			return false;
+	return true;
+}
+
+/* Make an empty group ours, among those of a stream that are in use. */
+static uint64_t adopt_empty(struct ma_tcache *tc, uint32_t stream, uint64_t from)
+{
+	struct ma_map *map = tc->map;
+	uint64_t first = (uint64_t)stream * map->lay.per_stream;
+	uint64_t used = qalloc__range_used(map, stream);
+
+	for (uint64_t group = first + from; group < first + used; group++) {
+		if (!is_empty(map, group) || !adopt(tc, group))
+			continue;
+		if (is_empty(map, group))
+			return group;
+		disown(map, group);
+	}
+	return MA_NO_CHUNK;
+}
+
+/* An untouched group, else one that has become empty: what this thread owns is put among those first. */
+bool qalloc__static_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id)
+{
+	struct ma_map *map = tc->map;
+	uint64_t group = new_group_from_any(tc);
+	int err = errno;
+
+	if (group != MA_NO_CHUNK && make_table(map, group, link, id))
+		return true;
+	qalloc__static_leave(tc);
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		for (uint64_t from = 0;; from = group % map->lay.per_stream + 1) {
+			group = adopt_empty(tc, s, from);
+			if (group == MA_NO_CHUNK)
+				break;
+			if (make_table(map, group, link, id))
+				return true;
+		}
+	errno = err;
+	return false;
+}
+
+/* ---- a thread's cache comes and goes ---- */
+
+void qalloc__static_equip(struct ma_tcache *tc)
+{
+	qalloc__cursor_of(tc)->slot_bytes = tc->map->item_bytes;
+}
