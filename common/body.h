@@ -47,11 +47,12 @@ struct ma_stream {
 	_Atomic uint64_t intent_first;
 	_Atomic uint64_t intent_count;
 	_Atomic uint32_t intent_valid; /* Stored last, cleared last. */
-	uint32_t zero;
-	_Atomic uint64_t top;    /* Units (groups, or 64 chunks) that were ever dealt out. Grows only. */
+	_Atomic uint32_t area_ready;   /* Dynamic: the stream's own area of truth has its disk space (heap_truth.c). */
+	_Atomic uint64_t top;          /* Units (groups, or 64 chunks) that were ever dealt out. Grows only. */
 	_Atomic uint64_t backed; /* Units (groups, or chunks) that have their disk space, from the range's start. */
 	_Atomic uint64_t rover;  /* Static maps: where the last search ended. A hint. */
-	uint64_t zero2;
+	_Atomic uint32_t areas;  /* Dynamic: further areas of truth, by chunk + 1, as in a queue. */
+	uint32_t zero;
 	struct ma_queue queue[MA_CLASSES]; /* Dynamic maps. A static map's streams end before it. */
 };
 
@@ -75,9 +76,11 @@ struct ma_layout {
 	uint64_t units;      /* Chunks or groups of the whole map. */
 	uint64_t per_stream; /* Units of one stream's range; the last ranges may be shorter or empty. */
 	uint64_t unit_off;   /* Chunk words, or group words. */
-	uint64_t truth_off;
-	uint64_t recip_off; /* Dynamic: slot reciprocals by chunk. */
-	uint64_t next_off;  /* Dynamic: links of the queues. */
+	uint64_t truth_off;  /* Static. */
+	uint64_t area_off;   /* Dynamic: the streams' own areas of truth. */
+	uint64_t area_units; /* Dynamic: units of each. */
+	uint64_t spot_off;   /* Dynamic: by chunk, what a slab's slots are found with. */
+	uint64_t next_off;   /* Dynamic: links of the queues. */
 	uint64_t
 		table_end; /* Dynamic: end of leaves, holes and spans; up to it space is taken as needed, when not fixed. */
 	uint64_t leaf_off;  /* Dynamic: free-chunk words, 64 chunks each. */

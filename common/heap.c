@@ -117,7 +117,10 @@ static bool resolve(struct ma_map *map, const void *block, struct found *found)
 	slot = offset / found->room;
 	if (offset % found->room || slot >= ma_slab_slots(map, ma_word_class(word)))
 		return false;
-	found->truth = ma_chunk_truth(map, found->head) + slot;
+	found->truth = ma_slab_truth(map, found->head, ma_word_class(word));
+	if (!found->truth)
+		return false;
+	found->truth += slot;
 	return ma_load_acquire(found->truth) == 1;
 }
 
@@ -266,14 +269,16 @@ static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t chunks
 	lay->leaf_off = ma_up(at, MA_LINE);
 	lay->hole_off = lay->leaf_off + lay->streams * lay->leaves * 8;
 	lay->span_off = lay->hole_off + lay->streams * lay->leaves * 8;
-	lay->recip_off = ma_up(lay->span_off + lay->streams * 2 * lay->span_base * 12, MA_LINE);
-	lay->table_end = lay->recip_off + chunks * 4;
+	lay->spot_off = ma_up(lay->span_off + lay->streams * 2 * lay->span_base * 12, MA_LINE);
+	lay->table_end = lay->spot_off + chunks * 8;
 	/* The tables of a map of some GiB cost little; those of a huge one are given space as they come into use. */
 	lay->fixed_end = lay->table_end - at <= FIXED_TABLES ? lay->table_end : at;
 	lay->unit_off = ma_up(lay->table_end, MA_LINE);
 	lay->next_off = ma_up(lay->unit_off + chunks * 8, MA_LINE);
-	lay->truth_off = ma_up(lay->next_off + chunks * 4, MA_LINE);
-	lay->user_off = ma_up(base + lay->truth_off + chunks * MA_TRUTH_STRIDE, MA_CHUNK) - base;
+	/* The first area of a stream suffices for 15 slabs or all that it can have; see heap_truth.c. */
+	lay->area_off = ma_up(lay->next_off + chunks * 4, MA_UNIT);
+	lay->area_units = ma_min(MA_AREA_UNITS, MA_AREA_HEAD + lay->per_stream * MA_UNITS_MOST);
+	lay->user_off = ma_up(base + lay->area_off + lay->streams * lay->area_units * MA_UNIT, MA_CHUNK) - base;
 	lay->user_bytes = chunks * MA_CHUNK;
 	lay->big_span = chunks >= 64 ? 8 : 1;
 	return lay->user_off + lay->user_bytes;
@@ -284,7 +289,7 @@ static bool layout(struct ma_map *map)
 	struct ma_layout *lay = &map->lay;
 	uint64_t streams = map->sealed.param[MA_HEAP_PARAM_STREAMS];
 	uint64_t bytes = map->sealed.reserved;
-	uint64_t chunks = bytes / (MA_CHUNK + MA_TRUTH_STRIDE);
+	uint64_t chunks = bytes / MA_CHUNK;
 
 	*lay = (struct ma_layout){ .stream_stride = sizeof(struct ma_stream) };
 	if (streams < 1 || streams > MA_STREAMS_MAX || bytes < ma_load(&map->sealed.length) || bytes >> 46)

@@ -12,19 +12,28 @@
  *     RUN   argument: number of chunks      one large block
  *     CONT  argument: index of the head     belongs to the slab or run that begins there
  *     ROOTS argument: the table's id        a table of roots (roots.h)
+ *     TRUTH                                 truth bytes of slabs (heap_truth.c)
  *
- * A slab's slots have one truth byte each: 0 free, 1 allocated. A chunk that is no slab has zeros there.
+ * A slab's slots have one truth byte each: 0 free, 1 allocated. The chunk's spot says where they are, and has the
+ * reciprocal that finds a block's slot; it is written before the chunk's word says SLAB, and cleared after:
+ *
+ *      63                          32 31                  0
+ *     | line: 256 bytes from the base | reciprocal, or 0 |
+ *
+ * Nobody else's truth is ever there, as the area's head says too. The slot that a spot and a block's address lead to is
+ * always inside the map, whatever a damaged file says.
  *
  * Who may write what:
  *     truth byte 0 -> 1   the slab's owner, by a plain store
  *     truth byte 1 -> 0   whoever holds the block, by a plain store
  *     chunk words         under the lock of the chunk's stream, with an intent; but the owner of a slab changes alone,
  *                         by compare-exchange, whenever the tag in it is dead, or is the writer's own
- *     leaf, hole, span, queue, next, recip   under the stream's lock. Derived from the chunk words, but for hole.
+ *     leaf, hole, span, queue, next, areas   under the stream's lock. Derived from the chunk words, but for hole.
+ *     spot                under the stream's lock, while the word is not SLAB
  *
  * What a kill leaves in the middle of a change of chunk words, and what recover_stream() makes of it:
  *     CONT not covered by its head   -> FREE: a run or slab whose head was not stored, or was freed, or shrunk
- *     recip of a FREE chunk          -> 0
+ *     spot of a FREE chunk           -> 0
  *     leaf and span of the range     -> computed anew
  */
 #ifndef MA_HEAP_H
@@ -36,12 +45,13 @@
 #include "common/sizeclass.h"
 #include "common/thread.h"
 
-#define MA_TRUTH_STRIDE       4160 /* A byte for each 16, and a line to spread chunks over the cache's sets. */
+#define MA_AREA_UNITS         ((uint32_t)(MA_CHUNK / MA_UNIT))
+#define MA_AREA_HEAD          4
 #define MA_NO_CHUNK           UINT64_MAX
 #define MA_HEAP_PARAM_STREAMS 0
 #define MA_BACK_MIN           32 /* Free slots that make going back worth while. */
 
-enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3, MA_ROOTS = 4 };
+enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3, MA_ROOTS = 4, MA_TRUTH = 5 };
 
 extern const struct ma_engine ma_heap_engine;
 
@@ -134,18 +144,16 @@ MA_INLINE void *ma_heap_malloc(struct ma_map *map, size_t size)
 MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
 {
 	uint64_t chunk = ((uint64_t)(uintptr_t)block >> MA_CHUNK_SHIFT) - map->first_chunk;
-	uint64_t stride = MA_TRUTH_STRIDE;
-	uint64_t product, recip;
+	uint64_t spot, product;
 	_Atomic uint8_t *truth;
 
 	if (MA_UNLIKELY(chunk >= map->fast_chunks))
 		return false;
-	recip = ma_load(&map->recip[chunk]);
-	product = ((uintptr_t)block & (MA_CHUNK - 1)) * recip;
-	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)recip))
+	spot = ma_load(&map->spot[chunk]);
+	product = ((uintptr_t)block & (MA_CHUNK - 1)) * (uint32_t)spot;
+	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot || spot >> 32 >= map->fast_lines))
 		return false;
-	__asm__("" : "+r"(stride)); /* One multiplication is better than the four steps that the compiler knows. */
-	truth = map->truth + chunk * stride + (product >> 32);
+	truth = map->truth + (spot >> 32) * MA_UNIT + (product >> 32);
 	if (MA_UNLIKELY(!ma_truth_is_one(truth)))
 		return false;
 	ma_truth_free(truth);

@@ -39,30 +39,24 @@ static void violation(struct check *check, const char *format, ...)
 	check->report(text, check->arg);
 }
 
-/* Bytes that must be zero: what is no slot of a slab. */
-static void check_no_truth(struct check *check, uint64_t chunk, uint32_t from)
-{
-	_Atomic uint8_t *truth = ma_chunk_truth(check->map, chunk);
-
-	for (uint32_t i = from; i < MA_TRUTH_STRIDE; i++) {
-		if (ma_load(&truth[i]) == 0)
-			continue;
-		violation(check, "chunk %" PRIu64 ": slot %u is marked, but there is none", chunk, i);
-		return;
-	}
-}
-
 static void check_slab(struct check *check, uint64_t head, uint32_t class)
 {
-	_Atomic uint8_t *truth = ma_chunk_truth(check->map, head);
+	const _Atomic uint8_t *truth = ma_slab_truth(check->map, head, class);
 	uint32_t slots = ma_slab_slots(check->map, class);
+	uint32_t bytes = ma_slab_units(check->map, class) * (uint32_t)MA_UNIT;
 
+	if ((uint32_t)ma_load(&check->map->spot[head]) != ma_slab_recip(check->map, class))
+		violation(check, "chunk %" PRIu64 ": the reciprocal does not fit class %u", head, class);
+	if (!truth || !ma_slab_owns_truth(check->map, head, class)) {
+		violation(check, "chunk %" PRIu64 ": its truth is not its own", head);
+		return;
+	}
 	for (uint32_t i = 0; i < slots; i++)
 		if (ma_load(&truth[i]) > 1)
 			violation(check, "chunk %" PRIu64 ": slot %u has truth byte %u", head, i, ma_load(&truth[i]));
-	check_no_truth(check, head, slots);
-	if (ma_load(&check->map->recip[head]) != ma_slab_recip(check->map, class))
-		violation(check, "chunk %" PRIu64 ": the reciprocal does not fit class %u", head, class);
+	for (uint32_t i = slots; i < bytes; i++)
+		if (ma_load(&truth[i]))
+			violation(check, "chunk %" PRIu64 ": slot %u is marked, but there is none", head, i);
 }
 
 static void check_chunk(struct check *check, uint64_t chunk)
@@ -75,14 +69,13 @@ static void check_chunk(struct check *check, uint64_t chunk)
 		check_slab(check, chunk, ma_word_class(word));
 		return;
 	}
-	if (kind > MA_ROOTS || (kind == MA_FREE && word != 0) ||
+	if (kind > MA_TRUTH || (kind == MA_FREE && word != 0) ||
 	    (kind != MA_FREE && ma_chunk_head(map, chunk) == MA_NO_CHUNK))
 		violation(check, "chunk %" PRIu64 ": word %#" PRIx64 " makes no sense", chunk, word);
 	if (kind == MA_ROOTS && !ma_root_is_linked(map, chunk))
 		violation(check, "chunk %" PRIu64 ": a table of roots that cannot be reached", chunk);
-	if (ma_load(&map->recip[chunk]) != 0)
-		violation(check, "chunk %" PRIu64 ": a reciprocal where no slab is", chunk);
-	check_no_truth(check, chunk, 0);
+	if (ma_load(&map->spot[chunk]) != 0)
+		violation(check, "chunk %" PRIu64 ": a spot where no slab is", chunk);
 }
 
 /*
@@ -181,12 +174,12 @@ typedef int walk_fn(void *block, size_t size, void *arg);
 
 static int walk_slab(struct ma_map *map, uint64_t head, uint32_t class, walk_fn *fn, void *arg)
 {
-	_Atomic uint8_t *truth = ma_chunk_truth(map, head);
+	const _Atomic uint8_t *truth = ma_slab_truth(map, head, class);
 	uint32_t slots = ma_slab_slots(map, class);
 	uint64_t size = ma_class_bytes(class);
 	int result = 0;
 
-	for (uint32_t i = 0; i < slots && result == 0; i++)
+	for (uint32_t i = 0; truth && i < slots && result == 0; i++)
 		if (ma_load_acquire(&truth[i]) == 1)
 			result = fn(ma_chunk_address(map, head) + i * size, size, arg);
 	return result;
@@ -252,26 +245,30 @@ void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats)
 
 /* ---- a private view ---- */
 
-static void clear_truth(struct ma_map *map, uint64_t chunk, uint32_t from)
-{
-	_Atomic uint8_t *truth = ma_chunk_truth(map, chunk);
-
-	for (uint32_t i = from; i < MA_TRUTH_STRIDE; i++)
-		if (ma_load(&truth[i]))
-			ma_store(&truth[i], 0);
-}
-
-/* What was copied of a chunk may be of different moments: its word decides, the rest is made to fit. */
+/* What was copied of a chunk may be of different moments: its word decides, and what does not go with it was just made. */
 static void settle(struct ma_map *map, uint64_t chunk)
 {
 	uint64_t word = ma_chunk_load(map, chunk);
-	bool slab = ma_word_kind(word) == MA_SLAB && ma_word_chunks(map, chunk, word);
+	enum ma_chunk_kind kind = ma_word_kind(word);
 
-	if ((ma_word_kind(word) == MA_CONT && ma_chunk_head(map, chunk) == MA_NO_CHUNK) ||
-	    (ma_word_kind(word) == MA_ROOTS && !ma_root_is_linked(map, chunk)))
+	if ((kind == MA_CONT && ma_chunk_head(map, chunk) == MA_NO_CHUNK) ||
+	    (kind == MA_ROOTS && !ma_root_is_linked(map, chunk)))
 		ma_store(ma_chunk(map, chunk), MA_FREE);
-	ma_store(&map->recip[chunk], slab ? ma_slab_recip(map, ma_word_class(word)) : 0);
-	clear_truth(map, chunk, slab ? ma_slab_slots(map, ma_word_class(word)) : 0);
+	if (kind != MA_SLAB)
+		ma_store(&map->spot[chunk], 0);
+}
+
+/* After all words are settled; before, so that what follows it is freed too, slabs without truth of their own. */
+static void settle_slab(struct ma_map *map, uint64_t head)
+{
+	uint64_t word = ma_chunk_load(map, head);
+	uint32_t class = ma_word_class(word);
+
+	if (ma_word_kind(word) != MA_SLAB)
+		return;
+	if (!ma_word_chunks(map, head, word) || !ma_slab_owns_truth(map, head, class) ||
+	    (uint32_t)ma_load(&map->spot[head]) != ma_slab_recip(map, class))
+		ma_store(ma_chunk(map, head), MA_FREE);
 }
 
 /*
@@ -307,11 +304,13 @@ void ma_heap_own_metadata(struct ma_map *map)
 		uint64_t used = ma_range_used(map, s);
 
 		ma_body_own(map, lay->unit_off + first * 8, used * 8);
-		ma_body_own(map, lay->recip_off + first * 4, used * 4);
+		ma_body_own(map, lay->spot_off + first * 8, used * 8);
 		ma_body_own(map, lay->next_off + first * 4, used * 4);
-		ma_body_own(map, lay->truth_off + first * MA_TRUTH_STRIDE, used * MA_TRUTH_STRIDE);
-		for (uint64_t chunk = first; chunk < first + used; chunk++)
+		ma_truth_own(map, s);
+		for (uint64_t chunk = first; chunk < first + used; chunk++) {
+			settle_slab(map, chunk);
 			settle_claims(map, chunk);
+		}
 	}
 	for (uint32_t s = 0; s < lay->streams; s++) {
 		uint64_t first = ma_range_first(map, s);

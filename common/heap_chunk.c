@@ -179,15 +179,12 @@ static int back_chunks(struct ma_map *map, uint32_t stream, uint64_t had, uint64
 	if (ma_space_grow(map, lay->user_off + (start + want) * MA_CHUNK) < 0)
 		return -1;
 	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
-	    ma_space_extend(map, lay->next_off + start * 4, had * 4, want * 4) < 0 ||
-	    ma_space_extend(map, lay->truth_off + start * MA_TRUTH_STRIDE, had * MA_TRUTH_STRIDE,
-			    want * MA_TRUTH_STRIDE) < 0)
+	    ma_space_extend(map, lay->next_off + start * 4, had * 4, want * 4) < 0)
 		return -1;
-	if (lay->fixed_end != lay->table_end && ma_space_extend(map, lay->recip_off + start * 4, had * 4, want * 4) < 0)
+	if (lay->fixed_end != lay->table_end && ma_space_extend(map, lay->spot_off + start * 8, had * 8, want * 8) < 0)
 		return -1;
 	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
-	ma_body_fresh(map, lay->recip_off + (start + had) * 4, (want - had) * 4);
-	ma_body_fresh(map, lay->truth_off + (start + had) * MA_TRUTH_STRIDE, (want - had) * MA_TRUTH_STRIDE);
+	ma_body_fresh(map, lay->spot_off + (start + had) * 8, (want - had) * 8);
 	return ma_space_extend(map, lay->user_off + start * MA_CHUNK, had * MA_CHUNK, want * MA_CHUNK);
 }
 
@@ -250,7 +247,7 @@ int ma_chunk_back(struct ma_map *map)
 
 		if (back_tables(map, s, 0, ma_min(ma_load(&ma_stream(map, s)->top), map->lay.leaves)) < 0)
 			return -1;
-		if (have && back_chunks(map, s, 0, have) < 0)
+		if ((have && back_chunks(map, s, 0, have) < 0) || ma_truth_back(map, s) < 0)
 			return -1;
 	}
 	return 0;
@@ -266,11 +263,10 @@ static void blank_chunks(struct ma_map *map, uint32_t stream)
 
 	ma_space_blank(map, lay->unit_off + first * 8, count * 8);
 	ma_space_blank(map, lay->next_off + first * 4, count * 4);
-	ma_space_blank(map, lay->truth_off + first * MA_TRUTH_STRIDE, count * MA_TRUTH_STRIDE);
 	if (lay->fixed_end != lay->table_end)
-		ma_space_blank(map, lay->recip_off + first * 4, count * 4);
+		ma_space_blank(map, lay->spot_off + first * 8, count * 8);
 	else
-		memset(map->base + lay->recip_off + first * 4, 0, count * 4);
+		memset(map->base + lay->spot_off + first * 8, 0, count * 8);
 }
 
 /* The tree is derived: what of it is in use gets its space again, and is computed anew. */
@@ -369,8 +365,6 @@ static void write_words(struct ma_map *map, uint64_t first, uint64_t count, uint
 {
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), ma_word(MA_CONT, 0, first));
-	if (ma_word_kind(word) == MA_SLAB)
-		ma_store(&map->recip[first], ma_slab_recip(map, ma_word_class(word)));
 	ma_store_kill(ma_chunk(map, first), word); /* The commit. */
 }
 
@@ -404,6 +398,39 @@ uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint
 	if (first != MA_NO_CHUNK)
 		deal(map, stream, first, count, word);
 	return first;
+}
+
+/* The spot is there before the word says SLAB; recovery takes it away from a chunk that is still free. */
+uint64_t ma_chunk_take_slab(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag)
+{
+	uint32_t count = ma_slab_chunks(map, class);
+	uint32_t line;
+	uint64_t first;
+
+	errno = ENOMEM;
+	line = ma_truth_find(map, stream, class);
+	first = line ? ready_chunks(map, stream, count, 1) : MA_NO_CHUNK;
+	if (first == MA_NO_CHUNK)
+		return MA_NO_CHUNK;
+	ma_truth_claim(map, line, first, class);
+	ma_intent_set(ma_stream(map, stream), first, count);
+	ma_store_kill(&map->spot[first], (uint64_t)line << 32 | ma_slab_recip(map, class));
+	write_words(map, first, count, ma_word(MA_SLAB, class, tag));
+	ma_chunk_refresh(map, stream, first, count);
+	ma_intent_clear(ma_stream(map, stream));
+	return first;
+}
+
+uint64_t ma_chunk_take_area(struct ma_map *map, uint32_t stream)
+{
+	uint64_t chunk = ready_chunks(map, stream, 1, 1);
+
+	/* A spot has 32 bits for a line: areas lie in the first TiB. */
+	if (chunk == MA_NO_CHUNK || map->lay.user_off + (chunk + 1) * MA_CHUNK > UINT32_MAX * MA_UNIT)
+		return MA_NO_CHUNK;
+	ma_root_clear(map, ma_chunk_address(map, chunk), MA_AREA_HEAD * MA_UNIT);
+	deal(map, stream, chunk, 1, ma_word(MA_TRUTH, 0, 0));
+	return chunk;
 }
 
 /* The chunk is free until its word says ROOTS, and until then the link means nothing. */
@@ -497,10 +524,13 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
 	uint32_t from = ma_stream_of(map, first);
 	uint32_t to = ma_stream_of(map, first + count - 1);
 
+	uint64_t word = ma_chunk_load(map, first);
+	uint32_t line = (uint32_t)(ma_load(&map->spot[first]) >> 32);
+
 	for (uint32_t s = from; s <= to; s++)
 		ma_intent_set(ma_stream(map, s), first, count);
 	ma_store_kill(ma_chunk(map, first), MA_FREE); /* The commit. */
-	ma_store_kill(&map->recip[first], 0);         /* Not before: recovery clears what is left, but sets nothing. */
+	ma_store_kill(&map->spot[first], 0);          /* Not before: recovery clears what is left, but sets nothing. */
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
 	for (uint32_t s = from; s <= to; s++) {
@@ -512,6 +542,8 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
 		if (n && map->punch_bytes && count * MA_CHUNK >= map->punch_bytes)
 			punch(map, s, lo - ma_range_first(map, s), n);
 	}
+	if (ma_word_kind(word) == MA_SLAB)
+		ma_truth_give(map, line, first, ma_word_class(word));
 }
 
 static bool grow_run(struct ma_map *map, uint32_t stream, uint64_t head, uint64_t old, uint64_t count)

@@ -39,9 +39,9 @@ MA_INLINE uint64_t ma_word(enum ma_chunk_kind kind, uint32_t class, uint64_t arg
 	return argument << 12 | (uint64_t) class << 4 | kind;
 }
 
-MA_INLINE _Atomic uint8_t *ma_chunk_truth(struct ma_map *map, uint64_t chunk)
+MA_INLINE _Atomic uint32_t *ma_chunk_next(struct ma_map *map, uint64_t chunk)
 {
-	return map->truth + chunk * MA_TRUTH_STRIDE;
+	return (_Atomic uint32_t *)(void *)(map->base + map->lay.next_off) + chunk;
 }
 
 MA_INLINE char *ma_chunk_address(struct ma_map *map, uint64_t chunk)
@@ -117,6 +117,10 @@ MA_INLINE bool ma_chunk_is_free(struct ma_map *map, uint64_t chunk)
 uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word);
 /* The same over the bounds of streams. All locks are held. */
 uint64_t ma_chunk_take_across(struct ma_map *map, uint64_t count, uint64_t align, uint64_t word);
+/* The same for a slab and its truth. */
+uint64_t ma_chunk_take_slab(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag);
+/* A chunk with the head of an area of truth that has nothing in it. */
+uint64_t ma_chunk_take_area(struct ma_map *map, uint32_t stream);
 /* A chunk of one stream for a table of roots: see struct ma_engine. */
 uint64_t ma_chunk_take_table(struct ma_map *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id);
 /* Take back [first, first + count), after the head's word says so (or with it). Locks of all its streams are held. */
@@ -128,6 +132,25 @@ void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint6
 /* See struct ma_engine. */
 int ma_chunk_back(struct ma_map *map);
 int ma_chunk_renew(struct ma_map *map);
+
+/* ---- truth (heap_truth.c) ---- */
+
+uint32_t ma_slab_units(const struct ma_map *map, uint32_t class);
+/* The truth bytes of a slab; NULL when the file is damaged and they would lie outside the map. */
+_Atomic uint8_t *ma_slab_truth(struct ma_map *map, uint64_t head, uint32_t class);
+/* Does the area that the slab's spot leads to know of it? */
+bool ma_slab_owns_truth(struct ma_map *map, uint64_t head, uint32_t class);
+/* The line of free units for a slab of this class, which may need a new area first; 0: errno. The lock is held. */
+uint32_t ma_truth_find(struct ma_map *map, uint32_t stream, uint32_t class);
+/* They are head's from now on, if its word comes to say so; and all zero. The lock is held. */
+void ma_truth_claim(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class);
+/* The slab is gone. The lock is held. */
+void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class);
+/* The stream was stale: make its list of areas, and their counts, anew. The lock is held. */
+void ma_truth_recount(struct ma_map *map, uint32_t stream);
+int ma_truth_back(struct ma_map *map, uint32_t stream);
+/* A private view: make own copies. */
+void ma_truth_own(struct ma_map *map, uint32_t stream);
 
 /* ---- intents (heap_recover.c) ---- */
 

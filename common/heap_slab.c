@@ -40,31 +40,27 @@ static void disown(struct ma_map *map, uint64_t head, uint32_t class)
 
 bool ma_slab_is_empty(struct ma_map *map, uint64_t head, uint32_t class)
 {
+	const _Atomic uint8_t *truth = ma_slab_truth(map, head, class);
 	uint32_t slots = ma_slab_slots(map, class);
 
-	for (uint32_t at = 0; at < slots; at += 64)
-		if (ma_scan64(ma_chunk_truth(map, head) + at) != ~(uint64_t)0)
+	for (uint32_t at = 0; truth && at < slots; at += 64)
+		if (~ma_scan64(truth + at) & ma_low_bits(slots - at))
 			return false;
-	return true;
+	return truth != NULL;
 }
 
 /* ---- queues of slabs that nobody owns; the stream's lock is held ---- */
-
-static _Atomic uint32_t *next_of(struct ma_map *map, uint64_t chunk)
-{
-	return (_Atomic uint32_t *)(void *)(map->base + map->lay.next_off) + chunk;
-}
 
 static void queue_push(struct ma_map *map, uint64_t head, uint32_t class)
 {
 	struct ma_queue *queue = &ma_stream(map, ma_stream_of(map, head))->queue[class];
 	uint32_t tail = ma_load(&queue->tail);
 
-	ma_store(next_of(map, head), 0);
+	ma_store(ma_chunk_next(map, head), 0);
 	if (ma_load(&queue->head) == 0 || tail == 0 || tail > map->lay.units)
 		ma_store(&queue->head, (uint32_t)head + 1);
 	else
-		ma_store(next_of(map, tail - 1), (uint32_t)head + 1);
+		ma_store(ma_chunk_next(map, tail - 1), (uint32_t)head + 1);
 	ma_store(&queue->tail, (uint32_t)head + 1);
 }
 
@@ -77,7 +73,7 @@ static uint64_t queue_pop(struct ma_map *map, uint32_t stream, uint32_t class)
 		ma_store(&queue->head, 0);
 		return MA_NO_CHUNK;
 	}
-	ma_store(&queue->head, ma_load(next_of(map, head - 1)));
+	ma_store(&queue->head, ma_load(ma_chunk_next(map, head - 1)));
 	return head - 1;
 }
 
@@ -89,6 +85,7 @@ static void refill_queues(struct ma_map *map, uint32_t stream)
 	uint64_t used = ma_range_used(map, stream);
 
 	ma_store(&st->stale, 0);
+	ma_truth_recount(map, stream);
 	for (uint32_t c = 0; c < MA_CLASSES; c++)
 		ma_store(&st->queue[c].head, 0);
 	for (uint64_t chunk = first; chunk < first + used; chunk++) {
@@ -118,11 +115,12 @@ static uint32_t least(uint32_t slots, enum want want)
 /* Point the cursor at the first 64 slots of the slab, from group on, that have enough free ones. */
 static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t head, uint32_t group, enum want want)
 {
+	_Atomic uint8_t *truth = ma_slab_truth(map, head, cursor->class);
 	uint32_t slots = ma_slab_slots(map, cursor->class);
 
-	for (; group * 64 < slots; group++) {
+	for (; truth && group * 64 < slots; group++) {
 		struct ma_look next = {
-			.truth = ma_chunk_truth(map, head) + group * 64,
+			.truth = truth + group * 64,
 			.base = ma_chunk_address(map, head) + group * 64 * cursor->slot_bytes,
 			.valid = ma_low_bits(slots - group * 64),
 			.unit = (uint32_t)head,
@@ -138,11 +136,12 @@ static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t head, ui
 /* For slabs that are not (yet) in the ring. */
 static bool has_room(struct ma_map *map, uint64_t head, uint32_t class, enum want want)
 {
+	const _Atomic uint8_t *truth = ma_slab_truth(map, head, class);
 	uint32_t slots = ma_slab_slots(map, class);
 	uint32_t free = 0;
 
-	for (uint32_t at = 0; at < slots && free < least(slots, want); at += 64)
-		free += ma_bits(ma_scan64(ma_chunk_truth(map, head) + at) & ma_low_bits(slots - at));
+	for (uint32_t at = 0; truth && at < slots && free < least(slots, want); at += 64)
+		free += ma_bits(ma_scan64(truth + at) & ma_low_bits(slots - at));
 	return free >= least(slots, want);
 }
 
@@ -224,7 +223,6 @@ static uint64_t adopt_queued(struct ma_tcache *tc, uint32_t stream, uint32_t cla
 static uint64_t slab_from(struct ma_tcache *tc, uint32_t stream, uint32_t class)
 {
 	struct ma_map *map = tc->map;
-	uint64_t word = ma_word(MA_SLAB, class, tc->tag);
 	uint64_t head;
 
 	if (!ma_stream_lock(map, stream))
@@ -233,7 +231,7 @@ static uint64_t slab_from(struct ma_tcache *tc, uint32_t stream, uint32_t class)
 		refill_queues(map, stream);
 	head = adopt_queued(tc, stream, class, RICH_ROOM);
 	if (head == MA_NO_CHUNK)
-		head = ma_chunk_take(map, stream, ma_slab_chunks(map, class), 1, word);
+		head = ma_chunk_take_slab(map, stream, class, tc->tag);
 	if (head == MA_NO_CHUNK)
 		head = adopt_queued(tc, stream, class, ANY_ROOM);
 	ma_stream_unlock(map, stream);

@@ -155,6 +155,7 @@ static void publish(struct ma_map *map)
 
 	map->kind = map->engine->kind;
 	map->fast_chunks = ma_map_writable(map) && !watched && !map->item_bytes ? map->lay.units : 0;
+	map->fast_lines = (uint32_t)ma_min(UINT32_MAX, map->mapped / MA_UNIT - MA_UNITS_MOST);
 	map->fast_items = ma_map_writable(map) && !watched && map->item_bytes ? map->lay.user_bytes : 0;
 	map->watched = watched;
 	map->uses = 1;

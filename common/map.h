@@ -74,10 +74,10 @@ struct ma_engine {
 struct ma_map {
 	/* What the fast paths read: one line, written only by open, close and fork. */
 	_Atomic uint64_t id;
-	char *user; /* Address of unit 0. */
-	_Atomic uint8_t *truth;
-	_Atomic uint32_t *recip;
-	uint64_t fast_chunks; /* So many chunks may have blocks freed the fast way; 0 when every call must be seen. */
+	char *user;             /* Address of unit 0. */
+	_Atomic uint8_t *truth; /* Of item 0. Dynamic: the base, which spots count from. */
+	_Atomic uint64_t *spot; /* Dynamic; see common/heap.h. */
+	uint64_t fast_chunks;   /* So many chunks may have blocks freed the fast way; 0 when every call must be seen. */
 	uint64_t
 		fast_items; /* The same for items, in bytes. One of the two is 0, so they also say which kind this is. */
 	union {
@@ -85,6 +85,7 @@ struct ma_map {
 		uint64_t item_magic;  /* 2^64 / item_bytes, rounded up. */
 	};
 	uint32_t tls_index;
+	uint32_t fast_lines; /* Units of truth, from the base, that a spot may lead to. */
 
 	uint32_t kind;
 	char *base;

@@ -145,7 +145,7 @@ static bool lay_out(struct ma_map *map)
 		return false;
 	map->user = map->base + map->lay.user_off;
 	map->truth = (_Atomic uint8_t *)(map->base + map->lay.truth_off);
-	map->recip = (_Atomic uint32_t *)(void *)(map->base + map->lay.recip_off);
+	map->spot = (_Atomic uint64_t *)(void *)(map->base + map->lay.spot_off);
 	/* Metadata is read here and there, much of it holes: reading ahead would only fill memory, and slowly. */
 	madvise(map->base, map->lay.user_off, MADV_RANDOM);
 	map->item_bytes = map->lay.item_bytes;

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Where the truth bytes of slabs are: in areas, apart from the blocks, so that no overrun reaches them, and close together,
+ * so that they cost little memory and few cache lines. Each stream has one area from the start, before the user area;
+ * chunks become further ones (ma_chunk_kind TRUTH) and are free again when no slab uses them.
+ *
+ *     an area: units of 256 bytes      0..3   the head, which says of each unit which chunk's slab it belongs to, plus 1
+ *                                      4..    truth
+ *
+ * A unit belongs to a slab if the head says so, and the chunk's word is SLAB, and its spot leads to the unit: whatever
+ * else a head says was left by a kill. So taking and giving units needs no intent: a slab's word is the commit of both.
+ * How many units are in use, and the list of a stream's areas, are derived; they are made anew when a stream is stale.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "common/heap_internal.h"
+#include "common/space.h"
+
+struct area {
+	_Atomic uint32_t owner[MA_AREA_UNITS]; /* Chunk + 1. The first one: units in use, a hint. */
+};
+
+_Static_assert(sizeof(struct area) == MA_AREA_HEAD * MA_UNIT, "format 1");
+
+/* An area that is being looked at. */
+struct place {
+	struct area *area;
+	uint32_t line; /* Of its first unit. */
+	uint32_t units;
+};
+
+static uint32_t line_of(const struct ma_map *map, const void *at)
+{
+	return (uint32_t)((uint64_t)((const char *)at - map->base) / MA_UNIT);
+}
+
+static struct place fixed_area(struct ma_map *map, uint32_t stream)
+{
+	char *at = map->base + map->lay.area_off + stream * map->lay.area_units * MA_UNIT;
+
+	return (struct place){ (struct area *)(void *)at, line_of(map, at), (uint32_t)map->lay.area_units };
+}
+
+static struct place chunk_area(struct ma_map *map, uint64_t chunk)
+{
+	char *at = ma_chunk_address(map, chunk);
+
+	return (struct place){ (struct area *)(void *)at, line_of(map, at), MA_AREA_UNITS };
+}
+
+/* The chunk of the area that this line lies in; MA_NO_CHUNK for a stream's fixed one. */
+static uint64_t area_chunk(const struct ma_map *map, uint32_t line)
+{
+	uint64_t offset = (uint64_t)line * MA_UNIT;
+
+	return offset < map->lay.user_off ? MA_NO_CHUNK : (offset - map->lay.user_off) / MA_CHUNK;
+}
+
+/* The area that this line lies in. False: in none of this stream's. */
+static bool find_area(struct ma_map *map, uint32_t stream, uint32_t line, struct place *place)
+{
+	uint64_t chunk = area_chunk(map, line);
+
+	if (chunk == MA_NO_CHUNK) {
+		*place = fixed_area(map, stream);
+		return ma_load(&ma_stream(map, stream)->area_ready) && line >= place->line + MA_AREA_HEAD &&
+		       line - place->line < place->units;
+	}
+	if (chunk >= map->lay.units || ma_stream_of(map, chunk) != stream || !ma_chunk_is_backed(map, chunk) ||
+	    ma_word_kind(ma_chunk_load(map, chunk)) != MA_TRUTH)
+		return false;
+	*place = chunk_area(map, chunk);
+	return line - place->line >= MA_AREA_HEAD;
+}
+
+uint32_t ma_slab_units(const struct ma_map *map, uint32_t class)
+{
+	return (uint32_t)((ma_slab_slots(map, class) + MA_UNIT - 1) / MA_UNIT);
+}
+
+_Atomic uint8_t *ma_slab_truth(struct ma_map *map, uint64_t head, uint32_t class)
+{
+	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT;
+
+	if (offset < map->lay.area_off ||
+	    offset + (uint64_t)ma_slab_units(map, class) * MA_UNIT > map->lay.user_off + map->lay.user_bytes)
+		return NULL;
+	return (_Atomic uint8_t *)(map->base + offset);
+}
+
+bool ma_slab_owns_truth(struct ma_map *map, uint64_t head, uint32_t class)
+{
+	uint32_t line = (uint32_t)(ma_load_acquire(&map->spot[head]) >> 32);
+	uint32_t units = ma_slab_units(map, class);
+	struct place place;
+
+	if (!find_area(map, ma_stream_of(map, head), line, &place) || line - place.line + units > place.units)
+		return false;
+	for (uint32_t i = 0; i < units; i++)
+		if (ma_load_acquire(&place.area->owner[line - place.line + i]) != head + 1)
+			return false;
+	return true;
+}
+
+/* ---- taking; the stream's lock is held ---- */
+
+static bool is_taken(struct ma_map *map, const struct place *place, uint32_t unit)
+{
+	uint64_t chunk = (uint64_t)ma_load(&place->area->owner[unit]) - 1;
+	uint64_t word;
+	uint32_t line;
+
+	if (chunk >= map->lay.units || !ma_chunk_is_backed(map, chunk))
+		return false;
+	word = ma_chunk_load(map, chunk);
+	line = (uint32_t)(ma_load(&map->spot[chunk]) >> 32);
+	return ma_word_kind(word) == MA_SLAB && ma_word_class(word) < MA_CLASSES && place->line + unit >= line &&
+	       place->line + unit - line < ma_slab_units(map, ma_word_class(word));
+}
+
+static uint32_t count_taken(struct ma_map *map, const struct place *place)
+{
+	uint32_t count = 0;
+
+	for (uint32_t unit = MA_AREA_HEAD; unit < place->units; unit++)
+		count += is_taken(map, place, unit);
+	return count;
+}
+
+/* The line of so many free units in a row; 0: there are none. */
+static uint32_t find_units(struct ma_map *map, const struct place *place, uint32_t count)
+{
+	uint32_t run = 0;
+
+	if (ma_load(&place->area->owner[0]) + count + MA_AREA_HEAD > place->units)
+		return 0;
+	for (uint32_t unit = MA_AREA_HEAD; unit < place->units; unit++) {
+		run = is_taken(map, place, unit) ? 0 : run + 1;
+		if (run == count)
+			return place->line + unit + 1 - count;
+	}
+	return 0;
+}
+
+/* The stream's own area gets its space when it is first needed. Killed before the last store: once more. */
+static bool make_ready(struct ma_map *map, uint32_t stream)
+{
+	struct place place = fixed_area(map, stream);
+	uint64_t bytes = (uint64_t)place.units * MA_UNIT;
+
+	if (ma_load(&ma_stream(map, stream)->area_ready))
+		return true;
+	if (ma_space_take(map, (uint64_t)place.line * MA_UNIT, bytes) < 0)
+		return false;
+	memset(place.area, 0, sizeof(*place.area));
+	ma_store_kill(&ma_stream(map, stream)->area_ready, 1);
+	return true;
+}
+
+/* Each area of the list, the one with room to its front. The list is derived: it may lead anywhere, or round. */
+static uint32_t find_in_list(struct ma_map *map, uint32_t stream, uint32_t count)
+{
+	_Atomic uint32_t *first = &ma_stream(map, stream)->areas;
+	_Atomic uint32_t *link = first;
+	struct place place;
+
+	for (uint64_t i = 0; i < map->lay.units; i++) {
+		uint64_t chunk = (uint64_t)ma_load(link) - 1;
+		uint32_t line;
+
+		if (chunk >= map->lay.units ||
+		    !find_area(map, stream, chunk_area(map, chunk).line + MA_AREA_HEAD, &place))
+			return 0;
+		line = find_units(map, &place, count);
+		if (line) {
+			ma_store(link, ma_load(ma_chunk_next(map, chunk)));
+			ma_store(ma_chunk_next(map, chunk), ma_load(first));
+			ma_store(first, (uint32_t)chunk + 1);
+			return line;
+		}
+		link = ma_chunk_next(map, chunk);
+	}
+	return 0;
+}
+
+static void list_area(struct ma_map *map, uint32_t stream, uint64_t chunk)
+{
+	ma_store(ma_chunk_next(map, chunk), ma_load(&ma_stream(map, stream)->areas));
+	ma_store(&ma_stream(map, stream)->areas, (uint32_t)chunk + 1);
+}
+
+static uint32_t new_area(struct ma_map *map, uint32_t stream)
+{
+	uint64_t chunk = ma_chunk_take_area(map, stream);
+
+	if (chunk == MA_NO_CHUNK)
+		return 0;
+	list_area(map, stream, chunk);
+	return chunk_area(map, chunk).line + MA_AREA_HEAD;
+}
+
+uint32_t ma_truth_find(struct ma_map *map, uint32_t stream, uint32_t class)
+{
+	uint32_t units = ma_slab_units(map, class);
+	struct place place = fixed_area(map, stream);
+	uint32_t line;
+
+	if (!make_ready(map, stream))
+		return 0;
+	line = find_units(map, &place, units);
+	if (!line)
+		line = find_in_list(map, stream, units);
+	return line ? line : new_area(map, stream);
+}
+
+void ma_truth_claim(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class)
+{
+	uint32_t units = ma_slab_units(map, class);
+	struct place place;
+
+	if (!find_area(map, ma_stream_of(map, head), line, &place))
+		return;
+	memset(map->base + (uint64_t)line * MA_UNIT, 0, (size_t)units * MA_UNIT);
+	for (uint32_t i = 0; i < units; i++)
+		ma_store(&place.area->owner[line - place.line + i], (uint32_t)head + 1);
+	ma_store(&place.area->owner[0], ma_load(&place.area->owner[0]) + units);
+}
+
+/* ---- giving; the stream's lock is held ---- */
+
+static void unlist_area(struct ma_map *map, uint32_t stream, uint64_t chunk)
+{
+	_Atomic uint32_t *link = &ma_stream(map, stream)->areas;
+
+	for (uint64_t i = 0; i < map->lay.units; i++) {
+		uint64_t next = (uint64_t)ma_load(link) - 1;
+
+		if (next == chunk)
+			ma_store(link, ma_load(ma_chunk_next(map, chunk)));
+		if (next == chunk || next >= map->lay.units)
+			return;
+		link = ma_chunk_next(map, next);
+	}
+}
+
+void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class)
+{
+	uint32_t units = ma_slab_units(map, class);
+	uint32_t stream = ma_stream_of(map, head);
+	uint64_t chunk = area_chunk(map, line);
+	struct place place;
+	uint32_t used;
+
+	if (!find_area(map, stream, line, &place) || line - place.line + units > place.units)
+		return;
+	for (uint32_t i = 0; i < units; i++)
+		if (ma_load(&place.area->owner[line - place.line + i]) == head + 1)
+			ma_store(&place.area->owner[line - place.line + i], 0);
+	used = ma_load(&place.area->owner[0]);
+	used -= (uint32_t)ma_min(units, used);
+	ma_store(&place.area->owner[0], used);
+	if (used > 0 || chunk == MA_NO_CHUNK || count_taken(map, &place) > 0)
+		return;
+	unlist_area(map, stream, chunk);
+	ma_chunk_give(map, chunk, 1);
+}
+
+void ma_truth_recount(struct ma_map *map, uint32_t stream)
+{
+	uint64_t first = ma_range_first(map, stream);
+	struct place place = fixed_area(map, stream);
+
+	if (ma_load(&ma_stream(map, stream)->area_ready))
+		ma_store(&place.area->owner[0], count_taken(map, &place));
+	ma_store(&ma_stream(map, stream)->areas, 0);
+	for (uint64_t chunk = first; chunk < first + ma_range_used(map, stream); chunk++) {
+		if (ma_word_kind(ma_chunk_load(map, chunk)) != MA_TRUTH)
+			continue;
+		place = chunk_area(map, chunk);
+		ma_store(&place.area->owner[0], count_taken(map, &place));
+		if (ma_load(&place.area->owner[0]) == 0)
+			ma_chunk_give(map, chunk, 1);
+		else
+			list_area(map, stream, chunk);
+	}
+}
+
+/* ---- a file that was copied, a private view ---- */
+
+int ma_truth_back(struct ma_map *map, uint32_t stream)
+{
+	struct place place = fixed_area(map, stream);
+
+	if (!ma_load(&ma_stream(map, stream)->area_ready))
+		return 0;
+	return ma_space_take(map, (uint64_t)place.line * MA_UNIT, (uint64_t)place.units * MA_UNIT);
+}
+
+void ma_truth_own(struct ma_map *map, uint32_t stream)
+{
+	uint64_t first = ma_range_first(map, stream);
+	struct place place = fixed_area(map, stream);
+
+	if (ma_load(&ma_stream(map, stream)->area_ready))
+		ma_body_own(map, (uint64_t)place.line * MA_UNIT, (uint64_t)place.units * MA_UNIT);
+	for (uint64_t chunk = first; chunk < first + ma_range_used(map, stream); chunk++)
+		if (ma_word_kind(ma_chunk_load(map, chunk)) == MA_TRUTH)
+			ma_body_own(map, map->lay.user_off + chunk * MA_CHUNK, MA_CHUNK);
+}
