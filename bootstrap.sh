@@ -212,7 +212,7 @@ for target in ${targets[@]+"${targets[@]}"}; do
 		must build make -C "$build" -j"$jobs" all
 		make --no-print-directory -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1
 		;;
-	demo|bench)
+	demo|bench|callgrind)
 		# The output is what the caller wants to see, so only the build is kept quiet.
 		must build make -C "$build" -j"$jobs" "$([ "$target" = demo ] && echo examples || echo bench-build)"
 		make --no-print-directory -s -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1

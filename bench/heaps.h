@@ -17,7 +17,7 @@ static int time_heap(const char *path, uint64_t bytes, double *create_ms, double
 	take(&lane, FIXED_SIZE);
 	*create_ms = (now_seconds() - start) * 1e3;
 	for (size_t i = 0; i < 1000; i++)
-		take(&lane, (AD_TRAITS & AD_FIXED) ? (size_t)FIXED_SIZE : 16 + i);
+		take(&lane, AD_IS(AD_FIXED) ? (size_t)FIXED_SIZE : 16 + i);
 	ad_close(lane.heap);
 
 	start = now_seconds();
@@ -37,7 +37,7 @@ static int run_heaps(const char *path)
 	double create[2][HEAP_ROUNDS], reopen[2][HEAP_ROUNDS];
 	size_t got[2] = { 0, 0 };
 
-	if (!(AD_TRAITS & AD_AGAIN))
+	if (!AD_IS(AD_AGAIN))
 		return STATUS_CANNOT;
 	pin(0);
 	for (size_t round = 0; round < HEAP_ROUNDS; round++)

@@ -31,7 +31,7 @@ static uint64_t ad_space(const char *path)
 {
 	struct stat status;
 
-	if (!(AD_TRAITS & AD_FILE) || (AD_TRAITS & AD_WHOLE))
+	if (!AD_IS(AD_FILE) || AD_IS(AD_WHOLE))
 		return resident_bytes();
 	return stat(path, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
 }

@@ -3,7 +3,7 @@
  * The rest of a benchmark program: bench-NAME WORKLOAD SECONDS SEED FILE LIMIT measures one workload
  * once, on the allocator of the adapter that includes this, and prints its figures, one "KEY VALUE"
  * a line. Status 77: cannot do this one. After LIMIT seconds it dies of SIGALRM. SECONDS as "5000x"
- * means 5000 operations, however long they take (bench/instructions counts them).
+ * means 5000 operations, however long they take (instructions.sh counts them).
  *
  * One program an allocator, because several of them take over malloc for the whole process that
  * links them. C and C++. Beside what workload.h wants, an adapter defines
@@ -39,6 +39,8 @@ enum {
 	AD_SHARED = 8, /* serves several processes at a time */
 	AD_WHOLE = 16, /* takes all of its file when it is made */
 };
+
+#define AD_IS(trait) ((AD_TRAITS & (trait)) != 0)
 
 enum { SLICES = 25, LANES = 2, STATUS_CANNOT = 77 };
 
@@ -242,7 +244,7 @@ static void process_lane(struct stage *stage)
 
 	pin(1);
 	meet(stage, 1);
-	heap = (AD_TRAITS & AD_SHARED) ? ad_open(stage->path) : must_create(stage);
+	heap = AD_IS(AD_SHARED) ? ad_open(stage->path) : must_create(stage);
 	if (heap == NULL)
 		complain("bench: opening the heap");
 	play(stage, 1, heap);
@@ -297,9 +299,9 @@ static int run_workload(struct stage *stage)
 
 static int cannot(const struct workload *w)
 {
-	if ((AD_TRAITS & AD_FIXED) && (w->span > 1 || w->least > FIXED_SIZE))
+	if (AD_IS(AD_FIXED) && (w->span > 1 || w->least > FIXED_SIZE))
 		return 1;
-	return w->setting == TWO_PROCESSES && (AD_TRAITS & AD_FILE) && !(AD_TRAITS & AD_SHARED);
+	return w->setting == TWO_PROCESSES && AD_IS(AD_FILE) && !AD_IS(AD_SHARED);
 }
 
 static int run(struct stage *stage, char letter)
