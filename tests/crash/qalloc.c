@@ -288,6 +288,8 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("takeover-of-slot", TAKES, nothing, take_large, FLAGS(CRASH_DEAD_BEFORE), .earlier_call = take_large),
 	DYNAMIC("takeover-of-map", KEEPS, nothing, load, FLAGS(CRASH_DEAD_BEFORE | CRASH_ALONE),
 		.earlier_call = take_large),
+	DYNAMIC("takeover-two-openers", KEEPS, nothing, load, FLAGS(CRASH_DEAD_BEFORE | CRASH_ALONE | CRASH_WAITED),
+		.earlier_call = take_large),
 	DYNAMIC("setroot-inherits-lock", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_DURING),
 		.earlier_call = set_lost_root),
 	DYNAMIC("setroot-reuses-place", KEEPS, take_64, set_new_root, .one_place = true),
@@ -392,6 +394,12 @@ static void earlier_call(const struct crash_scenario *s)
 	of(s)->earlier_call(handle);
 }
 
+/* The table of processes: who, and since when. */
+static bool varies(size_t at)
+{
+	return at >= offsetof(struct ma_header, process) && at < sizeof(struct ma_header);
+}
+
 static bool is_held(const struct ma_lock *lock)
 {
 	return ma_load(&lock->word) & MA_LOCK_SLOT;
@@ -479,6 +487,7 @@ static const struct crash_library qalloc = {
 	.reopen = reopen,
 	.earlier = earlier,
 	.earlier_call = earlier_call,
+	.varies = varies,
 	.half_done = half_done,
 };
 
