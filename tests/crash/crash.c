@@ -18,10 +18,9 @@
 #define INSIDE_US         500u     /* until the second opener is inside its call */
 #define SHORT             400u     /* instructions: every one is a real kill */
 #define FEW               2u       /* of them, whatever the time */
-#define KILLS             40u      /* of a longer call, at random, when all is swept */
+#define KILLS             20u      /* of a longer call, at random, when all is swept */
 #define MOST_STEPS        4000000u
 #define ENOUGH_VIOLATIONS 5u
-#define OTHER_BYTES       64u /* pids and times in the map, which differ from run to run */
 
 /* In shared memory. */
 struct stage {
@@ -50,7 +49,6 @@ struct sweep {
 	GArray *trace;   /* where each instruction lies */
 	GArray *covered; /* one byte a state */
 	struct support_rand rand;
-	size_t strays; /* real kills that left other bytes than the state of their instruction */
 	bool all;
 	uint64_t end;
 };
@@ -81,7 +79,7 @@ void crash_call_ends(void)
 	raise(SIGSTOP);
 }
 
-static bool has(const struct sweep *sweep, enum crash_flags flag)
+static bool has(const struct sweep *sweep, unsigned flag)
 {
 	return sweep->scenario->flags & flag;
 }
@@ -384,7 +382,7 @@ static void survive_state(struct sweep *sweep, size_t index, bool newcomer)
 	survivor = start_survivor(sweep, false);
 	image_take(&before, path);
 	/* What the survivor knows must fit the bytes that it is going to see. */
-	g_assert_cmpuint(image_difference(&before, &sweep->attached), <=, OTHER_BYTES);
+	g_assert_true(image_equal(&before, &sweep->attached, sweep->library->varies));
 	image_free(&before);
 	image_put(states_image(sweep->states, index), path);
 	stage->newcomer = newcomer;
@@ -408,15 +406,13 @@ static void examine_state(struct sweep *sweep, size_t index)
 static void examine_states(struct sweep *sweep)
 {
 	size_t count = states_count(sweep->states);
-	size_t *order = g_new(size_t, count);
+	size_t *order = g_new0(size_t, count);
 
-	for (size_t i = 0; i < count; i++)
-		order[i] = i;
-	for (size_t i = count; !sweep->all && i > 1; i--) {
-		size_t j = support_rand_below(&sweep->rand, i), other = order[j];
+	for (size_t i = 0; i < count; i++) {
+		size_t j = sweep->all ? i : support_rand_below(&sweep->rand, i + 1);
 
-		order[j] = order[i - 1];
-		order[i - 1] = other;
+		order[i] = order[j];
+		order[j] = i;
 	}
 	for (size_t i = 0; i < count && goes_on(sweep); i++)
 		examine_state(sweep, order[i]);
@@ -437,9 +433,23 @@ static bool bring_to(struct sweep *sweep, pid_t victim, size_t k)
 	return support_step_run_into(victim, trace, k, before) || atomic_load(&stage->phase) == 2;
 }
 
+/*
+ * The state of its instruction; or of another one, for a victim whose clock is just being set takes some more to read it.
+ * Of files made anew nearly all varies: where they lie in memory is left to chance. And who waits for a dead one's lock may
+ * wake up more or less often.
+ */
+static bool left_is_known(struct sweep *sweep, size_t k)
+{
+	size_t count = states_count(sweep->states), index = states_at(sweep->states, k);
+
+	for (size_t i = 0; i < count; i++)
+		if (image_equal(&sweep->left, states_image(sweep->states, (index + i) % count), sweep->library->varies))
+			return true;
+	return has(sweep, CRASH_ABSENT | CRASH_DEAD_DURING);
+}
+
 static void kill_at(struct sweep *sweep, size_t k)
 {
-	const struct image *noted = states_image(sweep->states, states_at(sweep->states, k));
 	pid_t survivor, victim, opener = 0;
 
 	image_put(&sweep->start, path);
@@ -465,7 +475,8 @@ static void kill_at(struct sweep *sweep, size_t k)
 		return;
 	}
 	image_take(&sweep->left, path);
-	sweep->strays += image_difference(&sweep->left, noted) > OTHER_BYTES;
+	if (!left_is_known(sweep, k))
+		violation(sweep, k, "left bytes that the first victim never did");
 	if (!survivor_is_well(survivor))
 		violation(sweep, k, "survivor, killed");
 	if (!opener_is_well(sweep, &sweep->left))
@@ -514,8 +525,6 @@ static void sweep_scenario(struct sweep *sweep)
 	kill_really(sweep);
 	sweep->row.covered = count_covered(sweep);
 	report_row(&sweep->row);
-	if (sweep->strays)
-		g_test_message("%s: %zu real kills left other bytes than expected", sweep->row.name, sweep->strays);
 }
 
 static void set_up(struct sweep *sweep)
@@ -557,7 +566,6 @@ static void run_scenario(gconstpointer data)
 {
 	const struct job *job = data;
 	struct sweep sweep = { .library = job->library, .scenario = job->scenario };
-	size_t strays;
 
 	if (support_valgrind() || support_asan() || support_tsan()) {
 		g_test_skip("single steps of Valgrind or a sanitizer are not those of the library");
@@ -568,9 +576,8 @@ static void run_scenario(gconstpointer data)
 	support_step_one_cpu();
 	set_up(&sweep);
 	sweep_scenario(&sweep);
-	strays = has(&sweep, CRASH_DEAD_DURING) ? 0 : sweep.strays; /* it waits: the clock decides how often */
 	tear_down(&sweep);
-	if (sweep.row.violations || strays)
+	if (sweep.row.violations)
 		g_test_fail(); /* and go on: the other rows tell more about what is wrong */
 }
 

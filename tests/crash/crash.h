@@ -58,6 +58,8 @@ struct crash_library {
 	void (*reopen)(const struct crash_scenario *s);  /**< A fresh process, after. */
 	void (*earlier)(const struct crash_scenario *s); /**< Who dies first. */
 	void (*earlier_call)(const struct crash_scenario *s);
+	/** The byte at this place of the file differs from run to run: pids, times. */
+	bool (*varies)(size_t at);
 	/** After each change that earlier_call() makes to the map: far enough? */
 	bool (*half_done)(const struct crash_scenario *s, const char *bytes);
 };

@@ -141,7 +141,7 @@ static void shrink_large(void *map)
 
 static void set_new_root(void *map)
 {
-	qalloc_setroot(map, "new", scene->keep[2].at);
+	qalloc_setroot(map, SCENE_NEW, scene->keep[2].at);
 }
 
 static void set_lost_root(void *map)
@@ -250,6 +250,7 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("malloc-large", TAKES, take_64, take_large),
 	DYNAMIC("malloc-large-grows-disk", TAKES, take_64, take_large, .prepared = FRESH),
 	DYNAMIC("malloc-large-over-bounds", TAKES, take_64, take_over_bounds, .streams = 4),
+	DYNAMIC("malloc-large-widens", TAKES, take_64, take_over_bounds, .streams = 4, .prepared = FRESH),
 	DYNAMIC("malloc-stolen", TAKES, take_64, take_1000, .prepared = OWN_IS_FULL),
 	DYNAMIC("malloc-large-stolen", TAKES, take_64, take_large, .prepared = OWN_IS_FULL),
 	DYNAMIC("malloc-large-scavenges", TAKES, take_64, take_large, .prepared = EMPTY_SLABS),
@@ -287,9 +288,12 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("takeover-of-slot", TAKES, nothing, take_large, FLAGS(CRASH_DEAD_BEFORE), .earlier_call = take_large),
 	DYNAMIC("takeover-of-map", KEEPS, nothing, load, FLAGS(CRASH_DEAD_BEFORE | CRASH_ALONE),
 		.earlier_call = take_large),
+	DYNAMIC("takeover-two-openers", KEEPS, nothing, load, FLAGS(CRASH_DEAD_BEFORE | CRASH_ALONE | CRASH_WAITED),
+		.earlier_call = take_large),
 	DYNAMIC("setroot-inherits-lock", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_DURING),
 		.earlier_call = set_lost_root),
-	DYNAMIC("setroot-reuses-place", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_BEFORE), .one_place = true,
+	DYNAMIC("setroot-reuses-place", KEEPS, take_64, set_new_root, .one_place = true),
+	DYNAMIC("setroot-place-of-the-dead", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_BEFORE), .one_place = true,
 		.earlier_call = set_lost_root),
 	STATIC("malloc-first-call", TAKES, nothing, take_64),
 	STATIC("malloc", TAKES, take_64, take_64),
@@ -390,6 +394,12 @@ static void earlier_call(const struct crash_scenario *s)
 	of(s)->earlier_call(handle);
 }
 
+/* The table of processes: who, and since when. */
+static bool varies(size_t at)
+{
+	return at >= offsetof(struct ma_header, process) && at < sizeof(struct ma_header);
+}
+
 static bool is_held(const struct ma_lock *lock)
 {
 	return ma_load(&lock->word) & MA_LOCK_SLOT;
@@ -477,6 +487,7 @@ static const struct crash_library qalloc = {
 	.reopen = reopen,
 	.earlier = earlier,
 	.earlier_call = earlier_call,
+	.varies = varies,
 	.half_done = half_done,
 };
 

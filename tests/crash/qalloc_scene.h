@@ -14,6 +14,8 @@
 #define SCENE_LARGE (200 * KIB)
 #define SCENE_TAG   77 /* what a block that is reallocated was filled with */
 
+#define SCENE_NEW "new name, of several words" /* of a root that calls set */
+
 /** What a call may have done to the number of blocks when it was cut off. */
 enum effect {
 	KEEPS,
@@ -38,7 +40,7 @@ struct scenario {
 	size_t streams;  /**< 0: 2 */
 	size_t victims;  /**< Size of the block that is prepared for the call to free, or 0. */
 	bool adds_table; /**< The fixed table of roots is full before the call... */
-	bool one_place;  /**< ... or has just one place left. */
+	bool one_place;  /**< ... or has just one place left, where a name was before. */
 	bool moves;      /**< A block filled with SCENE_TAG is being reallocated. */
 	void (*warm_up)(void *map);
 	void (*call)(void *map);

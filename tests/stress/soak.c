@@ -3,15 +3,17 @@
  * The soak: processes and threads make random calls on a dynamic and a static map at once, with checksummed block
  * contents, while a killer shoots one process every few milliseconds and starts another.
  *
- * MA_SOAK_SECONDS (default 10) says how long. At the end all stop, the maps are checked, and the account is made: nothing
+ * MA_SOAK_SECONDS (default 20) says how long. At the end all stop, the maps are checked, and the account is made: nothing
  * overlapped, nothing was damaged, nobody hung, and everything came back but what a kill may cost: a worker inside
  * malloc or free when it died may have left one block, inside realloc two (support_ledger.h). That is at most one block a
  * killed thread on average, and far fewer in practice; both numbers are printed.
  *
- * Half of the workers load the maps themselves, the others use the handles that they inherit through fork(). The ledgers
- * of both maps lie in the dynamic map, as a block of it: it is found through a root.
+ * Half of the workers load the maps themselves, the others use the handles that they inherit through fork(). Every fourth
+ * one is a parent: while a thread of it works it forks one child after the other, which work for a while. They die with
+ * it. The ledgers of both maps lie in the dynamic map, as a block of it: it is found through a root.
  */
 #include <signal.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
@@ -22,13 +24,17 @@
 #define DYNAMIC_SLOTS 3000
 #define STATIC_SLOTS  2000
 #define ITEM          96
+#define ROOTS         30 /* names; they all fit into the fixed tables */
+#define CHILD_STEPS   200
+#define CHILD         ((uint64_t)1 << 32) /* what its incarnation has more than its parent's */
 
 enum { DYNAMIC, STATIC, KINDS };
 
 struct soak {
 	const char *path[KINDS];
 	_Atomic bool stop;
-	_Atomic uint64_t started; /* workers that reached their first step */
+	_Atomic uint64_t started;  /* workers that reached their first step */
+	_Atomic uint64_t children; /* of workers, that ended well */
 };
 
 struct field {
@@ -46,6 +52,7 @@ struct field {
 struct worker {
 	pid_t pid;
 	uint64_t incarnation;
+	int alive[2]; /* a pipe that it and its children hold open */
 };
 
 /* --- a worker --- */
@@ -55,18 +62,77 @@ struct duty {
 	uint64_t incarnation;
 };
 
+/* Every root points to where the ledger is, or to nothing: so each look-up can be checked. */
+static void step_root(struct field *field, struct support_rand *r)
+{
+	void *map = field->map[DYNAMIC], *ledger = field->ledger[DYNAMIC], *found;
+	char name[32];
+
+	g_snprintf(name, sizeof(name), "a name of several words %zu", support_rand_below(r, ROOTS));
+	g_assert_cmpint(qalloc_setroot(map, name, support_rand_below(r, 3) ? ledger : NULL), ==, 0);
+	g_snprintf(name, sizeof(name), "a name of several words %zu", support_rand_below(r, ROOTS));
+	found = qalloc_getroot(map, name);
+	g_assert_true(!found || found == ledger);
+}
+
+static void step(struct field *field, struct ledger_worker at[KINDS])
+{
+	struct support_rand *r = &at[DYNAMIC].rand;
+	size_t what = support_rand_below(r, 8192);
+
+	if (what == 0)
+		check_map(field->map[support_rand_below(r, KINDS)]);
+	else if (what < 100)
+		step_root(field, r);
+	else
+		ledger_step(&at[support_rand_below(r, 4) ? DYNAMIC : STATIC]);
+}
+
+static void begin(struct duty *duty, unsigned thread, struct ledger_worker at[KINDS])
+{
+	struct field *field = duty->field;
+
+	for (int kind = 0; kind < KINDS; kind++)
+		ledger_worker_init(&at[kind], field->ledger[kind], field->map[kind],
+				   ledger_id(duty->incarnation, thread));
+	atomic_fetch_add(&field->soak->started, 1);
+}
+
 static void work(struct support_thread *self)
 {
 	struct duty *duty = self->arg;
-	struct field *field = duty->field;
 	struct ledger_worker at[KINDS];
-	uint64_t id = ledger_id(duty->incarnation, self->index);
 
-	for (int kind = 0; kind < KINDS; kind++)
-		ledger_worker_init(&at[kind], field->ledger[kind], field->map[kind], id);
-	atomic_fetch_add(&field->soak->started, 1);
-	while (!atomic_load(&field->soak->stop))
-		ledger_step(&at[support_rand_below(&at[0].rand, 4) ? DYNAMIC : STATIC]);
+	begin(duty, self->index, at);
+	while (!atomic_load(&duty->field->soak->stop))
+		step(duty->field, at);
+}
+
+static int child_main(void *arg)
+{
+	struct duty *parents = arg;
+	struct duty duty = { parents->field, parents->incarnation + CHILD };
+	struct ledger_worker at[KINDS];
+
+	begin(&duty, 0, at);
+	for (int i = 0; i < CHILD_STEPS && !atomic_load(&duty.field->soak->stop); i++)
+		step(duty.field, at);
+	return 0;
+}
+
+/* One at a time. One that ended well has left all its places in the ledgers, so the next one can have its number. */
+static void be_parent(struct support_thread *self)
+{
+	struct duty *duty = self->arg;
+
+	if (self->index > 0) {
+		work(self);
+		return;
+	}
+	while (!atomic_load(&duty->field->soak->stop)) {
+		support_run_child(child_main, duty);
+		atomic_fetch_add(&duty->field->soak->children, 1);
+	}
 }
 
 static int worker_main(void *arg)
@@ -83,7 +149,7 @@ static int worker_main(void *arg)
 			g_assert_nonnull(field->ledger[kind]);
 		}
 	}
-	support_threads(THREADS, work, duty);
+	support_threads(THREADS, duty->incarnation % 4 == 3 ? be_parent : work, duty);
 	if (duty->incarnation % 2)
 		qalloc_cleanup();
 	return 0;
@@ -96,13 +162,22 @@ static void start(struct field *field, struct worker *worker)
 	struct duty duty = { field, ++field->incarnation };
 
 	worker->incarnation = duty.incarnation;
+	g_assert_cmpint(pipe2(worker->alive, O_CLOEXEC), ==, 0);
 	worker->pid = support_fork(worker_main, &duty);
+	close(worker->alive[1]);
 }
 
+/* Its child gets the news of its death a little later: nobody has the pipe any more when that is dead too. */
 static void sweep(struct field *field, const struct worker *worker)
 {
-	for (int kind = 0; kind < KINDS; kind++)
+	char byte;
+
+	g_assert_cmpint(read(worker->alive[0], &byte, 1), ==, 0);
+	close(worker->alive[0]);
+	for (int kind = 0; kind < KINDS; kind++) {
 		field->allowed[kind] += ledger_sweep(field->ledger[kind], worker->incarnation);
+		field->allowed[kind] += ledger_sweep(field->ledger[kind], worker->incarnation + CHILD);
+	}
 }
 
 static void shoot(struct field *field, struct worker *worker)
@@ -151,6 +226,8 @@ static void run(struct field *field, unsigned seconds)
 	atomic_store(&field->soak->stop, true);
 	for (int i = 0; i < WORKERS; i++)
 		support_wait_ok(workers[i].pid);
+	for (int i = 0; i < WORKERS; i++)
+		sweep(field, &workers[i]); /* nothing to sweep, and nothing may be lost by it */
 }
 
 /* --- before and after --- */
@@ -216,7 +293,7 @@ static unsigned soak_seconds(void)
 {
 	const char *given = getenv("MA_SOAK_SECONDS");
 
-	return given ? (unsigned)strtoul(given, NULL, 10) : 10;
+	return given ? (unsigned)strtoul(given, NULL, 10) : 20;
 }
 
 static void soak(void)
@@ -228,11 +305,12 @@ static void soak(void)
 	run(&field, soak_seconds());
 	done = calls(&field);
 	g_test_message("soak: %.1f s, %zu kills, %zu late, %" G_GUINT64_FORMAT " calls, %" G_GUINT64_FORMAT
-		       " threads got to work",
+		       " threads got to work, %" G_GUINT64_FORMAT " fork children ended well",
 		       (double)(support_now_us() - began) / 1e6, field.kills, field.late, (guint64)done,
-		       (guint64)atomic_load(&field.soak->started));
+		       (guint64)atomic_load(&field.soak->started), (guint64)atomic_load(&field.soak->children));
 	g_assert_cmpuint(field.kills, >, 0);
 	g_assert_cmpuint(done, >, 0);
+	g_assert_cmpuint(atomic_load(&field.soak->children), >, 0);
 	settle(&field);
 	everything_came_back(&field);
 }

@@ -35,7 +35,7 @@ static bool spares_memory(uint8_t op, uint8_t modrm)
 	unsigned part = modrm >> 3 & 7;
 
 	if (modrm >> 6 == 3)
-		return op < 0x40 || (op >= 0x80 && op <= 0x89) || op == 0xc0 || op == 0xc1 ||
+		return (op < 0x40 && (op & 7) < 2) || (op >= 0x80 && op <= 0x89) || op == 0xc0 || op == 0xc1 ||
 		       (op >= 0xd0 && op <= 0xd3) || op >= 0xf6;
 	return ((op == 0x80 || op == 0x81 || op == 0x83) && part == 7) || ((op == 0xf6 || op == 0xf7) && part == 0) ||
 	       (op == 0xff && part != 0 && part != 1);
