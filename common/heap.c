@@ -51,7 +51,7 @@ static void *malloc_slot(struct ma_map *map, struct ma_tcache *tc, uint32_t clas
 {
 	struct ma_cursor *cursor = &tc->cursor[class];
 
-	if (cursor->mask == 0 && !ma_slab_refill(tc, cursor))
+	if (cursor->mask == 0 && !ma_slab_look_on(tc, cursor) && !ma_slab_refill(tc, cursor))
 		return NULL;
 	return dealt(map, ma_cursor_pop(cursor), size, cursor->slot_bytes);
 }
@@ -79,13 +79,17 @@ static void *malloc_checked(struct ma_map *map, size_t size)
 
 void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
 {
-	struct ma_tcache *tc = ma_tls[map->tls_index];
+	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
 	int saved;
 	void *block;
 
-	/* Most often a thread just goes on among the slots that it freed. */
-	if (tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX && ma_cursor_go_back(tc->by_size[(size + 15) / 16]))
-		return ma_cursor_pop(tc->by_size[(size + 15) / 16]);
+	/* Most often a thread just goes on among the slots that it owns; nothing of it can fail, so nothing is checked. */
+	if (MA_LIKELY(tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX)) {
+		struct ma_cursor *cursor = tc->by_size[(size + 15) / 16];
+
+		if (MA_LIKELY(ma_slab_look_on(tc, cursor)))
+			return ma_cursor_pop(cursor);
+	}
 	saved = errno;
 	block = malloc_checked(map, size);
 	if (block)

@@ -85,8 +85,11 @@ MA_INLINE void *ma_cursor_pop(struct ma_cursor *cursor)
 MA_INLINE bool ma_cursor_look(struct ma_cursor *cursor, struct ma_look look, uint32_t least)
 {
 	uint64_t mask = ma_scan64(look.truth) & look.valid;
-	uint32_t seen = ma_bits(mask);
+	uint32_t seen;
 
+	if (mask == 0)
+		return false;
+	seen = ma_bits(mask);
 	if (seen < least)
 		return false;
 	cursor->before = cursor->now;
@@ -125,7 +128,7 @@ MA_INLINE void ma_truth_free(_Atomic uint8_t *truth)
 
 MA_INLINE void *ma_heap_malloc(struct ma_map *map, size_t size)
 {
-	struct ma_tcache *tc = ma_tls[map->tls_index];
+	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
 
 	if (MA_LIKELY(tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX)) {
 		struct ma_cursor *cursor = tc->by_size[(size + 15) / 16];
@@ -151,7 +154,7 @@ MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
 		return false;
 	spot = ma_load(&map->spot[chunk]);
 	product = ((uintptr_t)block & (MA_CHUNK - 1)) * (uint32_t)spot;
-	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot || spot >> 32 >= map->fast_lines))
+	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot || (uint32_t)(spot >> 32) >= map->fast_lines))
 		return false;
 	truth = map->truth + (spot >> 32) * MA_UNIT + (product >> 32);
 	if (MA_UNLIKELY(!ma_truth_is_one(truth)))

@@ -136,8 +136,22 @@ int ma_chunk_renew(struct ma_map *map);
 /* ---- truth (heap_truth.c) ---- */
 
 uint32_t ma_slab_units(const struct ma_map *map, uint32_t class);
-/* The truth bytes of a slab; NULL when the file is damaged and they would lie outside the map. */
-_Atomic uint8_t *ma_slab_truth(struct ma_map *map, uint64_t head, uint32_t class);
+/* The truth bytes of a slab of so many slots; NULL when the file is damaged and they would lie outside the map. */
+MA_INLINE _Atomic uint8_t *ma_spot_truth(struct ma_map *map, uint64_t head, uint32_t slots)
+{
+	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT;
+	uint64_t bytes = ma_up(slots, MA_UNIT);
+
+	if (offset < map->lay.area_off || offset + bytes > map->lay.user_off + map->lay.user_bytes)
+		return NULL;
+	return (_Atomic uint8_t *)(map->base + offset);
+}
+
+MA_INLINE _Atomic uint8_t *ma_slab_truth(struct ma_map *map, uint64_t head, uint32_t class)
+{
+	return ma_spot_truth(map, head, ma_slab_slots(map, class));
+}
+
 /* Does the area that the slab's spot leads to know of it? */
 bool ma_slab_owns_truth(struct ma_map *map, uint64_t head, uint32_t class);
 /* The line of free units for a slab of this class, which may need a new area first; 0: errno. The lock is held. */
@@ -160,7 +174,9 @@ void ma_heap_recover_stream(struct ma_map *map, uint32_t stream);
 
 /* ---- slabs (heap_slab.c) ---- */
 
-/* Fill a cursor whose mask is empty. False: errno. */
+/* Fill a cursor whose mask is empty from what the thread owns. It takes no lock, and changes nothing that others see. */
+bool ma_slab_look_on(struct ma_tcache *tc, struct ma_cursor *cursor);
+/* When that failed: from anywhere. False: errno. */
 bool ma_slab_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
 bool ma_slab_is_empty(struct ma_map *map, uint64_t head, uint32_t class);
 /* Give the empty slabs that nobody needs back to the free chunks, of every stream. True when there were any. */

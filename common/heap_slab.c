@@ -115,8 +115,8 @@ static uint32_t least(uint32_t slots, enum want want)
 /* Point the cursor at the first 64 slots of the slab, from group on, that have enough free ones. */
 static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t head, uint32_t group, enum want want)
 {
-	_Atomic uint8_t *truth = ma_slab_truth(map, head, cursor->class);
-	uint32_t slots = ma_slab_slots(map, cursor->class);
+	uint32_t slots = cursor->slots;
+	_Atomic uint8_t *truth = ma_spot_truth(map, head, slots);
 
 	for (; truth && group * 64 < slots; group++) {
 		struct ma_look next = {
@@ -191,7 +191,7 @@ static bool add_to_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint64_t
 static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t looks, enum want want)
 {
 	for (uint32_t i = 0; i < looks && i < cursor->count; i++) {
-		cursor->at = (cursor->at + 1) % cursor->count;
+		cursor->at = cursor->at + 1 < cursor->count ? cursor->at + 1 : 0;
 		if (look(tc->map, cursor, tc->ring[cursor->class][cursor->at], 0, want))
 			return true;
 	}
@@ -276,17 +276,20 @@ static uint64_t slab_by_search(struct ma_tcache *tc, uint32_t class)
 	return MA_NO_CHUNK;
 }
 
+bool ma_slab_look_on(struct ma_tcache *tc, struct ma_cursor *cursor)
+{
+	if (ma_cursor_go_back(cursor))
+		return true;
+	if (cursor->now.truth && look(tc->map, cursor, cursor->now.unit, cursor->now.group + 1, RICH_ROOM))
+		return true;
+	return go_round(tc, cursor, RING_LOOKS, RICH_ROOM);
+}
+
 bool ma_slab_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 {
 	uint64_t head;
 	int err;
 
-	if (ma_cursor_go_back(cursor))
-		return true;
-	if (cursor->now.truth && look(tc->map, cursor, cursor->now.unit, cursor->now.group + 1, RICH_ROOM))
-		return true;
-	if (go_round(tc, cursor, RING_LOOKS, RICH_ROOM))
-		return true;
 	head = slab_from_any(tc, cursor->class);
 	err = errno;
 	if (head == MA_NO_CHUNK && go_round(tc, cursor, MA_RING, ANY_ROOM))
@@ -375,8 +378,10 @@ bool ma_slab_scavenge(struct ma_tcache *tc)
 
 void ma_heap_equip(struct ma_tcache *tc)
 {
-	for (uint32_t c = 0; c < MA_CLASSES; c++)
+	for (uint32_t c = 0; c < MA_CLASSES; c++) {
 		tc->cursor[c].slot_bytes = ma_class_bytes(c);
+		tc->cursor[c].slots = ma_slab_slots(tc->map, c);
+	}
 	for (uint32_t i = 0; i < MA_COUNT(tc->by_size) && !tc->map->watched; i++)
 		tc->by_size[i] = &tc->cursor[ma_class_of(i * 16)];
 }

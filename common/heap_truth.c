@@ -79,16 +79,6 @@ uint32_t ma_slab_units(const struct ma_map *map, uint32_t class)
 	return (uint32_t)((ma_slab_slots(map, class) + MA_UNIT - 1) / MA_UNIT);
 }
 
-_Atomic uint8_t *ma_slab_truth(struct ma_map *map, uint64_t head, uint32_t class)
-{
-	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT;
-
-	if (offset < map->lay.area_off ||
-	    offset + (uint64_t)ma_slab_units(map, class) * MA_UNIT > map->lay.user_off + map->lay.user_bytes)
-		return NULL;
-	return (_Atomic uint8_t *)(map->base + offset);
-}
-
 bool ma_slab_owns_truth(struct ma_map *map, uint64_t head, uint32_t class)
 {
 	uint32_t line = (uint32_t)(ma_load_acquire(&map->spot[head]) >> 32);

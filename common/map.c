@@ -61,7 +61,7 @@ static struct ma_map *handle_new(void)
 	if (!map)
 		return ma_fail_null(ENOMEM, "no memory for a map's handle");
 	map->id = MA_MAP_CLOSED;
-	map->tls_index = index % MA_TLS_SLOTS;
+	map->tls_at = ma_tls_at(index % MA_TLS_SLOTS);
 	map->next = registry;
 	registry = map;
 	return map;
@@ -70,14 +70,11 @@ static struct ma_map *handle_new(void)
 static void handle_clear(struct ma_map *map)
 {
 	struct ma_map *next = map->next;
-	uint32_t tls_index = map->tls_index;
+	int32_t tls_at = map->tls_at;
 
-	*map = (struct ma_map){ .id = MA_MAP_CLOSED,
-				.tls_index = tls_index,
-				.next = next,
-				.fd = -1,
-				.slot = MA_NO_SLOT,
-				.closed_at = closes };
+	*map = (struct ma_map){
+		.id = MA_MAP_CLOSED, .tls_at = tls_at, .next = next, .fd = -1, .slot = MA_NO_SLOT, .closed_at = closes
+	};
 	pthread_mutex_init(&map->mutex, NULL);
 }
 

@@ -84,8 +84,8 @@ struct ma_map {
 		uint64_t first_chunk; /* user / 64 KiB. */
 		uint64_t item_magic;  /* 2^64 / item_bytes, rounded up. */
 	};
-	uint32_t tls_index;
-	uint32_t fast_lines; /* Units of truth, from the base, that a spot may lead to. */
+	int32_t tls_at;      /* Where a thread's cache for this map is: see ma_tcache_slot(). */
+	uint32_t fast_lines; /* Lines below this one may hold truth: the slots of any slab there are inside the map. */
 
 	uint32_t kind;
 	char *base;

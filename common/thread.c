@@ -115,7 +115,7 @@ static bool equip(struct ma_tcache *tc, struct ma_map *map, uint64_t id)
 
 struct ma_tcache *ma_tcache_get(struct ma_map *map)
 {
-	struct ma_tcache *tc = ma_tls[map->tls_index];
+	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
 	uint64_t id = ma_load_acquire(&map->id);
 
 	if (MA_LIKELY(tc->id == id))
@@ -128,6 +128,6 @@ struct ma_tcache *ma_tcache_get(struct ma_map *map)
 		tc = new_cache();
 	if (!tc || (tc->id != id && !equip(tc, map, id)))
 		return NULL;
-	ma_tls[map->tls_index] = tc;
+	*ma_tcache_slot(map->tls_at) = tc;
 	return tc;
 }

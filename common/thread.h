@@ -37,7 +37,9 @@ struct ma_cursor {
 	uint32_t count;        /* Units owned, in ring. */
 	uint32_t at;           /* Where the last round through the ring ended. */
 	uint32_t class;
-	uint32_t seen; /* Free slots when the look began. */
+	uint32_t seen;  /* Free slots when the look began. */
+	uint32_t slots; /* Dynamic maps: of a slab. */
+	uint32_t zero;
 };
 
 struct ma_tcache {
@@ -55,6 +57,29 @@ struct ma_tcache {
 
 /* Initial-exec: one load from the thread pointer. The model costs static TLS space, so this array is all that we keep. */
 extern _Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS] __attribute__((tls_model("initial-exec")));
+
+/*
+ * Every thread has the array at the same distance from what its fs register points to; a map knows the distance of its
+ * place. So a look at it is two loads, where going by way of the array is three and an index.
+ */
+#if defined(__x86_64__) && defined(__SEG_FS)
+#define ma_tcache_slot(at) ((struct ma_tcache * __seg_fs *)(intptr_t)(at))
+
+MA_INLINE int32_t ma_tls_at(uint32_t index)
+{
+	char *self;
+
+	__asm__("mov %%fs:0, %0" : "=r"(self));
+	return (int32_t)((char *)&ma_tls[index] - self);
+}
+#else
+#define ma_tcache_slot(at) (&ma_tls[at])
+
+MA_INLINE int32_t ma_tls_at(uint32_t index)
+{
+	return (int32_t)index;
+}
+#endif
 
 /* Its mask is always 0: whoever meets it takes the slow path. */
 extern struct ma_cursor ma_cursor_never;

@@ -64,7 +64,7 @@ static MA_NOINLINE void free_slow_stat(void *block, struct ma_map *map)
 /* The cursor to deal from now, or NULL. */
 MA_INLINE struct ma_cursor *fast_sized(struct ma_map *map, size_t size)
 {
-	struct ma_tcache *tc = ma_tls[map->tls_index];
+	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
 	struct ma_cursor *cursor;
 
 	if (MA_UNLIKELY(size > MA_BY_SIZE_MAX) || MA_UNLIKELY(tc->id != ma_load(&map->id)))
@@ -75,7 +75,7 @@ MA_INLINE struct ma_cursor *fast_sized(struct ma_map *map, size_t size)
 
 MA_INLINE struct ma_cursor *fast_item(struct ma_map *map)
 {
-	struct ma_tcache *tc = ma_tls[map->tls_index];
+	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
 
 	return MA_LIKELY(tc->id == ma_load(&map->id) && tc->items.mask != 0) ? &tc->items : NULL;
 }

@@ -32,7 +32,7 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 	int saved;
 	void *item;
 
-	tc = ma_tls[map->tls_index];
+	tc = *ma_tcache_slot(map->tls_at);
 	if (tc->id == ma_load(&map->id) && ma_cursor_go_back(&tc->items))
 		return ma_cursor_pop(&tc->items);
 	if (!ma_map_is_open(map))

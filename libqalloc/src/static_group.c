@@ -14,6 +14,7 @@
 #include "common/space.h"
 
 #define RING_LOOKS      16
+#define SEARCH_LOOKS    8
 #define RING_MAX        (MA_CLASSES * MA_RING)
 #define STEP_MIN        4
 #define STEP_MAX        65536
@@ -170,24 +171,23 @@ static uint64_t new_group_from_any(struct ma_tcache *tc)
 	return MA_NO_CHUNK;
 }
 
-/* A group with room that nobody owns, among those in use; the search goes on where the last one ended. */
-static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream)
+/* A group with so much room that nobody owns, among the next ones in use: the search goes on where the last one ended. */
+static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream, uint64_t looks, uint32_t least)
 {
 	struct ma_map *map = tc->map;
 	struct ma_cursor probe = { .slot_bytes = map->item_bytes };
 	uint64_t used = qalloc__range_used(map, stream);
 	uint64_t start = ma_load(&ma_stream(map, stream)->rover);
 
-	for (uint64_t i = 0; i < used; i++) {
+	for (uint64_t i = 0; i < used && i < looks; i++) {
 		uint64_t at = (start + i) % used;
 		uint64_t group = (uint64_t)stream * map->lay.per_stream + at;
 
-		if (!look(map, &probe, group, 1) || !adopt(tc, group))
+		ma_store(&ma_stream(map, stream)->rover, at + 1);
+		if (!look(map, &probe, group, least) || !adopt(tc, group))
 			continue;
-		if (look(map, &probe, group, 1)) {
-			ma_store(&ma_stream(map, stream)->rover, at + 1);
+		if (look(map, &probe, group, least))
 			return group;
-		}
 		disown(map, group);
 	}
 	return MA_NO_CHUNK;
@@ -196,7 +196,7 @@ static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream)
 static uint64_t search(struct ma_tcache *tc)
 {
 	for (uint32_t i = 0; i < tc->map->lay.streams; i++) {
-		uint64_t group = search_stream(tc, (tc->stream + i) % tc->map->lay.streams);
+		uint64_t group = search_stream(tc, (tc->stream + i) % tc->map->lay.streams, UINT64_MAX, 1);
 
 		if (group != MA_NO_CHUNK)
 			return group;
@@ -237,7 +237,9 @@ bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 
 	if (ma_cursor_go_back(cursor) || find_second(tc, cursor) || go_round(tc, cursor, RING_LOOKS, rich(tc->map)))
 		return true;
-	group = new_group_from_any(tc);
+	group = search_stream(tc, tc->stream, SEARCH_LOOKS, rich(tc->map));
+	if (group == MA_NO_CHUNK)
+		group = new_group_from_any(tc);
 	err = errno;
 	if (group == MA_NO_CHUNK && go_round(tc, cursor, cursor->count, 1))
 		return true;
