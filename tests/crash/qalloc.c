@@ -45,6 +45,36 @@ static void take_65(void *map)
 	take_64_often(map);
 }
 
+/* All that a stream's own area has truth for, so that the next slab needs another area. */
+static void take_16_until_the_area_is_full(void *map)
+{
+	for (size_t i = 0; i < 15 * 4096; i++)
+		scratch = qalloc_malloc(map, 16);
+}
+
+static void take_16(void *map)
+{
+	scratch = qalloc_malloc(map, 16);
+}
+
+/* A slab with truth in a second area, and nothing in it but free slots. */
+static void empty_the_second_area(void *map)
+{
+	void **blocks = g_new(void *, 16 * 4096);
+	size_t count = 16 * 4096;
+
+	for (size_t i = 0; i < count; i++)
+		blocks[i] = qalloc_malloc(map, 16);
+	while (count)
+		qalloc_free(blocks[--count], map);
+	g_free(blocks);
+}
+
+static void take_a_million(void *map)
+{
+	scratch = qalloc_malloc(map, MIB);
+}
+
 static void take_1000(void *map)
 {
 	scratch = qalloc_malloc(map, 1000);
@@ -254,6 +284,8 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("malloc-stolen", TAKES, take_64, take_1000, .prepared = OWN_IS_FULL),
 	DYNAMIC("malloc-large-stolen", TAKES, take_64, take_large, .prepared = OWN_IS_FULL),
 	DYNAMIC("malloc-large-scavenges", TAKES, take_64, take_large, .prepared = EMPTY_SLABS),
+	DYNAMIC("malloc-new-area", TAKES, take_16_until_the_area_is_full, take_16, .streams = 1),
+	DYNAMIC("malloc-large-frees-area", TAKES, empty_the_second_area, take_a_million, .streams = 1),
 	DYNAMIC("malloc-adopts", TAKES, nothing, take_64, .prepared = EMPTY_SLABS),
 	DYNAMIC("malloc-fork-child", TAKES, nothing, take_64, FLAGS(CRASH_FORKED)),
 	DYNAMIC("memalign", TAKES, take_64, take_aligned),
