@@ -49,7 +49,6 @@
 #define MA_AREA_HEAD          4
 #define MA_NO_CHUNK           UINT64_MAX
 #define MA_HEAP_PARAM_STREAMS 0
-#define MA_BACK_MIN           32 /* Free slots that make going back worth while. */
 
 enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3, MA_ROOTS = 4, MA_TRUTH = 5 };
 
@@ -81,32 +80,43 @@ MA_INLINE void *ma_cursor_pop(struct ma_cursor *cursor)
 	return cursor->now.base + slot * cursor->slot_bytes;
 }
 
-/* Begin to deal from another look, if it has so many free slots; the one in use so far becomes the one before. */
-MA_INLINE bool ma_cursor_look(struct ma_cursor *cursor, struct ma_look look, uint32_t least)
+/* Begin to deal from another look; the one in use so far becomes the one before. */
+MA_INLINE void ma_cursor_begin(struct ma_cursor *cursor, struct ma_look look, uint64_t mask)
 {
-	uint64_t mask = ma_scan64(look.truth) & look.valid;
-	uint32_t seen;
-
-	if (mask == 0)
-		return false;
-	seen = ma_bits(mask);
-	if (seen < least)
-		return false;
 	cursor->before = cursor->now;
 	cursor->now = look;
 	cursor->mask = mask;
-	cursor->seen = seen;
+	cursor->seen = mask;
+}
+
+/* The same, if it has so many free slots. */
+MA_INLINE bool ma_cursor_look(struct ma_cursor *cursor, struct ma_look look, uint32_t least)
+{
+	uint64_t mask = ma_scan64(look.truth) & look.valid;
+
+	if (mask == 0 || (least > 1 && ma_bits(mask) < least))
+		return false;
+	ma_cursor_begin(cursor, look, mask);
 	return true;
 }
 
 /*
- * Go back to the look before this one, when most of what it dealt out is free again: so a thread that frees what it
- * takes stays with 128 slots, which its cache holds. Not to the same 64 at once: their bytes were stored to a moment ago, and
- * a wide load would have to wait for each of them.
+ * Go back to the look before this one, when one half of it is all free again: so a thread that frees what it takes stays
+ * with 128 slots, which its cache holds. Not to the same 64 at once: their bytes were stored to a moment ago, and a wide load
+ * would have to wait for each of them.
  */
 MA_INLINE bool ma_cursor_go_back(struct ma_cursor *cursor)
 {
-	return cursor->before.truth && ma_cursor_look(cursor, cursor->before, MA_BACK_MIN);
+	struct ma_look look = cursor->before;
+	uint64_t mask;
+
+	if (!look.truth)
+		return false;
+	mask = ma_scan64(look.truth) & look.valid;
+	if ((uint32_t)mask != UINT32_MAX && mask >> 32 != UINT32_MAX)
+		return false;
+	ma_cursor_begin(cursor, look, mask);
+	return true;
 }
 
 /* The unit is not ours any more. */

@@ -17,6 +17,8 @@
 #include "common/heap_internal.h"
 #include "common/space.h"
 
+#define AREAS_MOST 65536 /* Of a list that are looked at: it may lead round. */
+
 struct area {
 	_Atomic uint32_t owner[MA_AREA_UNITS]; /* Chunk + 1. The first one: units in use, a hint. */
 };
@@ -148,14 +150,14 @@ static bool make_ready(struct ma_map *map, uint32_t stream)
 	return true;
 }
 
-/* Each area of the list, the one with room to its front. The list is derived: it may lead anywhere, or round. */
+/* Each area of the list, the one with room to its front. The list is derived: it may lead anywhere. */
 static uint32_t find_in_list(struct ma_map *map, uint32_t stream, uint32_t count)
 {
 	_Atomic uint32_t *first = &ma_stream(map, stream)->areas;
 	_Atomic uint32_t *link = first;
 	struct place place;
 
-	for (uint64_t i = 0; i < map->lay.units; i++) {
+	for (uint32_t i = 0; i < AREAS_MOST; i++) {
 		uint64_t chunk = (uint64_t)ma_load(link) - 1;
 		uint32_t line;
 
@@ -223,7 +225,7 @@ static void unlist_area(struct ma_map *map, uint32_t stream, uint64_t chunk)
 {
 	_Atomic uint32_t *link = &ma_stream(map, stream)->areas;
 
-	for (uint64_t i = 0; i < map->lay.units; i++) {
+	for (uint32_t i = 0; i < AREAS_MOST; i++) {
 		uint64_t next = (uint64_t)ma_load(link) - 1;
 
 		if (next == chunk)

@@ -37,9 +37,8 @@ struct ma_cursor {
 	uint32_t count;        /* Units owned, in ring. */
 	uint32_t at;           /* Where the last round through the ring ended. */
 	uint32_t class;
-	uint32_t seen;  /* Free slots when the look began. */
 	uint32_t slots; /* Dynamic maps: of a slab. */
-	uint32_t zero;
+	uint64_t seen;  /* The mask when the look began. */
 };
 
 struct ma_tcache {

@@ -15,6 +15,7 @@
 
 #define RING_LOOKS      16
 #define SEARCH_LOOKS    8
+#define DENSE           32 /* Free items of a group that serves a thread which frees what it takes. */
 #define RING_MAX        (MA_CLASSES * MA_RING)
 #define STEP_MIN        4
 #define STEP_MAX        65536
@@ -213,9 +214,9 @@ static bool find_second(struct ma_tcache *tc, struct ma_cursor *cursor)
 	struct ma_look now = cursor->now;
 	uint64_t group;
 
-	if (!now.truth || ma_bits(ma_scan64(now.truth) & now.valid) * 2 < cursor->seen)
+	if (!now.truth || ma_bits(ma_scan64(now.truth) & now.valid) * 2 < ma_bits(cursor->seen))
 		return false;
-	if (go_round(tc, cursor, RING_LOOKS, MA_BACK_MIN) && cursor->now.unit != now.unit)
+	if (go_round(tc, cursor, RING_LOOKS, DENSE) && cursor->now.unit != now.unit)
 		return true;
 	group = new_group(tc, tc->stream);
 	if (group == MA_NO_CHUNK)
