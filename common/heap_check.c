@@ -258,17 +258,27 @@ static void settle(struct ma_map *map, uint64_t chunk)
 		ma_store(&map->spot[chunk], 0);
 }
 
-/* After all words are settled; before, so that what follows it is freed too, slabs without truth of their own. */
+/* A slab whose truth is not its own was made, or given up, meanwhile: it is free, and so is then what follows it. */
 static void settle_slab(struct ma_map *map, uint64_t head)
 {
 	uint64_t word = ma_chunk_load(map, head);
 	uint32_t class = ma_word_class(word);
+	uint32_t slots;
+	_Atomic uint8_t *truth;
 
 	if (ma_word_kind(word) != MA_SLAB)
 		return;
 	if (!ma_word_chunks(map, head, word) || !ma_slab_owns_truth(map, head, class) ||
-	    (uint32_t)ma_load(&map->spot[head]) != ma_slab_recip(map, class))
+	    (uint32_t)ma_load(&map->spot[head]) != ma_slab_recip(map, class)) {
 		ma_store(ma_chunk(map, head), MA_FREE);
+		return;
+	}
+	/* The units may have been copied when they served another slab already, with more slots. */
+	slots = ma_slab_slots(map, class);
+	truth = ma_slab_truth(map, head, class);
+	for (uint32_t i = slots; i < ma_slab_units(map, class) * MA_UNIT; i++)
+		if (ma_load(&truth[i]))
+			ma_store(&truth[i], 0);
 }
 
 /*
