@@ -62,9 +62,11 @@ static void mend_stream(struct ma_map *map, uint32_t index)
 
 void ma_body_sweep(struct ma_map *map, uint32_t slot)
 {
-	/* A root's change is one store, so its lock needs no mending. */
+	/* A root's change is one store, and so is that of the length: their locks need no mending. */
 	if (ma_lock_inherit(&ma_body(map)->root_lock, slot))
 		ma_lock_give(&ma_body(map)->root_lock);
+	if (ma_lock_inherit(&ma_body(map)->length_lock, slot))
+		ma_lock_give(&ma_body(map)->length_lock);
 	for (uint32_t i = 0; i < map->lay.streams; i++)
 		if (ma_lock_inherit(&ma_stream(map, i)->lock, slot))
 			mend_stream(map, i);
@@ -77,6 +79,8 @@ void ma_body_recover(struct ma_map *map)
 {
 	ma_lock_seize(&ma_body(map)->root_lock, 0);
 	ma_lock_give(&ma_body(map)->root_lock);
+	ma_lock_seize(&ma_body(map)->length_lock, 0);
+	ma_lock_give(&ma_body(map)->length_lock);
 	ma_owner_retire_all(map);
 	for (uint32_t i = 0; i < map->lay.streams; i++) {
 		ma_lock_seize(&ma_stream(map, i)->lock, 0);

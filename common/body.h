@@ -25,7 +25,8 @@ struct ma_body {
 	struct ma_lock root_lock;
 	_Atomic uint32_t owner_top; /* Records ever used. Grows only; a record is used after this says so. */
 	_Atomic uint64_t root_link; /* To the table below the fixed one (roots.h). */
-	uint32_t zero[28];
+	struct ma_lock length_lock; /* Over the file's length. Taken last. */
+	uint32_t zero[27];
 };
 
 /* A queue of slabs that nobody owns, by chunk + 1; 0 ends. Derived: may lose members, or name chunks that moved on. */
@@ -77,6 +78,7 @@ struct ma_layout {
 	uint64_t per_stream; /* Units of one stream's range; the last ranges may be shorter or empty. */
 	uint64_t unit_off;   /* Chunk words, or group words. */
 	uint64_t truth_off;  /* Static. */
+	uint64_t key_off;    /* Kind MMALLOC: MA_KEYS words for the program. */
 	uint64_t area_off;   /* Dynamic: the streams' own areas of truth. */
 	uint64_t area_units; /* Dynamic: units of each. */
 	uint64_t spot_off;   /* Dynamic: by chunk, what a slab's slots are found with. */

@@ -262,9 +262,13 @@ void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size)
 /* Offsets for this many chunks. Returns where the user area would end. */
 static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t chunks)
 {
-	uint64_t at = ma_body_layout(lay, ma_load(&map->sealed.length));
+	uint64_t at = ma_body_layout(lay, map->sealed.reserved); /* Not its length, which changes. */
 	uint64_t base = map->sealed.base;
 
+	if (map->sealed.kind == MA_KIND_MMALLOC) {
+		lay->key_off = at;
+		at += MA_KEYS * sizeof(uint64_t);
+	}
 	lay->units = chunks;
 	lay->per_stream = (chunks + lay->streams - 1) / lay->streams;
 	lay->leaves = (lay->per_stream + MA_LEAF - 1) / MA_LEAF;
@@ -319,18 +323,13 @@ static bool inside(struct ma_map *map)
 	return true;
 }
 
-const struct ma_engine ma_heap_engine = {
-	.kind = MA_KIND_DYNAMIC,
-	.layout = layout,
-	.inside = inside,
-	.recover_stream = ma_heap_recover_stream,
-	.renew = ma_chunk_renew,
-	.back = ma_chunk_back,
-	.check = ma_heap_check,
-	.walk = ma_heap_walk,
-	.equip = ma_heap_equip,
-	.leave = ma_heap_leave,
-	.table_at = ma_heap_table_at,
-	.table_take = ma_heap_table_take,
-	.own_metadata = ma_heap_own_metadata,
-};
+#define HEAP_ENGINE(number)                                                                                     \
+	{                                                                                                       \
+		.kind = (number), .layout = layout, .inside = inside, .recover_stream = ma_heap_recover_stream, \
+		.renew = ma_chunk_renew, .back = ma_chunk_back, .check = ma_heap_check, .walk = ma_heap_walk,   \
+		.equip = ma_heap_equip, .leave = ma_heap_leave, .table_at = ma_heap_table_at,                   \
+		.table_take = ma_heap_table_take, .own_metadata = ma_heap_own_metadata,                         \
+	}
+
+const struct ma_engine ma_heap_engine = HEAP_ENGINE(MA_KIND_DYNAMIC);
+const struct ma_engine ma_heap_engine_keys = HEAP_ENGINE(MA_KIND_MMALLOC);

@@ -52,7 +52,10 @@
 
 enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3, MA_ROOTS = 4, MA_TRUTH = 5 };
 
+/* The same heap under two kinds; the second has room for MA_KEYS words of the program's own, at key_off. */
+#define MA_KEYS 64
 extern const struct ma_engine ma_heap_engine;
+extern const struct ma_engine ma_heap_engine_keys;
 
 /* What the libraries' public calls of these names promise, on a map that is this engine's. */
 void *ma_heap_malloc_slow(struct ma_map *map, size_t size);
@@ -61,6 +64,12 @@ void *ma_heap_realloc(struct ma_map *map, void *block, size_t size);
 void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size);
 size_t ma_heap_usable_size(struct ma_map *map, const void *block);
 int ma_heap_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
+
+/*
+ * Give back to the disk, or the system, what is free: slabs of this thread and of nobody that are empty, and all free chunks.
+ * Returns bytes; -1 with errno EROFS, EUSERS.
+ */
+int64_t ma_heap_trim(struct ma_map *map);
 
 struct ma_heap_stats {
 	uint64_t used_bytes;

@@ -546,6 +546,28 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
 		ma_truth_give(map, line, first, ma_word_class(word));
 }
 
+uint64_t ma_chunk_punch_free(struct ma_map *map, uint32_t stream)
+{
+	uint64_t first = ma_range_first(map, stream);
+	uint64_t used = ma_range_used(map, stream);
+	uint64_t run = 0;
+	uint64_t bytes = 0;
+
+	for (uint64_t at = 0; at <= used; at++) {
+		bool free = at < used && ma_chunk_load(map, first + at) == MA_FREE &&
+			    !(ma_load(hole_word(map, stream, at / MA_LEAF)) >> at % MA_LEAF & 1);
+
+		if (free) {
+			run++;
+		} else if (run) {
+			punch(map, stream, at - run, run);
+			bytes += run * MA_CHUNK;
+			run = 0;
+		}
+	}
+	return bytes;
+}
+
 static bool grow_run(struct ma_map *map, uint32_t stream, uint64_t head, uint64_t old, uint64_t count)
 {
 	uint64_t behind = head + old;

@@ -129,6 +129,8 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count);
 bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t count);
 /* Compute leaves and spans of [first, first + count) of one stream anew. */
 void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
+/* Give the disk space of free chunks back. Returns bytes. */
+uint64_t ma_chunk_punch_free(struct ma_map *map, uint32_t stream);
 /* See struct ma_engine. */
 int ma_chunk_back(struct ma_map *map);
 int ma_chunk_renew(struct ma_map *map);
@@ -142,7 +144,7 @@ MA_INLINE _Atomic uint8_t *ma_spot_truth(struct ma_map *map, uint64_t head, uint
 	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT;
 	uint64_t bytes = ma_up(slots, MA_UNIT);
 
-	if (offset < map->lay.area_off || offset + bytes > map->lay.user_off + map->lay.user_bytes)
+	if (offset < map->lay.area_off || offset + bytes > map->mapped)
 		return NULL;
 	return (_Atomic uint8_t *)(map->base + offset);
 }

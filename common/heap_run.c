@@ -2,6 +2,7 @@
 /* Runs: blocks of whole chunks, and tables of roots, which are chunks too. A thread asks its own stream first, then the neighbours, then for room over their bounds. */
 #include <errno.h>
 
+#include "common/error.h"
 #include "common/heap_internal.h"
 
 /* In rising order, which is the lock order. */
@@ -125,6 +126,26 @@ bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count)
 	done = count == old || (from == to && ma_chunk_resize(map, head, old, count));
 	unlock_streams(map, from, to);
 	return done;
+}
+
+int64_t ma_heap_trim(struct ma_map *map)
+{
+	struct ma_tcache *tc;
+	uint64_t bytes = 0;
+
+	if (!ma_map_writable(map))
+		return ma_fail(EROFS, "%s: is open read-only", map->name);
+	tc = ma_tcache_get(map);
+	if (!tc)
+		return -1;
+	ma_slab_scavenge(tc);
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		if (!ma_stream_lock(map, s))
+			return -1;
+		bytes += ma_chunk_punch_free(map, s);
+		ma_stream_unlock(map, s);
+	}
+	return (int64_t)bytes;
 }
 
 /* ---- tables of roots ---- */

@@ -261,6 +261,14 @@ static struct ma_map *open_once(const struct ma_open *how, bool *again)
 	if (!map)
 		return NULL;
 	handle_clear(map);
+	if (how->flags & MA_MAP_ANON) {
+		if (ma_map_anonymous(map, how) != MA_ATTACH_DONE) {
+			give_up(map);
+			return NULL;
+		}
+		publish(map);
+		return map;
+	}
 	if (ma_map_open_file(map, how, &st) < 0) {
 		give_up(map);
 		return NULL;

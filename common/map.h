@@ -116,7 +116,7 @@ struct ma_open {
 	int fd;
 	unsigned flags;
 	uint64_t base;        /* 0: no preference. */
-	uint64_t length;      /* Of a new file. */
+	uint64_t length;      /* Of a new file; 0: just long enough for the tables, and it grows from there. */
 	uint64_t reserved;    /* Of a new map; at least length. */
 	uint64_t punch_bytes; /* Freed runs from this size on give their disk space back; 0: none does. */
 	uint64_t param[MA_PARAMS];

@@ -268,7 +268,7 @@ static void fill_header(struct ma_map *map, const struct ma_open *how)
 	};
 	memcpy(h->param, how->param, sizeof(h->param));
 	memcpy(h->uuid, map->uuid, sizeof(h->uuid));
-	ma_store(&h->length, how->length);
+	ma_store(&h->length, how->length ? how->length : how->reserved);
 }
 
 static void make_uuid(uint8_t uuid[16])
@@ -285,7 +285,7 @@ static void make_uuid(uint8_t uuid[16])
 static bool map_new(struct ma_map *map, const struct ma_open *how)
 {
 	int prot = PROT_READ | PROT_WRITE;
-	int flags = MAP_SHARED | MAP_NORESERVE;
+	int flags = (how->flags & MA_MAP_ANON ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) | MAP_NORESERVE;
 	uint64_t seed;
 
 	memcpy(&seed, map->uuid, sizeof(seed));
@@ -299,37 +299,72 @@ static bool map_new(struct ma_map *map, const struct ma_open *how)
 }
 
 /* Size the file: empty, then marked as half made, then long. Killed in between: the next creator begins again. */
-static int size_file(struct ma_map *map, const struct ma_open *how)
+static int size_file(struct ma_map *map)
 {
-	if (!ma_space_allowed(how->length) || ma_space_set_length(map->fd, 0) < 0 ||
-	    pwrite(map->fd, MA_MAGIC_HALF, 8, 0) != 8 || ma_space_set_length(map->fd, how->length) < 0)
-		return ma_fail(errno, "%s: cannot make it %" PRIu64 " bytes long", map->name, how->length);
+	uint64_t length = ma_load(&map->sealed.length);
+
+	if (!ma_space_allowed(length) || ma_space_set_length(map->fd, 0) < 0 ||
+	    pwrite(map->fd, MA_MAGIC_HALF, 8, 0) != 8 || ma_space_set_length(map->fd, length) < 0)
+		return ma_fail(errno, "%s: cannot make it %" PRIu64 " bytes long", map->name, length);
 	return 0;
+}
+
+/* The numbers of a new map, but for its base. */
+static bool plan_new(struct ma_map *map, const struct ma_open *how)
+{
+	make_uuid(map->uuid);
+	fill_header(map, how);
+	map->engine = how->engines[0];
+	if (map->engine->layout(map))
+		return true;
+	ma_fail(EINVAL, "%s: %" PRIu64 " bytes cannot hold such a map; the smallest has %" PRIu64, map->name,
+		how->length ? how->length : how->reserved, map->smallest);
+	return false;
+}
+
+/* The header, all but its first word: that says later that the map is whole. */
+static void write_header(struct ma_map *map)
+{
+	map->sealed.base = (uint64_t)(uintptr_t)map->base;
+	lay_out(map); /* Again: where units begin depends on the base. */
+	map->sealed.crc = ma_header_crc(&map->sealed);
+	memcpy((char *)map->header + 8, (char *)&map->sealed + 8, sizeof(struct ma_header) - 8);
 }
 
 static enum ma_attach create(struct ma_map *map, const struct ma_open *how)
 {
 	uint64_t magic;
 
-	make_uuid(map->uuid);
-	fill_header(map, how);
-	map->engine = how->engines[0];
-	if (!map->engine->layout(map)) {
-		ma_fail(EINVAL, "%s: %" PRIu64 " bytes cannot hold such a map; the smallest has %" PRIu64, map->name,
-			how->length, map->smallest);
+	if (!plan_new(map, how))
 		return MA_ATTACH_FAILED;
-	}
-	if (size_file(map, how) < 0 || !map_new(map, how))
+	if (how->length == 0) /* The base may move the units by up to a chunk. */
+		ma_store(&map->sealed.length, ma_min(how->reserved, map->lay.user_off + MA_CHUNK));
+	if (size_file(map) < 0 || !map_new(map, how))
 		return MA_ATTACH_FAILED;
-	map->sealed.base = (uint64_t)(uintptr_t)map->base;
-	lay_out(map); /* Again: where units begin depends on the base. */
-	map->sealed.crc = ma_header_crc(&map->sealed);
-	memcpy((char *)map->header + 8, (char *)&map->sealed + 8, sizeof(struct ma_header) - 8);
+	write_header(map);
 	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
 		return MA_ATTACH_FAILED;
 	mark_ready(map);
 	memcpy(&magic, MA_MAGIC, sizeof(magic));
 	ma_store_kill((_Atomic uint64_t *)(void *)map->header->magic, magic);
+	return MA_ATTACH_DONE;
+}
+
+/* No file, and nobody else: all of the range is there from the start. */
+enum ma_attach ma_map_anonymous(struct ma_map *map, const struct ma_open *how)
+{
+	snprintf(map->name, sizeof(map->name), "anonymous map");
+	map->flags = how->flags;
+	map->punch_bytes = how->punch_bytes;
+	if (!plan_new(map, how))
+		return MA_ATTACH_FAILED;
+	ma_store(&map->sealed.length, how->reserved);
+	if (!map_new(map, how))
+		return MA_ATTACH_FAILED;
+	write_header(map);
+	memcpy(map->header->magic, MA_MAGIC, 8);
+	mark_ready(map);
+	map->slot = 0;
 	return MA_ATTACH_DONE;
 }
 
@@ -408,6 +443,23 @@ enum ma_attach ma_map_join(struct ma_map *map, const struct ma_open *how)
 	return map_existing(map, how, &h);
 }
 
+/* A private view of a file that may grow: what lies beyond its end is memory, and so the view grows by itself. */
+static int end_of_file(struct ma_map *map)
+{
+	int prot = PROT_READ | PROT_WRITE;
+	struct stat st;
+	uint64_t end;
+
+	if (fstat(map->fd, &st) < 0)
+		return ma_fail(errno, "%s: cannot look at it", map->name);
+	end = ma_up((uint64_t)st.st_size, MA_PAGE);
+	if (end < map->mapped && mmap(map->base + end, map->mapped - end, prot,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return ma_fail(errno, "%s: no memory for a view that can grow", map->name);
+	ma_store(&map->header->length, map->mapped);
+	return 0;
+}
+
 enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how)
 {
 	struct ma_header h;
@@ -419,10 +471,12 @@ enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how)
 	result = map_existing(map, how, &h);
 	if (result != MA_ATTACH_DONE || !(map->flags & MA_MAP_PRIVATE))
 		return result;
-	close(map->fd);
-	map->fd = -1;
 	map->slot = 0;
 	map->engine->own_metadata(map);
+	if (end_of_file(map) < 0)
+		return MA_ATTACH_FAILED;
+	close(map->fd);
+	map->fd = -1;
 	ma_body_recover(map);
 	return is_certain(map, &h) ? MA_ATTACH_DONE : check_whole(map);
 }

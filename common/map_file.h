@@ -23,7 +23,9 @@ int ma_map_reopen(int fd);
 enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how);
 /* The attach byte is shared: come in beside the others. */
 enum ma_attach ma_map_join(struct ma_map *map, const struct ma_open *how);
-/* The same for a reader. */
+/* A map without a file. */
+enum ma_attach ma_map_anonymous(struct ma_map *map, const struct ma_open *how);
+/* The same as joining for a reader. */
 enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how);
 
 /* Do the numbers of an existing map please the caller? */

@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/map.h"
+#include "common/proc.h"
 
 /*
  * File systems without fallocate: write one zero a page. Only pages that begin inside the range: the byte written is then
@@ -115,19 +116,34 @@ int ma_space_set_length(int fd, uint64_t length)
 	return result;
 }
 
+/* The length's lock is ours. Killed before the store: the file is longer than it says, which every opener accepts. */
+static int grow(struct ma_map *map, uint64_t length)
+{
+	if (length <= ma_load(&map->header->length))
+		return 0;
+	if (map->fd >= 0 && ma_space_set_length(map->fd, length) < 0)
+		return ma_fail(errno, "%s: cannot grow to %" PRIu64 " bytes", map->name, length);
+	ma_store_kill(&map->header->length, length);
+	return 0;
+}
+
 int ma_space_grow(struct ma_map *map, uint64_t length)
 {
-	uint64_t have = ma_load_acquire(&map->header->length);
+	uint32_t slot;
+	int result;
 
-	if (length <= have)
+	if (length <= ma_load_acquire(&map->header->length))
 		return 0;
 	if (length > map->mapped)
 		return ma_fail(ENOMEM, "%s: %" PRIu64 " bytes are more than its reserved range", map->name, length);
-	if (map->fd >= 0 && ma_space_set_length(map->fd, length) < 0)
-		return ma_fail(errno, "%s: cannot grow to %" PRIu64 " bytes", map->name, length);
-	/* Killed before this store: the file is longer than it says, which every opener accepts. */
-	ma_store_kill(&map->header->length, length);
-	return 0;
+	slot = ma_proc_slot(map);
+	if (slot == MA_NO_SLOT)
+		return -1;
+	/* Streams grow the file under different locks: without this one, the smaller length might come last. */
+	ma_lock_take(map, &ma_body(map)->length_lock, slot);
+	result = grow(map, length);
+	ma_lock_give(&ma_body(map)->length_lock);
+	return result;
 }
 
 int ma_space_sync(struct ma_map *map, uint64_t from, uint64_t bytes)
