@@ -75,6 +75,8 @@ struct ma_heap_stats {
 	uint64_t used_bytes;
 	uint64_t used_blocks;
 	uint64_t largest_free;
+	uint64_t free_chunks;  /* That have their space. */
+	uint64_t backed_bytes; /* Of all chunks that have. */
 };
 void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats);
 

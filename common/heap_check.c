@@ -241,6 +241,14 @@ void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats)
 	*stats = (struct ma_heap_stats){ 0 };
 	ma_heap_walk(map, count_block, stats);
 	stats->largest_free = longest_free(map) * MA_CHUNK;
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = ma_range_first(map, s);
+		uint64_t used = ma_range_used(map, s);
+
+		stats->backed_bytes += used * MA_CHUNK;
+		for (uint64_t chunk = first; chunk < first + used; chunk++)
+			stats->free_chunks += ma_chunk_load(map, chunk) == MA_FREE;
+	}
 }
 
 /* ---- a private view ---- */

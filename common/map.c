@@ -104,7 +104,7 @@ void ma_map_let_go_all(void)
  */
 static bool child_attach(struct ma_map *map)
 {
-	int fd = ma_map_reopen(map->fd);
+	int fd = ma_map_reopen(map->fd, map->flags);
 
 	close(map->fd);
 	map->fd = fd;

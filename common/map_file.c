@@ -50,12 +50,21 @@ bool ma_map_is_watched(const struct ma_map *map)
 	return (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON)) || ma_env_on("ANNOTATE");
 }
 
-int ma_map_reopen(int fd)
+int ma_map_reopen(int fd, unsigned flags)
 {
+	int how = (flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	int had = fcntl(fd, F_GETFL);
 	char path[64];
 
+	if (had < 0)
+		return -1;
+	/* What the caller may not do with it he does not get by way of us. */
+	if ((how & O_ACCMODE) == O_RDWR && (had & O_ACCMODE) != O_RDWR) {
+		errno = EACCES;
+		return -1;
+	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, O_RDWR | O_CLOEXEC);
+	return open(path, how);
 }
 
 /* New files are made exclusively, which follows no symbolic link. */
@@ -84,7 +93,7 @@ int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat 
 		map->fd = open_name(how->filename, how->flags, &map->created);
 	} else {
 		snprintf(map->name, sizeof(map->name), "descriptor %d", how->fd);
-		map->fd = ma_map_reopen(how->fd);
+		map->fd = ma_map_reopen(how->fd, how->flags);
 	}
 	if (map->fd < 0)
 		return ma_fail(errno, "%s: cannot open it", map->name);

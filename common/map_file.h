@@ -17,7 +17,7 @@ enum ma_attach {
 /* Open how's file into map->fd, or -1. */
 int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat *st);
 /* Another open file description of the same file. -1 when there is no /proc. */
-int ma_map_reopen(int fd);
+int ma_map_reopen(int fd, unsigned flags);
 
 /* The attach byte is ours exclusively: create or recover; it is shared afterwards. */
 enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how);

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Attaching and detaching, the default heap, and what failed last. */
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "heap.h"
+
+#include "common/error.h"
+#include "common/heap.h"
+#include "common/plan.h"
+#include <mmalloc.h>
+
+#define RANGE_DEFAULT ((uint64_t)1 << 40)
+#define RANGE_LEAST   ((uint64_t)64 << 20)
+#define PUNCH_BYTES   ((uint64_t)1 << 20)
+#define FAILURES      16
+
+static const struct ma_engine *const engines[] = { &ma_heap_engine_keys, NULL };
+
+struct ma_map *_Atomic mmalloc__default;
+static pthread_mutex_t default_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- what failed last, for each descriptor in each thread ---- */
+
+static _Thread_local struct {
+	const void *md;
+	int error;
+} failures[FAILURES];
+static _Thread_local unsigned failure_count;
+
+void mmalloc__failed(const void *md)
+{
+	unsigned at = 0;
+
+	while (at < failure_count && at < FAILURES && failures[at].md != md)
+		at++;
+	if (at == FAILURES) /* All taken by others: the one that came longest ago goes. */
+		at = failure_count % FAILURES;
+	if (at >= failure_count || failures[at].md != md)
+		failure_count++;
+	failures[at].md = md;
+	failures[at].error = errno;
+}
+
+int mmalloc_errno(void *md)
+{
+	for (unsigned i = 0; i < failure_count && i < FAILURES; i++)
+		if (failures[i].md == md)
+			return failures[i].error;
+	return 0;
+}
+
+/* ---- attaching ---- */
+
+/* As large a range as can be had: half of it each time that there is no room, but no less than a small heap needs. */
+static struct ma_map *attach(struct ma_open *how)
+{
+	struct ma_map *map = ma_map_open(how);
+
+	while (!map && (errno == ENOMEM || errno == EADDRINUSE || errno == EFBIG) && how->reserved / 2 >= RANGE_LEAST) {
+		how->reserved /= 2;
+		map = ma_map_open(how);
+	}
+	return map;
+}
+
+static bool options_are_sound(const struct mmalloc_options *o)
+{
+	for (size_t i = 0; i < MA_COUNT(o->reserved); i++)
+		if (o->reserved[i])
+			return false;
+	return o->flags <= MMALLOC_PRIVATE && o->streams <= MA_STREAMS_MAX && o->reserve >> 46 == 0;
+}
+
+static unsigned map_flags(int fd, unsigned flags)
+{
+	if (fd < 0)
+		return MA_MAP_ANON;
+	if (flags == MMALLOC_RDONLY)
+		return MA_MAP_RDONLY;
+	return flags == MMALLOC_PRIVATE ? MA_MAP_PRIVATE : MA_MAP_CREATE;
+}
+
+void *mmalloc_attach_opt(int fd, void *baseaddr, const struct mmalloc_options *options)
+{
+	static const struct mmalloc_options none;
+	const struct mmalloc_options *o = options ? options : &none;
+	struct ma_open how = {
+		.fd = fd,
+		.base = (uint64_t)(uintptr_t)baseaddr,
+		.reserved = o->reserve ? ma_up(o->reserve, MA_PAGE) : RANGE_DEFAULT,
+		.punch_bytes = PUNCH_BYTES,
+		.param = { o->streams ? o->streams : 1 },
+		.engines = engines,
+	};
+
+	if (how.base % MA_PAGE || how.base >> 47)
+		return ma_fail_null(EINVAL, "%p is not a page's address", baseaddr);
+	if (!options_are_sound(o) || (fd < 0 && o->flags))
+		return ma_fail_null(EINVAL, "options are unknown or contradict each other");
+	how.flags = map_flags(fd, o->flags);
+	return o->reserve ? ma_map_open(&how) : attach(&how);
+}
+
+void *mmalloc_attach(int fd, void *baseaddr)
+{
+	return mmalloc_attach_opt(fd, baseaddr, NULL);
+}
+
+void *mmalloc_detach(void *md)
+{
+	if (!md) {
+		ma_fail(EINVAL, "the default heap is never detached");
+		return NULL;
+	}
+	return ma_map_close(md) == 0 ? NULL : md;
+}
+
+static struct ma_map *make_default(void)
+{
+	struct ma_map *map;
+
+	pthread_mutex_lock(&default_mutex);
+	map = ma_load_acquire(&mmalloc__default);
+	if (!map) {
+		map = mmalloc_attach(-1, NULL);
+		ma_store_release(&mmalloc__default, map);
+	}
+	pthread_mutex_unlock(&default_mutex);
+	if (!map)
+		mmalloc__failed(NULL);
+	return map;
+}
+
+/* A fork while another thread makes the default heap would leave the child a mutex that nobody gives back. */
+static void before_fork(void)
+{
+	pthread_mutex_lock(&default_mutex);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&default_mutex);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, after_fork);
+}
+
+struct ma_map *mmalloc__map(void *md)
+{
+	struct ma_map *map = md ? md : ma_load_acquire(&mmalloc__default);
+
+	if (!map)
+		return make_default();
+	if (ma_map_is_open(map))
+		return map;
+	mmalloc__failed(md);
+	return NULL;
+}
+
+void *mmalloc_findbase(size_t size)
+{
+	uint64_t bytes = ma_up(ma_max(size, 1), MA_PAGE);
+	void *base;
+
+	if (size >> 46)
+		return ma_fail_null(ENOMEM, "no address has room for %zu bytes", size);
+	base = ma_plan_map(bytes, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, "findbase");
+	if (base)
+		munmap(base, bytes);
+	return base;
+}
