@@ -227,8 +227,13 @@ static int fill_holes(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t
 	return 0;
 }
 
+bool ma_chunk_has_space(struct ma_map *map, uint32_t stream, uint64_t at)
+{
+	return !(ma_load(hole_word(map, stream, at / MA_LEAF)) >> at % MA_LEAF & 1);
+}
+
 /* Mark first, punch then: a kill in between only makes the next user take space that is there. */
-static void punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
+void ma_chunk_punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
 {
 	for (uint64_t chunk = at; chunk < at + count; chunk++) {
 		_Atomic uint64_t *holes = hole_word(map, stream, chunk / MA_LEAF);
@@ -540,32 +545,10 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
 		ma_chunk_refresh(map, s, lo, n);
 		ma_intent_clear(ma_stream(map, s));
 		if (n && map->punch_bytes && count * MA_CHUNK >= map->punch_bytes)
-			punch(map, s, lo - ma_range_first(map, s), n);
+			ma_chunk_punch(map, s, lo - ma_range_first(map, s), n);
 	}
 	if (ma_word_kind(word) == MA_SLAB)
 		ma_truth_give(map, line, first, ma_word_class(word));
-}
-
-uint64_t ma_chunk_punch_free(struct ma_map *map, uint32_t stream)
-{
-	uint64_t first = ma_range_first(map, stream);
-	uint64_t used = ma_range_used(map, stream);
-	uint64_t run = 0;
-	uint64_t bytes = 0;
-
-	for (uint64_t at = 0; at <= used; at++) {
-		bool free = at < used && ma_chunk_load(map, first + at) == MA_FREE &&
-			    !(ma_load(hole_word(map, stream, at / MA_LEAF)) >> at % MA_LEAF & 1);
-
-		if (free) {
-			run++;
-		} else if (run) {
-			punch(map, stream, at - run, run);
-			bytes += run * MA_CHUNK;
-			run = 0;
-		}
-	}
-	return bytes;
 }
 
 static bool grow_run(struct ma_map *map, uint32_t stream, uint64_t head, uint64_t old, uint64_t count)

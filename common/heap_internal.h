@@ -129,8 +129,9 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count);
 bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t count);
 /* Compute leaves and spans of [first, first + count) of one stream anew. */
 void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
-/* Give the disk space of free chunks back. Returns bytes. */
-uint64_t ma_chunk_punch_free(struct ma_map *map, uint32_t stream);
+/* Has a chunk, by its place in the stream's range, disk space? Give that of some free ones back. */
+bool ma_chunk_has_space(struct ma_map *map, uint32_t stream, uint64_t at);
+void ma_chunk_punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count);
 /* See struct ma_engine. */
 int ma_chunk_back(struct ma_map *map);
 int ma_chunk_renew(struct ma_map *map);

@@ -128,6 +128,27 @@ bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count)
 	return done;
 }
 
+/* The lock is held. Returns bytes. */
+static uint64_t punch_free(struct ma_map *map, uint32_t stream)
+{
+	uint64_t first = ma_range_first(map, stream);
+	uint64_t used = ma_range_used(map, stream);
+	uint64_t run = 0;
+	uint64_t bytes = 0;
+
+	for (uint64_t at = 0; at <= used; at++) {
+		if (at < used && ma_chunk_load(map, first + at) == MA_FREE && ma_chunk_has_space(map, stream, at)) {
+			run++;
+			continue;
+		}
+		if (run)
+			ma_chunk_punch(map, stream, at - run, run);
+		bytes += run * MA_CHUNK;
+		run = 0;
+	}
+	return bytes;
+}
+
 int64_t ma_heap_trim(struct ma_map *map)
 {
 	struct ma_tcache *tc;
@@ -142,7 +163,7 @@ int64_t ma_heap_trim(struct ma_map *map)
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		if (!ma_stream_lock(map, s))
 			return -1;
-		bytes += ma_chunk_punch_free(map, s);
+		bytes += punch_free(map, s);
 		ma_stream_unlock(map, s);
 	}
 	return (int64_t)bytes;
