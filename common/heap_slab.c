@@ -156,10 +156,12 @@ static void let_go(struct ma_tcache *tc, uint64_t head, uint32_t class)
 {
 	struct ma_map *map = tc->map;
 	uint32_t stream = ma_stream_of(map, head);
+	bool locked = ma_stream_lock(map, stream);
 
+	/* Under the lock, or others might have it in a queue, or make it another thing, before it is pushed. */
 	disown(map, head, class);
 	tc->owned--;
-	if (!ma_stream_lock(map, stream))
+	if (!locked)
 		return;
 	queue_push(map, head, class);
 	ma_stream_unlock(map, stream);
@@ -259,6 +261,7 @@ static uint64_t slab_from_any(struct ma_tcache *tc, uint32_t class)
 static uint64_t slab_by_search(struct ma_tcache *tc, uint32_t class)
 {
 	struct ma_map *map = tc->map;
+	bool found;
 
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t first = ma_range_first(map, s);
@@ -266,11 +269,13 @@ static uint64_t slab_by_search(struct ma_tcache *tc, uint32_t class)
 		for (uint64_t chunk = first; chunk < first + ma_range_used(map, s); chunk++) {
 			if (!adopt(tc, chunk, class))
 				continue;
+			found = has_room(map, chunk, class, ANY_ROOM);
+			if (!found)
+				disown(map, chunk, class);
 			/* It may stand in a queue, which its next entry would cut: have the queues made anew. */
 			ma_store(&ma_stream(map, s)->stale, 1);
-			if (has_room(map, chunk, class, ANY_ROOM))
+			if (found)
 				return chunk;
-			disown(map, chunk, class);
 		}
 	}
 	return MA_NO_CHUNK;
@@ -361,6 +366,8 @@ static bool scavenge_stream(struct ma_tcache *tc, uint32_t stream)
 			any = true;
 		else
 			disown(map, chunk, class);
+		/* As in slab_by_search(); and its link may soon be one of another queue, or of the list of areas. */
+		ma_store(&ma_stream(map, stream)->stale, 1);
 	}
 	return any;
 }
