@@ -59,9 +59,10 @@ extern _Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS] __attribute__((tls_m
 
 /*
  * Every thread has the array at the same distance from what its fs register points to; a map knows the distance of its
- * place. So a look at it is two loads, where going by way of the array is three and an index.
+ * place. So a look at it is two loads, where going by way of the array is three and an index. Not for sanitizers: gcc has
+ * them take the distance for an address.
  */
-#if defined(__x86_64__) && defined(__SEG_FS)
+#if defined(__x86_64__) && defined(__SEG_FS) && !MA_ASAN && !MA_TSAN
 #define ma_tcache_slot(at) ((struct ma_tcache * __seg_fs *)(intptr_t)(at))
 
 MA_INLINE int32_t ma_tls_at(uint32_t index)
