@@ -147,9 +147,10 @@ static bool has_room(struct ma_map *map, uint64_t head, uint32_t class, enum wan
 
 /* ---- the ring ---- */
 
+/* Chunks. Of a small map a thread may own more than a sixteenth, but never most of it. */
 static uint32_t may_own(const struct ma_map *map)
 {
-	return (uint32_t)ma_max(OWNED_MIN, map->lay.units / 16);
+	return (uint32_t)ma_max(map->lay.units / 16, ma_min(OWNED_MIN, map->lay.units / 4));
 }
 
 static void let_go(struct ma_tcache *tc, uint64_t head, uint32_t class)
@@ -160,7 +161,7 @@ static void let_go(struct ma_tcache *tc, uint64_t head, uint32_t class)
 
 	/* Under the lock, or others might have it in a queue, or make it another thing, before it is pushed. */
 	disown(map, head, class);
-	tc->owned--;
+	tc->owned -= ma_slab_chunks(map, class);
 	if (!locked)
 		return;
 	queue_push(map, head, class);
@@ -173,7 +174,9 @@ static void shorten_ring(struct ma_tcache *tc, struct ma_cursor *cursor)
 	uint32_t *ring = tc->ring[cursor->class];
 	uint32_t oldest;
 
-	if (cursor->count == 0 || (cursor->count < MA_RING && tc->owned < may_own(tc->map)))
+	uint32_t more = ma_slab_chunks(tc->map, cursor->class);
+
+	if (cursor->count == 0 || (cursor->count < MA_RING && tc->owned + more <= may_own(tc->map)))
 		return;
 	oldest = (cursor->at + 1) % cursor->count;
 	ma_cursor_forget(cursor, ring[oldest]);
@@ -185,7 +188,7 @@ static bool add_to_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint64_t
 {
 	shorten_ring(tc, cursor);
 	tc->ring[cursor->class][cursor->count] = (uint32_t)head;
-	tc->owned++;
+	tc->owned += ma_slab_chunks(tc->map, cursor->class);
 	cursor->at = cursor->count++;
 	return look(tc->map, cursor, head, 0, ANY_ROOM);
 }
@@ -327,7 +330,7 @@ static void drop_from_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint3
 {
 	uint32_t last = --cursor->count;
 
-	tc->owned--;
+	tc->owned -= ma_slab_chunks(tc->map, cursor->class);
 	ma_cursor_forget(cursor, tc->ring[cursor->class][at]);
 	tc->ring[cursor->class][at] = tc->ring[cursor->class][last];
 	if (cursor->at >= cursor->count)

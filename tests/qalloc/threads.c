@@ -221,6 +221,31 @@ static void ended_threads_give_their_chunks_back(void)
 	support_close(reserve.map);
 }
 
+static void take_pairs_of_chunks(struct support_thread *self)
+{
+	struct reserve *reserve = self->arg;
+	size_t pairs = take_all(reserve->map, 100000);
+
+	g_assert_cmpuint(pairs * 2 * 65536, >=, support_stats(reserve->map).user_bytes / 2);
+	g_assert_cmpint(qalloc_check(reserve->map, NULL, NULL), ==, 0);
+}
+
+/* One that took all of a small map, freed it and now sleeps does not keep it from the others. */
+static void idle_threads_hold_little(void)
+{
+	static const size_t sizes[] = { 100, 5000, 60000 };
+
+	for (size_t mib = 1; mib <= 16; mib *= 2)
+		for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+			struct reserve reserve = { .map = support_dyn(NULL, mib * MIB, 1) };
+
+			take_all(reserve.map, sizes[i]);
+			support_free_all(reserve.map);
+			support_threads(1, take_pairs_of_chunks, &reserve);
+			support_close(reserve.map);
+		}
+}
+
 /* --- a slab that is freed while it stands in a queue --- */
 
 #define SLABS     3
@@ -453,6 +478,7 @@ int main(int argc, char **argv)
 	support_add("/qalloc/threads/double-free", double_frees_at_once_leave_the_map_sound);
 	support_add("/qalloc/threads/reserve-back", ended_threads_give_their_reserve_back);
 	support_add("/qalloc/threads/chunks-back", ended_threads_give_their_chunks_back);
+	support_add("/qalloc/threads/idle", idle_threads_hold_little);
 	support_add("/qalloc/threads/queue-whole", slabs_behind_a_freed_one_are_found);
 	support_add("/qalloc/threads/reserve-limit", live_threads_hold_at_most_a_sixteenth);
 	support_add("/qalloc/threads/streams-static", exhausted_streams_take_from_others);
