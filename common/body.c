@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "common/map.h"
 #include "common/owner.h"
@@ -101,6 +102,22 @@ void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes)
 		while (!ma_cas(page, &byte, byte))
 			;
 	}
+}
+
+/* Pages that hold nothing else are not even read; those at the ends are copied. */
+void ma_body_void(struct ma_map *map, uint64_t from, uint64_t bytes)
+{
+	uint64_t end = from + bytes;
+	uint64_t first = ma_up(from, MA_PAGE);
+	uint64_t last = ma_down(end, MA_PAGE);
+
+	if (first >= last || mmap(map->base + first, last - first, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		first = last = end;
+	ma_body_own(map, from, first - from);
+	memset(map->base + from, 0, first - from);
+	ma_body_own(map, last, end - last);
+	memset(map->base + last, 0, end - last);
 }
 
 void ma_body_fresh(struct ma_map *map, uint64_t from, uint64_t bytes)

@@ -116,6 +116,8 @@ void ma_body_recover(struct ma_map *map);
 
 /* A private view: make own copies of the pages of a range. */
 void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes);
+/* The same for a range that is not in use: zeros of its own, for reading a hole of the file may take disk space. */
+void ma_body_void(struct ma_map *map, uint64_t from, uint64_t bytes);
 
 /*
  * A private view: metadata that comes into use only now reads as what others have made of it in the file meanwhile. Make

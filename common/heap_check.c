@@ -306,6 +306,36 @@ static void settle_claims(struct ma_map *map, uint64_t head)
 		ma_store(ma_chunk(map, head), ma_word(MA_RUN, 0, n));
 }
 
+/* What is in use from here on; from is where the last such range ended, and moves on. */
+static void own_used(struct ma_map *map, uint64_t *from, uint64_t offset, uint64_t bytes)
+{
+	if (bytes == 0)
+		return;
+	ma_body_void(map, *from, offset - *from);
+	ma_body_own(map, offset, bytes);
+	*from = offset + bytes;
+}
+
+/*
+ * The tables of a huge map are mostly holes of the file, so between what is in use they are left out. So are leaves and
+ * spans: recovery computes them anew.
+ */
+static void own_tables(struct ma_map *map)
+{
+	const struct ma_layout *lay = &map->lay;
+	uint64_t from = lay->fixed_end;
+	uint64_t end = ma_down(lay->area_off, MA_PAGE); /* What is left of links nobody reads before writing it. */
+
+	for (uint32_t s = 0; s < lay->streams; s++)
+		own_used(map, &from, lay->spot_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
+	for (uint32_t s = 0; s < lay->streams; s++)
+		own_used(map, &from, lay->unit_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
+	for (uint32_t s = 0; s < lay->streams; s++)
+		own_used(map, &from, lay->next_off + ma_range_first(map, s) * 4, ma_range_used(map, s) * 4);
+	if (from < end)
+		ma_body_void(map, from, end - from);
+}
+
 /*
  * Others may be changing the file meanwhile. Each word is copied whole, and any mixture of words can be settled: a block
  * whose head was copied before it was made is free here, and the rest of it is freed.
@@ -316,7 +346,7 @@ void ma_heap_own_metadata(struct ma_map *map)
 
 	ma_body_own(map, 0, lay->fixed_end);
 	if (lay->fixed_end != lay->table_end)
-		ma_body_own(map, lay->leaf_off, lay->table_end - lay->leaf_off);
+		own_tables(map);
 	for (uint32_t s = 0; s < lay->streams; s++) {
 		uint64_t first = ma_range_first(map, s);
 		uint64_t used = ma_range_used(map, s);

@@ -414,9 +414,16 @@ uint64_t ma_chunk_take_slab(struct ma_map *map, uint32_t stream, uint32_t class,
 
 	errno = ENOMEM;
 	line = ma_truth_find(map, stream, class);
-	first = line ? ready_chunks(map, stream, count, 1) : MA_NO_CHUNK;
-	if (first == MA_NO_CHUNK)
+	if (!line)
 		return MA_NO_CHUNK;
+	first = ready_chunks(map, stream, count, 1);
+	if (first == MA_NO_CHUNK) {
+		int err = errno;
+
+		ma_truth_leave(map, stream, line);
+		errno = err;
+		return MA_NO_CHUNK;
+	}
 	ma_truth_claim(map, line, first, class);
 	ma_intent_set(ma_stream(map, stream), first, count);
 	ma_store_kill(&map->spot[first], (uint64_t)line << 32 | ma_slab_recip(map, class));

@@ -161,6 +161,8 @@ bool ma_slab_owns_truth(struct ma_map *map, uint64_t head, uint32_t class);
 uint32_t ma_truth_find(struct ma_map *map, uint32_t stream, uint32_t class);
 /* They are head's from now on, if its word comes to say so; and all zero. The lock is held. */
 void ma_truth_claim(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class);
+/* No slab came of what was found: an area that was taken for it alone is a free chunk again. The lock is held. */
+void ma_truth_leave(struct ma_map *map, uint32_t stream, uint32_t line);
 /* The slab is gone. The lock is held. */
 void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class);
 /* The stream was stale: make its list of areas, and their counts, anew. The lock is held. */

@@ -147,19 +147,22 @@ static bool has_room(struct ma_map *map, uint64_t head, uint32_t class, enum wan
 
 /* ---- the ring ---- */
 
+/* Chunks. Of a small map a thread may own more than a sixteenth, but never most of it. */
 static uint32_t may_own(const struct ma_map *map)
 {
-	return (uint32_t)ma_max(OWNED_MIN, map->lay.units / 16);
+	return (uint32_t)ma_max(map->lay.units / 16, ma_min(OWNED_MIN, map->lay.units / 4));
 }
 
 static void let_go(struct ma_tcache *tc, uint64_t head, uint32_t class)
 {
 	struct ma_map *map = tc->map;
 	uint32_t stream = ma_stream_of(map, head);
+	bool locked = ma_stream_lock(map, stream);
 
+	/* Under the lock, or others might have it in a queue, or make it another thing, before it is pushed. */
 	disown(map, head, class);
-	tc->owned--;
-	if (!ma_stream_lock(map, stream))
+	tc->owned -= ma_slab_chunks(map, class);
+	if (!locked)
 		return;
 	queue_push(map, head, class);
 	ma_stream_unlock(map, stream);
@@ -171,7 +174,9 @@ static void shorten_ring(struct ma_tcache *tc, struct ma_cursor *cursor)
 	uint32_t *ring = tc->ring[cursor->class];
 	uint32_t oldest;
 
-	if (cursor->count == 0 || (cursor->count < MA_RING && tc->owned < may_own(tc->map)))
+	uint32_t more = ma_slab_chunks(tc->map, cursor->class);
+
+	if (cursor->count == 0 || (cursor->count < MA_RING && tc->owned + more <= may_own(tc->map)))
 		return;
 	oldest = (cursor->at + 1) % cursor->count;
 	ma_cursor_forget(cursor, ring[oldest]);
@@ -183,7 +188,7 @@ static bool add_to_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint64_t
 {
 	shorten_ring(tc, cursor);
 	tc->ring[cursor->class][cursor->count] = (uint32_t)head;
-	tc->owned++;
+	tc->owned += ma_slab_chunks(tc->map, cursor->class);
 	cursor->at = cursor->count++;
 	return look(tc->map, cursor, head, 0, ANY_ROOM);
 }
@@ -259,6 +264,7 @@ static uint64_t slab_from_any(struct ma_tcache *tc, uint32_t class)
 static uint64_t slab_by_search(struct ma_tcache *tc, uint32_t class)
 {
 	struct ma_map *map = tc->map;
+	bool found;
 
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t first = ma_range_first(map, s);
@@ -266,11 +272,13 @@ static uint64_t slab_by_search(struct ma_tcache *tc, uint32_t class)
 		for (uint64_t chunk = first; chunk < first + ma_range_used(map, s); chunk++) {
 			if (!adopt(tc, chunk, class))
 				continue;
+			found = has_room(map, chunk, class, ANY_ROOM);
+			if (!found)
+				disown(map, chunk, class);
 			/* It may stand in a queue, which its next entry would cut: have the queues made anew. */
 			ma_store(&ma_stream(map, s)->stale, 1);
-			if (has_room(map, chunk, class, ANY_ROOM))
+			if (found)
 				return chunk;
-			disown(map, chunk, class);
 		}
 	}
 	return MA_NO_CHUNK;
@@ -322,7 +330,7 @@ static void drop_from_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint3
 {
 	uint32_t last = --cursor->count;
 
-	tc->owned--;
+	tc->owned -= ma_slab_chunks(tc->map, cursor->class);
 	ma_cursor_forget(cursor, tc->ring[cursor->class][at]);
 	tc->ring[cursor->class][at] = tc->ring[cursor->class][last];
 	if (cursor->at >= cursor->count)
@@ -361,6 +369,8 @@ static bool scavenge_stream(struct ma_tcache *tc, uint32_t stream)
 			any = true;
 		else
 			disown(map, chunk, class);
+		/* As in slab_by_search(); and its link may soon be one of another queue, or of the list of areas. */
+		ma_store(&ma_stream(map, stream)->stale, 1);
 	}
 	return any;
 }

@@ -246,11 +246,29 @@ static void unlist_area(struct ma_map *map, uint32_t stream, uint64_t chunk)
 	}
 }
 
+/* An area that serves no slab is a free chunk again. */
+static void give_area(struct ma_map *map, uint32_t stream, uint32_t line, const struct place *place)
+{
+	uint64_t chunk = area_chunk(map, line);
+
+	if (chunk == MA_NO_CHUNK || ma_load(&place->area->owner[0]) > 0 || count_taken(map, place) > 0)
+		return;
+	unlist_area(map, stream, chunk);
+	ma_chunk_give(map, chunk, 1);
+}
+
+void ma_truth_leave(struct ma_map *map, uint32_t stream, uint32_t line)
+{
+	struct place place;
+
+	if (find_area(map, stream, line, &place))
+		give_area(map, stream, line, &place);
+}
+
 void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class)
 {
 	uint32_t units = ma_slab_units(map, class);
 	uint32_t stream = ma_stream_of(map, head);
-	uint64_t chunk = area_chunk(map, line);
 	struct place place;
 	uint32_t used;
 
@@ -262,10 +280,7 @@ void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t cl
 	used = ma_load(&place.area->owner[0]);
 	used -= (uint32_t)ma_min(units, used);
 	ma_store(&place.area->owner[0], used);
-	if (used > 0 || chunk == MA_NO_CHUNK || count_taken(map, &place) > 0)
-		return;
-	unlist_area(map, stream, chunk);
-	ma_chunk_give(map, chunk, 1);
+	give_area(map, stream, line, &place);
 }
 
 void ma_truth_recount(struct ma_map *map, uint32_t stream)

@@ -50,7 +50,7 @@ struct ma_tcache {
 	struct ma_map *map;
 	uint64_t tag;
 	uint32_t stream;
-	uint32_t owned; /* Units owned in all classes. */
+	uint32_t owned; /* Dynamic maps: chunks of the slabs owned, in all classes. */
 	struct ma_tcache *next;
 };
 

@@ -171,6 +171,23 @@ static void full_map_comes_back_whole(void)
 	}
 }
 
+/* The last free chunk may not become a home for truth that no slab then comes to use. */
+static void every_size_of_map_comes_back_whole(void)
+{
+	for (size_t kib = 1024; kib <= 3584; kib += 64)
+		for (size_t streams = 1; streams <= 3; streams += 2) {
+			dynmapinfo_t *map = support_dyn(NULL, kib << 10, streams);
+			size_t largest = support_stats(map).largest_free;
+
+			while (qalloc_malloc(map, 16))
+				;
+			support_free_all(map);
+			g_assert_nonnull(qalloc_malloc(map, largest));
+			check_map(map);
+			support_close(map);
+		}
+}
+
 static void fill_uses_most_of_the_map(void)
 {
 	static const size_t sizes[] = { 64, 1024, 16 * KIB, 64 * KIB, 256 * KIB };
@@ -310,6 +327,7 @@ int main(int argc, char **argv)
 	support_add("/qalloc/sizes/too-large", too_large_is_enomem);
 	support_add("/qalloc/sizes/largest", largest_block_is_what_stats_say);
 	support_add("/qalloc/sizes/fill-and-empty", full_map_comes_back_whole);
+	support_add("/qalloc/sizes/fill-and-empty-all", every_size_of_map_comes_back_whole);
 	support_add("/qalloc/sizes/fill-uses-most", fill_uses_most_of_the_map);
 	support_add("/qalloc/sizes/holes", holes_are_filled_again);
 	support_add("/qalloc/sizes/static-item-sizes", item_sizes_1_to_4096);

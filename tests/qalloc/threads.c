@@ -221,6 +221,75 @@ static void ended_threads_give_their_chunks_back(void)
 	support_close(reserve.map);
 }
 
+static void take_pairs_of_chunks(struct support_thread *self)
+{
+	struct reserve *reserve = self->arg;
+	size_t pairs = take_all(reserve->map, 100000);
+
+	g_assert_cmpuint(pairs * 2 * 65536, >=, support_stats(reserve->map).user_bytes / 2);
+	g_assert_cmpint(qalloc_check(reserve->map, NULL, NULL), ==, 0);
+}
+
+/* One that took all of a small map, freed it and now sleeps does not keep it from the others. */
+static void idle_threads_hold_little(void)
+{
+	static const size_t sizes[] = { 100, 5000, 60000 };
+
+	for (size_t mib = 1; mib <= 16; mib *= 2)
+		for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+			struct reserve reserve = { .map = support_dyn(NULL, mib * MIB, 1) };
+
+			take_all(reserve.map, sizes[i]);
+			support_free_all(reserve.map);
+			support_threads(1, take_pairs_of_chunks, &reserve);
+			support_close(reserve.map);
+		}
+}
+
+/* --- a slab that is freed while it stands in a queue --- */
+
+#define SLABS     3
+#define A_SLAB    64 /* Blocks of 1000 bytes. */
+#define QUEUED_OF 1000
+
+struct queued {
+	void *map;
+	void *blocks[SLABS * A_SLAB];
+};
+
+static void leave_slabs(struct support_thread *self)
+{
+	struct queued *q = self->arg;
+
+	for (size_t i = 0; i < SLABS * A_SLAB; i++)
+		g_assert_nonnull(q->blocks[i] = qalloc_malloc(q->map, QUEUED_OF));
+}
+
+static void leave_one_of_another_size(struct support_thread *self)
+{
+	g_assert_nonnull(qalloc_malloc(self->arg, 500));
+}
+
+/* Its place in the queue leads to the others even when its chunk serves another size, and stands in another queue. */
+static void slabs_behind_a_freed_one_are_found(void)
+{
+	struct queued q = { .map = support_dyn(NULL, 4 * MIB, 1) };
+	uint64_t largest = support_stats(q.map).largest_free;
+
+	support_threads(1, leave_slabs, &q);
+	for (size_t i = 0; i < SLABS * A_SLAB; i++)
+		if (i < A_SLAB || i % 2)
+			qalloc_free(q.blocks[i], q.map);
+	assert_null(qalloc_malloc(q.map, largest), ENOMEM); /* looks for what is empty */
+	support_threads(1, leave_one_of_another_size, q.map);
+	largest = support_stats(q.map).largest_free;
+	for (size_t i = 0; i < A_SLAB / 2; i++)
+		g_assert_nonnull(qalloc_malloc(q.map, QUEUED_OF));
+	g_assert_cmpuint(support_stats(q.map).largest_free, ==, largest);
+	check_map(q.map);
+	support_close(q.map);
+}
+
 /* "at most 1/16 of the map a thread" */
 static void live_threads_hold_at_most_a_sixteenth(void)
 {
@@ -409,6 +478,8 @@ int main(int argc, char **argv)
 	support_add("/qalloc/threads/double-free", double_frees_at_once_leave_the_map_sound);
 	support_add("/qalloc/threads/reserve-back", ended_threads_give_their_reserve_back);
 	support_add("/qalloc/threads/chunks-back", ended_threads_give_their_chunks_back);
+	support_add("/qalloc/threads/idle", idle_threads_hold_little);
+	support_add("/qalloc/threads/queue-whole", slabs_behind_a_freed_one_are_found);
 	support_add("/qalloc/threads/reserve-limit", live_threads_hold_at_most_a_sixteenth);
 	support_add("/qalloc/threads/streams-static", exhausted_streams_take_from_others);
 	support_add("/qalloc/threads/streams-dynamic", dynamic_streams_take_from_others);
