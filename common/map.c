@@ -159,11 +159,25 @@ static void publish(struct ma_map *map)
 	ma_store_release(&map->id, new_id());
 }
 
+/* What was ever said to Valgrind and ASan about this map's blocks: the whole range would be a shadow of many GiB. */
+static void forget_annotations(struct ma_map *map)
+{
+	uint64_t unit = map->item_bytes ? map->lay.group_items * map->item_bytes : MA_CHUNK;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = (uint64_t)s * map->lay.per_stream;
+		uint64_t used = ma_load(&ma_stream(map, s)->backed);
+
+		if (first < map->lay.units)
+			ma_annotate_reset(map->user + first * unit, ma_min(used, map->lay.units - first) * unit);
+	}
+}
+
 /* ASan's munmap() writes the range's whole shadow, an eighth of what may be a huge sparse map: go around it. */
 static void unmap(struct ma_map *map)
 {
 	if (map->watched)
-		ma_annotate_reset(map->base, map->mapped);
+		forget_annotations(map);
 	syscall(SYS_munmap, map->base, map->mapped);
 }
 

@@ -6,12 +6,14 @@
 
 #include "heap.h"
 
+#include "common/annotate.h"
 #include "common/error.h"
 #include "common/heap.h"
 #include "common/plan.h"
 #include <mmalloc.h>
 
 #define RANGE_DEFAULT ((uint64_t)1 << 40)
+#define RANGE_TOOLS   ((uint64_t)64 << 30)
 #define RANGE_LEAST   ((uint64_t)64 << 20)
 #define PUNCH_BYTES   ((uint64_t)1 << 20)
 #define FAILURES      16
@@ -65,6 +67,12 @@ static struct ma_map *attach(struct ma_open *how)
 	return map;
 }
 
+/* Valgrind and ASan keep something for each byte of the range: 1 TiB takes them seconds. */
+static uint64_t default_range(void)
+{
+	return MA_ASAN || ma_under_valgrind() ? RANGE_TOOLS : RANGE_DEFAULT;
+}
+
 static bool options_are_sound(const struct mmalloc_options *o)
 {
 	for (size_t i = 0; i < MA_COUNT(o->reserved); i++)
@@ -89,7 +97,7 @@ void *mmalloc_attach_opt(int fd, void *baseaddr, const struct mmalloc_options *o
 	struct ma_open how = {
 		.fd = fd,
 		.base = (uint64_t)(uintptr_t)baseaddr,
-		.reserved = o->reserve ? ma_up(o->reserve, MA_PAGE) : RANGE_DEFAULT,
+		.reserved = o->reserve ? ma_up(o->reserve, MA_PAGE) : default_range(),
 		.punch_bytes = PUNCH_BYTES,
 		.param = { o->streams ? o->streams : 1 },
 		.engines = engines,
