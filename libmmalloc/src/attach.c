@@ -13,7 +13,7 @@
 #include <mmalloc.h>
 
 #define RANGE_DEFAULT ((uint64_t)1 << 40)
-#define RANGE_TOOLS   ((uint64_t)64 << 30)
+#define RANGE_TOOLS   ((uint64_t)4 << 30)
 #define RANGE_LEAST   ((uint64_t)64 << 20)
 #define PUNCH_BYTES   ((uint64_t)1 << 20)
 #define FAILURES      16

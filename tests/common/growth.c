@@ -15,7 +15,7 @@ static const struct ma_engine *const engines[] = { &ma_heap_engine_keys, NULL };
 /* What the address space has room for: Valgrind is slow with huge ranges, TSan has a narrow window. */
 static uint64_t large_range(void)
 {
-	return (uint64_t)(support_valgrind() || support_tsan() || support_asan() ? 16 : 1024) << 30;
+	return (uint64_t)(support_valgrind() || support_tsan() || support_asan() ? 4 : 1024) << 30;
 }
 
 static struct ma_map *open_map(const char *path, unsigned flags, uint64_t reserved, uint64_t streams)
