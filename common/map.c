@@ -155,6 +155,8 @@ static void publish(struct ma_map *map)
 	map->fast_lines = (uint32_t)ma_min(UINT32_MAX, map->mapped / MA_UNIT - MA_UNITS_MOST);
 	map->fast_items = ma_map_writable(map) && !watched && map->item_bytes ? map->lay.user_bytes : 0;
 	map->watched = watched;
+	if (watched && (map->flags & MA_MAP_ANON))
+		ma_annotate_unused(map->user, map->lay.user_bytes);
 	map->uses = 1;
 	ma_store_release(&map->id, new_id());
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Attaching and detaching, the default heap, and what failed last. */
 #include <errno.h>
-#include <pthread.h>
 #include <sys/mman.h>
 
 #include "heap.h"
@@ -21,7 +20,6 @@
 static const struct ma_engine *const engines[] = { &ma_heap_engine_keys, NULL };
 
 struct ma_map *_Atomic mmalloc__default;
-static pthread_mutex_t default_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- what failed last, for each descriptor in each thread ---- */
 
@@ -125,36 +123,20 @@ void *mmalloc_detach(void *md)
 	return ma_map_close(md) == 0 ? NULL : md;
 }
 
+/* Threads that race for it make one each; all but the first one's go again. No mutex, so a fork finds none held. */
 static struct ma_map *make_default(void)
 {
-	struct ma_map *map;
+	struct ma_map *first = NULL;
+	struct ma_map *map = mmalloc_attach(-1, NULL);
 
-	pthread_mutex_lock(&default_mutex);
-	map = ma_load_acquire(&mmalloc__default);
 	if (!map) {
-		map = mmalloc_attach(-1, NULL);
-		ma_store_release(&mmalloc__default, map);
-	}
-	pthread_mutex_unlock(&default_mutex);
-	if (!map)
 		mmalloc__failed(NULL);
-	return map;
-}
-
-/* A fork while another thread makes the default heap would leave the child a mutex that nobody gives back. */
-static void before_fork(void)
-{
-	pthread_mutex_lock(&default_mutex);
-}
-
-static void after_fork(void)
-{
-	pthread_mutex_unlock(&default_mutex);
-}
-
-__attribute__((constructor)) static void watch_forks(void)
-{
-	pthread_atfork(before_fork, after_fork, after_fork);
+		return NULL;
+	}
+	if (atomic_compare_exchange_strong(&mmalloc__default, &first, map))
+		return map;
+	ma_map_close(map);
+	return first;
 }
 
 struct ma_map *mmalloc__map(void *md)

@@ -9,32 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/support/support.h"
-
-static int open_file(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-	g_assert_cmpint(fd, >=, 0);
-	return fd;
-}
-
-static void *attach_file(const char *path)
-{
-	int fd = open_file(path);
-	void *md = mmalloc_attach(fd, NULL);
-
-	if (!md)
-		g_error("mmalloc_attach(%s): %s", path, g_strerror(errno));
-	close(fd); /* It is the caller's. */
-	return md;
-}
-
-static void detach(void *md)
-{
-	g_assert_cmpint(mmalloc_check(md, NULL, NULL), ==, 0);
-	g_assert_null(mmalloc_detach(md));
-}
+#include "tests/mmalloc/heap.h"
 
 static void contract(void *md)
 {
@@ -76,13 +51,13 @@ static void contract(void *md)
 
 static void calls_keep_the_contract(void)
 {
-	void *md = attach_file(support_path("contract"));
+	void *md = heap_attach(support_path("contract"));
 
 	contract(md);
-	detach(md);
+	heap_detach(md);
 	md = mmalloc_attach(-1, NULL);
 	contract(md);
-	detach(md);
+	heap_detach(md);
 	contract(NULL);
 }
 
@@ -111,7 +86,7 @@ static void functions_are_functions(void)
 static void keys(void)
 {
 	const char *path = support_path("keys");
-	void *md = attach_file(path);
+	void *md = heap_attach(path);
 	char *block = mmalloc(md, 64);
 
 	for (int i = 0; i < MMALLOC_KEYS; i++) {
@@ -124,14 +99,14 @@ static void keys(void)
 	g_assert_cmpint(mmalloc_setkey(md, -1, block), ==, 0);
 	g_assert_null(mmalloc_getkey(md, MMALLOC_KEYS));
 	g_assert_cmpint(mmalloc_setroot(md, "named", block + 5), ==, 0);
-	detach(md);
-	md = attach_file(path);
+	heap_detach(md);
+	md = heap_attach(path);
 	for (int i = 0; i < MMALLOC_KEYS; i++)
 		g_assert_true(mmalloc_getkey(md, i) == block + i);
 	g_assert_true(mmalloc_getroot(md, "named") == block + 5);
 	g_assert_cmpint(mmalloc_setkey(md, 3, NULL), ==, 1);
 	g_assert_null(mmalloc_getkey(md, 3));
-	detach(md);
+	heap_detach(md);
 	mmalloc_setkey(NULL, 0, (void *)(uintptr_t)path);
 	g_assert_true(mmalloc_getkey(NULL, 0) == path);
 }
@@ -140,7 +115,7 @@ static void reopens_at_its_base(void)
 {
 	const char *path = support_path("base");
 	void *base = mmalloc_findbase(64 << 20), *md;
-	int fd = open_file(path);
+	int fd = heap_file(path);
 	char *block;
 
 	g_assert_nonnull(base);
@@ -150,19 +125,19 @@ static void reopens_at_its_base(void)
 	strcpy(block, "stays");
 	g_assert_cmpuint((uintptr_t)block, >, (uintptr_t)base);
 	mmalloc_setkey(md, 0, block);
-	detach(md);
+	heap_detach(md);
 	md = mmalloc_attach(fd, mmalloc_findbase(1 << 20)); /* Which does not matter any more. */
 	g_assert_nonnull(md);
 	g_assert_true(mmalloc_getkey(md, 0) == block);
 	g_assert_cmpstr(block, ==, "stays");
-	detach(md);
+	heap_detach(md);
 	close(fd);
 }
 
 static void two_attaches_share(void)
 {
 	const char *path = support_path("twice");
-	void *first = attach_file(path), *second = attach_file(path), *block;
+	void *first = heap_attach(path), *second = heap_attach(path), *block;
 
 	g_assert_true(first == second);
 	block = mmalloc(first, 10);
@@ -179,11 +154,11 @@ static void two_attaches_share(void)
 /* Was wrong: detach unmapped nothing. */
 static void detach_unmaps(void)
 {
-	void *md = attach_file(support_path("unmaps"));
+	void *md = heap_attach(support_path("unmaps"));
 	char *block = mmalloc(md, 10);
 	unsigned char in_core;
 
-	detach(md);
+	heap_detach(md);
 	g_assert_cmpint(mincore((void *)((uintptr_t)block & ~(uintptr_t)4095), 4096, &in_core), ==, -1);
 	g_assert_cmpint(errno, ==, ENOMEM);
 }
@@ -192,7 +167,7 @@ static void detach_unmaps(void)
 static void heaps_do_not_run_into_each_other(void)
 {
 	void *base = mmalloc_findbase((size_t)1 << 30), *wall, *md;
-	int fd = open_file(support_path("wall"));
+	int fd = heap_file(support_path("wall"));
 	size_t got = 0;
 
 	wall = mmap((char *)base + (256 << 20), 4096, PROT_READ | PROT_WRITE,
@@ -206,7 +181,7 @@ static void heaps_do_not_run_into_each_other(void)
 	g_assert_cmpint(errno, ==, ENOMEM);
 	g_assert_cmpuint(got, >, 8);
 	g_assert_cmpint(*(char *)wall, ==, 7);
-	detach(md);
+	heap_detach(md);
 	munmap(wall, 4096);
 	close(fd);
 }
@@ -214,7 +189,7 @@ static void heaps_do_not_run_into_each_other(void)
 static void foreign_files_are_refused(void)
 {
 	const char *path = support_path("foreign");
-	int fd = open_file(path), pipes[2];
+	int fd = heap_file(path), pipes[2];
 
 	g_assert_cmpint(write(fd, "something else altogether", 25), ==, 25);
 	errno = 0;
@@ -245,21 +220,21 @@ static void errno_of_a_descriptor(void)
 	g_assert_cmpint(mmalloc_errno(other), ==, 0);
 	mfree(one, &small);
 	g_assert_cmpint(mmalloc_errno(one), ==, EINVAL);
-	detach(one);
-	detach(other);
+	heap_detach(one);
+	heap_detach(other);
 }
 
 static void read_only_and_private(void)
 {
 	const char *path = support_path("views");
 	struct mmalloc_options look = { .flags = MMALLOC_RDONLY }, copy = { .flags = MMALLOC_PRIVATE };
-	void *md = attach_file(path);
+	void *md = heap_attach(path);
 	char *block = mmalloc(md, 100);
 	int fd;
 
 	block[0] = 'a';
 	mmalloc_setkey(md, 1, block);
-	detach(md);
+	heap_detach(md);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	g_assert_null(mmalloc_attach(fd, NULL)); /* Not for writing. */
 	md = mmalloc_attach_opt(fd, NULL, &look);
@@ -268,23 +243,23 @@ static void read_only_and_private(void)
 	g_assert_null(mmalloc(md, 10));
 	g_assert_cmpint(errno, ==, EROFS);
 	g_assert_cmpint(mmalloc_setkey(md, 1, NULL), ==, 0);
-	detach(md);
+	heap_detach(md);
 	md = mmalloc_attach_opt(fd, NULL, &copy);
 	g_assert_nonnull(md);
 	block[0] = 'b';
 	g_assert_nonnull(mmalloc(md, 50 << 20));
 	mmalloc_setkey(md, 1, NULL);
-	detach(md);
+	heap_detach(md);
 	md = mmalloc_attach_opt(fd, NULL, &look);
 	g_assert_cmpint(block[0], ==, 'a');
 	g_assert_true(mmalloc_getkey(md, 1) == block);
-	detach(md);
+	heap_detach(md);
 	close(fd);
 }
 
 static void statistics(void)
 {
-	void *md = attach_file(support_path("stats")), *block;
+	void *md = heap_attach(support_path("stats")), *block;
 	struct mmalloc_stats stats;
 	struct mstats old;
 
@@ -303,7 +278,18 @@ static void statistics(void)
 	g_assert_cmpint(mmalloc_trim(md), >=, 0);
 	g_assert_cmpint(mmalloc_stats(md, &stats), ==, 0);
 	g_assert_cmpuint(stats.disk_bytes, <, 3 << 20);
-	detach(md);
+	heap_detach(md);
+}
+
+/* Chunks of freed blocks become tables of the heap's own: ASan and Valgrind must hear of it. */
+static void freed_space_serves_small_blocks(void)
+{
+	void *md = mmalloc_attach(-1, NULL);
+
+	mfree(md, mmalloc(md, 64 << 20));
+	for (size_t i = 0; i < 300000; i++)
+		g_assert_nonnull(mmalloc(md, 16));
+	heap_detach(md);
 }
 
 int main(int argc, char **argv)
@@ -320,6 +306,7 @@ int main(int argc, char **argv)
 	support_add("/mmalloc/was-wrong/errno", errno_of_a_descriptor);
 	support_add("/mmalloc/basic/foreign", foreign_files_are_refused);
 	support_add("/mmalloc/basic/views", read_only_and_private);
+	support_add("/mmalloc/basic/freed-space", freed_space_serves_small_blocks);
 	support_add("/mmalloc/basic/statistics", statistics);
 	return support_run();
 }

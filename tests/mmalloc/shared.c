@@ -7,23 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/support/support.h"
-
-static void *attach(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	void *md = mmalloc_attach(fd, NULL);
-
-	if (!md)
-		g_error("mmalloc_attach(%s): %s", path, g_strerror(errno));
-	close(fd);
-	return md;
-}
-
-static void check(void *md)
-{
-	g_assert_cmpint(mmalloc_check(md, NULL, NULL), ==, 0);
-}
+#include "tests/mmalloc/heap.h"
 
 struct shared {
 	const char *path;
@@ -35,7 +19,7 @@ struct shared {
 static int look_on(void *arg)
 {
 	struct shared *s = arg;
-	void *md = attach(s->path);
+	void *md = heap_attach(s->path);
 	char *block;
 
 	atomic_store(&s->turn, 1);
@@ -44,7 +28,7 @@ static int look_on(void *arg)
 	g_assert_cmpint(block[0], ==, 'g');
 	g_assert_cmpint(block[(200 << 20) - 1], ==, 'r');
 	mfree(md, block);
-	g_assert_null(mmalloc_detach(md));
+	heap_detach(md);
 	return 0;
 }
 
@@ -56,8 +40,8 @@ static void growth_is_seen_by_all(void)
 	char *block;
 
 	s->path = support_path("growth");
-	md = attach(s->path);
 	pid = support_fork(look_on, s);
+	md = heap_attach(s->path);
 	while (atomic_load(&s->turn) == 0)
 		sched_yield();
 	block = mmalloc(md, 200 << 20);
@@ -67,14 +51,13 @@ static void growth_is_seen_by_all(void)
 	atomic_store(&s->block, block);
 	support_wait_ok(pid);
 	g_assert_cmpuint(mmalloc_usable_size(md, block), ==, 0); /* The other one freed it. */
-	check(md);
-	g_assert_null(mmalloc_detach(md));
+	heap_detach(md);
 }
 
 static int work(void *arg)
 {
 	struct shared *s = arg;
-	void *md = attach(s->path), *blocks[100] = { 0 };
+	void *md = heap_attach(s->path), *blocks[100] = { 0 };
 	struct support_rand r;
 
 	support_rand_seed(&r, atomic_fetch_add(&s->turn, 1));
@@ -91,7 +74,7 @@ static int work(void *arg)
 	}
 	for (size_t at = 0; at < 100; at++)
 		mfree(md, blocks[at]);
-	g_assert_null(mmalloc_detach(md));
+	heap_detach(md);
 	return 0;
 }
 
@@ -106,10 +89,10 @@ static void processes_share_a_heap(void)
 		pids[i] = support_fork(work, s); /* They race to make it. */
 	for (size_t i = 0; i < G_N_ELEMENTS(pids); i++)
 		support_wait_ok(pids[i]);
-	md = attach(s->path);
-	check(md);
+	md = heap_attach(s->path);
+	heap_check(md);
 	g_assert_cmpuint(mmstats(md).chunks_used, ==, 0);
-	g_assert_null(mmalloc_detach(md));
+	heap_detach(md);
 }
 
 static void killed_at_work(void)
@@ -120,15 +103,15 @@ static void killed_at_work(void)
 
 	support_rand_seed(&r, 1);
 	s->path = support_path("killed");
-	md = attach(s->path);
+	md = heap_attach(s->path);
 	for (size_t round = 0; round < support_scale(60); round++) {
 		pid_t pid = support_fork(work, s);
 
 		support_kill_after_us(pid, 500 + (unsigned)support_rand_below(&r, 3000));
 		g_assert_nonnull(mmalloc(md, 5000));
-		check(md);
+		heap_check(md);
 	}
-	g_assert_null(mmalloc_detach(md));
+	heap_detach(md);
 }
 
 static void *use_default(void *arg)
@@ -153,7 +136,7 @@ static void threads_use_the_default_heap(void)
 		g_assert_cmpint(pthread_create(&threads[i], NULL, use_default, NULL), ==, 0);
 	for (size_t i = 0; i < G_N_ELEMENTS(threads); i++)
 		pthread_join(threads[i], NULL);
-	check(NULL);
+	heap_check(NULL);
 }
 
 static int use_copy(void *arg)
@@ -164,7 +147,7 @@ static int use_copy(void *arg)
 	*block = 'c';
 	use_default(NULL);
 	mfree(NULL, block);
-	check(NULL);
+	heap_check(NULL);
 	return 0;
 }
 
@@ -177,7 +160,7 @@ static void a_child_has_its_own_default_heap(void)
 	g_assert_cmpint(*block, ==, 'p');
 	g_assert_cmpuint(mmalloc_usable_size(NULL, block), >=, 100);
 	mfree(NULL, block);
-	check(NULL);
+	heap_check(NULL);
 }
 
 int main(int argc, char **argv)

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the tests of libmmalloc share: heaps in files, and a check of the whole heap at each end. */
+#ifndef TESTS_MMALLOC_HEAP_H
+#define TESTS_MMALLOC_HEAP_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mmalloc.h>
+#include <unistd.h>
+
+#include "tests/support/support.h"
+
+static inline int heap_file(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	g_assert_cmpint(fd, >=, 0);
+	return fd;
+}
+
+/* The heap in this file, made if need be. */
+static inline void *heap_attach(const char *path)
+{
+	int fd = heap_file(path);
+	void *md = mmalloc_attach(fd, NULL);
+
+	if (!md)
+		g_error("mmalloc_attach(%s): %s", path, g_strerror(errno));
+	close(fd); /* It is the caller's. */
+	return md;
+}
+
+static inline void heap_complain(const char *text, void *arg)
+{
+	(void)arg;
+	g_printerr("# %s\n", text);
+}
+
+static inline void heap_check(void *md)
+{
+	g_assert_cmpint(mmalloc_check(md, heap_complain, NULL), ==, 0);
+}
+
+static inline void heap_detach(void *md)
+{
+	heap_check(md);
+	g_assert_null(mmalloc_detach(md));
+}
+
+#endif /* TESTS_MMALLOC_HEAP_H */
