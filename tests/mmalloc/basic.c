@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/mmalloc/heap.h"
+#include "tests/support/support_mmalloc.h"
 
 static void contract(void *md)
 {

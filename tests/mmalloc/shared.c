@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/mmalloc/heap.h"
+#include "tests/support/support_mmalloc.h"
 
 struct shared {
 	const char *path;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the tests of libmmalloc share: heaps in files, and a check of the whole heap at each end. */
-#ifndef TESTS_MMALLOC_HEAP_H
-#define TESTS_MMALLOC_HEAP_H
+#ifndef SUPPORT_MMALLOC_H
+#define SUPPORT_MMALLOC_H
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,4 +47,4 @@ static inline void heap_detach(void *md)
 	g_assert_null(mmalloc_detach(md));
 }
 
-#endif /* TESTS_MMALLOC_HEAP_H */
+#endif /* SUPPORT_MMALLOC_H */
