@@ -310,25 +310,26 @@ static bool layout(struct ma_map *map)
 	return chunks > 0 && bytes >= map->smallest - MA_CHUNK && lay->table_end <= ma_load(&map->sealed.length);
 }
 
-/* A file that grows does so before its chunks count as backed: the length is read last. */
-static bool inside(struct ma_map *map)
+static uint64_t end_of_use(struct ma_map *map)
 {
+	uint64_t end = 0;
+
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t used = ma_range_used(map, s);
-		uint64_t end = map->lay.user_off + (ma_range_first(map, s) + used) * MA_CHUNK;
 
-		if (used && end > ma_load_acquire(&map->header->length))
-			return false;
+		if (used)
+			end = map->lay.user_off + (ma_range_first(map, s) + used) * MA_CHUNK;
 	}
-	return true;
+	return end;
 }
 
-#define HEAP_ENGINE(number)                                                                                     \
-	{                                                                                                       \
-		.kind = (number), .layout = layout, .inside = inside, .recover_stream = ma_heap_recover_stream, \
-		.renew = ma_chunk_renew, .back = ma_chunk_back, .check = ma_heap_check, .walk = ma_heap_walk,   \
-		.equip = ma_heap_equip, .leave = ma_heap_leave, .table_at = ma_heap_table_at,                   \
-		.table_take = ma_heap_table_take, .own_metadata = ma_heap_own_metadata,                         \
+#define HEAP_ENGINE(number)                                                                                      \
+	{                                                                                                        \
+		.kind = (number), .layout = layout, .end = end_of_use, .recover_stream = ma_heap_recover_stream, \
+		.renew = ma_chunk_renew, .back = ma_chunk_back, .check = ma_heap_check, .walk = ma_heap_walk,    \
+		.equip = ma_heap_equip, .leave = ma_heap_leave, .table_at = ma_heap_table_at,                    \
+		.table_take = ma_heap_table_take, .own_metadata = ma_heap_own_metadata, .used = ma_heap_used,    \
+		.hollow = ma_heap_hollow,                                                                        \
 	}
 
 const struct ma_engine ma_heap_engine = HEAP_ENGINE(MA_KIND_DYNAMIC);

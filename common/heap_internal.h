@@ -197,6 +197,7 @@ int ma_run_free(struct ma_map *map, uint64_t head);
 bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count);
 
 /* See struct ma_engine. */
+void ma_heap_hollow(struct ma_map *map);
 bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table);
 bool ma_heap_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
 
@@ -204,5 +205,6 @@ bool ma_heap_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t i
 
 uint64_t ma_heap_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
 void ma_heap_own_metadata(struct ma_map *map);
+int ma_heap_used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
 
 #endif /* MA_HEAP_INTERNAL_H */

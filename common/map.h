@@ -42,8 +42,8 @@ struct ma_engine {
 	enum ma_kind kind;
 	/* Fill map->lay and the other numbers from map->sealed. False: they are impossible. */
 	bool (*layout)(struct ma_map *map);
-	/* Does all that is in use, as the body's words have it, lie within the file? NULL: it always does. */
-	bool (*inside)(struct ma_map *map);
+	/* Where what is in use ends, as the body's words have it. NULL: with the file. */
+	uint64_t (*end)(struct ma_map *map);
 	/* Redo or undo what the dead holder of this stream's lock was doing. The lock is ours. */
 	void (*recover_stream)(struct ma_map *map, uint32_t stream);
 	/*
@@ -67,8 +67,12 @@ struct ma_engine {
 	 * unit that is not the table of its id means nothing: it was left by a kill. False: errno.
 	 */
 	bool (*table_take)(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
-	/* A private view: make own copies of all metadata in use. */
+	/* A private view, or a snapshot: make own copies of all metadata in use, and settle what changed meanwhile. */
 	void (*own_metadata)(struct ma_map *map);
+	/* Each part of the file that blocks take, tables of roots left out, until fn returns something but 0: that. */
+	int (*used)(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
+	/* A snapshot: what is free has no disk space. May be NULL. */
+	void (*hollow)(struct ma_map *map);
 };
 
 struct ma_map {
@@ -107,6 +111,8 @@ struct ma_map {
 	uint64_t device, inode;
 	struct ma_header sealed; /* The header as it was checked: what is written once is read from here. */
 	pthread_mutex_t mutex;   /* Guards taking the slot. */
+	struct ma_map *source;   /* Of a snapshot that is being made: what it is copied from. */
+	int own_errno;           /* Why that failed. */
 	struct ma_map *next;     /* In the registry, for ever. */
 	char name[256];          /* For messages. */
 };

@@ -9,6 +9,7 @@
 #include "common/heap.h"
 #include "common/proc.h"
 #include "common/roots.h"
+#include "common/snapshot.h"
 #include <mmalloc.h>
 
 /* Where a key is; NULL with errno. */
@@ -61,6 +62,16 @@ int mmalloc_sync(void *md)
 	struct ma_map *map = mmalloc__map(md);
 
 	return map ? ma_map_sync(map) : -1;
+}
+
+int mmalloc_snapshot(void *md, const char *filename)
+{
+	struct ma_map *map = mmalloc__map(md);
+	int result = map ? ma_map_snapshot(map, filename) : -1;
+
+	if (result < 0)
+		mmalloc__failed(md);
+	return result;
 }
 
 int64_t mmalloc_trim(void *md)
