@@ -108,7 +108,7 @@ static void run_forks(void *md)
 static void run_checked(void *md)
 {
 	g_assert_cmpint(mmcheck(md, NULL), ==, 1);
-	g_assert_cmpint(mmcheck(NULL, NULL), ==, 1);
+	g_assert_cmpint(mmcheckf(NULL, NULL, 1), ==, 1);
 	every_call(md);
 	every_call(NULL);
 	support_threads(3, work, md);
