@@ -227,7 +227,7 @@ static void checked(void)
 static void lines_in_order(void)
 {
 	static char *trace;
-	char *text, **lines, *kinds = g_strdup("");
+	char *text, **lines, *kinds;
 
 	trace = g_strdup(g_test_subprocess() ? getenv("MALLOC_TRACE") : support_path("order"));
 	if (support_in_process_with("MALLOC_TRACE", trace)) {
@@ -241,6 +241,7 @@ static void lines_in_order(void)
 		mfree(md, block); /* Twice: the script is to see it. */
 		return;
 	}
+	kinds = g_strdup("");
 	text = support_file_read(trace, NULL);
 	lines = g_strsplit(text, "\n", -1);
 	for (char **line = lines + 1; line[0] && line[1]; line++) {
