@@ -351,9 +351,10 @@ static void other_heaps_pay_nothing(void)
 
 static int die_by_default(void *arg)
 {
-	void *md = heap_attach(arg);
+	void *md = mmalloc_attach(-1, NULL); /* Valgrind reads all of a file's range, when somebody dies with one. */
 	char *block;
 
+	(void)arg;
 	g_assert_cmpint(mmcheck(md, NULL), ==, 1);
 	block = mmalloc(md, 10);
 	block[10] = 0;
@@ -364,11 +365,11 @@ static int die_by_default(void *arg)
 
 static void the_default_is_abort(void)
 {
-	char *path = (char *)(uintptr_t)support_path("default"), *text;
+	char *text;
 	int status;
 
 	support_capture_begin();
-	status = support_wait(support_fork(die_by_default, path));
+	status = support_wait(support_fork(die_by_default, NULL));
 	text = support_capture_end();
 	g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 	g_assert_nonnull(strstr(text, "of 10 bytes was overwritten"));
