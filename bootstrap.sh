@@ -74,6 +74,7 @@ missing_packages() {
 	have valgrind && [ -e /usr/include/valgrind/memcheck.h ] || echo valgrind
 	[ -e /usr/share/aclocal/ax_append_compile_flags.m4 ] || echo autoconf-archive
 	have pkg-config && pkg-config --exists glib-2.0 || echo libglib2.0-dev
+	[ "$want_check" = no ] || have mtrace || echo libc-devtools
 	if [ "$want_fuzz" = yes ]; then
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev
@@ -125,6 +126,7 @@ install_packages() {
 }
 
 want_bench=no
+want_check=no
 want_fuzz=no
 want_afl=no
 targets=()
@@ -136,6 +138,7 @@ for argument; do
 	esac
 	case $argument in
 	bench* | callgrind) want_bench=yes ;;
+	check* | distcheck) want_check=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
 	esac

@@ -26,7 +26,8 @@ struct ma_body {
 	_Atomic uint32_t owner_top; /* Records ever used. Grows only; a record is used after this says so. */
 	_Atomic uint64_t root_link; /* To the table below the fixed one (roots.h). */
 	struct ma_lock length_lock; /* Over the file's length. Taken last. */
-	uint32_t zero[27];
+	_Atomic uint32_t guarded; /* Kind MMALLOC: 1 when blocks may have guards of the library's own. Never 0 again. */
+	uint32_t zero[26];
 };
 
 /* A queue of slabs that nobody owns, by chunk + 1; 0 ends. Derived: may lose members, or name chunks that moved on. */

@@ -440,7 +440,7 @@ uint64_t ma_chunk_take_area(struct ma_map *map, uint32_t stream)
 	/* A spot has 32 bits for a line: areas lie in the first TiB. */
 	if (chunk == MA_NO_CHUNK || map->lay.user_off + (chunk + 1) * MA_CHUNK > UINT32_MAX * MA_UNIT)
 		return MA_NO_CHUNK;
-	if (map->watched)
+	if (map->annotated)
 		ma_annotate_open(ma_chunk_address(map, chunk), MA_CHUNK);
 	memset(ma_chunk_address(map, chunk), 0, MA_AREA_HEAD * MA_UNIT);
 	deal(map, stream, chunk, 1, ma_word(MA_TRUTH, 0, 0));

@@ -76,7 +76,7 @@ struct ma_engine {
 };
 
 struct ma_map {
-	/* What the fast paths read: one line, written only by open, close and fork. */
+	/* What the fast paths read: one line, written only by open, close, fork and ma_map_watch(). */
 	_Atomic uint64_t id;
 	char *user;             /* Address of unit 0. */
 	_Atomic uint8_t *truth; /* Of item 0. Dynamic: the base, which spots count from. */
@@ -88,7 +88,7 @@ struct ma_map {
 		uint64_t first_chunk; /* user / 64 KiB. */
 		uint64_t item_magic;  /* 2^64 / item_bytes, rounded up. */
 	};
-	int32_t tls_at;      /* Where a thread's cache for this map is: see ma_tcache_slot(). */
+	int32_t tls_at;      /* Where a thread's cache for this map is: see ma_tcache_of(), MA_TLS_WATCHED. */
 	uint32_t fast_lines; /* Lines below this one may hold truth: the slots of any slab there are inside the map. */
 
 	uint32_t kind;
@@ -103,9 +103,11 @@ struct ma_map {
 	unsigned flags;
 	int fd;
 	uint64_t closed_at;
-	uint32_t uses; /* Opens of this process minus closes. */
-	bool watched;  /* Every call must be seen: the fast paths are off. */
-	bool created;  /* The file's name was made by this open. */
+	uint32_t uses;          /* Opens of this process minus closes. */
+	bool annotated;         /* Valgrind or ASan is told of each block (annotate.h). The map is watched then. */
+	bool created;           /* The file's name was made by this open. */
+	int32_t tls_own;        /* The handle's own place, where tls_at is while nobody watches. */
+	_Atomic uintptr_t hook; /* The library's own word about this map; 0 after an open. */
 	uint8_t uuid[16];
 	uint64_t smallest; /* What layout() found to be the smallest length, when it refused. */
 	uint64_t device, inode;
@@ -140,6 +142,13 @@ bool ma_map_is_open(const struct ma_map *map);
 /* Keep every map as it is, open or closed, while a thread that ends leaves its maps. */
 void ma_map_hold_all(void);
 void ma_map_let_go_all(void);
+/*
+ * From now on every call on this map, in every thread, takes the slow path; until the map is closed. A call that another
+ * thread is just making may still be a fast one. What threads have in their caches stays theirs.
+ */
+void ma_map_watch(struct ma_map *map);
+/* The same for every map that is open, and for each one when it is opened. */
+void ma_map_watch_all(void);
 /* Write it to disk and wait. */
 int ma_map_sync(struct ma_map *map);
 /* The same for every open map; then perhaps close them, however often each was opened. errno is 0 when all went well. */

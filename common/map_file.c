@@ -43,7 +43,7 @@ static enum ma_attach failed(int result)
 	return result < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
 }
 
-bool ma_map_is_watched(const struct ma_map *map)
+bool ma_map_is_annotated(const struct ma_map *map)
 {
 	if (!MA_ASAN && !ma_under_valgrind())
 		return false;

@@ -37,7 +37,7 @@ enum ma_attach ma_map_check_whole(struct ma_map *map);
 /* Do the numbers of an existing map please the caller? */
 int ma_map_accept(const struct ma_map *map, const struct ma_open *how);
 
-/* Must every call on this map be seen (annotate.h)? Then no fast path. */
-bool ma_map_is_watched(const struct ma_map *map);
+/* Is this map one that Valgrind or ASan is to be told of (annotate.h)? */
+bool ma_map_is_annotated(const struct ma_map *map);
 
 #endif /* MA_MAP_FILE_H */

@@ -81,7 +81,7 @@ static bool go_down(struct ma_map *map, struct table *t, uint32_t side)
 
 void ma_root_clear(struct ma_map *map, void *table, uint64_t bytes)
 {
-	if (map->watched)
+	if (map->annotated)
 		ma_annotate_open(table, bytes);
 	memset(table, 0, bytes);
 }

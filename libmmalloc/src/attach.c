@@ -65,10 +65,10 @@ static struct ma_map *attach(struct ma_open *how)
 	return map;
 }
 
-/* Valgrind and ASan keep something for each byte of the range: 1 TiB takes them seconds. */
+/* Valgrind and ASan keep something for each byte of the range: 1 TiB takes them seconds. TSan leaves half of that to all. */
 static uint64_t default_range(void)
 {
-	return MA_ASAN || ma_under_valgrind() ? RANGE_TOOLS : RANGE_DEFAULT;
+	return MA_ASAN || MA_TSAN || ma_under_valgrind() ? RANGE_TOOLS : RANGE_DEFAULT;
 }
 
 static bool options_are_sound(const struct mmalloc_options *o)

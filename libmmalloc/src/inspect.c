@@ -6,7 +6,6 @@
 #include "heap.h"
 
 #include "common/error.h"
-#include "common/heap.h"
 #include "common/proc.h"
 #include "common/roots.h"
 #include "common/snapshot.h"
@@ -84,10 +83,14 @@ int64_t mmalloc_trim(void *md)
 int mmalloc_check(void *md, mmalloc_report_fn *report, void *arg)
 {
 	struct ma_map *map = mmalloc__map(md);
+	uint64_t violations;
 
 	if (!map)
 		return -1;
-	if (map->engine->check(map, report, arg) == 0)
+	violations = map->engine->check(map, report, arg);
+	if (mmalloc__has_guards(map))
+		violations += mmalloc__guarded_check(map, report, arg);
+	if (violations == 0)
 		return 0;
 	return ma_fail(EUCLEAN, "%s: the check found violations", map->name);
 }
@@ -100,7 +103,7 @@ int mmalloc_walk(void *md, mmalloc_walk_fn *fn, void *arg)
 		return -1;
 	if (!fn)
 		return ma_fail(EINVAL, "%s: no function to call for each block", map->name);
-	return ma_heap_walk(map, fn, arg);
+	return mmalloc__has_guards(map) ? mmalloc__guarded_walk(map, fn, arg) : ma_heap_walk(map, fn, arg);
 }
 
 int mmalloc_stats(void *md, struct mmalloc_stats *stats)

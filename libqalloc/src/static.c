@@ -32,7 +32,7 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 	int saved;
 	void *item;
 
-	tc = *ma_tcache_slot(map->tls_at);
+	tc = ma_tcache_of(map);
 	if (tc->id == ma_load(&map->id) && ma_cursor_go_back(&tc->items))
 		return ma_cursor_pop(&tc->items);
 	if (!ma_map_is_open(map))
@@ -43,12 +43,12 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 	tc = ma_tcache_get(map);
 	if (!tc)
 		return NULL;
-	cursor = qalloc__cursor_of(tc);
+	cursor = &tc->items;
 	if (cursor->mask == 0 && !qalloc__static_refill(tc, cursor))
 		return ma_fail_null(errno, "%s: full: no item is left", map->name);
 	item = ma_cursor_pop(cursor);
 	errno = saved;
-	if (MA_UNLIKELY(map->watched))
+	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_malloc(item, ma_min(size, map->item_bytes), map->item_bytes, false);
 	return item;
 }
@@ -80,7 +80,7 @@ void qalloc__static_free_slow(struct ma_map *map, void *block)
 		ma_fail(EINVAL, "%s: %p is not an allocated item (freed twice, or not from here?)", map->name, block);
 		return;
 	}
-	if (MA_UNLIKELY(map->watched))
+	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_free(block, map->item_bytes);
 	ma_store_release(&map->truth[(uint64_t)((char *)block - map->user) / map->item_bytes], 0);
 }

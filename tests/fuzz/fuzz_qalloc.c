@@ -107,7 +107,7 @@ static void hold(size_t place, void *at, size_t size)
 	if (s.sound)
 		fuzz_require(qalloc_usable_size(s.map, at) >= block.size);
 	/* The rest of its slot is closed to us in a build with ASan, where the library tells it of private maps. */
-	if (s.map->watched && size < block.size)
+	if (s.map->annotated && size < block.size)
 		block.size = size;
 	s.held[place] = block;
 	/* In a map that is not sound it may lie upon a block that ASan was told is free. */

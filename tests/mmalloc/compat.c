@@ -70,10 +70,27 @@ static void chosen_heap(void)
 	chosen = NULL;
 }
 
+static void on_abort(void)
+{
+	g_error("a guard was damaged");
+}
+
+static void checked_heap(void)
+{
+	chosen = mmalloc_attach(-1, NULL);
+	g_assert_cmpint(mmcheck(chosen, on_abort), ==, 1);
+	all_of_them();
+	g_assert_cmpint(mmalloc_check(chosen, NULL, NULL), ==, 0);
+	g_assert_cmpuint(mmstats(chosen).chunks_used, ==, 0);
+	g_assert_null(mmalloc_detach(chosen));
+	chosen = NULL;
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
 	support_add("/mmalloc/compat/default", default_heap);
 	support_add("/mmalloc/compat/chosen", chosen_heap);
+	support_add("/mmalloc/compat/checked", checked_heap);
 	return support_run();
 }

@@ -74,7 +74,7 @@ const char *support_dir(void);
 /** Path of a file that does not exist yet, its name ending in @p name. Freed at exit. */
 const char *support_path(const char *name);
 off_t support_file_size(const char *path);
-/** Whole content, to be freed with g_free(). */
+/** Whole content, and a zero, to be freed with g_free(). @p size may be NULL. */
 char *support_file_read(const char *path, size_t *size);
 /** Make the file hold exactly this. The inode stays. */
 void support_file_write(const char *path, const void *data, size_t size);

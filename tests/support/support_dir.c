@@ -99,7 +99,8 @@ char *support_file_read(const char *path, size_t *size)
 
 	g_file_get_contents(path, &data, &length, &error);
 	g_assert_no_error(error);
-	*size = length;
+	if (size)
+		*size = length;
 	return data;
 }
 
