@@ -12,14 +12,6 @@
 #include "common/heap.h"
 #include <mmalloc.h>
 
-/* NULL: errno is kept for mmalloc_errno(). */
-static void *told(void *md, void *block)
-{
-	if (MA_UNLIKELY(!block))
-		mmalloc__failed(md);
-	return block;
-}
-
 static MA_NOINLINE void *malloc_slow(void *md, size_t size)
 {
 	struct ma_map *map;
@@ -27,7 +19,7 @@ static MA_NOINLINE void *malloc_slow(void *md, size_t size)
 	if (size == 0)
 		return NULL;
 	map = mmalloc__map(md);
-	return map ? told(md, ma_heap_malloc_slow(map, size)) : NULL;
+	return map ? mmalloc__told(md, ma_heap_malloc_slow(map, size)) : NULL;
 }
 
 static MA_NOINLINE void free_slow(void *md, void *ptr)
@@ -92,7 +84,7 @@ void *mrealloc(void *md, void *ptr, size_t size)
 		return NULL;
 	}
 	map = mmalloc__map(md);
-	return map ? told(md, ma_heap_realloc(map, ptr, size)) : NULL;
+	return map ? mmalloc__told(md, ma_heap_realloc(map, ptr, size)) : NULL;
 }
 
 void *mcalloc(void *md, size_t nmemb, size_t size)
@@ -102,7 +94,7 @@ void *mcalloc(void *md, size_t nmemb, size_t size)
 
 	if (__builtin_mul_overflow(nmemb, size, &bytes)) {
 		ma_fail(ENOMEM, "%zu times %zu bytes are more than there can be", nmemb, size);
-		return told(md, NULL);
+		return mmalloc__told(md, NULL);
 	}
 	block = mmalloc(md, bytes);
 	return block ? memset(block, 0, bytes) : NULL;
@@ -115,7 +107,7 @@ void *mmemalign(void *md, size_t alignment, size_t size)
 	if (size == 0)
 		return NULL;
 	map = mmalloc__map(md);
-	return map ? told(md, ma_heap_memalign(map, alignment, size)) : NULL;
+	return map ? mmalloc__told(md, ma_heap_memalign(map, alignment, size)) : NULL;
 }
 
 void *mvalloc(void *md, size_t size)
@@ -126,6 +118,9 @@ void *mvalloc(void *md, size_t size)
 size_t mmalloc_usable_size(void *md, const void *ptr)
 {
 	struct ma_map *map = mmalloc__map(md);
+	size_t bytes = map ? ma_heap_usable_size(map, ptr) : 0;
 
-	return map ? ma_heap_usable_size(map, ptr) : 0;
+	if (map && ptr && !bytes)
+		mmalloc__failed(md);
+	return bytes;
 }
