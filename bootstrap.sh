@@ -80,6 +80,7 @@ missing_packages() {
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev
 	fi
 	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
+	[ "$want_words" = no ] || [ -r /usr/share/dict/american-english ] || [ -r /usr/share/dict/words ] || echo wamerican
 	for package in ${MA_PACKAGES:-}; do
 		dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package"
 	done
@@ -129,6 +130,7 @@ want_bench=no
 want_check=no
 want_fuzz=no
 want_afl=no
+want_words=no
 targets=()
 variables=()
 for argument; do
@@ -141,6 +143,7 @@ for argument; do
 	check* | distcheck) want_check=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
+	demo) want_words=yes ;;
 	esac
 done
 

@@ -179,7 +179,8 @@ void ma_heap_free_slow(struct ma_map *map, void *block)
 	if (found.truth)
 		ma_truth_free(found.truth);
 	else if (ma_run_free(map, found.head) < 0) {
-		bad_block(map, block);
+		if (errno == EINVAL) /* Else no slot for this process: it has said so. */
+			bad_block(map, block);
 		return;
 	}
 	errno = saved;

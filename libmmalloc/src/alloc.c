@@ -12,14 +12,6 @@
 #include "common/error.h"
 #include <mmalloc.h>
 
-/* NULL: errno is kept for mmalloc_errno(). */
-static void *told(void *md, void *block)
-{
-	if (MA_UNLIKELY(!block))
-		mmalloc__failed(md);
-	return block;
-}
-
 /* Where a function returns to. What comes below the public functions is told of theirs. */
 #define CALLER __builtin_return_address(0)
 
@@ -88,8 +80,8 @@ static MA_NOINLINE void *malloc_from(void *md, size_t size, const void *caller)
 	if (!map)
 		return NULL;
 	if (mmalloc__is_hooked(map))
-		return told(md, hooked_malloc(map, 16, size, caller));
-	return told(md, ma_heap_malloc_slow(map, size));
+		return mmalloc__told(md, hooked_malloc(map, 16, size, caller));
+	return mmalloc__told(md, ma_heap_malloc_slow(map, size));
 }
 
 static MA_NOINLINE void free_from(void *md, void *ptr, const void *caller)
@@ -123,8 +115,8 @@ static void *memalign_from(void *md, size_t alignment, size_t size, const void *
 	if (!map)
 		return NULL;
 	if (mmalloc__is_hooked(map))
-		return told(md, hooked_malloc(map, alignment, size, caller));
-	return told(md, ma_heap_memalign(map, alignment, size));
+		return mmalloc__told(md, hooked_malloc(map, alignment, size, caller));
+	return mmalloc__told(md, ma_heap_memalign(map, alignment, size));
 }
 
 /*
@@ -208,8 +200,8 @@ void *mrealloc(void *md, void *ptr, size_t size)
 	if (!map)
 		return NULL;
 	if (mmalloc__is_hooked(map))
-		return told(md, hooked_realloc(map, ptr, size, CALLER));
-	return told(md, ma_heap_realloc(map, ptr, size));
+		return mmalloc__told(md, hooked_realloc(map, ptr, size, CALLER));
+	return mmalloc__told(md, ma_heap_realloc(map, ptr, size));
 }
 
 void *mcalloc(void *md, size_t nmemb, size_t size)
@@ -219,7 +211,7 @@ void *mcalloc(void *md, size_t nmemb, size_t size)
 
 	if (__builtin_mul_overflow(nmemb, size, &bytes)) {
 		ma_fail(ENOMEM, "%zu times %zu bytes are more than there can be", nmemb, size);
-		return told(md, NULL);
+		return mmalloc__told(md, NULL);
 	}
 	block = take(md, bytes, CALLER);
 	return block ? memset(block, 0, bytes) : NULL;
@@ -238,8 +230,12 @@ void *mvalloc(void *md, size_t size)
 size_t mmalloc_usable_size(void *md, const void *ptr)
 {
 	struct ma_map *map = mmalloc__map(md);
+	size_t bytes;
 
 	if (!map || !ptr)
 		return 0;
-	return mmalloc__has_guards(map) ? mmalloc__guarded_size(map, ptr) : ma_heap_usable_size(map, ptr);
+	bytes = mmalloc__has_guards(map) ? mmalloc__guarded_size(map, ptr) : ma_heap_usable_size(map, ptr);
+	if (!bytes)
+		mmalloc__failed(md);
+	return bytes;
 }

@@ -15,6 +15,21 @@ struct ma_map *mmalloc__map(void *md);
 /* Remember errno for mmalloc_errno(). */
 void mmalloc__failed(const void *md);
 
+/* Hand a result on; when it is NULL, or below 0, remember errno. */
+MA_INLINE void *mmalloc__told(const void *md, void *result)
+{
+	if (MA_UNLIKELY(!result))
+		mmalloc__failed(md);
+	return result;
+}
+
+MA_INLINE int64_t mmalloc__told_int(const void *md, int64_t result)
+{
+	if (result < 0)
+		mmalloc__failed(md);
+	return result;
+}
+
 /* ---- guards (check.c): of a map that is open, and writable where something changes ---- */
 
 /* A block as its holder sees it: in a block of the heap, perhaps with guards around. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * @file support_qalloc.h
- * @brief What the tests of libqalloc share: maps, marked blocks, a check of the whole map, error assertions.
+ * @brief What the tests of libqalloc share: maps, marked blocks, a check of the whole map.
  */
 #ifndef MA_TESTS_SUPPORT_QALLOC_H
 #define MA_TESTS_SUPPORT_QALLOC_H
@@ -75,39 +75,5 @@ void support_no_overlap(void *map, struct support_block *blocks, size_t count);
 void support_shuffle(struct support_block *blocks, size_t count, struct support_rand *r);
 /** Take blocks of @p size until the map is full (asserts ENOMEM), at most @p most; how many. */
 size_t support_fill_up(void *map, struct support_block *blocks, size_t most, size_t size);
-
-/* --- errors ------------------------------------------------------------------------------------------------ */
-
-#define assert_errno_is(expected)                                                                        \
-	do {                                                                                             \
-		int errno_ = errno;                                                                      \
-		if (errno_ != (expected))                                                                \
-			g_error("%s:%d: errno is %d (%s), expected %d (%s)", __FILE__, __LINE__, errno_, \
-				g_strerror(errno_), (expected), g_strerror(expected));                   \
-	} while (0)
-
-/** @p call returns NULL with this errno. */
-#define assert_null(call, expected)        \
-	do {                               \
-		errno = 0;                 \
-		g_assert_null(call);       \
-		assert_errno_is(expected); \
-	} while (0)
-
-/** @p call returns -1 with this errno. */
-#define assert_minus1(call, expected)            \
-	do {                                     \
-		errno = 0;                       \
-		g_assert_cmpint((call), ==, -1); \
-		assert_errno_is(expected);       \
-	} while (0)
-
-/** @p statement, which returns nothing, leaves this errno; 0 means that it leaves errno alone. */
-#define assert_void(statement, expected)   \
-	do {                               \
-		errno = 0;                 \
-		statement;                 \
-		assert_errno_is(expected); \
-	} while (0)
 
 #endif /* MA_TESTS_SUPPORT_QALLOC_H */
