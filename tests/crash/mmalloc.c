@@ -329,7 +329,7 @@ static const struct scenario scenarios[] = {
 
 	SCENE("free-own", GIVES, take_64, free_scratch),
 	SCENE("free-last-of-slab", GIVES, take_1000, free_scratch),
-	SCENE("free-of-another-thread", GIVES, have_a_thread_take, free_scratch),
+	SCENE("free-of-another-thread", GIVES, have_a_thread_take, free_scratch, .streams = 1),
 	SCENE("free-of-another-process", GIVES, take_1000, free_remote),
 	SCENE("free-of-the-dead", GIVES, take_1000, free_prepared, .victims = 64),
 	SCENE("free-large", GIVES, take_64, free_prepared, .victims = SCENE_LARGE),

@@ -81,6 +81,7 @@ static void furnish(const struct scenario *s, void *md)
 		g_assert_true(support_take_by(calls, md, &scene->blocks.keep[i], i % 2 ? 64 : 100, i));
 	scene->victims = mmalloc(md, s->victims);
 	g_assert_true(!s->victims || scene->victims);
+	support_fill(scene->victims, s->victims, SCENE_TAG);
 	g_assert_cmpint(mmalloc_setroot(md, "root", scene->blocks.keep[0].at), ==, 0);
 	g_assert_cmpint(mmalloc_setkey(md, SCENE_KEY, scene->blocks.keep[0].at), ==, 1);
 	if (s->adds_table)
@@ -197,6 +198,9 @@ void scene_examine(const struct scenario *s, void *md)
 
 	g_assert_cmpuint((size_t)support_file_size(crash_path()), >=, scene_length(md));
 	scene_done_or_not(calls, md, &scene->blocks, s->effect, s->moves);
+	/* Not freed: then nothing of it was given back to the disk. */
+	if (s->victims && mmalloc_usable_size(md, scene->victims) > 0)
+		g_assert_true(support_intact(scene->victims, s->victims, SCENE_TAG));
 	heap_check(md);
 	if (scene->blocks.kept) {
 		find_the_roots(s, md);

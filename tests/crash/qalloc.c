@@ -291,7 +291,7 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("memalign-large", TAKES, take_64, take_large_aligned),
 	DYNAMIC("free-own", GIVES, take_64, free_scratch),
 	DYNAMIC("free-last-of-slab", GIVES, take_1000, free_scratch),
-	DYNAMIC("free-of-another-thread", GIVES, have_a_thread_take, free_scratch),
+	DYNAMIC("free-of-another-thread", GIVES, have_a_thread_take, free_scratch, .streams = 1),
 	DYNAMIC("free-of-another-process", GIVES, take_1000, free_remote),
 	DYNAMIC("free-of-the-dead", GIVES, take_1000, free_prepared, .victims = 64),
 	DYNAMIC("free-large", GIVES, take_64, free_prepared, .victims = SCENE_LARGE),
