@@ -44,6 +44,8 @@ static _Atomic uint64_t *hole_word(struct ma_map *map, uint32_t stream, uint64_t
 /* Start of the first run of at least count ones; 64 when there is none. Each step halves what must still be joined. */
 static uint32_t find_ones(uint64_t word, uint64_t count)
 {
+	if (count > 64) /* A damaged tree may send us here for them. */
+		return 64;
 	for (uint64_t have = 1; have < count && word;) {
 		uint64_t more = ma_min(have, count - have);
 

@@ -139,13 +139,14 @@ int ma_chunk_renew(struct ma_map *map);
 /* ---- truth (heap_truth.c) ---- */
 
 uint32_t ma_slab_units(const struct ma_map *map, uint32_t class);
-/* The truth bytes of a slab of so many slots; NULL when the file is damaged and they would lie outside the map. */
+/* The truth bytes of a slab of so many slots; NULL when the file is damaged and they would lie outside of it. */
 MA_INLINE _Atomic uint8_t *ma_spot_truth(struct ma_map *map, uint64_t head, uint32_t slots)
 {
 	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT;
 	uint64_t bytes = ma_up(slots, MA_UNIT);
 
-	if (offset < map->lay.area_off || offset + bytes > map->mapped)
+	/* The file's length, which grows before a spot leads to its new part: there is no memory beyond it. */
+	if (offset < map->lay.area_off || offset + bytes > ma_min(map->mapped, ma_load(&map->header->length)))
 		return NULL;
 	return (_Atomic uint8_t *)(map->base + offset);
 }
