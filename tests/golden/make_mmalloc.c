@@ -78,6 +78,16 @@ static void damage_bodies(void)
 	}
 	save("bad-mmalloc-truth.map", size);
 	size = load("mmalloc-1.map");
+	for (size_t chunk = 0; chunk < lay.units; chunk++) { /* In the range, but behind the file's end. */
+		uint64_t *spot = word(lay.spot_off + chunk * 8);
+
+		if (*spot && page[(*spot >> 32) * MA_UNIT] == 1) {
+			*spot = (uint64_t)0xc00 << 32 | (uint32_t)*spot;
+			break;
+		}
+	}
+	save("bad-mmalloc-spot.map", size);
+	size = load("mmalloc-1.map");
 	*word(4096 + offsetof(struct ma_body, root_link)) += 1;
 	save("bad-mmalloc-table.map", size);
 }

@@ -15,6 +15,7 @@ static const struct support_damaged damaged[] = {
 	{ "bad-mmalloc-streams.map", EUCLEAN, "damaged body" },
 	{ "bad-mmalloc-run.map", EUCLEAN, "makes no sense" },
 	{ "bad-mmalloc-truth.map", EUCLEAN, "truth byte 7" },
+	{ "bad-mmalloc-spot.map", EUCLEAN, "truth" },
 	{ "bad-mmalloc-table.map", EUCLEAN, "cannot be reached" },
 	{ "dynamic-1.map", EPROTOTYPE, "another kind" },
 	{ "static-1.map", EPROTOTYPE, "another kind" },
@@ -102,6 +103,31 @@ static void opens_privately(void)
 	opens_otherwise(MMALLOC_PRIVATE);
 }
 
+static int see(void *block, size_t size, void *arg)
+{
+	(void)block, (void)size, (void)arg;
+	return 0;
+}
+
+/* Read-only, a heap is not checked: its truth is said to lie behind the end of the file, and nobody looks there. */
+static void looks_at_damaged(void)
+{
+	struct mmalloc_options options = { .flags = MMALLOC_RDONLY };
+	void *md;
+	int fd;
+
+	if (support_no_place_for_golden())
+		return;
+	fd = heap_file(support_golden_copy("bad-mmalloc-spot.map"));
+	md = mmalloc_attach_opt(fd, NULL, &options);
+	close(fd);
+	g_assert_nonnull(md);
+	g_assert_cmpint(mmalloc_walk(md, see, NULL), ==, 0);
+	g_assert_cmpuint(mmalloc_usable_size(md, mmalloc_getkey(md, 0)), ==, 0);
+	g_assert_cmpint(mmalloc_check(md, NULL, NULL), ==, -1);
+	g_assert_null(mmalloc_detach(md));
+}
+
 static void refuses(gconstpointer data)
 {
 	const struct support_damaged *d = data;
@@ -117,6 +143,7 @@ int main(int argc, char **argv)
 	support_add("/mmalloc/golden/opens", opens);
 	support_add("/mmalloc/golden/opens-readonly", opens_readonly);
 	support_add("/mmalloc/golden/opens-privately", opens_privately);
+	support_add("/mmalloc/golden/looks-at-damaged", looks_at_damaged);
 	for (size_t i = 0; i < G_N_ELEMENTS(damaged); i++) {
 		char *path = g_strdup_printf("/mmalloc/golden/refuses/%s", damaged[i].name);
 
