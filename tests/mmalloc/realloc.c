@@ -30,7 +30,7 @@ static size_t used(void *md)
 	return mmstats(md).chunks_used;
 }
 
-/* With the heap watched by ASan or Valgrind each block moves: they know sizes, not rooms. Heaps in files are not watched. */
+/* With the heap annotated for ASan or Valgrind each block moves: they know sizes, not rooms. Heaps in files are not annotated. */
 static bool moves_always(bool in_file)
 {
 	return !in_file && (support_asan() || support_valgrind());
@@ -74,7 +74,7 @@ static void between_all_classes(void)
 			size_t room = mmalloc_usable_size(md, block);
 
 			edges[count++] = size;
-			/* ASan and Valgrind: the room of a watched heap is the class's all the same. */
+			/* ASan and Valgrind: the room of an annotated heap is the class's all the same. */
 			edges[count++] = room;
 			mfree(md, block);
 			size = room + 1;
