@@ -311,9 +311,21 @@ static void crowded(void)
 
 static int disk_error;
 
+/* Small, because Valgrind looks through all that is mapped when a child ends. */
+static void *heap_of_64_mib(void)
+{
+	const struct mmalloc_options options = { .reserve = 64 << 20 };
+	int fd = heap_file(support_path("disk"));
+	void *md = mmalloc_attach_opt(fd, NULL, &options);
+
+	close(fd);
+	g_assert_nonnull(md);
+	return md;
+}
+
 static int take_no_space(void *arg)
 {
-	void *md = heap_attach(support_path("nospace")), *block = mmalloc(md, 100000);
+	void *md = heap_of_64_mib(), *block = mmalloc(md, 100000);
 
 	(void)arg;
 	g_assert_nonnull(block);
@@ -333,7 +345,7 @@ static int take_no_space(void *arg)
 
 static int grow_no_file(void *arg)
 {
-	void *md = heap_attach(support_path("nolength"));
+	void *md = heap_of_64_mib();
 
 	(void)arg;
 	if (!support_make_fail(SYS_ftruncate, -1, disk_error))
@@ -356,7 +368,7 @@ static void disk_fails(void)
 
 static int sync_nothing(void *arg)
 {
-	void *md = heap_attach(support_path("nosync"));
+	void *md = heap_of_64_mib();
 
 	(void)arg;
 	if (!support_make_fail(SYS_msync, -1, EIO))
