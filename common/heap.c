@@ -176,9 +176,10 @@ void ma_heap_free_slow(struct ma_map *map, void *block)
 	}
 	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_free(block, found.room);
-	if (found.truth)
+	if (found.truth) {
 		ma_truth_free(found.truth);
-	else if (ma_run_free(map, found.head) < 0) {
+		ma_map_measure(map); /* It may be the file's growth that kept it from the fast path. */
+	} else if (ma_run_free(map, found.head) < 0) {
 		if (errno == EINVAL) /* Else no slot for this process: it has said so. */
 			bad_block(map, block);
 		return;

@@ -185,7 +185,8 @@ MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
 		return false;
 	spot = ma_load(&map->spot[chunk]);
 	product = ((uintptr_t)block & (MA_CHUNK - 1)) * (uint32_t)spot;
-	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot || (uint32_t)(spot >> 32) >= map->fast_lines))
+	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot ||
+			(uint32_t)(spot >> 32) >= ma_load_either(&map->fast_lines)))
 		return false;
 	truth = map->truth + (spot >> 32) * MA_UNIT + (product >> 32);
 	if (MA_UNLIKELY(!ma_truth_is_one(truth)))

@@ -171,11 +171,21 @@ void ma_map_watch_all(void)
 
 /* ---- open ---- */
 
+/* The line of the handle that all threads read is written only when there is news. */
+void ma_map_measure(struct ma_map *map)
+{
+	uint64_t lines = ma_load_acquire(&map->header->length) / MA_UNIT;
+	uint32_t fast = (uint32_t)ma_min(UINT32_MAX, lines - ma_min(lines, MA_UNITS_MOST));
+
+	if (ma_load_either(&map->fast_lines) != fast)
+		ma_store_either(&map->fast_lines, fast);
+}
+
 static void publish(struct ma_map *map)
 {
 	map->kind = map->engine->kind;
 	map->fast_chunks = ma_map_writable(map) && !map->item_bytes ? map->lay.units : 0;
-	map->fast_lines = (uint32_t)ma_min(UINT32_MAX, map->mapped / MA_UNIT - MA_UNITS_MOST);
+	ma_map_measure(map);
 	map->fast_items = ma_map_writable(map) && map->item_bytes ? map->lay.user_bytes : 0;
 	map->annotated = ma_map_is_annotated(map);
 	if (map->annotated && (map->flags & MA_MAP_ANON))

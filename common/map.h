@@ -89,7 +89,7 @@ struct ma_map {
 		uint64_t item_magic;  /* 2^64 / item_bytes, rounded up. */
 	};
 	int32_t tls_at;      /* Where a thread's cache for this map is: see ma_tcache_of(), MA_TLS_WATCHED. */
-	uint32_t fast_lines; /* Lines below this one may hold truth: the slots of any slab there are inside the map. */
+	uint32_t fast_lines; /* Lines below this one may hold truth: the slots of any slab there are inside the file. */
 
 	uint32_t kind;
 	char *base;
@@ -149,6 +149,8 @@ void ma_map_let_go_all(void);
 void ma_map_watch(struct ma_map *map);
 /* The same for every map that is open, and for each one when it is opened. */
 void ma_map_watch_all(void);
+/* The file has grown: let the fast paths know. */
+void ma_map_measure(struct ma_map *map);
 /* Write it to disk and wait. */
 int ma_map_sync(struct ma_map *map);
 /* The same for every open map; then perhaps close them, however often each was opened. errno is 0 when all went well. */
