@@ -73,6 +73,8 @@ size_t support_rand_between(struct support_rand *r, size_t low, size_t high);
 const char *support_dir(void);
 /** Path of a file that does not exist yet, its name ending in @p name. Freed at exit. */
 const char *support_path(const char *name);
+/** Has the file system of support_dir() files without a name (O_TMPFILE)? */
+bool support_nameless_files(void);
 off_t support_file_size(const char *path);
 /** Whole content, and a zero, to be freed with g_free(). @p size may be NULL. */
 char *support_file_read(const char *path, size_t *size);

@@ -145,3 +145,13 @@ void support_file_copy(const char *from, const char *to)
 	close(in);
 	g_assert_cmpint(close(out), ==, 0);
 }
+
+bool support_nameless_files(void)
+{
+	int fd = open(support_dir(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
