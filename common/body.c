@@ -21,16 +21,6 @@ struct ma_body *ma_body(struct ma_map *map)
 	return (struct ma_body *)(void *)(map->base + MA_PAGE);
 }
 
-struct ma_stream *ma_stream(struct ma_map *map, uint32_t index)
-{
-	return (struct ma_stream *)(void *)(map->base + map->lay.stream_off + (uint64_t)index * map->lay.stream_stride);
-}
-
-uint32_t ma_stream_of(struct ma_map *map, uint64_t unit)
-{
-	return (uint32_t)(unit / map->lay.per_stream);
-}
-
 /* Thread ids are addresses of aligned thread blocks: mix, or all threads meet in one stream. */
 uint32_t ma_stream_mine(struct ma_map *map)
 {

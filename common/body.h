@@ -98,11 +98,8 @@ struct ma_layout {
 
 struct ma_map;
 
-struct ma_stream *ma_stream(struct ma_map *map, uint32_t index);
 struct ma_body *ma_body(struct ma_map *map);
 
-/* The stream that unit belongs to by its position. */
-uint32_t ma_stream_of(struct ma_map *map, uint64_t unit);
 /* The stream that the calling thread belongs to. */
 uint32_t ma_stream_mine(struct ma_map *map);
 

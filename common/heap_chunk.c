@@ -1,12 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Free chunks. Each stream has a bit a chunk (leaf words, 1 free) and over the leaves a binary tree of spans: how many
- * chunks are free at the left end, at the right end, and in the longest run. So the lowest fit is found, and neighbours
- * merge, in O(log). All zeros means "nothing free", and leaves enter the tree only when they are first needed: a new map
- * needs no initialising, and the tree covers only what is in use.
- *
- * All of it is derived from the chunk words. What a search finds is believed only after a look at the words.
- */
+/* Dealing out chunks and taking them back, with the disk space that they need. Which are free, the tree knows (heap_tree.c). */
 #include <errno.h>
 #include <string.h>
 
@@ -15,161 +8,26 @@
 #include "common/roots.h"
 #include "common/space.h"
 
-struct span {
-	uint32_t left, right, longest;
-};
-
-_Static_assert(sizeof(struct span) == 12, "format 1");
-
 #define STEP_MIN 4
 #define STEP_MAX 1024
-
-/* ---- the tree ---- */
-
-static struct span *spans(struct ma_map *map, uint32_t stream)
-{
-	return (struct span *)(void *)(map->base + map->lay.span_off) + (uint64_t)stream * 2 * map->lay.span_base;
-}
-
-static _Atomic uint64_t *leaf_word(struct ma_map *map, uint32_t stream, uint64_t leaf)
-{
-	return (_Atomic uint64_t *)(void *)(map->base + map->lay.leaf_off) + stream * map->lay.leaves + leaf;
-}
 
 static _Atomic uint64_t *hole_word(struct ma_map *map, uint32_t stream, uint64_t leaf)
 {
 	return (_Atomic uint64_t *)(void *)(map->base + map->lay.hole_off) + stream * map->lay.leaves + leaf;
 }
 
-/* Start of the first run of at least count ones; 64 when there is none. Each step halves what must still be joined. */
-static uint32_t find_ones(uint64_t word, uint64_t count)
-{
-	if (count > 64) /* A damaged tree may send us here for them. */
-		return 64;
-	for (uint64_t have = 1; have < count && word;) {
-		uint64_t more = ma_min(have, count - have);
-
-		word &= word >> more;
-		have += more;
-	}
-	return word ? (uint32_t)__builtin_ctzll(word) : 64;
-}
-
-static uint32_t longest_ones(uint64_t word)
-{
-	uint32_t n = 0;
-
-	for (; word; word &= word >> 1)
-		n++;
-	return n;
-}
-
-static struct span span_of_word(uint64_t word)
-{
-	if (word == ~(uint64_t)0)
-		return (struct span){ 64, 64, 64 };
-	return (struct span){ (uint32_t)__builtin_ctzll(~word), (uint32_t)__builtin_clzll(~word), longest_ones(word) };
-}
-
-/* Two neighbours of half chunks each. */
-static struct span join(struct span l, struct span r, uint32_t half)
-{
-	struct span both;
-
-	both.left = l.left == half ? half + r.left : l.left;
-	both.right = r.right == half ? half + l.right : r.right;
-	both.longest = (uint32_t)ma_max(ma_max(l.longest, r.longest), l.right + r.left);
-	return both;
-}
-
-static void update_tree(struct ma_map *map, uint32_t stream, uint64_t first_leaf, uint64_t last_leaf)
-{
-	struct span *tree = spans(map, stream);
-	uint64_t lo = map->lay.span_base + first_leaf;
-	uint64_t hi = map->lay.span_base + last_leaf;
-
-	for (uint64_t i = lo; i <= hi; i++)
-		tree[i] = span_of_word(ma_load(leaf_word(map, stream, i - map->lay.span_base)));
-	for (uint32_t half = MA_LEAF; lo > 1; half *= 2) {
-		lo /= 2;
-		hi /= 2;
-		for (uint64_t i = lo; i <= hi; i++)
-			tree[i] = join(tree[2 * i], tree[2 * i + 1], half);
-	}
-}
-
-/* The lowest run of count free chunks, relative to the range; MA_NO_CHUNK. Ends after as many steps as the tree has levels. */
-static uint64_t find_run(struct ma_map *map, uint32_t stream, uint64_t count)
-{
-	struct span *tree = spans(map, stream);
-	uint64_t base = map->lay.span_base;
-	uint64_t half = MA_LEAF * base / 2;
-	uint64_t node = 1;
-	uint64_t at = 0;
-	uint32_t bit;
-
-	if (ma_load(&ma_stream(map, stream)->top) == 0 || tree[1].longest < count)
-		return MA_NO_CHUNK;
-	for (; node < base; half /= 2) {
-		struct span *left = &tree[2 * node];
-
-		if (left->longest >= count) {
-			node = 2 * node;
-		} else if ((uint64_t)left->right + tree[2 * node + 1].left >= count) {
-			return at + half - left->right;
-		} else {
-			node = 2 * node + 1;
-			at += half;
-		}
-	}
-	if (node - base >= map->lay.leaves)
-		return MA_NO_CHUNK;
-	bit = find_ones(ma_load(leaf_word(map, stream, node - base)), count);
-	return bit < 64 ? at + bit : MA_NO_CHUNK;
-}
-
-void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
-{
-	uint64_t start = ma_range_first(map, stream);
-	uint64_t used = ma_range_used(map, stream);
-	uint64_t last_leaf;
-
-	if (count == 0)
-		return;
-	for (uint64_t chunk = first; chunk < first + count; chunk++) {
-		_Atomic uint64_t *word = leaf_word(map, stream, (chunk - start) / MA_LEAF);
-		uint64_t bit = (uint64_t)1 << (chunk - start) % MA_LEAF;
-
-		if (chunk - start >= used || ma_chunk_load(map, chunk) == MA_FREE)
-			ma_store(word, ma_load(word) | bit);
-		else
-			ma_store(word, ma_load(word) & ~bit);
-	}
-	last_leaf = (first + count - 1 - start) / MA_LEAF;
-	update_tree(map, stream, (first - start) / MA_LEAF, last_leaf);
-}
-
 /* ---- space ---- */
 
-/* Disk space for what the tree and its kin keep about so many leaves: one stretch a level. */
-static int back_tables(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
+/* Disk space for what is kept about so many leaves. */
+static int back_leaves(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
 {
 	const struct ma_layout *lay = &map->lay;
-	uint64_t at = (uint64_t)stream * lay->leaves + first;
-	uint64_t tree = lay->span_off + (uint64_t)stream * 2 * lay->span_base * sizeof(struct span);
-	uint64_t lo = lay->span_base + first;
-	uint64_t hi = lo + count - 1;
 
 	if (lay->fixed_end == lay->table_end || count == 0)
 		return 0;
-	if (ma_space_take(map, lay->leaf_off + at * 8, count * 8) < 0 ||
-	    ma_space_take(map, lay->hole_off + at * 8, count * 8) < 0)
+	if (ma_space_take(map, lay->hole_off + ((uint64_t)stream * lay->leaves + first) * 8, count * 8) < 0)
 		return -1;
-	for (; lo > 0; lo /= 2, hi /= 2) /* A parent looks at both its children. */
-		if (ma_space_take(map, tree + (lo & ~(uint64_t)1) * sizeof(struct span),
-				  ((hi | 1) - (lo & ~(uint64_t)1) + 1) * sizeof(struct span)) < 0)
-			return -1;
-	return 0;
+	return ma_tree_back(map, stream, first, count);
 }
 
 /* Disk space for chunks [had, want) of the range, and for all that is kept about them; those before had have theirs. */
@@ -252,7 +110,7 @@ int ma_chunk_back(struct ma_map *map)
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), ma_range_count(map, s));
 
-		if (back_tables(map, s, 0, ma_min(ma_load(&ma_stream(map, s)->top), map->lay.leaves)) < 0)
+		if (back_leaves(map, s, 0, ma_min(ma_load(&ma_stream(map, s)->top), map->lay.leaves)) < 0)
 			return -1;
 		if ((have && back_chunks(map, s, 0, have) < 0) || ma_truth_back(map, s) < 0)
 			return -1;
@@ -279,20 +137,13 @@ static void blank_chunks(struct ma_map *map, uint32_t stream)
 /* The tree is derived: what of it is in use gets its space again, and is computed anew. */
 static int renew_tree(struct ma_map *map, uint32_t stream)
 {
-	const struct ma_layout *lay = &map->lay;
-	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), lay->leaves);
-	uint64_t tree = lay->span_off + (uint64_t)stream * 2 * lay->span_base * sizeof(struct span);
-	uint64_t chunks = ma_min(top * MA_LEAF, ma_range_count(map, stream));
+	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), map->lay.leaves);
 
 	ma_store(&ma_stream(map, stream)->top, top);
-	if (lay->fixed_end != lay->table_end) {
-		ma_space_blank(map, tree, 2 * lay->span_base * sizeof(struct span));
-		if (back_tables(map, stream, 0, top) < 0)
-			return -1;
-	} else {
-		memset(map->base + tree, 0, 2 * lay->span_base * sizeof(struct span));
-	}
-	ma_chunk_refresh(map, stream, ma_range_first(map, stream), chunks);
+	ma_tree_blank(map, stream);
+	if (back_leaves(map, stream, 0, top) < 0)
+		return -1;
+	ma_tree_mend(map, stream, ma_range_first(map, stream), ma_min(top * MA_LEAF, ma_range_count(map, stream)));
 	return 0;
 }
 
@@ -322,15 +173,15 @@ static bool widen(struct ma_map *map, uint32_t stream, uint64_t chunks)
 	more = ma_min(leaves - top, (chunks + MA_LEAF - 1) / MA_LEAF);
 	from = ma_range_first(map, stream) + top * MA_LEAF;
 	to = ma_range_first(map, stream) + ma_min(range, (top + more) * MA_LEAF);
-	if (back_tables(map, stream, top, more) < 0)
+	if (back_leaves(map, stream, top, more) < 0)
 		return false;
 	for (uint64_t leaf = top; leaf < top + more; leaf++) { /* Zero already, but in a file that somebody made up. */
-		ma_store(leaf_word(map, stream, leaf), 0);
+		ma_store(ma_tree_leaf(map, stream, leaf), 0);
 		ma_store(hole_word(map, stream, leaf), 0);
 	}
 	ma_intent_set(st, from, to - from);
 	ma_store_kill(&st->top, top + more);
-	ma_chunk_refresh(map, stream, from, to - from);
+	ma_tree_mend(map, stream, from, to - from);
 	ma_intent_clear(st);
 	return true;
 }
@@ -345,7 +196,7 @@ static uint64_t find_place(struct ma_map *map, uint32_t stream, uint64_t count, 
 	if (room > ma_range_count(map, stream) || room < count)
 		return MA_NO_CHUNK;
 	do
-		at = find_run(map, stream, room);
+		at = ma_tree_find(map, stream, room);
 	while (at == MA_NO_CHUNK && widen(map, stream, room));
 	/* A damaged tree may say anything. */
 	if (at == MA_NO_CHUNK || at > ma_range_count(map, stream) - room)
@@ -362,7 +213,7 @@ static bool really_free(struct ma_map *map, uint32_t stream, uint64_t at, uint64
 		return false;
 	for (uint64_t chunk = first; chunk < first + count; chunk++)
 		if (ma_chunk_load(map, chunk) != MA_FREE) {
-			ma_chunk_refresh(map, stream, first, count);
+			ma_tree_mend(map, stream, first, count);
 			return false;
 		}
 	return true;
@@ -394,7 +245,7 @@ static void deal(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t c
 {
 	ma_intent_set(ma_stream(map, stream), first, count);
 	write_words(map, first, count, word);
-	ma_chunk_refresh(map, stream, first, count);
+	ma_tree_mark(map, stream, first, count, false);
 	ma_intent_clear(ma_stream(map, stream));
 }
 
@@ -430,7 +281,7 @@ uint64_t ma_chunk_take_slab(struct ma_map *map, uint32_t stream, uint32_t class,
 	ma_intent_set(ma_stream(map, stream), first, count);
 	ma_store_kill(&map->spot[first], (uint64_t)line << 32 | ma_slab_recip(map, class));
 	write_words(map, first, count, ma_word(MA_SLAB, class, tag));
-	ma_chunk_refresh(map, stream, first, count);
+	ma_tree_mark(map, stream, first, count, false);
 	ma_intent_clear(ma_stream(map, stream));
 	return first;
 }
@@ -512,7 +363,7 @@ uint64_t ma_chunk_take_across(struct ma_map *map, uint64_t count, uint64_t align
 	if (first == MA_NO_CHUNK)
 		return MA_NO_CHUNK;
 	from = ma_stream_of(map, first);
-	to = ma_stream_of(map, first + count - 1);
+	to = ma_stream_from(map, from, first + count - 1);
 	for (uint32_t s = from; s <= to; s++) {
 		uint64_t lo = first;
 		uint64_t n = part(map, s, &lo, count);
@@ -527,7 +378,7 @@ uint64_t ma_chunk_take_across(struct ma_map *map, uint64_t count, uint64_t align
 		uint64_t lo = first;
 		uint64_t n = part(map, s, &lo, count);
 
-		ma_chunk_refresh(map, s, lo, n);
+		ma_tree_mark(map, s, lo, n, false);
 		ma_intent_clear(ma_stream(map, s));
 	}
 	return first;
@@ -538,7 +389,7 @@ uint64_t ma_chunk_take_across(struct ma_map *map, uint64_t count, uint64_t align
 void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
 {
 	uint32_t from = ma_stream_of(map, first);
-	uint32_t to = ma_stream_of(map, first + count - 1);
+	uint32_t to = ma_stream_from(map, from, first + count - 1);
 
 	uint64_t word = ma_chunk_load(map, first);
 	uint32_t line = (uint32_t)(ma_load(&map->spot[first]) >> 32);
@@ -553,7 +404,7 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
 		uint64_t lo = first;
 		uint64_t n = part(map, s, &lo, count);
 
-		ma_chunk_refresh(map, s, lo, n);
+		ma_tree_mark(map, s, lo, n, true);
 		ma_intent_clear(ma_stream(map, s));
 		if (n && map->punch_bytes && count * MA_CHUNK >= map->punch_bytes)
 			ma_chunk_punch(map, s, lo - ma_range_first(map, s), n);
@@ -579,7 +430,7 @@ static bool grow_run(struct ma_map *map, uint32_t stream, uint64_t head, uint64_
 	for (uint64_t chunk = behind; chunk < head + count; chunk++)
 		ma_store(ma_chunk(map, chunk), ma_word(MA_CONT, 0, head));
 	ma_store_kill(ma_chunk(map, head), ma_word(MA_RUN, 0, count)); /* The commit. */
-	ma_chunk_refresh(map, stream, behind, more);
+	ma_tree_mark(map, stream, behind, more, false);
 	ma_intent_clear(ma_stream(map, stream));
 	return true;
 }
@@ -594,7 +445,7 @@ bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t c
 	ma_store_kill(ma_chunk(map, head), ma_word(MA_RUN, 0, count)); /* The commit. */
 	for (uint64_t chunk = head + count; chunk < head + old; chunk++)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
-	ma_chunk_refresh(map, stream, head + count, old - count);
+	ma_tree_mark(map, stream, head + count, old - count, true);
 	ma_intent_clear(ma_stream(map, stream));
 	return true;
 }

@@ -108,6 +108,21 @@ MA_INLINE bool ma_chunk_is_free(struct ma_map *map, uint64_t chunk)
 	return !ma_chunk_is_backed(map, chunk) || ma_chunk_load(map, chunk) == MA_FREE;
 }
 
+/* ---- the tree of free chunks (heap_tree.c); the stream's lock is held ---- */
+
+/* A bit a chunk: 1 is free. */
+_Atomic uint64_t *ma_tree_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf);
+/* The lowest run of count free chunks, relative to the range; MA_NO_CHUNK. Ends after as many steps as the tree has levels. */
+uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count);
+/* Chunks [first, first + count) of one stream are taken now, or free. */
+void ma_tree_mark(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, bool free);
+/* As the words have it, whatever the tree says of them: after a death, and for leaves that are new. */
+void ma_tree_mend(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
+/* Disk space for count leaves and the spans over them: one stretch a level. */
+int ma_tree_back(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
+/* No leaf is in the tree. */
+void ma_tree_blank(struct ma_map *map, uint32_t stream);
+
 /* ---- free chunks (heap_chunk.c); the stream's lock is held ---- */
 
 /*
@@ -127,8 +142,6 @@ uint64_t ma_chunk_take_table(struct ma_map *map, uint32_t stream, _Atomic uint64
 void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count);
 /* Change a run from old to count chunks in place, both inside one stream. False: the chunks behind it are taken. */
 bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t count);
-/* Compute leaves and spans of [first, first + count) of one stream anew. */
-void ma_chunk_refresh(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
 /* Has a chunk, by its place in the stream's range, disk space? Give that of some free ones back. */
 bool ma_chunk_has_space(struct ma_map *map, uint32_t stream, uint64_t at);
 void ma_chunk_punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count);

@@ -75,7 +75,7 @@ void ma_heap_recover_stream(struct ma_map *map, uint32_t stream)
 		for (uint64_t chunk = lo; chunk < hi && chunk < start + used; chunk++)
 			mend_chunk(map, chunk);
 		if (hi > lo)
-			ma_chunk_refresh(map, stream, lo, hi - lo);
+			ma_tree_mend(map, stream, lo, hi - lo);
 	}
 	ma_intent_clear(st);
 	ma_store(&st->stale, 1);

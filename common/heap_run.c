@@ -93,7 +93,7 @@ static bool lock_run(struct ma_map *map, uint64_t head, uint32_t *from, uint32_t
 		if (ma_word_kind(word) != MA_RUN || *count == 0)
 			return false;
 		*from = ma_stream_of(map, head);
-		*to = ma_stream_of(map, head + *count - 1);
+		*to = ma_stream_from(map, *from, head + *count - 1);
 		if (!lock_streams(map, *from, *to))
 			return false;
 		if (ma_chunk_load(map, head) == word)

@@ -161,4 +161,23 @@ MA_INLINE bool ma_map_writable(const struct ma_map *map)
 	return !(map->flags & MA_MAP_RDONLY);
 }
 
+/* ---- streams: inline, for each slow call comes by here ---- */
+
+MA_INLINE struct ma_stream *ma_stream(const struct ma_map *map, uint32_t index)
+{
+	return (struct ma_stream *)(void *)(map->base + map->lay.stream_off + (uint64_t)index * map->lay.stream_stride);
+}
+
+/* The stream that unit belongs to by its position. */
+MA_INLINE uint32_t ma_stream_of(const struct ma_map *map, uint64_t unit)
+{
+	return map->lay.streams == 1 ? 0 : (uint32_t)(unit / map->lay.per_stream);
+}
+
+/* The same when it is known that this lies in stream from or behind; mostly it is that one, without a division. */
+MA_INLINE uint32_t ma_stream_from(const struct ma_map *map, uint32_t from, uint64_t unit)
+{
+	return unit < map->lay.per_stream * ((uint64_t)from + 1) ? from : ma_stream_of(map, unit);
+}
+
 #endif /* MA_MAP_H */

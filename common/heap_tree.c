@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which chunks are free. Each stream has a bit a chunk (leaf words, 1 free) and over the leaves a binary tree of spans: how
+ * many chunks are free at the left end, at the right end, and in the longest run. So the lowest fit is found, and neighbours
+ * merge, in O(log). All zeros means "nothing free", and leaves enter the tree only when they are first needed: a new map
+ * needs no initialising, and the tree covers only what is in use.
+ *
+ * All of it is derived from the chunk words. What a search finds is believed only after a look at the words.
+ */
+#include <string.h>
+
+#include "common/heap_internal.h"
+#include "common/space.h"
+
+struct span {
+	uint32_t left, right, longest;
+};
+
+_Static_assert(sizeof(struct span) == 12, "format 1");
+
+static uint64_t spans_at(struct ma_map *map, uint32_t stream)
+{
+	return map->lay.span_off + (uint64_t)stream * 2 * map->lay.span_base * sizeof(struct span);
+}
+
+static struct span *spans(struct ma_map *map, uint32_t stream)
+{
+	return (struct span *)(void *)(map->base + spans_at(map, stream));
+}
+
+_Atomic uint64_t *ma_tree_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
+{
+	return (_Atomic uint64_t *)(void *)(map->base + map->lay.leaf_off) + stream * map->lay.leaves + leaf;
+}
+
+/* ---- words ---- */
+
+/* Start of the first run of at least count ones; 64 when there is none. Each step halves what must still be joined. */
+static uint32_t find_ones(uint64_t word, uint64_t count)
+{
+	if (count > 64) /* A damaged tree may send us here for them. */
+		return 64;
+	for (uint64_t have = 1; have < count && word;) {
+		uint64_t more = ma_min(have, count - have);
+
+		word &= word >> more;
+		have += more;
+	}
+	return word ? (uint32_t)__builtin_ctzll(word) : 64;
+}
+
+static uint32_t longest_ones(uint64_t word)
+{
+	uint32_t n = 0;
+
+	for (; word; word &= word >> 1)
+		n++;
+	return n;
+}
+
+static struct span span_of_word(uint64_t word)
+{
+	if (word == ~(uint64_t)0)
+		return (struct span){ 64, 64, 64 };
+	return (struct span){ (uint32_t)__builtin_ctzll(~word), (uint32_t)__builtin_clzll(~word), longest_ones(word) };
+}
+
+/* Two neighbours of half chunks each. */
+static struct span join(struct span l, struct span r, uint32_t half)
+{
+	struct span both;
+
+	both.left = l.left == half ? half + r.left : l.left;
+	both.right = r.right == half ? half + l.right : r.right;
+	both.longest = (uint32_t)ma_max(ma_max(l.longest, r.longest), l.right + r.left);
+	return both;
+}
+
+/* ---- the tree ---- */
+
+/*
+ * The root of what is in use: over the leaves below top, which a huge range has few of. Nobody looks above it. When top
+ * rises, the spans over the new leaves are computed up to the new root, and among them is the old root's parent.
+ */
+static uint64_t root_of(struct ma_map *map, uint32_t stream)
+{
+	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), map->lay.span_base);
+
+	return top <= 1 ? map->lay.span_base : map->lay.span_base >> (64 - __builtin_clzll(top - 1));
+}
+
+/* The spans over these leaves, up to the root. */
+static void climb(struct ma_map *map, uint32_t stream, uint64_t first_leaf, uint64_t last_leaf)
+{
+	struct span *tree = spans(map, stream);
+	uint64_t root = root_of(map, stream);
+	uint64_t lo = map->lay.span_base + first_leaf;
+	uint64_t hi = map->lay.span_base + last_leaf;
+
+	for (uint64_t i = lo; i <= hi; i++)
+		tree[i] = span_of_word(ma_load(ma_tree_leaf(map, stream, i - map->lay.span_base)));
+	for (uint32_t half = MA_LEAF; lo > root; half *= 2) {
+		lo /= 2;
+		hi /= 2;
+		for (uint64_t i = lo; i <= hi; i++)
+			tree[i] = join(tree[2 * i], tree[2 * i + 1], half);
+	}
+}
+
+/* Killed anywhere here, the intent is still set, and recovery mends the same leaves from the words. */
+void ma_tree_mark(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, bool free)
+{
+	uint64_t from = first - ma_range_first(map, stream);
+	uint64_t end = from + count;
+
+	if (count == 0)
+		return;
+	for (uint64_t at = from; at < end;) {
+		_Atomic uint64_t *leaf = ma_tree_leaf(map, stream, at / MA_LEAF);
+		uint64_t next = ma_min(end, (at / MA_LEAF + 1) * MA_LEAF);
+		uint64_t bits = ma_low_bits(next - at) << at % MA_LEAF;
+
+		ma_store(leaf, free ? ma_load(leaf) | bits : ma_load(leaf) & ~bits);
+		at = next;
+	}
+	climb(map, stream, from / MA_LEAF, (end - 1) / MA_LEAF);
+}
+
+void ma_tree_mend(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
+{
+	uint64_t from = first - ma_range_first(map, stream);
+
+	if (count == 0)
+		return;
+	for (uint64_t at = from; at < from + count; at++) {
+		_Atomic uint64_t *leaf = ma_tree_leaf(map, stream, at / MA_LEAF);
+		uint64_t bit = (uint64_t)1 << at % MA_LEAF;
+
+		ma_store(leaf, ma_chunk_is_free(map, first + at - from) ? ma_load(leaf) | bit : ma_load(leaf) & ~bit);
+	}
+	climb(map, stream, from / MA_LEAF, (from + count - 1) / MA_LEAF);
+}
+
+uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count)
+{
+	struct span *tree = spans(map, stream);
+	uint64_t base = map->lay.span_base;
+	uint64_t node = root_of(map, stream);
+	uint64_t half = MA_LEAF * (base / node) / 2;
+	uint64_t at = 0;
+	uint32_t bit;
+
+	if (ma_load(&ma_stream(map, stream)->top) == 0 || tree[node].longest < count)
+		return MA_NO_CHUNK;
+	for (; node < base; half /= 2) {
+		struct span *left = &tree[2 * node];
+
+		if (left->longest >= count) {
+			node = 2 * node;
+		} else if ((uint64_t)left->right + tree[2 * node + 1].left >= count) {
+			return at + half - left->right;
+		} else {
+			node = 2 * node + 1;
+			at += half;
+		}
+	}
+	if (node - base >= map->lay.leaves)
+		return MA_NO_CHUNK;
+	bit = find_ones(ma_load(ma_tree_leaf(map, stream, node - base)), count);
+	return bit < 64 ? at + bit : MA_NO_CHUNK;
+}
+
+/* ---- its space ---- */
+
+int ma_tree_back(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
+{
+	uint64_t lo = map->lay.span_base + first;
+	uint64_t hi = lo + count - 1;
+
+	if (ma_space_take(map, map->lay.leaf_off + (stream * map->lay.leaves + first) * 8, count * 8) < 0)
+		return -1;
+	for (; lo > 0; lo /= 2, hi /= 2) /* A parent looks at both its children. */
+		if (ma_space_take(map, spans_at(map, stream) + (lo & ~(uint64_t)1) * sizeof(struct span),
+				  ((hi | 1) - (lo & ~(uint64_t)1) + 1) * sizeof(struct span)) < 0)
+			return -1;
+	return 0;
+}
+
+void ma_tree_blank(struct ma_map *map, uint32_t stream)
+{
+	uint64_t bytes = 2 * map->lay.span_base * sizeof(struct span);
+
+	if (map->lay.fixed_end != map->lay.table_end)
+		ma_space_blank(map, spans_at(map, stream), bytes);
+	else
+		memset(map->base + spans_at(map, stream), 0, bytes);
+}
