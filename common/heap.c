@@ -80,17 +80,13 @@ static void *malloc_checked(struct ma_map *map, size_t size)
 
 void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
 {
-	struct ma_tcache *tc = ma_tcache_of(map);
+	struct ma_cursor *cursor = ma_heap_cursor(map, size);
 	int saved;
 	void *block;
 
 	/* Most often a thread just goes on among the slots that it owns; nothing of it can fail, so nothing is checked. */
-	if (MA_LIKELY(tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX)) {
-		struct ma_cursor *cursor = tc->by_size[(size + 15) / 16];
-
-		if (MA_LIKELY(ma_slab_look_on(tc, cursor)))
-			return ma_cursor_pop(cursor);
-	}
+	if (MA_LIKELY(cursor && cursor != &ma_cursor_never && ma_slab_look_on(ma_tcache_of(map), cursor)))
+		return ma_cursor_pop(cursor);
 	saved = errno;
 	block = malloc_checked(map, size);
 	if (block)

@@ -157,36 +157,52 @@ MA_INLINE void ma_truth_free(_Atomic uint8_t *truth)
 	ma_store_release(truth, 0);
 }
 
-MA_INLINE void *ma_heap_malloc(struct ma_map *map, size_t size)
+/* For small blocks of this size; NULL when it is none, or the thread has no cache for the map. Size 0 has one that is empty. */
+MA_INLINE struct ma_cursor *ma_heap_cursor(struct ma_map *map, size_t size)
 {
 	struct ma_tcache *tc = ma_tcache_of(map);
+	size_t step = (size + 15) / 16; /* 0 for the hugest, too. */
 
-	if (MA_LIKELY(tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX)) {
-		struct ma_cursor *cursor = tc->by_size[(size + 15) / 16];
+	if (MA_UNLIKELY(step > MA_BY_SIZE_MAX / 16) || MA_UNLIKELY(tc->id != ma_load(&map->id)))
+		return NULL;
+	if (!tc->by_size[step]) /* So that no caller tests for it. */
+		__builtin_unreachable();
+	return tc->by_size[step];
+}
 
-		if (MA_LIKELY(cursor->mask != 0))
-			return ma_cursor_pop(cursor);
-	}
-	return ma_heap_malloc_slow(map, size);
+/* The same if it has a block at once. */
+MA_INLINE struct ma_cursor *ma_heap_cursor_full(struct ma_map *map, size_t size)
+{
+	struct ma_cursor *cursor = ma_heap_cursor(map, size);
+
+	return MA_LIKELY(cursor != NULL) && MA_LIKELY(cursor->mask != 0) ? cursor : NULL;
+}
+
+MA_INLINE void *ma_heap_malloc(struct ma_map *map, size_t size)
+{
+	struct ma_cursor *cursor = ma_heap_cursor_full(map, size);
+
+	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : ma_heap_malloc_slow(map, size);
 }
 
 /*
  * The product of the offset in the chunk and the reciprocal (2^32 / slot bytes, rounded up) has the slot in its upper half;
  * the lower half is below the reciprocal exactly when the offset is a slot's start. Reciprocal 0: no one-chunk slab here.
- * A closed or read-only map, and one whose every call must be seen, has fast_chunks 0.
+ * A closed or read-only map, and one whose every call must be seen, has a limit of 0 chunks. A spot's line is its upper half,
+ * as the limit is: the same line passes or not, for it is inside the file.
  */
 MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
 {
-	uint64_t chunk = ((uint64_t)(uintptr_t)block >> MA_CHUNK_SHIFT) - map->first_chunk;
+	uint64_t chunk = ((uint64_t)(uintptr_t)block >> MA_CHUNK_SHIFT) - ma_load_either(&map->first_chunk);
+	uint64_t limits = ma_load(&map->fast_limits);
 	uint64_t spot, product;
 	_Atomic uint8_t *truth;
 
-	if (MA_UNLIKELY(chunk >= ma_load_either(&map->fast_chunks)))
+	if (MA_UNLIKELY(chunk >= (uint32_t)limits))
 		return false;
 	spot = ma_load(&map->spot[chunk]);
 	product = ((uintptr_t)block & (MA_CHUNK - 1)) * (uint32_t)spot;
-	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot ||
-			(uint32_t)(spot >> 32) >= ma_load_either(&map->fast_lines)))
+	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot || spot >= limits))
 		return false;
 	truth = map->truth + (spot >> 32) * MA_UNIT + (product >> 32);
 	if (MA_UNLIKELY(!ma_truth_is_one(truth)))

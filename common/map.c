@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -49,37 +50,54 @@ bool ma_map_is_open(const struct ma_map *map)
 	return false;
 }
 
+static uint32_t handles(void)
+{
+	uint32_t count = 0;
+
+	for (struct ma_map *map = registry; map; map = map->next)
+		count++;
+	return count;
+}
+
+static void handle_enter(struct ma_map *map)
+{
+	map->next = registry;
+	registry = map;
+}
+
 /* A handle closed long enough ago to use again, or a new one. */
 static struct ma_map *handle_new(void)
 {
-	uint32_t index = 0;
 	struct ma_map *map;
 
-	for (map = registry; map; map = map->next, index++)
+	for (map = registry; map; map = map->next)
 		if (map->id == MA_MAP_CLOSED && closes - map->closed_at >= MA_MAP_REST)
 			return map;
 	map = calloc(1, sizeof(*map));
 	if (!map)
 		return ma_fail_null(ENOMEM, "no memory for a map's handle");
 	map->id = MA_MAP_CLOSED;
-	map->tls_own = ma_tls_at(index % MA_TLS_SLOTS);
-	map->next = registry;
-	registry = map;
+	map->tls_own = ma_tls_at(handles() % MA_TLS_SLOTS);
+	handle_enter(map);
 	return map;
 }
 
+/* What the fast paths read is never torn: other threads may look at the default heap's handle in any state. */
 static void handle_clear(struct ma_map *map)
 {
 	struct ma_map *next = map->next;
 	int32_t own = map->tls_own;
 
-	*map = (struct ma_map){ .id = MA_MAP_CLOSED,
-				.tls_at = own,
-				.tls_own = own,
-				.next = next,
-				.fd = -1,
-				.slot = MA_NO_SLOT,
-				.closed_at = closes };
+	ma_store(&map->id, MA_MAP_CLOSED);
+	ma_store(&map->fast_limits, 0);
+	ma_store_either(&map->fast_items, 0);
+	ma_store_either(&map->tls_at, own);
+	memset(&map->kind, 0, sizeof(*map) - offsetof(struct ma_map, kind));
+	map->tls_own = own;
+	map->next = next;
+	map->fd = -1;
+	map->slot = MA_NO_SLOT;
+	map->closed_at = closes;
 	pthread_mutex_init(&map->mutex, NULL);
 }
 
@@ -155,7 +173,7 @@ static void watch_forks(void)
 void ma_map_watch(struct ma_map *map)
 {
 	ma_store_either(&map->tls_at, ma_tls_at(MA_TLS_WATCHED));
-	ma_store_either(&map->fast_chunks, 0);
+	atomic_fetch_and_explicit(&map->fast_limits, ~(uint64_t)UINT32_MAX, memory_order_relaxed);
 	ma_store_either(&map->fast_items, 0);
 }
 
@@ -175,16 +193,17 @@ void ma_map_watch_all(void)
 void ma_map_measure(struct ma_map *map)
 {
 	uint64_t lines = ma_load_acquire(&map->header->length) / MA_UNIT;
-	uint32_t fast = (uint32_t)ma_min(UINT32_MAX, lines - ma_min(lines, MA_UNITS_MOST));
+	uint64_t last = ma_min(UINT32_MAX, lines - ma_min(lines, MA_UNITS_MOST + 1)) << 32;
+	uint64_t was = ma_load(&map->fast_limits);
 
-	if (ma_load_either(&map->fast_lines) != fast)
-		ma_store_either(&map->fast_lines, fast);
+	while (was >> 32 != last >> 32 && !ma_cas(&map->fast_limits, &was, last | (uint32_t)was))
+		;
 }
 
 static void publish(struct ma_map *map)
 {
 	map->kind = map->engine->kind;
-	map->fast_chunks = ma_map_writable(map) && !map->item_bytes ? map->lay.units : 0;
+	ma_store(&map->fast_limits, ma_map_writable(map) && !map->item_bytes ? map->lay.units : 0);
 	ma_map_measure(map);
 	map->fast_items = ma_map_writable(map) && map->item_bytes ? map->lay.user_bytes : 0;
 	map->annotated = ma_map_is_annotated(map);
@@ -302,6 +321,22 @@ static struct ma_map *share_handle(struct ma_map *map, const struct ma_open *how
 	return map;
 }
 
+/* Closed handles in the registry are used again: the caller's own one enters it when it is open for good. */
+static struct ma_map *open_own(struct ma_map *map, const struct ma_open *how)
+{
+	if (map->id != MA_MAP_CLOSED)
+		return map;
+	map->tls_own = ma_tls_at(handles() % MA_TLS_SLOTS);
+	handle_clear(map);
+	if (ma_map_anonymous(map, how) != MA_ATTACH_DONE) {
+		give_up(map);
+		return NULL;
+	}
+	handle_enter(map);
+	publish(map);
+	return map;
+}
+
 static struct ma_map *open_once(const struct ma_open *how, bool *again)
 {
 	struct ma_map *map = handle_new();
@@ -351,7 +386,7 @@ struct ma_map *ma_map_open(const struct ma_open *how)
 	pthread_mutex_lock(&registry_mutex);
 	do {
 		again = false;
-		map = open_once(how, &again);
+		map = how->handle ? open_own(how->handle, how) : open_once(how, &again);
 	} while (again);
 	pthread_mutex_unlock(&registry_mutex);
 	return map;

@@ -18,7 +18,13 @@
 #include "common/header.h"
 
 #define MA_MAP_CLOSED UINT64_MAX
-#define MA_MAP_REST   64 /* So many maps must be closed after one before its handle is used again. */
+
+/* A handle that was never opened: a fast path that meets it goes the slow way. */
+#define MA_MAP_HANDLE               \
+	{                           \
+		.id = MA_MAP_CLOSED \
+	}
+#define MA_MAP_REST 64 /* So many maps must be closed after one before its handle is used again. */
 
 enum ma_map_flags {
 	MA_MAP_CREATE = 1,  /* An absent or empty file becomes a new map. */
@@ -81,15 +87,17 @@ struct ma_map {
 	char *user;             /* Address of unit 0. */
 	_Atomic uint8_t *truth; /* Of item 0. Dynamic: the base, which spots count from. */
 	_Atomic uint64_t *spot; /* Dynamic; see common/heap.h. */
-	uint64_t fast_chunks;   /* So many chunks may have blocks freed the fast way; 0 when every call must be seen. */
-	uint64_t
-		fast_items; /* The same for items, in bytes. One of the two is 0, so they also say which kind this is. */
+	/*
+	 * Low half: so many chunks may have blocks freed the fast way; 0 when every call must be seen. High half: this line,
+	 * and each one below it, may hold truth: the slots of any slab there are inside the file. One load for both.
+	 */
+	_Atomic uint64_t fast_limits;
+	uint64_t fast_items; /* The same as the low half, for items, in bytes. One of the two is 0: that is the kind. */
 	union {
 		uint64_t first_chunk; /* user / 64 KiB. */
 		uint64_t item_magic;  /* 2^64 / item_bytes, rounded up. */
 	};
-	int32_t tls_at;      /* Where a thread's cache for this map is: see ma_tcache_of(), MA_TLS_WATCHED. */
-	uint32_t fast_lines; /* Lines below this one may hold truth: the slots of any slab there are inside the file. */
+	int32_t tls_at; /* Where a thread's cache for this map is: see ma_tcache_of(), MA_TLS_WATCHED. */
 
 	uint32_t kind;
 	char *base;
@@ -128,6 +136,11 @@ struct ma_open {
 	uint64_t reserved;    /* Of a new map; at least length. */
 	uint64_t punch_bytes; /* Freed runs from this size on give their disk space back; 0: none does. */
 	uint64_t param[MA_PARAMS];
+	/*
+	 * Of memory without a file: the caller's handle for it (MA_MAP_HANDLE), of which there is one for ever. Who opens it
+	 * again gets the map that is there. NULL: any handle.
+	 */
+	struct ma_map *handle;
 	const struct ma_engine *const *engines; /* Those that may be found, NULL at the end; the first one creates. */
 	/* Do the loaded map's numbers please the caller? 0, or -1 with errno. May be NULL. */
 	int (*accept)(const struct ma_map *map, const struct ma_open *how);

@@ -160,7 +160,7 @@ bool ma_map_lay_out(struct ma_map *map)
 	if (map->item_bytes)
 		map->item_magic = UINT64_MAX / map->item_bytes + 1;
 	else
-		map->first_chunk = (uint64_t)(uintptr_t)map->user / MA_CHUNK;
+		ma_store_either(&map->first_chunk, (uint64_t)(uintptr_t)map->user / MA_CHUNK);
 	return true;
 }
 

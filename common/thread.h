@@ -44,7 +44,7 @@ struct ma_cursor {
 
 struct ma_tcache {
 	uint64_t id;                                        /* Of the map that it is for; 0 when wiped. */
-	struct ma_cursor *by_size[MA_BY_SIZE_MAX / 16 + 1]; /* Dynamic maps; all ma_cursor_never in others. */
+	struct ma_cursor *by_size[MA_BY_SIZE_MAX / 16 + 1]; /* Dynamic maps; ma_cursor_never for 0, and in others. */
 	struct ma_cursor items;                             /* Static maps; its mask is 0 in others. */
 	struct ma_cursor cursor[MA_CLASSES];
 	uint32_t ring[MA_CLASSES][MA_RING];

@@ -140,48 +140,25 @@ static MA_NOINLINE void free_slow(void *md, void *ptr)
 
 /* ---- fast paths ---- */
 
-MA_INLINE struct ma_map *fast_map(void *md)
-{
-	return md ? md : ma_load_acquire(&mmalloc__default);
-}
-
-/* Size 0 is beyond the largest one here. */
-MA_INLINE struct ma_cursor *fast_cursor(struct ma_map *map, size_t size)
-{
-	struct ma_tcache *tc = ma_tcache_of(map);
-	struct ma_cursor *cursor;
-
-	if (MA_UNLIKELY(size - 1 >= MA_BY_SIZE_MAX) || MA_UNLIKELY(tc->id != ma_load(&map->id)))
-		return NULL;
-	cursor = tc->by_size[(size + 15) / 16];
-	return MA_LIKELY(cursor->mask != 0) ? cursor : NULL;
-}
-
-MA_INLINE struct ma_cursor *fast_cursor_of(void *md, size_t size)
-{
-	struct ma_map *map = fast_map(md);
-
-	return MA_LIKELY(map != NULL) ? fast_cursor(map, size) : NULL;
-}
-
 MA_HOT void *mmalloc(void *md, size_t size)
 {
-	struct ma_cursor *cursor = fast_cursor_of(md, size);
+	struct ma_map *map = MA_LIKELY(md != NULL) ? md : &mmalloc__default;
+	struct ma_cursor *cursor = ma_heap_cursor_full(map, size);
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow(md, size);
 }
 
 MA_HOT void mfree(void *md, void *ptr)
 {
-	struct ma_map *map = fast_map(md);
+	struct ma_map *map = MA_LIKELY(md != NULL) ? md : &mmalloc__default;
 
-	if (MA_UNLIKELY(!map || !ma_heap_free_fast(map, ptr)))
+	if (MA_UNLIKELY(!ma_heap_free_fast(map, ptr)))
 		free_slow(md, ptr);
 }
 
 static void *take(void *md, size_t size, const void *caller)
 {
-	struct ma_cursor *cursor = fast_cursor_of(md, size);
+	struct ma_cursor *cursor = ma_heap_cursor_full(md ? md : &mmalloc__default, size);
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_from(md, size, caller);
 }

@@ -20,7 +20,9 @@
 
 static const struct ma_engine *const engines[] = { &ma_heap_engine_keys, NULL };
 
-struct ma_map *_Atomic mmalloc__default;
+struct ma_map mmalloc__default = MA_MAP_HANDLE;
+
+static const struct mmalloc_options defaults;
 
 /* ---- what failed last, for each descriptor in each thread ---- */
 
@@ -114,16 +116,15 @@ static unsigned map_flags(int fd, unsigned flags)
 	return flags == MMALLOC_PRIVATE ? MA_MAP_PRIVATE : MA_MAP_CREATE;
 }
 
-void *mmalloc_attach_opt(int fd, void *baseaddr, const struct mmalloc_options *options)
+static struct ma_map *attach_to(int fd, void *baseaddr, const struct mmalloc_options *o, struct ma_map *handle)
 {
-	static const struct mmalloc_options none;
-	const struct mmalloc_options *o = options ? options : &none;
 	struct ma_open how = {
 		.fd = fd,
 		.base = (uint64_t)(uintptr_t)baseaddr,
 		.reserved = o->reserve ? ma_up(o->reserve, MA_PAGE) : default_range(),
 		.punch_bytes = PUNCH_BYTES,
 		.param = { o->streams ? o->streams : 1 },
+		.handle = handle,
 		.engines = engines,
 	};
 
@@ -135,9 +136,14 @@ void *mmalloc_attach_opt(int fd, void *baseaddr, const struct mmalloc_options *o
 	return o->reserve ? ma_map_open(&how) : attach(&how);
 }
 
+void *mmalloc_attach_opt(int fd, void *baseaddr, const struct mmalloc_options *options)
+{
+	return attach_to(fd, baseaddr, options ? options : &defaults, NULL);
+}
+
 void *mmalloc_attach(int fd, void *baseaddr)
 {
-	return mmalloc_attach_opt(fd, baseaddr, NULL);
+	return attach_to(fd, baseaddr, &defaults, NULL);
 }
 
 void *mmalloc_detach(void *md)
@@ -152,32 +158,17 @@ void *mmalloc_detach(void *md)
 	return md;
 }
 
-/* Threads that race for it make one each; all but the first one's go again. No mutex, so a fork finds none held. */
-static struct ma_map *make_default(void)
-{
-	struct ma_map *first = NULL;
-	struct ma_map *map = mmalloc_attach(-1, NULL);
-
-	if (!map) {
-		mmalloc__failed(NULL);
-		return NULL;
-	}
-	if (atomic_compare_exchange_strong(&mmalloc__default, &first, map))
-		return map;
-	ma_map_close(map);
-	return first;
-}
-
 struct ma_map *mmalloc__map(void *md)
 {
-	struct ma_map *map = md ? md : ma_load_acquire(&mmalloc__default);
+	struct ma_map *map = md ? md : &mmalloc__default;
 
+	if (!md && ma_load_acquire(&map->id) == MA_MAP_CLOSED)
+		map = attach_to(-1, NULL, &defaults, map);
+	else if (!ma_map_is_open(map))
+		map = NULL;
 	if (!map)
-		return make_default();
-	if (ma_map_is_open(map))
-		return map;
-	mmalloc__failed(md);
-	return NULL;
+		mmalloc__failed(md);
+	return map;
 }
 
 void *mmalloc_findbase(size_t size)

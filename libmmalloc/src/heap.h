@@ -6,8 +6,8 @@
 #include "common/heap.h"
 #include "common/map.h"
 
-/* The default heap once it is made. */
-extern struct ma_map *_Atomic mmalloc__default;
+/* The default heap: its place is known, so a NULL descriptor costs no load. Made when it is first needed. */
+extern struct ma_map mmalloc__default;
 
 /* What md stands for, the default heap made if need be; NULL with errno when it is not open. */
 struct ma_map *mmalloc__map(void *md);

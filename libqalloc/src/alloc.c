@@ -42,11 +42,10 @@ static bool is_kind(const struct ma_map *map, enum ma_kind kind)
 /* A thread that frees what it takes comes here every 64th time, and goes back to slots that it had before. */
 static MA_NOINLINE void *malloc_slow_dyn(struct ma_map *map, size_t size)
 {
-	struct ma_tcache *tc = map ? ma_tcache_of(map) : NULL;
+	struct ma_cursor *cursor = map ? ma_heap_cursor(map, size) : NULL;
 
-	if (map && tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX &&
-	    ma_cursor_go_back(tc->by_size[(size + 15) / 16]))
-		return ma_cursor_pop(tc->by_size[(size + 15) / 16]);
+	if (cursor && ma_cursor_go_back(cursor))
+		return ma_cursor_pop(cursor);
 	return is_kind(map, MA_KIND_DYNAMIC) ? ma_heap_malloc_slow(map, size) : NULL;
 }
 
@@ -71,18 +70,6 @@ static MA_NOINLINE void free_slow_stat(void *block, struct ma_map *map)
 		free_slow(map, block);
 }
 
-/* The cursor to deal from now, or NULL. */
-MA_INLINE struct ma_cursor *fast_sized(struct ma_map *map, size_t size)
-{
-	struct ma_tcache *tc = ma_tcache_of(map);
-	struct ma_cursor *cursor;
-
-	if (MA_UNLIKELY(size > MA_BY_SIZE_MAX) || MA_UNLIKELY(tc->id != ma_load(&map->id)))
-		return NULL;
-	cursor = tc->by_size[(size + 15) / 16];
-	return MA_LIKELY(cursor->mask != 0) ? cursor : NULL;
-}
-
 MA_INLINE struct ma_cursor *fast_item(struct ma_map *map)
 {
 	struct ma_tcache *tc = ma_tcache_of(map);
@@ -92,7 +79,7 @@ MA_INLINE struct ma_cursor *fast_item(struct ma_map *map)
 
 MA_INLINE void *malloc_fast(struct ma_map *map, size_t size)
 {
-	struct ma_cursor *cursor = ma_load_either(&map->fast_items) ? fast_item(map) : fast_sized(map, size);
+	struct ma_cursor *cursor = ma_load_either(&map->fast_items) ? fast_item(map) : ma_heap_cursor_full(map, size);
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow(map, size);
 }
@@ -113,7 +100,7 @@ MA_HOT void *qalloc_statmalloc(mapinfo_t *map)
 MA_HOT void *qalloc_dynmalloc(dynmapinfo_t *map, size_t size)
 {
 	struct ma_map *m = (struct ma_map *)map;
-	struct ma_cursor *cursor = MA_LIKELY(m != NULL) ? fast_sized(m, size) : NULL;
+	struct ma_cursor *cursor = MA_LIKELY(m != NULL) ? ma_heap_cursor_full(m, size) : NULL;
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow_dyn(m, size);
 }
