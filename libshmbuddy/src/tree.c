@@ -16,18 +16,18 @@ static _Atomic uint64_t *upper_word(const struct shmbuddy *h, unsigned level, ui
 	return region_word(h, region_level(h, level + 1), i / WORD_UPPER);
 }
 
-static uint64_t closed_again(struct shmbuddy *h, const struct level *l, uint64_t w)
+static uint64_t closed_again(struct shmbuddy *h, const struct level *l, uint64_t w, bool merging)
 {
 	uint64_t x = 0;
 
 	if (l->leaves == WORD_LEAVES)
 		x = atomic_fetch_add_explicit(&h->control->unique, 1, memory_order_relaxed) + 1;
-	return word_close(w, l->leaves, x);
+	return word_close(w, l->leaves, x, merging);
 }
 
 /* ---- coming up ---- */
 
-/* The lower word is `closed`, by us: nobody else frees the leaf above as long as it is. */
+/* The lower word is `closed`, MERGING, by us: nobody else frees the leaf above as long as it is. */
 static void free_leaf(struct shmbuddy *h, unsigned level, uint64_t i, uint64_t closed)
 {
 	const struct level *u = region_level(h, level + 1);
@@ -59,7 +59,7 @@ void shmbuddy__tree_merge(struct shmbuddy *h, unsigned level, uint64_t i)
 
 	if (l->top || !word_is_empty(w, l->leaves))
 		return;
-	next = closed_again(h, l, w);
+	next = closed_again(h, l, w, true);
 	if (ma_cas(at, &w, next))
 		free_leaf(h, level, i, next);
 }
@@ -77,7 +77,7 @@ void shmbuddy__tree_mend(struct shmbuddy *h, unsigned level, uint64_t i)
 	if (!word_is_open(up, WORD_UPPER) || !word_is_split(up, WORD_UPPER, (unsigned)(i % WORD_UPPER)) ||
 	    word_is_open(w, l->leaves))
 		return;
-	next = closed_again(h, l, w);
+	next = closed_again(h, l, w, true);
 	if (ma_cas(at, &w, next))
 		free_leaf(h, level, i, next);
 }
@@ -136,6 +136,29 @@ uint64_t shmbuddy__tree_take(struct shmbuddy *h, const struct want *want, uint64
 }
 
 /*
+ * A word whose leaf is going to be split: CLOSED, its value in *w. *renewed: it was MERGING, and who was freeing the leaf gives up. So
+ * when the split fails, and the leaf was split already, freeing it is ours. False: the word is OPEN, or has changed.
+ */
+static bool come_to_rest(struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t *w, bool *renewed)
+{
+	_Atomic uint64_t *at = region_word(h, l, i);
+	uint64_t next;
+
+	*renewed = false;
+	*w = ma_load_acquire(at);
+	if (word_is_open(*w, l->leaves))
+		return false;
+	if (!word_is_merging(*w))
+		return true;
+	next = closed_again(h, l, *w, false);
+	if (!ma_cas(at, w, next))
+		return false;
+	*w = next;
+	*renewed = true;
+	return true;
+}
+
+/*
  * The leaf above word i is split, by us, and the word was CLOSED (w) before. Open it, and those below it, down to the level that deals out
  * the block. TREE_NONE: somebody took us for dead, and has freed the leaf or is about to.
  */
@@ -144,23 +167,25 @@ static uint64_t open_down(struct shmbuddy *h, const struct want *want, unsigned 
 	for (;; level--, i *= WORD_UPPER) {
 		const struct level *l = region_level(h, level);
 		uint64_t next = word_reopen(w, l->leaves), below = 0, expected = w;
+		bool last = level == want->level, renewed = false, sound = true;
 		int room;
 
-		if (level == want->level) {
+		if (last)
 			next = word_take(next, l->leaves, 0, want->order);
-		} else {
+		else
+			sound = come_to_rest(h, l - 1, i * WORD_UPPER, &below, &renewed);
+		if (!last)
 			next = word_divide(next, 0);
-			below = ma_load_acquire(region_word(h, region_level(h, level - 1), i * WORD_UPPER));
-		}
-		if ((level != want->level && word_is_open(below, region_level(h, level - 1)->leaves)) ||
-		    !ma_cas(region_word(h, l, i), &expected, next)) {
+		if (!sound || !ma_cas(region_word(h, l, i), &expected, next)) {
+			if (renewed)
+				shmbuddy__tree_mend(h, level - 1, i * WORD_UPPER);
 			shmbuddy__tree_mend(h, level, i);
 			return TREE_NONE;
 		}
 		room = word_room(next, l->leaves, l->cap);
 		if (room >= 0)
 			shmbuddy__index_list(h, l, i, (unsigned)room);
-		if (level == want->level)
+		if (last)
 			return i << l->cover_shift;
 		w = below;
 	}
@@ -174,7 +199,8 @@ uint64_t shmbuddy__tree_split(struct shmbuddy *h, const struct want *want, unsig
 	uint64_t w = ma_load_acquire(at), found;
 
 	for (unsigned turn = 0; turn < MOST_TURNS; turn++) {
-		uint64_t view = region_view(l, w), below;
+		uint64_t view = region_view(l, w), below, below_i;
+		bool renewed;
 		int leaf;
 
 		if (!word_is_open(view, WORD_UPPER))
@@ -182,19 +208,18 @@ uint64_t shmbuddy__tree_split(struct shmbuddy *h, const struct want *want, unsig
 		leaf = choose(h, want, l, i, word_places(view, WORD_UPPER, 0), only_backed);
 		if (leaf < 0 || !have_space(h, want, l, i, leaf, error))
 			return TREE_NONE;
-		/* Before the split: with this value only may it be opened. */
-		below = ma_load_acquire(region_word(h, lower, i * WORD_UPPER + (unsigned)leaf));
-		if (word_is_open(below, lower->leaves)) {
-			uint64_t before = w;
-
+		/* Before the split: with this value only may it be opened. Where the leaf is free the word is not OPEN. */
+		below_i = i * WORD_UPPER + (unsigned)leaf;
+		if (!come_to_rest(h, lower, below_i, &below, &renewed)) {
 			w = ma_load_acquire(at);
-			if (w == before) /* Impossible, but for damage: the leaf is free. */
-				return TREE_NONE;
 			continue;
 		}
-		if (!ma_cas(at, &w, word_divide(view, (unsigned)leaf)))
+		if (!ma_cas(at, &w, word_divide(view, (unsigned)leaf))) {
+			if (renewed)
+				shmbuddy__tree_mend(h, level - 1, below_i);
 			continue;
-		found = open_down(h, want, level - 1, i * WORD_UPPER + (unsigned)leaf, below);
+		}
+		found = open_down(h, want, level - 1, below_i, below);
 		if (found != TREE_NONE)
 			return found;
 		w = ma_load_acquire(at);

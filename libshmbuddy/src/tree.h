@@ -3,15 +3,17 @@
  * Blocks in words, and words above words. What is wanted of two words at once is done in two steps, and whoever is killed, or sleeps,
  * between them leaves what anybody can undo:
  *
- *   split   read lower CLOSED(x) - upper leaf: free -> split - lower: CLOSED(x) -> OPEN, with its first block in it
- *   merge   lower: OPEN, empty -> CLOSED(y) - again and again: read upper, read lower, done if it is not CLOSED(y) any more,
- *           upper leaf: split -> free - and then the upper word, if that is empty now
- *   mend    of a split leaf above a CLOSED(x) word, left by a dead splitter or merger: lower: CLOSED(x) -> CLOSED(y), so that a
- *           splitter who was only slow fails; then as merge
+ *   split   read lower CLOSED(x) (of MERGING(y) make that first) - upper leaf: free -> split - lower: CLOSED(x) -> OPEN, with its
+ *           first block in it
+ *   merge   lower: OPEN, empty -> MERGING(y) - again and again: read upper, read lower, done if it is not MERGING(y) any
+ *           more, upper leaf: split -> free - and then the upper word, if that is empty now
+ *   mend    of a split leaf above a word that is not OPEN, left by a dead splitter or merger: lower -> MERGING(y), so that
+ *           a splitter who was only slow fails; then as merge
  *
- * The invariant: a lower word is OPEN only while its upper leaf is split. For: only the splitter opens, with the x from before his
- * split; so nobody has closed the word since, and nobody but who closes it frees the leaf. Who closed it frees the leaf only
- * while the word is still as he left it, and he reads that after the upper word, whose stamp tells him of any change since.
+ * The invariant: a lower word is OPEN only while its upper leaf is split. For: only a splitter opens it, with an x from before his
+ * split, and nobody frees leaves for an x of CLOSED. Only who wrote y frees the leaf for MERGING(y), while the word is still as he left it;
+ * he reads that after the upper word, whose stamp tells him of any change since. Whoever splits makes sure that no such y is in the
+ * word: for one who mends may find the leaf freed by another, and his y left in a word below a leaf that is free.
  * tests/model/buddy.pml is this, checked for three processes of which one may stop anywhere.
  */
 #ifndef SHMBUDDY_TREE_H
@@ -48,7 +50,7 @@ bool shmbuddy__tree_give(struct shmbuddy *h, struct place *place);
 /* Make it another order of the same word. False: there is no room. */
 bool shmbuddy__tree_resize(struct shmbuddy *h, struct place *place, unsigned order);
 
-/* An OPEN word without a block: merge it. A split leaf above a word that is CLOSED: mend it. Else nothing. */
+/* An OPEN word without a block: merge it. A split leaf above a word that is not OPEN: mend it. Else nothing. */
 void shmbuddy__tree_merge(struct shmbuddy *h, unsigned level, uint64_t i);
 void shmbuddy__tree_mend(struct shmbuddy *h, unsigned level, uint64_t i);
 

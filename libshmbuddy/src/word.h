@@ -17,15 +17,18 @@
  *     (its rest)  1    0    0
  *     split       1    1    1        is the lower word's to deal out, when that is OPEN
  *
- *     the word is    when                                     next
- *     CLOSED(x)      its upper leaf is free or a block        OPEN, by whoever made that leaf split and had read x before;
- *                    (or split, for a moment)                 CLOSED(y) by whoever mends a split leaf above a closed word
- *     OPEN           its upper leaf is split                  OPEN, by any malloc, free, split, merge;
- *                                                             CLOSED(y), when no leaf is busy, by anybody
+ *     the word is    its upper leaf is                      next
+ *     CLOSED(x)      free or a block; split for a moment      OPEN, by who made the leaf split, having read x before;
+ *                                                             MERGING(y), by who finds the leaf split: he mends
+ *     MERGING(x)     split, and who wrote x is freeing it;    CLOSED(y), by who is going to split the leaf;
+ *                    then free or a block                     MERGING(y), by who finds the leaf split: he mends
+ *     OPEN           split                                    OPEN, by any malloc, free, split, merge;
+ *                                                             MERGING(y), when no leaf is busy, by anybody
  *
- * x is the 63 bits beside OPEN, and no word is ever CLOSED with the same x twice. With n = 8 x is nothing but the stamp, which goes on
- * counting while the word is closed and when it is OPEN again; with n = 32 it comes from a counter of the region. A lower word that
- * was never used is 0. A top word has no upper leaf: it is always OPEN, and 0 means OPEN with all leaves free.
+ * x is the bits beside OPEN, and no word ever has the same x twice. With n = 8 it is the stamp, which goes on counting while the word is
+ * closed and when it is OPEN again; with n = 32 it comes from a counter of the region. Bit 0 is set in MERGING words. A
+ * lower word that was never used is 0, and CLOSED. A top word has no upper leaf: it is always OPEN, and 0 means OPEN with all leaves
+ * free.
  *
  * All transitions are one compare-exchange of this word. tree.c says in which order two words change.
  */
@@ -110,14 +113,21 @@ MA_INLINE uint64_t word_stamp(uint64_t w, unsigned n)
 	return n == WORD_UPPER ? w + ((uint64_t)1 << WORD_STAMP_SHIFT) : w;
 }
 
-/* CLOSED. A word with a stamp is unique by that; for others x, below 2^63 and never used before, makes it so. */
-MA_INLINE uint64_t word_close(uint64_t w, unsigned n, uint64_t x)
+/* CLOSED or MERGING. A word with a stamp is unique by that; for others x, below 2^62 and never used before, makes it so. */
+MA_INLINE uint64_t word_close(uint64_t w, unsigned n, uint64_t x, bool merging)
 {
 	uint64_t low = word_open(n) - 1;
 
 	if (n == WORD_UPPER)
-		return word_stamp(w >> WORD_STAMP_SHIFT << WORD_STAMP_SHIFT, n);
+		return word_stamp(w >> WORD_STAMP_SHIFT << WORD_STAMP_SHIFT, n) | merging;
+	x = x << 1 | merging;
 	return (x & low) | (x & ~low) << 1;
+}
+
+/* Of a word that is not OPEN. */
+MA_INLINE bool word_is_merging(uint64_t w)
+{
+	return w & 1;
 }
 
 /* OPEN, all leaves free, after CLOSED. */

@@ -224,22 +224,26 @@ static void unsound(void)
 /* Closing and opening: never the same value twice, and OPEN never looks like CLOSED. */
 static void closing(void)
 {
-	uint64_t w = word_open(8), last = 0;
+	uint64_t w = word_open(8), last = 0, before = 0;
 
 	for (uint64_t x = 1; x < 100000; x++) {
-		uint64_t closed = word_close(word_open(32), 32, x);
+		uint64_t closed = word_close(word_open(32), 32, x, false), merging = word_close(closed, 32, x, true);
 
-		g_assert_false(word_is_open(closed, 32));
-		g_assert_cmphex(closed, !=, word_close(word_open(32), 32, x - 1));
+		g_assert_false(word_is_open(closed, 32) || word_is_open(merging, 32));
+		g_assert_false(word_is_merging(closed));
+		g_assert_true(word_is_merging(merging));
+		g_assert_true(closed > before && merging > closed);
+		before = merging;
 	}
-	g_assert_cmphex(word_close(0, 32, UINT64_MAX >> 1), ==, ~((uint64_t)1 << 32));
-	g_assert_cmphex(word_reopen(word_close(0, 32, 77), 32), ==, (uint64_t)1 << 32);
+	g_assert_cmphex(word_close(0, 32, UINT64_MAX >> 2, true), ==, ~((uint64_t)1 << 32));
+	g_assert_cmphex(word_reopen(word_close(0, 32, 77, true), 32), ==, (uint64_t)1 << 32);
 	for (int turn = 0; turn < 1000; turn++) {
-		uint64_t next = turn % 2 ? word_reopen(w, 8) : word_close(w, 8, 0);
+		bool opens = turn % 2, merging = turn % 4;
+		uint64_t next = opens ? word_reopen(w, 8) : word_close(w, 8, 0, merging);
 
-		g_assert_cmpint(word_is_open(next, 8), ==, turn % 2);
+		g_assert_cmpint(word_is_open(next, 8), ==, opens);
 		g_assert_cmpuint(next >> 24, >, last);
-		g_assert_cmphex(next & 0xffffff, ==, turn % 2 ? 0x100 : 0);
+		g_assert_cmphex(next & 0xffffff, ==, opens ? 0x100 : merging);
 		last = next >> 24;
 		w = next;
 	}
