@@ -12,10 +12,11 @@
 #include "index.h"
 #include "tree.h"
 
-#define MOST_WORDS ((uint64_t)1 << 19) /* At a time: all of the default region. */
-#define PAUSE_NS   UINT64_C(10000000)  /* At least... */
-#define PAUSE_FOR  16                  /* ... and as many times the time it took. */
-#define LATER_NS   UINT64_C(600000000000)
+#define MOST_WORDS ((uint64_t)1 << 19)  /* At a time: all of the default region. */
+#define PAUSE_NS   UINT64_C(10000000)   /* At least... */
+#define PAUSE_MOST UINT64_C(1000000000) /* Whoever is stopped in between must not stop the others. */
+#define PAUSE_FOR  16                   /* ... and as many times the time it took. */
+#define LATER_NS   (2 * PAUSE_MOST)
 
 static uint64_t now_ns(void)
 {
@@ -105,7 +106,7 @@ bool shmbuddy__region_mend_some(struct shmbuddy *h)
 	from = all <= MOST_WORDS ? 0 : from % all;
 	ma_store(&h->control->mend_word, mend_from(h, from, MOST_WORDS));
 	end = now_ns();
-	ma_store(&h->control->mend_at, end + ma_max(PAUSE_NS, ma_min((end - begin) * PAUSE_FOR, LATER_NS / 2)));
+	ma_store(&h->control->mend_at, end + ma_max(PAUSE_NS, ma_min((end - begin) * PAUSE_FOR, PAUSE_MOST)));
 	return true;
 }
 
