@@ -78,6 +78,7 @@ missing_packages() {
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev
 	fi
+	[ "$want_model" = no ] || have spin || echo spin
 	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
 	for package in ${MA_PACKAGES:-}; do
 		dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package"
@@ -127,6 +128,7 @@ install_packages() {
 want_bench=no
 want_fuzz=no
 want_afl=no
+want_model=no
 targets=()
 variables=()
 for argument; do
@@ -136,6 +138,7 @@ for argument; do
 	esac
 	case $argument in
 	bench* | callgrind) want_bench=yes ;;
+	check-model) want_model=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
 	esac
@@ -192,6 +195,10 @@ for target in ${targets[@]+"${targets[@]}"}; do
 	check-crash)
 		must build make -C "$build" -j"$jobs" build-all
 		make --no-print-directory -s -C "$build" check-crash ${variables[@]+"${variables[@]}"} || exit 1
+		;;
+	check-model)
+		mkdir -p "$build"
+		make --no-print-directory -s -C "$build" check-model ${variables[@]+"${variables[@]}"} || exit 1
 		;;
 	check|check-*)
 		must build make -C "$build" -j"$jobs" all
