@@ -122,8 +122,12 @@ static uint64_t search(struct shmbuddy *h, const struct want *want, struct spot 
 		else
 			found = search_local(h, want, level, &from, error);
 	}
-	if (found != TREE_NONE && want->level == 0)
-		spot->word[want->order] = (size_t)(found >> region_level(h, 0)->cover_shift);
+	if (found == TREE_NONE || want->level)
+		return found;
+	/* Has a handler moved our place meanwhile? Then it is he whom we leave. */
+	if (start_of(h, spot, want) != start)
+		shmbuddy__index_correct(h, region_level(h, 0), start_of(h, spot, want));
+	spot->word[want->order] = (size_t)(found >> region_level(h, 0)->cover_shift);
 	return found;
 }
 

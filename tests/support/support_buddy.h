@@ -5,7 +5,10 @@
 
 #include <shmbuddy.h>
 
-#include "tests/support/support.h"
+#include "tests/support/support_block.h"
+
+/* By address, for tests that serve several libraries: memalign gives a block that is large enough to be aligned. */
+extern const struct support_calls support_buddy_calls;
 
 static inline shmbuddy_t *buddy_open(const char *path, uint64_t capacity, uint64_t smallest, uint64_t largest)
 {
