@@ -18,7 +18,7 @@
  * with nobody attached. That this is what a kill does is proved by really killing other victims: all the way through short
  * calls, at random instructions of long ones. They must leave the bytes of the state that was noted.
  *
- * A function that finds a violation aborts, or does not come back within a second.
+ * A function that finds a violation aborts, or waits for others for more than a second.
  *
  * MA_CRASH_SECONDS  for each scenario, beside the first pass (0.5): states in random order, then kills at random
  *                   instructions, until the time is up

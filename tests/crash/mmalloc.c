@@ -405,7 +405,8 @@ static void warm_up(const struct crash_scenario *s)
 static void call(const struct crash_scenario *s)
 {
 	of(s)->call(of(s)->call == attach_heap ? (void *)(uintptr_t)s : handle);
-	if (of(s)->grows)
+	/* A run over the bounds of streams lies in the first ones: when the file is so long already, for another stream, it need not grow. */
+	if (of(s)->grows && (of(s)->call != take_over_bounds || scene->length < SCENE_RESERVE / 2))
 		g_assert_cmpuint(scene_length(handle), >, scene->length);
 }
 
