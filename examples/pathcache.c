@@ -54,7 +54,7 @@ static int fill_all(const char *path, char **names, size_t count)
 		return 2;
 	for (unsigned i = 0; i < WORKERS; i++)
 		if ((pid[i] = fork()) == 0)
-			_exit(fill(path, i, names, count));
+			_exit(nice(10) == -1 ? 2 : fill(path, i, names, count)); /* the one who kills goes first */
 	while (atomic_load(&here.cache->done[0]) < first / 2 && waitpid(pid[0], &status, WNOHANG) == 0)
 		usleep(50);
 	kill(pid[0], SIGKILL);

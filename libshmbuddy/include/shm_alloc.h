@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #endif
 
-#include "shm_user_types.h"
+#include <shm_user_types.h>
 
 #ifdef __cplusplus
 extern "C" {

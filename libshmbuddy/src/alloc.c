@@ -14,6 +14,7 @@
 #include "tree.h"
 
 #define MOST_TRIES 65536u /* Listings that turn out wrong, in one call: more are not the work of threads. */
+#define MOST_LOST  64u    /* Words that have room and do not give it: they are damaged. */
 #define SPOTS      2u
 
 /* Where a thread works in a region. */
@@ -69,9 +70,10 @@ static uint64_t search_local(struct shmbuddy *h, const struct want *want, unsign
 {
 	const struct level *l = region_level(h, level);
 	unsigned order = level == want->level ? want->order : 0;
-	uint64_t found, i, part;
+	uint64_t found, i, last = INDEX_NONE, part;
+	unsigned lost = 0;
 
-	for (unsigned turn = 0; turn < MOST_TRIES; turn++) {
+	for (unsigned turn = 0; turn < MOST_TRIES && lost < MOST_LOST; turn++) {
 		i = shmbuddy__index_find(h, l, order, *from);
 		if (i == INDEX_NONE) {
 			part = l->top ? shmbuddy__index_find_unbacked(h, l, order) : INDEX_NONE;
@@ -83,11 +85,15 @@ static uint64_t search_local(struct shmbuddy *h, const struct want *want, unsign
 			}
 			continue;
 		}
+		lost += i == last;
+		last = i;
 		*from = i;
 		found = take_from(h, want, level, i, false, error);
 		if (found != TREE_NONE)
 			return found;
 		shmbuddy__index_correct(h, l, i);
+		if (lost && i + 1 < l->words)
+			*from = i + 1;
 	}
 	return TREE_NONE;
 }
@@ -190,9 +196,9 @@ shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 {
 	const struct level *l;
 	struct spot *spot;
-	_Atomic uint64_t *at;
-	unsigned shift, order;
-	uint64_t w, id;
+	_Atomic uint64_t *word;
+	unsigned shift, order, leaf;
+	uint64_t w, id, at;
 	uint32_t places;
 	size_t i;
 
@@ -210,17 +216,20 @@ shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 	i = *(volatile size_t *)&spot->word[order];
 	if (MA_UNLIKELY(i >= l->words || !region_is_backed(h, i >> l->fan_shift)))
 		return malloc_slow(h, shift);
-	at = region_word(h, l, i);
-	w = ma_load_acquire(at);
+	word = region_word(h, l, i);
+	w = ma_load_acquire(word);
 	places = word_is_open(w, WORD_LEAVES) ? word_places(w, WORD_LEAVES, order) : 0;
 	if (MA_UNLIKELY(!places))
 		return malloc_slow(h, shift);
-	unsigned leaf = (unsigned)__builtin_ctz(places);
-	if (MA_UNLIKELY(!ma_cas(at, &w, word_take(w, WORD_LEAVES, leaf, order)))) {
+	leaf = (unsigned)__builtin_ctz(places);
+	at = ((uint64_t)i << l->cover_shift) + ((uint64_t)leaf << l->leaf_shift);
+	if (MA_UNLIKELY(at + ((uint64_t)1 << shift) > h->lay.area)) /* Damage. */
+		return malloc_slow(h, shift);
+	if (MA_UNLIKELY(!ma_cas(word, &w, word_take(w, WORD_LEAVES, leaf, order)))) {
 		spot->word[order] = elsewhere(h, spot, i); /* Somebody else works here. */
 		return malloc_slow(h, shift);
 	}
-	return (shm_offt)(h->lay.area_at + ((uint64_t)i << l->cover_shift) + ((uint64_t)leaf << l->leaf_shift));
+	return (shm_offt)(h->lay.area_at + at);
 }
 
 shm_offt shmbuddy_calloc(shmbuddy_t *h, size_t count, size_t size)

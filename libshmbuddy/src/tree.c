@@ -9,7 +9,7 @@
 
 #include "index.h"
 
-#define MOST_TURNS 1000u /* Nobody is that unlucky: the words are damaged. */
+#define MOST_TURNS 100u /* Nobody is that unlucky: the words are damaged. */
 
 static _Atomic uint64_t *upper_word(const struct shmbuddy *h, unsigned level, uint64_t i)
 {
@@ -106,9 +106,15 @@ static int choose(const struct shmbuddy *h, const struct want *want, const struc
 	return only_backed ? -1 : __builtin_ctz(places);
 }
 
+/*
+ * Its space is had; and it lies in the area at all, for where bits are damaged that set the words' ends apart, it may not. False: *error
+ * says why, unless it is that.
+ */
 static bool have_space(struct shmbuddy *h, const struct want *want, const struct level *l, uint64_t i, int leaf,
 		       int *error)
 {
+	if (leaf_at(l, i, (unsigned)leaf) + ((uint64_t)1 << want->shift) > h->lay.area)
+		return false;
 	if (l->local || shmbuddy__region_back(h, leaf_at(l, i, (unsigned)leaf), (uint64_t)1 << want->shift) == 0)
 		return true;
 	*error = errno;

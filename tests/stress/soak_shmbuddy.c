@@ -4,8 +4,8 @@
  * contents, while a killer shoots one process every few milliseconds (killer.h).
  *
  * MA_SOAK_SECONDS (default 8) says how long. At the end the account must be right to the block, but for what a kill may
- * cost (support_ledger.h); and when all is freed, the largest block can be had as often as in the new region, without anybody
- * asking for a mend.
+ * cost (support_ledger.h); and when all is freed, the largest block can be had as often as in the new region, with no
+ * call of shmbuddy_mend(): who finds no room mends.
  *
  * Half of the workers open the region themselves, the others use the handle that they inherit through fork(); every fourth one
  * forks children at work. All have it at one address, for the ledger's sake; now and then a worker opens it at another one, and
@@ -25,6 +25,8 @@
 #define MARK_TAG    4711
 #define ROOTS       40 /* each leads to the mark or nowhere, so each look can be checked */
 #define CHILD_STEPS 200
+#define CHURNERS    4
+#define CHURN_SHIFT 16
 
 struct soak {
 	const char *path;
@@ -34,14 +36,12 @@ struct soak {
 	_Atomic uint64_t started;
 	_Atomic uint64_t children;
 	_Atomic uint64_t opened;
-	_Atomic uint64_t mended;
 };
 
 struct field {
 	struct soak *soak;
 	shmbuddy_t *region;
 	struct ledger *ledger;
-	size_t whole;
 	size_t allowed;
 };
 
@@ -62,10 +62,10 @@ static shmbuddy_t *open_at(const char *path, void *address)
 }
 
 /* How often the largest block can be had; all are freed again. */
-static size_t count_largest(shmbuddy_t *region)
+static size_t count_largest(shmbuddy_t *region, size_t size)
 {
 	shm_offt blocks[MOST + 1];
-	size_t count = buddy_fill(region, LARGEST, blocks, MOST + 1);
+	size_t count = buddy_fill(region, size, blocks, MOST + 1);
 
 	for (size_t i = 0; i < count; i++)
 		g_assert_cmpint(shmbuddy_free(region, blocks[i]), ==, 0);
@@ -98,12 +98,6 @@ static void step_open(struct field *field)
 	atomic_fetch_add(&field->soak->opened, 1);
 }
 
-static void step_mend(struct field *field)
-{
-	g_assert_cmpint(shmbuddy_mend(field->region), ==, 0);
-	atomic_fetch_add(&field->soak->mended, 1);
-}
-
 static void step_bad_free(struct field *field, struct support_rand *r)
 {
 	shm_offt mark = field->soak->mark;
@@ -120,8 +114,6 @@ static void step(struct field *field, struct ledger_worker *worker)
 		buddy_check(field->region);
 	else if (what == 1)
 		g_assert_cmpuint(buddy_stats(field->region).largest, ==, LARGEST);
-	else if (what < 6)
-		step_mend(field);
 	else if (what < 20)
 		step_bad_free(field, &worker->rand);
 	else if (what < 40)
@@ -213,31 +205,34 @@ static void set_up(struct field *field)
 	soak->path = support_path("soak");
 	field->region = open_at(soak->path, NULL);
 	soak->base = shmbuddy_base(field->region);
-	field->whole = count_largest(field->region);
-	g_assert_cmpuint(field->whole, ==, MOST);
+	g_assert_cmpuint(count_largest(field->region, LARGEST), ==, MOST);
 	soak->mark = shmbuddy_malloc(field->region, MARK_BYTES);
 	support_fill(shmbuddy_address(field->region, soak->mark), MARK_BYTES, MARK_TAG);
 	field->ledger = ledger_init(support_shared(ledger_bytes(SLOTS)), SLOTS, LARGEST);
 }
 
-/*
- * Also for who opens it now, with nobody left. Who finds no room mends, but not when somebody did just before: so this may take a
- * few attempts.
- */
-static void everything_came_back(struct field *field)
+/* Who finds no room mends, but not when somebody did just before: so this may take a few attempts. */
+static void all_is_free(shmbuddy_t *region, size_t largest, size_t most)
 {
-	size_t whole = 0;
+	size_t count = 0;
 
-	buddy_close(field->region);
-	field->region = open_at(field->soak->path, NULL);
-	support_free_all_by(&support_buddy_calls, field->region);
-	g_assert_cmpuint(buddy_stats(field->region).used_blocks, ==, 0);
-	for (int attempt = 0; attempt < 50 && whole < field->whole; attempt++) {
+	support_free_all_by(&support_buddy_calls, region);
+	g_assert_cmpuint(buddy_stats(region).used_blocks, ==, 0);
+	for (int attempt = 0; attempt < 50 && count < most; attempt++) {
 		if (attempt > 0)
 			support_sleep_us(20000);
-		whole = count_largest(field->region);
+		count = count_largest(region, largest);
 	}
-	g_assert_cmpuint(whole, ==, field->whole);
+	g_assert_cmpuint(count, ==, most);
+	buddy_check(region);
+}
+
+/* Also for who opens it now, with nobody left. */
+static void everything_came_back(struct field *field)
+{
+	buddy_close(field->region);
+	field->region = open_at(field->soak->path, NULL);
+	all_is_free(field->region, LARGEST, MOST);
 	buddy_close(field->region);
 }
 
@@ -254,10 +249,10 @@ static void soak(void)
 	killer_run(&killer, killer_seconds(8));
 	g_test_message("soak: %.1f s, %zu kills, %zu late, %" G_GUINT64_FORMAT " calls, %" G_GUINT64_FORMAT
 		       " threads got to work, %" G_GUINT64_FORMAT " fork children ended well, %" G_GUINT64_FORMAT
-		       " opened elsewhere, %" G_GUINT64_FORMAT " mended",
+		       " opened elsewhere",
 		       (double)(support_now_us() - began) / 1e6, killer.kills, killer.late, (guint64)calls(&field),
 		       (guint64)atomic_load(&soak->started), (guint64)atomic_load(&soak->children),
-		       (guint64)atomic_load(&soak->opened), (guint64)atomic_load(&soak->mended));
+		       (guint64)atomic_load(&soak->opened));
 	g_assert_cmpuint(killer.kills, >, 0);
 	g_assert_cmpuint(calls(&field), >, 0);
 	g_assert_cmpuint(atomic_load(&soak->children), >, 0);
@@ -268,9 +263,64 @@ static void soak(void)
 	everything_came_back(&field);
 }
 
+/* --- splitting and merging only --- */
+
+static int be_churner(void *arg)
+{
+	shmbuddy_t *region = arg;
+	struct support_rand r;
+	size_t size = SMALLEST;
+
+	support_rand_seed(&r, (uint64_t)getpid());
+	while (shmbuddy_free(region, shmbuddy_malloc(region, size)) == 0)
+		size = (size_t)1 << support_rand_below(&r, CHURN_SHIFT + 1);
+	return 1; /* ends the test */
+}
+
+/*
+ * In a region that is as good as empty nearly every call splits or merges, most of them over several levels: so of those killed at
+ * random many die between two words.
+ */
+static void churn_once(void *memory, size_t bytes, const struct shmbuddy_options *options, struct support_rand *r)
+{
+	shmbuddy_t *region = shmbuddy_format(memory, bytes, options);
+	unsigned longest = support_valgrind() ? 100000 : 3000;
+	pid_t pid[CHURNERS];
+
+	for (int i = 0; i < CHURNERS; i++)
+		pid[i] = support_fork(be_churner, region);
+	support_sleep_us((unsigned)support_rand_below(r, longest));
+	for (int i = 0; i < CHURNERS; i++)
+		g_assert_true(support_kill(pid[i]));
+	buddy_check(region);
+	g_assert_cmpuint(buddy_stats(region).used_blocks, <=, CHURNERS);
+	all_is_free(region, options->largest, (size_t)(options->capacity / options->largest));
+	buddy_close(region);
+}
+
+static void churn(void)
+{
+	const struct shmbuddy_options options = { .capacity = MIB,
+						  .smallest = SMALLEST,
+						  .largest = (uint64_t)1 << CHURN_SHIFT };
+	uint64_t bytes = shmbuddy_size_needed(&options), end = support_now_us() + killer_seconds(8) * 1000000ull / 4;
+	void *memory = support_shared(bytes);
+	struct support_rand r;
+	size_t rounds = 0;
+
+	support_rand_seed(&r, 1);
+	do {
+		churn_once(memory, bytes, &options, &r);
+		support_watchdog(SUPPORT_HUNG_SECONDS);
+		rounds++;
+	} while (support_now_us() < end);
+	g_test_message("churn: %zu regions, %d processes killed in each", rounds, CHURNERS);
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
 	support_add("/stress/soak-shmbuddy", soak);
+	support_add("/stress/soak-shmbuddy-churn", churn);
 	return support_run();
 }
