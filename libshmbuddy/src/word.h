@@ -100,9 +100,9 @@ MA_INLINE int word_room(uint64_t w, unsigned n, unsigned cap)
 
 	while (free && order < (int)cap) {
 		order++;
-		free = free & free >> (1u << order) & word_aligned((unsigned)(order < 5 ? order + 1 : 5));
-		if ((1u << order) >= n)
+		if (order == (int)WORD_ORDERS - 1)
 			break;
+		free &= free >> (1u << order) & word_aligned((unsigned)order + 1);
 	}
 	return order;
 }

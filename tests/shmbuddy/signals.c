@@ -243,7 +243,8 @@ static void fill_costs_nothing(const char *name, uint64_t capacity, uint64_t lar
 
 	support_rand_seed(&rand, size);
 	for (unsigned percent = 10; percent <= 99; percent += percent == 10 ? 40 : 49) {
-		while (live < all * percent / 100)
+		/* Whole words, so that what is freed below must be searched for. */
+		while (live < all * percent / 100 / 128 * 128)
 			g_assert_cmpuint(blocks[live++] = shmbuddy_malloc(region, size), !=, SHM_NULL);
 		last = measure(region, blocks, live, &rand, size);
 		support_watchdog(4 * SUPPORT_HUNG_SECONDS);
