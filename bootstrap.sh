@@ -75,6 +75,9 @@ missing_packages() {
 	[ -e /usr/share/aclocal/ax_append_compile_flags.m4 ] || echo autoconf-archive
 	have pkg-config && pkg-config --exists glib-2.0 || echo libglib2.0-dev
 	[ "$want_check" = no ] || have mtrace || echo libc-devtools
+	# Without it tests/install/m32 is skipped, so it is asked of nobody.
+	[ "$want_check" = no ] || [ "$(id -u)" -ne 0 ] || ! have apt-get || [ "$(uname -m)" != x86_64 ] ||
+		compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32/libgcc.a' >/dev/null || echo gcc-multilib
 	if [ "$want_fuzz" = yes ]; then
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev

@@ -24,7 +24,8 @@ struct opening {
 	const char *filename; /* NULL: by descriptor. */
 	int fd;
 	struct shmbuddy_options options;
-	bool created; /* The name is ours. */
+	bool created;   /* The name is ours. */
+	bool was_empty; /* When its header was read: by the time of st somebody may have begun to make a region. */
 	struct stat st;
 };
 
@@ -102,6 +103,7 @@ static enum ma_refusal read_header(struct shmbuddy *h, struct opening *how, stru
 
 	if (got < 0 || fstat(h->fd, &how->st) < 0)
 		return MA_REFUSE_READ;
+	how->was_empty = got == 0;
 	return ma_header_check(header, (size_t)got, (uint64_t)how->st.st_size, 1u << MA_KIND_SHMBUDDY, h->writable);
 }
 
@@ -275,7 +277,8 @@ static enum step look(struct shmbuddy *h, struct opening *how, bool locked)
 {
 	struct ma_header header;
 	enum ma_refusal why = read_header(h, how, &header);
-	bool new = (how->st.st_size == 0 || why == MA_REFUSE_HALF) && !wants(how, SHMBUDDY_EXISTING | SHMBUDDY_RDONLY);
+	bool empty = locked ? how->st.st_size == 0 : how->was_empty || how->st.st_size == 0;
+	bool new = (empty || why == MA_REFUSE_HALF) && !wants(how, SHMBUDDY_EXISTING | SHMBUDDY_RDONLY);
 
 	if (why == MA_OK)
 		return take_existing(h, how, &header, locked);
