@@ -43,6 +43,7 @@ static int open_name(struct opening *how, int flags)
 	mode_t mode = how->options.mode ? how->options.mode : 0600;
 	int fd;
 
+	how->created = false;
 	do {
 		fd = open(how->filename, flags);
 		if (fd >= 0 || errno != ENOENT || wants(how, SHMBUDDY_EXISTING | SHMBUDDY_RDONLY))
@@ -85,14 +86,17 @@ static int open_file(struct shmbuddy *h, struct opening *how)
 	return 0;
 }
 
-/* Its name was taken away while we waited, and leads elsewhere now, or nowhere. */
-static bool lost_its_name(const struct shmbuddy *h, const struct opening *how)
+static bool leads_here(const struct shmbuddy *h, const struct opening *how)
 {
 	struct stat now;
 
-	if (how->st.st_nlink > 0 || !how->filename)
-		return false;
-	return stat(how->filename, &now) < 0 || (uint64_t)now.st_ino != h->inode || (uint64_t)now.st_dev != h->device;
+	return stat(how->filename, &now) == 0 && (uint64_t)now.st_ino == h->inode && (uint64_t)now.st_dev == h->device;
+}
+
+/* Its name was taken away while we waited, and leads elsewhere now, or nowhere. */
+static bool lost_its_name(const struct shmbuddy *h, const struct opening *how)
+{
+	return how->st.st_nlink == 0 && how->filename && !leads_here(h, how);
 }
 
 /* ---- what the header says ---- */
@@ -189,7 +193,7 @@ static int format_file(struct shmbuddy *h, struct opening *how)
 		return ma_fail(errno, "%s: cannot write its header", h->name);
 	if (shmbuddy__handle_map(h, how->options.address) < 0)
 		return -1;
-	if (shmbuddy__region_back(h, 0, 1) < 0)
+	if (h->lay.sparse && shmbuddy__region_back(h, 0, 1) < 0)
 		return ma_fail(errno, "%s: no disk space for its first part", h->name);
 	shmbuddy__handle_furnish(h);
 	if (pwrite(h->fd, MA_MAGIC, 8, 0) != 8)
@@ -204,7 +208,7 @@ static void undo(struct shmbuddy *h, const struct opening *how)
 
 	if (ma_file_set_length(h->fd, 0) < 0)
 		ma_debug("%s: cannot empty it after a failed creation", h->name);
-	if (how->created && !lost_its_name(h, how))
+	if (how->created && leads_here(h, how))
 		unlink(how->filename);
 	errno = saved;
 }
@@ -218,13 +222,23 @@ static void complain(const char *text, void *arg)
 	ma_debug("%s: %s", h->name, text);
 }
 
+/* One that has all its space from the start. */
+static int take_all(struct shmbuddy *h)
+{
+	int result = ma_file_take(h->fd, 0, h->lay.total);
+
+	if (result < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
+		result = ma_file_take_by_writing(h->fd, 0, h->lay.total);
+	return result < 0 ? ma_fail(errno, "%s: no disk space for this copy", h->name) : 0;
+}
+
 /* A copy has holes where zeros were. */
 static int back_again(struct shmbuddy *h)
 {
 	uint64_t size = (uint64_t)1 << h->lay.part_shift;
 
 	if (!h->lay.sparse)
-		return 0;
+		return take_all(h);
 	if (ma_file_take(h->fd, 0, h->lay.meta_at) < 0 && errno != EOPNOTSUPP)
 		return ma_fail(errno, "%s: no disk space for what this copy uses", h->name);
 	for (uint64_t part = 0; part < h->lay.parts; part++) {
@@ -318,7 +332,8 @@ static enum step look(struct shmbuddy *h, struct opening *how, bool locked)
 	struct ma_header header;
 	enum ma_refusal why = read_header(h, how, &header);
 	bool empty = locked ? how->st.st_size == 0 : how->was_empty || how->st.st_size == 0;
-	bool new = (empty || why == MA_REFUSE_HALF) && !wants(how, SHMBUDDY_EXISTING | SHMBUDDY_RDONLY);
+	bool new = why != MA_REFUSE_READ && (empty || why == MA_REFUSE_HALF) &&
+		   !wants(how, SHMBUDDY_EXISTING | SHMBUDDY_RDONLY);
 
 	if (why == MA_OK)
 		return take_existing(h, how, &header, locked);
@@ -347,6 +362,20 @@ static int lock(struct shmbuddy *h)
 		nanosleep(&pause, NULL);
 	}
 	return 0;
+}
+
+/* A file of ours that never came to be a region goes, unless somebody else is making one of it. */
+static void take_name_back(struct shmbuddy *h, struct opening *how)
+{
+	int saved = errno;
+	bool others;
+
+	if (!how->created || h->fd < 0)
+		return;
+	others = ma_file_attach_exclusive(h->fd) < 0 && errno == EAGAIN;
+	if (!others && fstat(h->fd, &how->st) == 0 && how->st.st_size == 0 && leads_here(h, how))
+		unlink(how->filename);
+	errno = saved;
 }
 
 static enum step attempt(struct shmbuddy *h, struct opening *how)
@@ -394,6 +423,7 @@ static struct shmbuddy *open_region(struct opening *how, const struct shmbuddy_o
 		step = attempt(h, how);
 	while (step == STEP_AGAIN);
 	if (step == STEP_FAILED) {
+		take_name_back(h, how);
 		shmbuddy__handle_drop(h);
 		return NULL;
 	}

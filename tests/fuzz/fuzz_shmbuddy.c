@@ -90,7 +90,7 @@ static bool open_region(enum way way, struct fuzz_in *in)
 	if (way == WAY_READ)
 		options.flags = SHMBUDDY_RDONLY;
 	if (way == WAY_MAKE) { /* Should the file be empty; else they must agree. */
-		options.capacity = (uint64_t)fuzz_u16(in) * PAGE;
+		options.capacity = (uint64_t)fuzz_u16(in) * 256;
 		options.smallest = (uint64_t)1 << fuzz_u8(in) % 24;
 		options.largest = (uint64_t)1 << fuzz_u8(in) % 32;
 	}
