@@ -48,6 +48,7 @@ shmbuddy_t *shmbuddy_format(void *mem, size_t size, const struct shmbuddy_option
 	struct ma_header header;
 	struct shmbuddy *h;
 	struct layout lay;
+	int saved = errno;
 	uint64_t magic;
 
 	if (options && (options->flags & ~SHMBUDDY_ZEROED))
@@ -71,6 +72,7 @@ shmbuddy_t *shmbuddy_format(void *mem, size_t size, const struct shmbuddy_option
 	memcpy(&magic, MA_MAGIC, sizeof(magic));
 	ma_store_release((_Atomic uint64_t *)mem, magic);
 	shmbuddy__handle_open(h);
+	errno = saved;
 	return h;
 }
 

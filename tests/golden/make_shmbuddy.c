@@ -3,7 +3,7 @@
  * Makes the golden regions of libshmbuddy and the damaged ones, as make.c does the maps of libqalloc: once a format, by hand.
  * See tests/shmbuddy/golden.c.
  */
-#include "libshmbuddy/src/region.h"
+#include <region.h> /* -Ilibshmbuddy/src */
 #include "tests/golden/make.h"
 
 static const struct shmbuddy *region; /* The one that was made last; closed, its numbers can still be read. */

@@ -66,6 +66,8 @@ static void names(void)
 	goes_on(buddy_open(support_path("sound"), 64 * KIB, 32, 1024));
 	buddy_fails(ENOENT, shmbuddy_unlink(nowhere) == -1);
 	buddy_fails(EINVAL, shmbuddy_unlink(NULL) == -1);
+	buddy_fails(EPROTOTYPE, shmbuddy_unlink(MA_TEST_SRCDIR "/golden/dynamic-1.map") == -1);
+	buddy_fails(EMEDIUMTYPE, shmbuddy_unlink(file) == -1);
 	buddy_fails(EISDIR, shmbuddy_unlink(support_dir()) == -1);
 	g_free(long_name);
 }

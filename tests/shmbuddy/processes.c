@@ -2,6 +2,7 @@
 /* Threads, processes and fork children in one region: who creates it, whose each byte is, who dies. */
 #include <shm_alloc.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 #include "tests/support/support_buddy.h"
 
@@ -37,6 +38,50 @@ static void creation_races(void)
 		region = buddy_open(path, 0, 0, 0);
 		g_assert_cmpuint(buddy_stats(region).used_blocks, ==, 3200);
 		buddy_close(region);
+		unlink(path);
+	}
+}
+
+/* Its own numbers, or EINVAL because somebody else's are there: exit status 1. */
+static int create_otherwise(void *arg)
+{
+	unsigned me = *(unsigned *)arg;
+	struct shmbuddy_options options = { .capacity = 64 * KIB << me % 4,
+					    .smallest = 16u << me % 3,
+					    .largest = 1024u << me % 5 };
+	shmbuddy_t *region;
+	struct shmbuddy_stats stats;
+
+	support_barrier_wait(barrier);
+	region = shmbuddy_open(path, &options);
+	if (!region) {
+		g_assert_cmpint(errno, ==, EINVAL);
+		return 1;
+	}
+	stats = buddy_stats(region);
+	g_assert_cmpuint(stats.smallest, ==, options.smallest);
+	g_assert_cmpuint(stats.largest, ==, options.largest);
+	g_assert_cmpuint(stats.capacity, >=, options.capacity);
+	return 0;
+}
+
+static void creators_disagree(void)
+{
+	for (size_t round = 0; round < support_scale(20); round++) {
+		size_t refused = 0;
+		pid_t pids[12];
+
+		path = support_path("disagree");
+		barrier = support_barrier_new(G_N_ELEMENTS(pids));
+		for (unsigned i = 0; i < G_N_ELEMENTS(pids); i++)
+			pids[i] = support_fork(create_otherwise, &i);
+		for (size_t i = 0; i < G_N_ELEMENTS(pids); i++) {
+			int status = support_wait(pids[i]);
+
+			g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
+			refused += WEXITSTATUS(status) == 1;
+		}
+		g_assert_cmpuint(refused, <, G_N_ELEMENTS(pids));
 		unlink(path);
 	}
 }
@@ -250,6 +295,7 @@ int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
 	support_add("/shmbuddy/processes/creation-races-of-32", creation_races);
+	support_add("/shmbuddy/processes/creators-disagree", creators_disagree);
 	support_add("/shmbuddy/processes/threads-race-init", threads_init);
 	support_add("/shmbuddy/processes/flat", flat);
 	support_add("/shmbuddy/processes/stacked", stacked);

@@ -67,6 +67,51 @@ static void memory(void)
 	munmap(mem, 4096);
 }
 
+/* All sizes of memory: what is dealt out ends before it does. */
+static void memory_ends(void)
+{
+	char *mem = mmap(NULL, 64 * KIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	size_t regions = 0;
+
+	for (size_t size = 0; size < 40000; size += support_valgrind() ? 6151 : 61) {
+		const struct shmbuddy_options options = { .smallest = 16u << size % 5 };
+		shmbuddy_t *region = shmbuddy_format(mem + 64, size, &options);
+
+		if (!region)
+			continue;
+		regions++;
+		mem[64 + size] = 77;
+		for (shm_offt at; (at = shmbuddy_malloc(region, 1)) != SHM_NULL;)
+			memset(shmbuddy_address(region, at), 1, shmbuddy_usable_size(region, at));
+		g_assert_cmpint(mem[64 + size], ==, 77);
+		g_assert_cmpuint(buddy_stats(region).used_bytes, ==, buddy_stats(region).capacity);
+		buddy_close(region);
+	}
+	g_assert_cmpuint(regions, >, 2);
+	munmap(mem, 64 * KIB);
+}
+
+/* Garbage, garbage behind a right magic number, and behind a right kind and format. */
+static void memory_of_garbage(void)
+{
+	uint64_t *mem = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct support_rand rand;
+
+	support_rand_seed(&rand, 5);
+	for (size_t i = 0; i < support_scale(4000); i++) {
+		for (size_t k = 0; k < 512; k++)
+			mem[k] = support_rand_next(&rand);
+		if (i % 2)
+			memcpy(mem, "\x89MAPALC\n", 8);
+		if (i % 4 == 3) {
+			mem[1] = 4 | (uint64_t)1 << 32;
+			mem[2] = mem[3] = mem[4] = 0;
+		}
+		g_assert_null(shmbuddy_join(mem));
+	}
+	munmap(mem, 4096);
+}
+
 static void by_descriptor(int fd)
 {
 	const struct shmbuddy_options look = { .flags = SHMBUDDY_RDONLY }, new = { .flags = SHMBUDDY_NEW };
@@ -284,6 +329,8 @@ static void options(void)
 	buddy_fails(EBADF, !shmbuddy_getroot(region, "a"));
 	buddy_fails(EBADF, shmbuddy_check(region, NULL, NULL) == -1);
 	buddy_fails(EBADF, shmbuddy_sync(region) == -1);
+	buddy_fails(EBADF, shmbuddy_walk(region, NULL, NULL) == -1);
+	buddy_fails(EBADF, shmbuddy_stats(region, NULL) == -1);
 	buddy_fails(EBADF, shmbuddy_mend(NULL) == -1);
 	g_assert_cmpint(shmbuddy_unlink(path), ==, 0);
 	buddy_fails(ENOENT, shmbuddy_unlink(path) == -1);
@@ -428,6 +475,8 @@ int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
 	support_add("/shmbuddy/regions/memory", memory);
+	support_add("/shmbuddy/regions/memory-ends", memory_ends);
+	support_add("/shmbuddy/regions/memory-of-garbage", memory_of_garbage);
 	support_add("/shmbuddy/regions/descriptors", descriptors);
 	support_add("/shmbuddy/regions/terabytes", terabytes);
 	support_add("/shmbuddy/regions/any-order", any_order);
