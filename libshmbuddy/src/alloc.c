@@ -80,6 +80,8 @@ MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 		return malloc_slow(h, shift);
 	leaf = (uint32_t)__builtin_ctz(ends) + 1 - class->leaves;
 	at = (hint >> 32) * class->cover + leaf * class->leaf;
+	/* The caller writes to it next, and the next locked instruction waits for that. */
+	__builtin_prefetch(h->base + h->lay.area_at + at, 1);
 	/* As word_take(): for leaf 0 the bit of the head is that of OPEN, which is set. */
 	next = (next | class->take << leaf) + class->stamp;
 	ends &= ends - 1;
@@ -135,10 +137,10 @@ static void vacate(struct shmbuddy *h, const struct level *l, uint64_t i)
 static void remember(struct shmbuddy *h, const struct place *place)
 {
 	unsigned class = place->l->leaf_shift + place->order - h->lay.small_shift;
-	struct spot *spot = spot_of(h);
+	uint64_t at = (uint64_t)((const char *)place->at - h->meta);
 
-	if (class < h->classes && ma_load(&spot->id) == ma_load(&h->id))
-		spot_push(spot, class, spot_hint(place->i, (uint64_t)((const char *)place->at - h->meta)));
+	if (class < h->classes)
+		spot_push(shmbuddy__spot_settle(h), class, spot_hint(place->i, at));
 }
 
 static MA_NOINLINE int free_slow(struct shmbuddy *h, shm_offt offset)
@@ -164,10 +166,9 @@ static MA_NOINLINE int free_slow(struct shmbuddy *h, shm_offt offset)
 /* What is left to do after the change: the listing was taken off meanwhile, or the word has no block any more. */
 static MA_NOINLINE int free_slow_end(struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t next)
 {
-	struct listing listing = index_listing(h, l, i);
 	int saved = errno;
 
-	if (!index_is_listed(l, &listing))
+	if (!index_is_listed(l, region_meta(h, i >> l->fan_shift), i & l->fan))
 		shmbuddy__index_list(h, l, i, l->cap);
 	if (!l->top && word_is_empty(next, l->leaves))
 		vacate(h, l, i);
@@ -175,60 +176,62 @@ static MA_NOINLINE int free_slow_end(struct shmbuddy *h, const struct level *l, 
 	return 0;
 }
 
-/* The block at this offset of the area is in a word of this level, n leaves, in the part whose metadata begins there. */
-MA_INLINE int free_in(struct shmbuddy *h, shm_offt offset, uint64_t at, const struct level *l, unsigned n,
-		      _Atomic uint64_t *word, uint64_t w, struct listing listing)
+/* The block at this offset of the area is in word `item` of this level, of n leaves, in the part whose metadata begins there. */
+MA_INLINE int free_in(struct shmbuddy *h, shm_offt offset, const struct level *l, unsigned n, char *meta, uint64_t item,
+		      uint64_t w)
 {
 	uint64_t stamp = n == WORD_UPPER ? (uint64_t)1 << WORD_STAMP_SHIFT : 0, open = word_open(n), next = w | open;
+	uint64_t at = (uint64_t)offset - h->lay.area_at, place = l->words_at + item * 8, hint;
 	uint32_t leaf = (uint32_t)(at >> l->leaf_shift) & (n - 1), leaves, class;
-	uint64_t i = at >> l->cover_shift;
+	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(meta + place);
 	struct spot *spot = spot_of(h);
 
 	leaves = word_length(next, n, ~word_leaves(n), leaf);
 	if (MA_UNLIKELY((at & (((uint64_t)1 << l->leaf_shift) - 1)) || !leaves || ((leaf | leaves) & (leaves - 1)) ||
-			word_is_split(next, n, leaf) || !index_is_listed(l, &listing)))
+			word_is_split(next, n, leaf) || !index_is_listed(l, meta, item)))
 		return free_slow(h, offset);
-	class = l->leaf_shift + (uint32_t)__builtin_ctz(leaves) - h->lay.small_shift;
-	if (MA_LIKELY(class < h->classes && ma_load(&spot->id) == ma_load(&h->id)))
-		spot_push(spot, class, spot_hint(i, (uint64_t)((const char *)word - h->meta)));
+	class = l->first + (uint32_t)__builtin_ctz(leaves);
+	if (MA_UNLIKELY(class >= h->classes || ma_load(&spot->id) != ma_load(&h->id)))
+		return free_slow(h, offset);
+	hint = spot_hint(at >> l->cover_shift, (uint64_t)((char *)word - h->meta));
+	spot_push(spot, class, hint);
 	/* As word_give(). */
 	next = ((next & ~((((uint64_t)1 << leaves) - 1 + open) << leaf)) | open) + stamp;
 	/* Sequentially consistent, as are all looks at the index: whoever takes the listing off before our second look sees the change. */
 	if (MA_UNLIKELY(!atomic_compare_exchange_strong(word, &w, next)))
 		return free_slow(h, offset);
-	if (MA_UNLIKELY(!index_is_listed(l, &listing) || (word_busy(next, n) == 0 && !l->top)))
-		return free_slow_end(h, l, i, next);
+	if (MA_UNLIKELY(!index_is_listed(l, meta, item) || (word_busy(next, n) == 0 && !l->top)))
+		return free_slow_end(h, l, hint >> 32, next);
 	return 0;
 }
 
 MA_HOT int shmbuddy_free(shmbuddy_t *h, shm_offt offset)
 {
-	struct listing listing;
 	const struct level *l;
-	_Atomic uint64_t *word;
-	uint64_t at, i, w;
+	uint64_t at, w, item;
+	char *meta;
 
 	if (MA_UNLIKELY(!h))
 		return free_slow(h, offset);
+	/* The next malloc of this size takes this block, and its caller writes to it. */
+	__builtin_prefetch(h->base + offset, 1);
 	at = (uint64_t)offset - h->lay.area_at;
 	l = region_level(h, 0);
 	if (MA_UNLIKELY(at >= ma_load(&h->reach) || !l->local || !region_is_backed(h, region_part_of(h, at))))
 		return free_slow(h, offset);
-	i = at >> l->cover_shift;
-	word = region_local_word(h, l, i);
-	listing = index_listing(h, l, i);
-	w = ma_load_acquire(word);
-	if ((w | l->always) & word_open(WORD_LEAVES))
-		return free_in(h, offset, at, l, WORD_LEAVES, word, w, listing);
+	meta = region_meta(h, region_part_of(h, at));
+	item = at >> l->cover_shift & l->fan;
+	w = ma_load_acquire((_Atomic uint64_t *)(void *)(meta + l->words_at + item * 8)) | l->always;
+	if (w & word_open(WORD_LEAVES))
+		return free_in(h, offset, l, WORD_LEAVES, meta, item, w);
 	do {
 		l++;
 		if (MA_UNLIKELY(!l->local))
 			return free_slow(h, offset);
-		i = at >> l->cover_shift;
-		word = region_local_word(h, l, i);
-		w = ma_load_acquire(word);
-	} while (!((w | l->always) & word_open(WORD_UPPER)));
-	return free_in(h, offset, at, l, WORD_UPPER, word, w, index_listing(h, l, i));
+		item = at >> l->cover_shift & l->fan;
+		w = ma_load_acquire((_Atomic uint64_t *)(void *)(meta + l->words_at + item * 8)) | l->always;
+	} while (!(w & word_open(WORD_UPPER)));
+	return free_in(h, offset, l, WORD_UPPER, meta, item, w);
 }
 
 size_t shmbuddy_usable_size(shmbuddy_t *h, shm_offt offset)

@@ -233,8 +233,11 @@ uint64_t shmbuddy__index_room(const struct shmbuddy *h, const struct level *l, u
 		seen |= words;
 		turned = words >> from | words << (-from & 63);
 		for (; turned; turned &= turned - 1) {
+			uint64_t w;
+
 			i = first + ((ma_lowest(turned) + from) & 63);
-			if (room_of(h, l, i) >= (int)order)
+			w = ma_load_acquire(region_local_word(h, l, i)) | l->always;
+			if ((w & l->open) && word_ends(w, l->beyond, word_highest(order)))
 				return i;
 		}
 	}

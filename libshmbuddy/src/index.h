@@ -44,24 +44,13 @@ uint64_t shmbuddy__index_find_part(const struct shmbuddy *h, const struct level 
 void shmbuddy__index_correct_part(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned order);
 /* A listed word of a level in the crown: from word at on. */
 uint64_t shmbuddy__index_find_crown(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t at);
-/* Where word i of a local level is listed. */
-struct listing {
-	const _Atomic uint64_t *mask; /* The first of its line's. */
-	unsigned bit;
-};
-
-MA_INLINE struct listing index_listing(const struct shmbuddy *h, const struct level *l, uint64_t i)
+/* Is word `item` of a local level, in the part whose metadata begins there, listed under the largest order? Sequentially consistent. */
+MA_INLINE bool index_is_listed(const struct level *l, const char *meta, uint64_t item)
 {
-	uint64_t item = i & (((uint64_t)1 << l->fan_shift) - 1);
-	const char *line = region_meta(h, i >> l->fan_shift) + l->line_at[0] + item / 64 * MA_LINE;
+	const _Atomic uint64_t *mask =
+		(const _Atomic uint64_t *)(const void *)(meta + l->cap_at + (item & ~UINT64_C(63)));
 
-	return (struct listing){ (const _Atomic uint64_t *)(const void *)line, (unsigned)(item % 64) };
-}
-
-/* Under the largest order? Sequentially consistent. */
-MA_INLINE bool index_is_listed(const struct level *l, const struct listing *listing)
-{
-	return (atomic_load(&listing->mask[l->cap]) >> listing->bit & 1) != l->top;
+	return (atomic_load(mask) >> item % 64 & 1) != l->top;
 }
 
 #endif /* SHMBUDDY_INDEX_H */

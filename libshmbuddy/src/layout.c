@@ -50,7 +50,7 @@ static void lay_level(struct layout *lay, unsigned k, uint64_t *crown)
 	l->open = word_open(l->leaves);
 	l->always = l->top ? l->open : 0;
 	l->stamp = k ? (uint64_t)1 << WORD_STAMP_SHIFT : 0;
-	l->split = k ? (uint64_t)1 << WORD_SPLIT_SHIFT : 0;
+	l->first = (uint32_t)l->leaf_shift - lay->small_shift;
 	l->beyond = ~word_leaves(l->leaves);
 	l->cap = (uint8_t)(l->cover_shift - l->leaf_shift);
 	if (l->top)
@@ -60,6 +60,8 @@ static void lay_level(struct layout *lay, unsigned k, uint64_t *crown)
 	if (l->local) {
 		l->fan_shift = (uint8_t)(lay->part_shift - l->cover_shift);
 		lay_local(lay, l);
+		l->fan = ((uint64_t)1 << l->fan_shift) - 1;
+		l->cap_at = l->line_at[0] + l->cap * 8;
 	}
 	l->crown_items = l->local ? lay->parts : l->words;
 	l->crown_at = *crown;
