@@ -75,10 +75,14 @@ missing_packages() {
 	[ -e /usr/share/aclocal/ax_append_compile_flags.m4 ] || echo autoconf-archive
 	have pkg-config && pkg-config --exists glib-2.0 || echo libglib2.0-dev
 	[ "$want_check" = no ] || have mtrace || echo libc-devtools
+	# Without it tests/install/m32 is skipped, so it is asked of nobody.
+	[ "$want_check" = no ] || [ "$(id -u)" -ne 0 ] || ! have apt-get || [ "$(uname -m)" != x86_64 ] ||
+		compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32/libgcc.a' >/dev/null || echo gcc-multilib
 	if [ "$want_fuzz" = yes ]; then
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev
 	fi
+	[ "$want_model" = no ] || have spin || echo spin
 	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
 	[ "$want_words" = no ] || [ -r /usr/share/dict/american-english ] || [ -r /usr/share/dict/words ] || echo wamerican
 	for package in ${MA_PACKAGES:-}; do
@@ -131,6 +135,7 @@ want_check=no
 want_fuzz=no
 want_afl=no
 want_words=no
+want_model=no
 targets=()
 variables=()
 for argument; do
@@ -140,6 +145,7 @@ for argument; do
 	esac
 	case $argument in
 	bench* | callgrind) want_bench=yes ;;
+	check-model) want_model=yes ;;
 	check* | distcheck) want_check=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
@@ -198,6 +204,10 @@ for target in ${targets[@]+"${targets[@]}"}; do
 	check-crash)
 		must build make -C "$build" -j"$jobs" build-all
 		make --no-print-directory -s -C "$build" check-crash ${variables[@]+"${variables[@]}"} || exit 1
+		;;
+	check-model)
+		mkdir -p "$build"
+		make --no-print-directory -s -C "$build" check-model ${variables[@]+"${variables[@]}"} || exit 1
 		;;
 	check|check-*)
 		must build make -C "$build" -j"$jobs" all

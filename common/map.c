@@ -23,6 +23,7 @@
 
 #include "common/annotate.h"
 #include "common/error.h"
+#include "common/file.h"
 #include "common/map_file.h"
 #include "common/owner.h"
 #include "common/proc.h"
@@ -131,7 +132,7 @@ static bool child_attach(struct ma_map *map)
 
 	close(map->fd);
 	map->fd = fd;
-	if (fd < 0 || ma_proc_attach_shared(fd) < 0) {
+	if (fd < 0 || ma_file_attach_shared(fd) < 0) {
 		ma_debug("%s: a fork child cannot attach (is /proc there?): its handle is closed", map->name);
 		return false;
 	}
@@ -270,18 +271,18 @@ static enum ma_attach attach_writer(struct ma_map *map, const struct ma_open *ho
 	int64_t deadline = now_ms() + WAIT_MS;
 
 	for (unsigned turn = 0; now_ms() < deadline; turn++) {
-		if (ma_proc_attach_exclusive(map->fd) == 0)
+		if (ma_file_attach_exclusive(map->fd) == 0)
 			return ma_map_first(map, how);
 		if (errno != EAGAIN) {
 			ma_fail(errno, "%s: the file system has no open-file-description locks", map->name);
 			return MA_ATTACH_FAILED;
 		}
-		if (ma_proc_attach_shared(map->fd) == 0) {
+		if (ma_file_attach_shared(map->fd) == 0) {
 			enum ma_attach result = ma_map_join(map, how);
 
 			if (result != MA_ATTACH_AGAIN)
 				return result;
-			ma_proc_detach(map->fd);
+			ma_file_detach(map->fd);
 		}
 		nap(turn);
 	}
@@ -294,7 +295,7 @@ static enum ma_attach attach_reader(struct ma_map *map, const struct ma_open *ho
 	int64_t deadline = now_ms() + WAIT_MS;
 	enum ma_attach result;
 
-	for (unsigned turn = 0; ma_proc_attach_shared(map->fd) < 0; turn++) {
+	for (unsigned turn = 0; ma_file_attach_shared(map->fd) < 0; turn++) {
 		if (errno != EAGAIN)
 			break; /* No locks there: then nobody can be creating under one either. */
 		if (now_ms() >= deadline) {
@@ -305,7 +306,7 @@ static enum ma_attach attach_reader(struct ma_map *map, const struct ma_open *ho
 	}
 	result = ma_map_look(map, how);
 	if (result == MA_ATTACH_DONE && map->fd >= 0) /* Else closing it did, or will: errno stays as it is. */
-		ma_proc_detach(map->fd);
+		ma_file_detach(map->fd);
 	return result;
 }
 
@@ -397,7 +398,7 @@ struct ma_map *ma_map_open(const struct ma_open *how)
 /* When nobody else is attached, the header may say that the map was closed in order. */
 static void sign_off(struct ma_map *map, bool sync)
 {
-	if (ma_proc_attach_exclusive(map->fd) < 0)
+	if (ma_file_attach_exclusive(map->fd) < 0)
 		return;
 	ma_store_release(&map->header->state, MA_STATE_CLOSED);
 	if (sync && ma_space_sync(map, 0, ma_load(&map->header->length)) == 0) {

@@ -81,7 +81,7 @@ void crash_call_ends(void)
 
 static bool has(const struct sweep *sweep, unsigned flag)
 {
-	return sweep->scenario->flags & flag;
+	return (sweep->scenario->flags | sweep->library->flags) & flag;
 }
 
 /* --- what the processes do --- */
@@ -445,7 +445,7 @@ static bool left_is_known(struct sweep *sweep, size_t k)
 	for (size_t i = 0; i < count; i++)
 		if (image_equal(&sweep->left, states_image(sweep->states, (index + i) % count), sweep->library->varies))
 			return true;
-	return has(sweep, CRASH_ABSENT | CRASH_DEAD_DURING);
+	return has(sweep, CRASH_ABSENT | CRASH_DEAD_DURING | CRASH_ANYWHERE);
 }
 
 static void kill_at(struct sweep *sweep, size_t k)

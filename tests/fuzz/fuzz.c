@@ -113,6 +113,11 @@ const char *fuzz_path(void)
 	return path;
 }
 
+void fuzz_same_boot(void)
+{
+	fuzz_require(pread(file, boot, sizeof(boot), offsetof(struct ma_header, boot_id)) == sizeof(boot));
+}
+
 static bool is_zero(const uint8_t *at, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i++)

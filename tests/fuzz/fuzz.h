@@ -46,6 +46,8 @@ void fuzz_begin(void);
 /* The file, and its name. */
 int fuzz_fd(void);
 const char *fuzz_path(void);
+/* The file holds a map that the library just made: what it wrote to know this boot by is what FUZZ_CERTAIN writes. */
+void fuzz_same_boot(void);
 /* A map file becomes the next template. */
 void fuzz_template(const char *path);
 /* How many there are. */

@@ -181,6 +181,8 @@ size_t support_size(size_t plain, size_t valgrind)
 
 size_t support_huge(void)
 {
+	if (sizeof(void *) < 8)
+		return GIB;
 	return SUPPORT_TSAN ? 64 * GIB : SUPPORT_ASAN ? 8 * GIB : support_size(1024 * GIB, 16 * GIB);
 }
 

@@ -48,8 +48,8 @@ size_t support_scale(size_t n);
 /** @p plain, or @p valgrind when running under Valgrind: for sizes of maps. */
 size_t support_size(size_t plain, size_t valgrind);
 /**
- * Bytes of a map that is larger than memory: 1 TiB. Less where the address space is short of room (TSan), where each
- * unmapping clears an eighth of it in shadow memory (ASan), or where mapping takes its time (Valgrind).
+ * Bytes of a map that is larger than memory: 1 TiB. Less where pointers have 32 bits, where the address space is short of room
+ * (TSan), where each unmapping clears an eighth of it in shadow memory (ASan), or where mapping takes its time (Valgrind).
  */
 size_t support_huge(void);
 

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * malloc, free and their kin.
+ *
+ * The fast paths are for words that lie with their parts: malloc takes from the word on top of the thread's hints (spot.h) by one
+ * compare-exchange, and free gives by another and pushes the word. Both leave the index alone while the word is listed anyway.
+ * A handler that interrupts us may change the spot between any two instructions: each hint is read once, and held against the
+ * layout.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "index.h"
+#include "search.h"
+
+/* ---- malloc ---- */
+
+static MA_NOINLINE shm_offt malloc_slow(struct shmbuddy *h, unsigned shift)
+{
+	struct want want = { .shift = shift };
+	uint64_t found;
+
+	if (!shmbuddy__region_may_write(h))
+		return SHM_NULL;
+	if (shift > h->lay.large_shift) {
+		shmbuddy__fail(h, ENOMEM, "asked for more than the largest block");
+		return SHM_NULL;
+	}
+	want.level = region_level_for(h, shift);
+	want.order = shift - region_level(h, want.level)->leaf_shift;
+	found = shmbuddy__search(h, shmbuddy__spot_settle(h), &want);
+	if (found == TREE_NONE) {
+		shmbuddy__fail(h, errno, errno == ENOMEM ? "no room for a block of this size" : "no disk space");
+		return SHM_NULL;
+	}
+	return (shm_offt)(h->lay.area_at + found);
+}
+
+/* log2 of the block for so many bytes. */
+MA_INLINE unsigned shift_for(const struct shmbuddy *h, size_t size)
+{
+	uint64_t most = ((uint64_t)size - (size != 0)) | (((uint64_t)1 << h->lay.small_shift) - 1);
+
+	return 64 - (unsigned)__builtin_clzll(most);
+}
+
+static MA_NOINLINE shm_offt malloc_without(void)
+{
+	errno = EBADF;
+	return SHM_NULL;
+}
+
+MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
+{
+	const struct class *class;
+	_Atomic uint64_t *word, *place;
+	uint64_t hint, w, next, at;
+	uint32_t ends, leaf, top;
+	struct spot *spot;
+	unsigned shift, k;
+
+	if (MA_UNLIKELY(!h))
+		return malloc_without();
+	shift = shift_for(h, size);
+	k = shift - h->lay.small_shift;
+	spot = spot_of(h);
+	if (MA_UNLIKELY(k >= h->classes || ma_load(&spot->id) != ma_load(&h->id)))
+		return malloc_slow(h, shift);
+	class = &h->class[k];
+	top = ma_load(&spot->top[k]) % SPOT_HINTS;
+	place = &spot->hint[k][top];
+	hint = ma_load(place);
+	if (MA_UNLIKELY(!hint))
+		return malloc_slow(h, shift);
+	word = (_Atomic uint64_t *)(void *)(h->meta + ((hint & UINT32_MAX) - 1) * 8);
+	w = ma_load_acquire(word);
+	next = w | class->always;
+	ends = word_ends(next, class->beyond, class->highest);
+	if (MA_UNLIKELY(!ends || !(next & class->open)))
+		return malloc_slow(h, shift);
+	leaf = (uint32_t)__builtin_ctz(ends) + 1 - class->leaves;
+	at = (hint >> 32) * class->cover + leaf * class->leaf;
+	/* The caller writes to it next, and the next locked instruction waits for that. */
+	__builtin_prefetch(h->base + h->lay.area_at + at, 1);
+	/* As word_take(): for leaf 0 the bit of the head is that of OPEN, which is set. */
+	next = (next | class->take << leaf) + class->stamp;
+	ends &= ends - 1;
+	ma_store(place, ends ? hint : 0);
+	ma_store(&spot->top[k], top - (ends == 0));
+	/* Beyond the area: damage. */
+	if (MA_UNLIKELY(at >= h->lay.area || !ma_cas(word, &w, next)))
+		return malloc_slow(h, shift);
+	return (shm_offt)(h->lay.area_at + at);
+}
+
+shm_offt shmbuddy_calloc(shmbuddy_t *h, size_t count, size_t size)
+{
+	shm_offt offset;
+	size_t bytes;
+
+	if (__builtin_mul_overflow(count, size, &bytes)) {
+		shmbuddy__fail(h, ENOMEM, "the product of count and size is more than there can be");
+		return SHM_NULL;
+	}
+	offset = shmbuddy_malloc(h, bytes);
+	if (offset)
+		memset(h->base + offset, 0, bytes);
+	return offset;
+}
+
+/* ---- by offset ---- */
+
+/* The block that begins there. False: errno EINVAL. */
+static bool find(const struct shmbuddy *h, shm_offt offset, struct place *place)
+{
+	uint64_t at = (uint64_t)offset - h->lay.area_at;
+
+	if (MA_LIKELY(offset >= h->lay.area_at && at < h->lay.area) && region_is_backed(h, region_part_of(h, at)) &&
+	    shmbuddy__tree_find(h, at, place))
+		return true;
+	shmbuddy__fail(h, EINVAL, "no block begins at this offset: it was freed before, or never dealt out");
+	return false;
+}
+
+/* A word has no block any more: it stays open for a while, when this thread has a spot to remember it. */
+static void vacate(struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	unsigned level = (unsigned)(l - h->lay.level);
+	struct spot *spot = spot_of(h);
+
+	if (l->local && ma_load(&spot->id) == ma_load(&h->id))
+		shmbuddy__search_vacate(h, spot, level, i);
+	else
+		shmbuddy__tree_merge(h, level, i);
+}
+
+static void remember(struct shmbuddy *h, const struct place *place)
+{
+	unsigned class = place->l->leaf_shift + place->order - h->lay.small_shift;
+	uint64_t at = (uint64_t)((const char *)place->at - h->meta);
+
+	if (class < h->classes)
+		spot_push(shmbuddy__spot_settle(h), class, spot_hint(place->i, at));
+}
+
+static MA_NOINLINE int free_slow(struct shmbuddy *h, shm_offt offset)
+{
+	struct place place;
+	int saved = errno;
+
+	if (!shmbuddy__region_may_write(h))
+		return -1;
+	if (offset == SHM_NULL)
+		return 0;
+	if (!find(h, offset, &place))
+		return -1;
+	if (!shmbuddy__tree_give(h, &place))
+		return shmbuddy__fail(h, EINVAL, "the block was freed by somebody else at the same time");
+	remember(h, &place);
+	if (!place.l->top && word_is_empty(place.w, place.l->leaves))
+		vacate(h, place.l, place.i);
+	errno = saved;
+	return 0;
+}
+
+/* What is left to do after the change: the listing was taken off meanwhile, or the word has no block any more. */
+static MA_NOINLINE int free_slow_end(struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t next)
+{
+	int saved = errno;
+
+	if (!index_is_listed(l, region_meta(h, i >> l->fan_shift), i & l->fan))
+		shmbuddy__index_list(h, l, i, l->cap);
+	if (!l->top && word_is_empty(next, l->leaves))
+		vacate(h, l, i);
+	errno = saved;
+	return 0;
+}
+
+/* The block at this offset of the area is in word `item` of this level, of n leaves, in the part whose metadata begins there. */
+MA_INLINE int free_in(struct shmbuddy *h, shm_offt offset, const struct level *l, unsigned n, char *meta, uint64_t item,
+		      uint64_t w)
+{
+	uint64_t stamp = n == WORD_UPPER ? (uint64_t)1 << WORD_STAMP_SHIFT : 0, open = word_open(n), next = w | open;
+	uint64_t at = (uint64_t)offset - h->lay.area_at, place = l->words_at + item * 8, hint;
+	uint32_t leaf = (uint32_t)(at >> l->leaf_shift) & (n - 1), leaves, class;
+	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(meta + place);
+	struct spot *spot = spot_of(h);
+
+	leaves = word_length(next, n, ~word_leaves(n), leaf);
+	if (MA_UNLIKELY((at & (((uint64_t)1 << l->leaf_shift) - 1)) || !leaves || ((leaf | leaves) & (leaves - 1)) ||
+			word_is_split(next, n, leaf) || !index_is_listed(l, meta, item)))
+		return free_slow(h, offset);
+	class = l->first + (uint32_t)__builtin_ctz(leaves);
+	if (MA_UNLIKELY(class >= h->classes || ma_load(&spot->id) != ma_load(&h->id)))
+		return free_slow(h, offset);
+	hint = spot_hint(at >> l->cover_shift, (uint64_t)((char *)word - h->meta));
+	spot_push(spot, class, hint);
+	/* As word_give(). */
+	next = ((next & ~((((uint64_t)1 << leaves) - 1 + open) << leaf)) | open) + stamp;
+	/* Sequentially consistent, as are all looks at the index: whoever takes the listing off before our second look sees the change. */
+	if (MA_UNLIKELY(!atomic_compare_exchange_strong(word, &w, next)))
+		return free_slow(h, offset);
+	if (MA_UNLIKELY(!index_is_listed(l, meta, item) || (word_busy(next, n) == 0 && !l->top)))
+		return free_slow_end(h, l, hint >> 32, next);
+	return 0;
+}
+
+MA_HOT int shmbuddy_free(shmbuddy_t *h, shm_offt offset)
+{
+	const struct level *l;
+	uint64_t at, w, item;
+	char *meta;
+
+	if (MA_UNLIKELY(!h))
+		return free_slow(h, offset);
+	/* The next malloc of this size takes this block, and its caller writes to it. */
+	__builtin_prefetch(h->base + offset, 1);
+	at = (uint64_t)offset - h->lay.area_at;
+	l = region_level(h, 0);
+	if (MA_UNLIKELY(at >= ma_load(&h->reach) || !l->local || !region_is_backed(h, region_part_of(h, at))))
+		return free_slow(h, offset);
+	meta = region_meta(h, region_part_of(h, at));
+	item = at >> l->cover_shift & l->fan;
+	w = ma_load_acquire((_Atomic uint64_t *)(void *)(meta + l->words_at + item * 8)) | l->always;
+	if (w & word_open(WORD_LEAVES))
+		return free_in(h, offset, l, WORD_LEAVES, meta, item, w);
+	do {
+		l++;
+		if (MA_UNLIKELY(!l->local))
+			return free_slow(h, offset);
+		item = at >> l->cover_shift & l->fan;
+		w = ma_load_acquire((_Atomic uint64_t *)(void *)(meta + l->words_at + item * 8)) | l->always;
+	} while (!(w & word_open(WORD_UPPER)));
+	return free_in(h, offset, l, WORD_UPPER, meta, item, w);
+}
+
+size_t shmbuddy_usable_size(shmbuddy_t *h, shm_offt offset)
+{
+	struct place place;
+
+	if (!region_is_open(h)) {
+		errno = EBADF;
+		return 0;
+	}
+	if (offset == SHM_NULL || !find(h, offset, &place))
+		return 0;
+	return (size_t)1 << (place.l->leaf_shift + place.order);
+}
+
+/* Elsewhere, contents and all. */
+static shm_offt move(struct shmbuddy *h, shm_offt offset, const struct place *old, size_t size, unsigned shift)
+{
+	size_t had = (size_t)1 << (old->l->leaf_shift + old->order);
+	shm_offt to = shmbuddy_malloc(h, size);
+
+	if (!to) /* A smaller one would only have been thriftier. */
+		return shift < old->l->leaf_shift + old->order ? offset : SHM_NULL;
+	memcpy(h->base + to, h->base + offset, size < had ? size : had);
+	shmbuddy_free(h, offset);
+	return to;
+}
+
+shm_offt shmbuddy_realloc(shmbuddy_t *h, shm_offt offset, size_t size)
+{
+	int saved = errno;
+	struct place place;
+	unsigned shift, has;
+
+	if (offset == SHM_NULL)
+		return shmbuddy_malloc(h, size);
+	if (!shmbuddy__region_may_write(h) || !find(h, offset, &place))
+		return SHM_NULL;
+	shift = shift_for(h, size);
+	has = place.l->leaf_shift + place.order;
+	if (shift == has)
+		return offset;
+	if (shift > h->lay.large_shift) {
+		shmbuddy__fail(h, ENOMEM, "asked for more than the largest block");
+		return SHM_NULL;
+	}
+	if (region_level_for(h, shift) == place.level && shmbuddy__tree_resize(h, &place, shift - place.l->leaf_shift))
+		return offset;
+	offset = move(h, offset, &place, size, shift);
+	if (offset)
+		errno = saved;
+	return offset;
+}
+
+void *shmbuddy_address(shmbuddy_t *h, shm_offt offset)
+{
+	if (!region_is_open(h)) {
+		errno = EBADF;
+		return NULL;
+	}
+	if (MA_UNLIKELY(offset < h->lay.area_at || offset - h->lay.area_at >= h->lay.area)) {
+		if (offset != SHM_NULL)
+			shmbuddy__fail(h, EINVAL, "the offset is not one of a block");
+		return NULL;
+	}
+	return h->base + offset;
+}
+
+shm_offt shmbuddy_offset(shmbuddy_t *h, const void *address)
+{
+	uintptr_t at = (uintptr_t)address, first;
+
+	if (!region_is_open(h)) {
+		errno = EBADF;
+		return SHM_NULL;
+	}
+	first = (uintptr_t)h->base + (uintptr_t)h->lay.area_at;
+	if (MA_UNLIKELY(at < first || at - first >= h->lay.area)) {
+		if (address)
+			shmbuddy__fail(h, EINVAL, "the address is not one of a block");
+		return SHM_NULL;
+	}
+	return (shm_offt)(at - (uintptr_t)h->base);
+}
+
+void *shmbuddy_base(shmbuddy_t *h)
+{
+	if (region_is_open(h))
+		return h->base;
+	errno = EBADF;
+	return NULL;
+}
