@@ -213,12 +213,12 @@ MA_HOT int shmbuddy_free(shmbuddy_t *h, shm_offt offset)
 
 	if (MA_UNLIKELY(!h))
 		return free_slow(h, offset);
-	/* The next malloc of this size takes this block, and its caller writes to it. */
-	__builtin_prefetch(h->base + offset, 1);
 	at = (uint64_t)offset - h->lay.area_at;
 	l = region_level(h, 0);
 	if (MA_UNLIKELY(at >= ma_load(&h->reach) || !l->local || !region_is_backed(h, region_part_of(h, at))))
 		return free_slow(h, offset);
+	/* The next malloc of this size takes this block, and its caller writes to it. */
+	__builtin_prefetch(h->base + offset, 1);
 	meta = region_meta(h, region_part_of(h, at));
 	item = at >> l->cover_shift & l->fan;
 	w = ma_load_acquire((_Atomic uint64_t *)(void *)(meta + l->words_at + item * 8)) | l->always;

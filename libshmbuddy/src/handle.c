@@ -94,6 +94,7 @@ static void sort_classes(struct shmbuddy *h)
 {
 	unsigned shift = h->lay.small_shift;
 
+	h->classes = 0; /* An opener that checks the whole region opens it twice. */
 	if (h->lay.parts * h->lay.meta_bytes / 8 >= UINT32_MAX)
 		return;
 	for (; h->classes < SPOT_CLASSES && shift <= h->lay.large_shift; h->classes++, shift++) {

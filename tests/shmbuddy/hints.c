@@ -117,6 +117,32 @@ static void handles_share(void)
 	nothing_is_kept("keep-large", 16, 256 * KIB, 32 * KIB);
 }
 
+/* A copy is checked before it is used; every size, also those without hints, is what it was. */
+static void in_a_copy(void)
+{
+	const char *path = support_path("original"), *copy = support_path("copy");
+	shmbuddy_t *region = buddy_open(path, 64 * KIB, 16, 64 * KIB);
+	gchar *bytes;
+	gsize length;
+
+	g_assert_cmpint(shmbuddy_sync(region), ==, 0);
+	buddy_close(region);
+	g_assert_true(g_file_get_contents(path, &bytes, &length, NULL));
+	g_assert_true(g_file_set_contents(copy, bytes, (gssize)length, NULL));
+	g_free(bytes);
+	region = buddy_open(copy, 0, 0, 0);
+	for (size_t turn = 0; turn < 3; turn++) {
+		for (size_t size = 16; size <= 64 * KIB; size *= 2) {
+			shm_offt block = shmbuddy_malloc(region, size);
+
+			g_assert_cmpuint(shmbuddy_usable_size(region, block), ==, size);
+			g_assert_cmpint(shmbuddy_free(region, block), ==, 0);
+			buddy_is_empty(region);
+		}
+	}
+	buddy_close(region);
+}
+
 /* --- fork --- */
 
 struct family {
@@ -277,6 +303,7 @@ int main(int argc, char **argv)
 	support_init(&argc, &argv);
 	support_add("/shmbuddy/hints/several-handles", several_handles);
 	support_add("/shmbuddy/hints/handles-share-room", handles_share);
+	support_add("/shmbuddy/hints/in-a-copy", in_a_copy);
 	support_add("/shmbuddy/hints/after-fork", after_fork);
 	support_add("/shmbuddy/hints/empty-words-merge", empty_words_merge);
 	support_add("/shmbuddy/hints/small-and-large", small_and_large);
