@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -116,12 +117,48 @@ static bool child_attach(struct ma_map *map)
 	return true;
 }
 
+/* The same addresses over the copy. Nobody else is attached to that, so what the parent's threads held is void. */
+static bool take_copy(struct ma_map *map, int fd)
+{
+	struct stat st;
+
+	close(map->fd);
+	map->fd = fd;
+	if (fd < 0 || fstat(fd, &st) < 0 || ma_proc_attach_exclusive(fd) < 0 ||
+	    mmap(map->base, map->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
+		    MAP_FAILED)
+		return false;
+	map->header->device = map->device = st.st_dev;
+	map->header->inode = map->inode = st.st_ino;
+	if (map->engine->back(map) < 0)
+		return false;
+	ma_store(&map->slot, 0);
+	ma_body_recover(map);
+	ma_store(&map->slot, MA_NO_SLOT);
+	return ma_proc_attach_shared(fd) == 0;
+}
+
+/* Without a copy nothing is there: a fault is better than the parent's changing values. */
+static bool child_copy(struct ma_map *map)
+{
+	if (take_copy(map, map->fork_copy(map)))
+		return true;
+	ma_debug("%s: a fork child has no copy of its own: its handle is closed", map->name);
+	mmap(map->base, map->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (map->fd >= 0)
+		close(map->fd);
+	map->fd = -1;
+	return false;
+}
+
 static void child_map(struct ma_map *map)
 {
 	bool alive = true;
 
 	pthread_mutex_init(&map->mutex, NULL);
-	if (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON))
+	if (map->fork_copy)
+		alive = child_copy(map);
+	else if (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON))
 		ma_body_recover(map); /* The copy is ours alone, and nobody else of the parent came along. */
 	else if (ma_map_writable(map))
 		alive = child_attach(map);
@@ -142,6 +179,13 @@ static void fork_child(void)
 static void watch_forks(void)
 {
 	pthread_atfork(ma_map_hold_all, ma_map_let_go_all, fork_child);
+}
+
+void ma_map_watch_forks(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, watch_forks);
 }
 
 /* ---- open ---- */
@@ -277,6 +321,7 @@ static struct ma_map *open_once(const struct ma_open *how, bool *again)
 	if (!map)
 		return NULL;
 	handle_clear(map);
+	map->fork_copy = how->fork_copy;
 	if (how->flags & MA_MAP_ANON) {
 		if (ma_map_anonymous(map, how) != MA_ATTACH_DONE) {
 			give_up(map);
@@ -308,11 +353,10 @@ static struct ma_map *open_once(const struct ma_open *how, bool *again)
 
 struct ma_map *ma_map_open(const struct ma_open *how)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct ma_map *map;
 	bool again;
 
-	pthread_once(&once, watch_forks);
+	ma_map_watch_forks();
 	pthread_mutex_lock(&registry_mutex);
 	do {
 		again = false;

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The calls. The fast paths serve blocks in RAM within what the thread has left of the budget; whatever they cannot do they
+ * leave to the slow ones.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define XMEMORY_NO_SHIMS
+#include <xmemory.h>
+
+#include "core.h"
+
+#include "common/error.h"
+
+#define FAST_MAX ((size_t)1 << 20)
+#define VM_FROM  ((size_t)256 << 10) /* From this size on a block has a VM file of its own. */
+#define APART    32
+
+struct xmemory__ram xmemory__ram = { malloc, calloc, realloc, free, memalign, 0 };
+_Atomic unsigned xmemory__mode = XMEMORY__UNREADY;
+XMEMORY__TLS unsigned xmemory__depth;
+
+/* ---- setting up ---- */
+
+int xmemory__level(void)
+{
+	const char *text = secure_getenv("XMEMORY_DEBUG");
+
+	return text ? atoi(text) : 0;
+}
+
+/* The C library's own blocks begin 32 bytes apart, whatever one asks for; those of others may lie closer. */
+extern void *__libc_malloc(size_t size) __attribute__((weak));
+
+static void set_up(void)
+{
+	if (xmemory__ram.malloc != __libc_malloc || MA_TSAN)
+		xmemory__ram.least = APART;
+	xmemory__watch_forks();
+	atomic_fetch_or(&xmemory__mode, xmemory__level() >= 3 ? XMEMORY__TRACE : 0);
+	atomic_fetch_and(&xmemory__mode, ~XMEMORY__UNREADY);
+}
+
+void xmemory__ready(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	/* A call that setting up leads to, or one before the C library has its environment, is served as it is. */
+	if (!(ma_load(&xmemory__mode) & XMEMORY__UNREADY) || xmemory__depth > 0 || !environ)
+		return;
+	xmemory__depth++;
+	pthread_once(&once, set_up);
+	xmemory__depth--;
+}
+
+void xmemory_on(void)
+{
+	atomic_fetch_and(&xmemory__mode, ~XMEMORY__OFF);
+}
+
+void xmemory_off(void)
+{
+	atomic_fetch_or(&xmemory__mode, XMEMORY__OFF);
+}
+
+/* ---- blocks in RAM ---- */
+
+static void *ram_ask(const struct xmemory__ask *ask)
+{
+	size_t size = xmemory__ask(ask->size);
+
+	if (ask->alignment > 16)
+		return xmemory__ram.memalign(ask->alignment, size);
+	return ask->zeroed ? xmemory__ram.calloc(1, size) : xmemory__ram.malloc(size);
+}
+
+/* NULL: over budget, or no memory. */
+static void *ram_new(const struct xmemory__ask *ask)
+{
+	void *block;
+
+	if (!xmemory__take(ask->size))
+		return NULL;
+	block = ram_ask(ask);
+	if (block &&
+	    xmemory__put(block, xmemory__site(ask->file, ask->line), ask->size, ask->size >= XMEMORY__WIDE_FROM))
+		return block;
+	if (block)
+		xmemory__ram.free(block);
+	xmemory__give(ask->size);
+	return NULL;
+}
+
+static void ram_free(void *ptr, _Atomic uint64_t *place, uint64_t entry)
+{
+	/* Before the block is given back: then its place may be another thread's at once. */
+	ma_store(place, 0);
+	xmemory__ram.free(ptr);
+	xmemory__give(xmemory__entry_size(entry));
+}
+
+/* It was charged before, and is again, whatever others took meanwhile. */
+static void recharge(size_t size)
+{
+	xmemory__depth++;
+	xmemory__take(size);
+	xmemory__depth--;
+}
+
+/* NULL: over budget, or no memory; the block is as it was. */
+static void *ram_resize(void *ptr, _Atomic uint64_t *place, uint64_t entry, const struct xmemory__ask *ask)
+{
+	size_t had = xmemory__entry_size(entry);
+	uint32_t site = xmemory__site(ask->file, ask->line);
+	void *block = NULL;
+
+	xmemory__give(had);
+	if (xmemory__take(ask->size)) {
+		ma_store(place, 0);
+		block = xmemory__ram.realloc(ptr, xmemory__ask(ask->size));
+		if (!block)
+			xmemory__give(ask->size);
+	}
+	if (!block) {
+		ma_store(place, entry);
+		recharge(had);
+		return NULL;
+	}
+	/* Without memory for the table it cannot be known; it is the caller's all the same. */
+	if (!xmemory__put(block, site, ask->size, ask->size >= XMEMORY__WIDE_FROM))
+		xmemory__give(ask->size);
+	return block;
+}
+
+/* ---- blocks in VM files ---- */
+
+static bool is_lack_of_mappings(int error)
+{
+	return error == ENOMEM || error == EMFILE || error == ENFILE || error == EAGAIN;
+}
+
+static void *vm_new(const struct xmemory__ask *ask)
+{
+	void *block = NULL;
+
+	if (ask->size >= VM_FROM || ask->alignment > VM_FROM) {
+		block = xmemory__vm_new(ask);
+		if (block || !is_lack_of_mappings(errno))
+			return block;
+	}
+	xmemory__lock();
+	block = xmemory__small_new(ask);
+	xmemory__unlock();
+	return block;
+}
+
+static void trace(const char *what, const struct xmemory__ask *ask, const void *ptr)
+{
+	if (MA_UNLIKELY(ma_load(&xmemory__mode) & XMEMORY__TRACE))
+		xmemory__say("xmemory: %s %zu bytes at %p, %s:%d", what, ask->size, ptr, ask->file ? ask->file : "?",
+			     ask->line);
+}
+
+void *xmemory__get(const struct xmemory__ask *ask)
+{
+	int saved = errno;
+	bool early;
+	void *block;
+
+	xmemory__ready();
+	if (ma_load(&xmemory__mode) & XMEMORY__OFF)
+		return ram_ask(&(struct xmemory__ask){
+			.size = ask->size, .alignment = ask->alignment, .zeroed = ask->zeroed });
+	if (ask->size == 0)
+		return NULL;
+	early = ma_load(&xmemory__mode) & XMEMORY__UNREADY;
+	xmemory__depth += early;
+	block = ram_new(ask);
+	if (!block && xmemory__depth == 0)
+		block = vm_new(ask);
+	xmemory__depth -= early;
+	trace("took", ask, block);
+	if (block)
+		errno = saved;
+	return block;
+}
+
+static bool elsewhere_free(void *ptr)
+{
+	bool done;
+
+	if (xmemory__vm_free(ptr))
+		return true;
+	xmemory__lock();
+	done = xmemory__small_has(ptr) ? xmemory__small_free(ptr) : xmemory__mapped_free(ptr);
+	xmemory__unlock();
+	return done;
+}
+
+/* Copy into a new block; the old one goes. */
+static void *moved(const struct xmemory__block *from, void *to, size_t size)
+{
+	if (!to)
+		return NULL;
+	memcpy(to, from->ptr, ma_min(from->size, size));
+	elsewhere_free(from->ptr);
+	return to;
+}
+
+/* To RAM, if there is room now; else as it is, or to another VM file. */
+static void *elsewhere_resize(const struct xmemory__block *block, const struct xmemory__ask *ask)
+{
+	bool off = ma_load(&xmemory__mode) & XMEMORY__OFF;
+	void *fresh = ram_new(ask);
+
+	if (!fresh && block->kind == XMEMORY_VMFILE && ask->size >= VM_FROM) {
+		fresh = xmemory__vm_resize(block->ptr, ask->size, xmemory__site(ask->file, ask->line));
+		if (fresh || !is_lack_of_mappings(errno))
+			return fresh;
+	}
+	if (!fresh && !off)
+		fresh = vm_new(ask);
+	return moved(block, fresh, ask->size);
+}
+
+/* ---- the slow ways ---- */
+
+static void warn(const char *call, const void *ptr, const char *file, int line)
+{
+	xmemory__say("xmemory: warning: %s(%p) in %s, line %d: %s", call, ptr, file ? file : "?", line,
+		     ptr ? "not a block of ours (freed twice, or never allocated)" : "nothing to free");
+}
+
+static MA_NOINLINE void *malloc_slow(size_t size, const char *file, int line)
+{
+	return xmemory__get(&(struct xmemory__ask){ .size = size, .file = file, .line = line });
+}
+
+static MA_NOINLINE void free_slow(void *ptr, const char *file, int line)
+{
+	struct xmemory__ask ask = { .file = file, .line = line };
+	_Atomic uint64_t *place;
+	int saved = errno;
+	uint64_t entry;
+
+	xmemory__ready();
+	place = ptr ? xmemory__find(ptr, &entry) : NULL;
+	if (place && !xmemory__entry_is_vm(entry))
+		ram_free(ptr, place, entry);
+	else if (ma_load(&xmemory__mode) & XMEMORY__OFF && (!ptr || !xmemory__look(ptr, &(struct xmemory__block){ 0 })))
+		xmemory__ram.free(ptr);
+	else if (!ptr || !elsewhere_free(ptr)) {
+		warn("free", ptr, file, line);
+		if (ptr)
+			saved = EINVAL;
+	}
+	trace("freed", &ask, ptr);
+	errno = saved;
+}
+
+static void *realloc_known(void *ptr, const struct xmemory__ask *ask)
+{
+	struct xmemory__block block;
+	uint64_t entry;
+	_Atomic uint64_t *place = xmemory__find(ptr, &entry);
+
+	if (!xmemory__look(ptr, &block)) {
+		warn("realloc", ptr, ask->file, ask->line);
+		return ma_fail_null(EINVAL, "%p is not a block", ptr);
+	}
+	if (block.kind == XMEMORY_RAM) {
+		void *fresh = ram_resize(ptr, place, entry, ask);
+
+		if (fresh || xmemory__depth > 0)
+			return fresh;
+		fresh = vm_new(ask);
+		if (fresh) {
+			memcpy(fresh, ptr, ma_min(block.size, ask->size));
+			ram_free(ptr, place, entry);
+		}
+		return fresh;
+	}
+	return elsewhere_resize(&block, ask);
+}
+
+/* ---- the original's calls ---- */
+
+MA_INLINE struct xmemory__thread *fast_thread(size_t size)
+{
+	struct xmemory__thread *t = xmemory__self;
+
+	if (MA_UNLIKELY(ma_load(&xmemory__mode) != 0) || MA_UNLIKELY(size - 1 >= FAST_MAX) ||
+	    MA_UNLIKELY((int64_t)size + XMEMORY__BESIDE > ma_load(&t->left)))
+		return NULL;
+	return t;
+}
+
+void *xmemory_malloc(size_t size, const char *file, int line)
+{
+	struct xmemory__thread *t = fast_thread(size);
+	void *block;
+
+	if (MA_UNLIKELY(!t))
+		return malloc_slow(size, file, line);
+	block = xmemory__ram.malloc(xmemory__ask(size));
+	if (MA_UNLIKELY(!block))
+		return malloc_slow(size, file, line);
+	if (MA_UNLIKELY(!xmemory__put(block, xmemory__site(file, line), size, size >= XMEMORY__WIDE_FROM))) {
+		xmemory__ram.free(block);
+		return malloc_slow(size, file, line);
+	}
+	xmemory__took(t, ma_load(&t->left) - (int64_t)size - XMEMORY__BESIDE);
+	return block;
+}
+
+void xmemory_free(void *ptr, const char *file, int line)
+{
+	struct xmemory__thread *t = xmemory__self;
+	_Atomic uint64_t *place;
+	uint64_t entry;
+	int64_t left;
+
+	place = MA_LIKELY(ptr != NULL) ? xmemory__find(ptr, &entry) : NULL;
+	if (MA_UNLIKELY(!place) || MA_UNLIKELY(ma_load(&xmemory__mode) != 0) ||
+	    MA_UNLIKELY(xmemory__entry_is_vm(entry))) {
+		free_slow(ptr, file, line);
+		return;
+	}
+	left = ma_load(&t->left) + (int64_t)xmemory__entry_size(entry) + XMEMORY__BESIDE;
+	if (MA_UNLIKELY(left > ma_load(&t->most))) {
+		free_slow(ptr, file, line);
+		return;
+	}
+	ma_store(&t->left, left);
+	ma_store(&t->count, ma_load(&t->count) - 1);
+	/* Before the block is given back: then its place may be another thread's at once. */
+	ma_store(place, 0);
+	xmemory__ram.free(ptr);
+}
+
+void *xmemory_calloc(size_t nmemb, size_t size, const char *file, int line)
+{
+	struct xmemory__ask ask = { .zeroed = true, .file = file, .line = line };
+
+	if (__builtin_mul_overflow(nmemb, size, &ask.size))
+		return ma_fail_null(ENOMEM, "%zu times %zu bytes are more than there can be", nmemb, size);
+	return xmemory__get(&ask);
+}
+
+void *xmemory_realloc(void *ptr, size_t size, const char *file, int line)
+{
+	struct xmemory__ask ask = { .size = size, .file = file, .line = line };
+	int saved = errno;
+	void *block;
+
+	xmemory__ready();
+	if (!ptr)
+		return xmemory_malloc(size, file, line);
+	if (ma_load(&xmemory__mode) & XMEMORY__OFF && !xmemory__look(ptr, &(struct xmemory__block){ 0 }))
+		return xmemory__ram.realloc(ptr, size);
+	if (size == 0) {
+		xmemory_free(ptr, file, line);
+		return NULL;
+	}
+	block = realloc_known(ptr, &ask);
+	trace("resized to", &ask, block);
+	if (block)
+		errno = saved;
+	return block;
+}
+
+char *xmemory_strdup(const char *s, const char *file, int line)
+{
+	size_t bytes;
+	char *copy;
+
+	if (!s)
+		return NULL;
+	bytes = strlen(s) + 1;
+	copy = xmemory_malloc(bytes, file, line);
+	return copy ? memcpy(copy, s, bytes) : NULL;
+}
+
+void *xmemory_memalign(size_t alignment, size_t size, const char *file, int line)
+{
+	struct xmemory__ask ask = { .size = size, .alignment = alignment, .file = file, .line = line };
+
+	if (!ma_is_pow2(alignment))
+		return ma_fail_null(EINVAL, "an alignment of %zu is not a power of two", alignment);
+	return xmemory__get(&ask);
+}
