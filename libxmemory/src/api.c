@@ -16,14 +16,16 @@
 
 #include "core.h"
 
+#include "common/annotate.h"
 #include "common/error.h"
 
 #define FAST_MAX ((size_t)1 << 20)
 #define VM_FROM  ((size_t)256 << 10) /* From this size on a block has a VM file of its own. */
-#define APART    32
 
-struct xmemory__ram xmemory__ram = { malloc, calloc, realloc, free, memalign, 0 };
+struct xmemory__ram xmemory__ram = { malloc, calloc, realloc, free, memalign };
 _Atomic unsigned xmemory__mode = XMEMORY__UNREADY;
+_Atomic size_t xmemory__fast_max;
+uint8_t xmemory__kept_most;
 XMEMORY__TLS unsigned xmemory__depth;
 
 /* ---- setting up ---- */
@@ -35,16 +37,62 @@ int xmemory__level(void)
 	return text ? atoi(text) : 0;
 }
 
-/* The C library's own blocks begin 32 bytes apart, whatever one asks for; those of others may lie closer. */
+/* Other allocators, and TSan's, give blocks of 16 bytes that lie side by side: none is asked for so few. */
+static struct xmemory__ram close_ram;
+
+static size_t apart(size_t size)
+{
+	return size < XMEMORY__LEAST ? XMEMORY__LEAST : size;
+}
+
+static void *malloc_apart(size_t size)
+{
+	return close_ram.malloc(apart(size));
+}
+
+static void *calloc_apart(size_t nmemb, size_t size)
+{
+	return close_ram.calloc(1, apart(nmemb * size)); /* 1, or off. */
+}
+
+static void *realloc_apart(void *ptr, size_t size)
+{
+	return close_ram.realloc(ptr, apart(size));
+}
+
+static void *memalign_apart(size_t alignment, size_t size)
+{
+	return close_ram.memalign(alignment, apart(size));
+}
+
 extern void *__libc_malloc(size_t size) __attribute__((weak));
+
+/* Two threads at it at once: whoever comes last stores what fits. */
+static void set_mode(unsigned clear, unsigned set)
+{
+	unsigned mode;
+
+	atomic_fetch_and(&xmemory__mode, ~clear);
+	atomic_fetch_or(&xmemory__mode, set);
+	do {
+		mode = atomic_load(&xmemory__mode);
+		atomic_store(&xmemory__fast_max, mode ? 0 : FAST_MAX);
+	} while (atomic_load(&xmemory__mode) != mode);
+}
 
 static void set_up(void)
 {
-	if (xmemory__ram.malloc != __libc_malloc || MA_TSAN)
-		xmemory__ram.least = APART;
+	if (xmemory__ram.malloc != __libc_malloc || MA_TSAN) {
+		close_ram = xmemory__ram;
+		xmemory__ram.malloc = malloc_apart;
+		xmemory__ram.calloc = calloc_apart;
+		xmemory__ram.realloc = realloc_apart;
+		xmemory__ram.memalign = memalign_apart;
+	} else if (!MA_ASAN && !ma_under_valgrind()) {
+		xmemory__kept_most = XMEMORY__KEPT;
+	}
 	xmemory__watch_forks();
-	atomic_fetch_or(&xmemory__mode, xmemory__level() >= 3 ? XMEMORY__TRACE : 0);
-	atomic_fetch_and(&xmemory__mode, ~XMEMORY__UNREADY);
+	set_mode(XMEMORY__UNREADY, xmemory__level() >= 3 ? XMEMORY__TRACE : 0);
 }
 
 void xmemory__ready(void)
@@ -61,23 +109,21 @@ void xmemory__ready(void)
 
 void xmemory_on(void)
 {
-	atomic_fetch_and(&xmemory__mode, ~XMEMORY__OFF);
+	set_mode(XMEMORY__OFF, 0);
 }
 
 void xmemory_off(void)
 {
-	atomic_fetch_or(&xmemory__mode, XMEMORY__OFF);
+	set_mode(0, XMEMORY__OFF);
 }
 
 /* ---- blocks in RAM ---- */
 
 static void *ram_ask(const struct xmemory__ask *ask)
 {
-	size_t size = xmemory__ask(ask->size);
-
 	if (ask->alignment > 16)
-		return xmemory__ram.memalign(ask->alignment, size);
-	return ask->zeroed ? xmemory__ram.calloc(1, size) : xmemory__ram.malloc(size);
+		return xmemory__ram.memalign(ask->alignment, ask->size);
+	return ask->zeroed ? xmemory__ram.calloc(1, ask->size) : xmemory__ram.malloc(ask->size);
 }
 
 /* NULL: over budget, or no memory. */
@@ -88,8 +134,7 @@ static void *ram_new(const struct xmemory__ask *ask)
 	if (!xmemory__take(ask->size))
 		return NULL;
 	block = ram_ask(ask);
-	if (block &&
-	    xmemory__put(block, xmemory__site(ask->file, ask->line), ask->size, ask->size >= XMEMORY__WIDE_FROM))
+	if (block && xmemory__put(block, xmemory__word(xmemory__site(ask->file, ask->line), ask->size)))
 		return block;
 	if (block)
 		xmemory__ram.free(block);
@@ -123,7 +168,7 @@ static void *ram_resize(void *ptr, _Atomic uint64_t *place, uint64_t entry, cons
 	xmemory__give(had);
 	if (xmemory__take(ask->size)) {
 		ma_store(place, 0);
-		block = xmemory__ram.realloc(ptr, xmemory__ask(ask->size));
+		block = xmemory__ram.realloc(ptr, ask->size);
 		if (!block)
 			xmemory__give(ask->size);
 	}
@@ -133,7 +178,7 @@ static void *ram_resize(void *ptr, _Atomic uint64_t *place, uint64_t entry, cons
 		return NULL;
 	}
 	/* Without memory for the table it cannot be known; it is the caller's all the same. */
-	if (!xmemory__put(block, site, ask->size, ask->size >= XMEMORY__WIDE_FROM))
+	if (!xmemory__put(block, xmemory__word(site, ask->size)))
 		xmemory__give(ask->size);
 	return block;
 }
@@ -291,44 +336,82 @@ static void *realloc_known(void *ptr, const struct xmemory__ask *ask)
 
 /* ---- the original's calls ---- */
 
-MA_INLINE struct xmemory__thread *fast_thread(size_t size)
+/* The block could not be had, or not be recorded: what was counted for it was not. */
+static MA_NOINLINE void *malloc_undo_slow(void *block, uint64_t word)
 {
-	struct xmemory__thread *t = xmemory__self;
+	const struct xmemory__site *site = xmemory__site_of(xmemory__entry_site(word));
 
-	if (MA_UNLIKELY(ma_load(&xmemory__mode) != 0) || MA_UNLIKELY(size - 1 >= FAST_MAX) ||
-	    MA_UNLIKELY((int64_t)size + XMEMORY__BESIDE > ma_load(&t->left)))
-		return NULL;
-	return t;
+	if (block)
+		xmemory__ram.free(block);
+	xmemory__give(xmemory__entry_size(word));
+	return malloc_slow(xmemory__entry_size(word), site->file, site->line);
 }
 
+MA_INLINE void *kept_block(struct xmemory__thread *t, size_t size)
+{
+	size_t class = xmemory__kept_class(size);
+	unsigned kept;
+
+	if (size > XMEMORY__KEPT_MAX || (kept = t->kept[class]) == 0)
+		return xmemory__ram.malloc(size);
+	t->kept[class] = (uint8_t)--kept;
+	return t->block[class][kept];
+}
+
+/*
+ * Its class is had from the C library's own word in front of it, which has the size and three bits of another sort: by way of
+ * the table it would come later, and a block that is wanted at once has to wait for it.
+ */
+MA_INLINE void keep_block(struct xmemory__thread *t, void *ptr)
+{
+	size_t most = t->kept_most;
+	size_t class = most ? ((const size_t *)ptr)[-1] / 16 : SIZE_MAX;
+	unsigned kept;
+
+	if (class >= XMEMORY__KEPT_CLASSES || (kept = t->kept[class]) >= most) {
+		xmemory__ram.free(ptr);
+		return;
+	}
+	t->block[class][kept] = ptr;
+	t->kept[class] = (uint8_t)(kept + 1);
+}
+
+/* All is counted before the block is there, so that little must be kept while the C library works. */
 void *xmemory_malloc(size_t size, const char *file, int line)
 {
-	struct xmemory__thread *t = fast_thread(size);
+	struct xmemory__thread *t = xmemory__self;
+	int64_t left = ma_load(&t->left) - (int64_t)size - XMEMORY__BESIDE;
+	int64_t count = ma_load(&t->count) + 1;
+	uint64_t word;
 	void *block;
 
-	if (MA_UNLIKELY(!t))
+	if (MA_UNLIKELY(size - 1 >= ma_load(&xmemory__fast_max)))
 		return malloc_slow(size, file, line);
-	block = xmemory__ram.malloc(xmemory__ask(size));
-	if (MA_UNLIKELY(!block))
-		return malloc_slow(size, file, line);
-	if (MA_UNLIKELY(!xmemory__put(block, xmemory__site(file, line), size, size >= XMEMORY__WIDE_FROM))) {
-		xmemory__ram.free(block);
-		return malloc_slow(size, file, line);
+	if (MA_UNLIKELY(left < ma_load(&t->low))) {
+		if (left < 0)
+			return malloc_slow(size, file, line);
+		ma_store(&t->low, left);
+		ma_store(&t->low_count, count);
 	}
-	xmemory__took(t, ma_load(&t->left) - (int64_t)size - XMEMORY__BESIDE);
+	if (MA_UNLIKELY(count > ma_load(&t->high)))
+		ma_store(&t->high, count);
+	ma_store(&t->left, left);
+	ma_store(&t->count, count);
+	word = xmemory__word(xmemory__site(file, line), size);
+	block = kept_block(t, size);
+	if (MA_UNLIKELY(!block) || MA_UNLIKELY(!xmemory__put(block, word)))
+		return malloc_undo_slow(block, word);
 	return block;
 }
 
 void xmemory_free(void *ptr, const char *file, int line)
 {
 	struct xmemory__thread *t = xmemory__self;
-	_Atomic uint64_t *place;
 	uint64_t entry;
+	_Atomic uint64_t *place = xmemory__find(ptr, &entry);
 	int64_t left;
 
-	place = MA_LIKELY(ptr != NULL) ? xmemory__find(ptr, &entry) : NULL;
-	if (MA_UNLIKELY(!place) || MA_UNLIKELY(ma_load(&xmemory__mode) != 0) ||
-	    MA_UNLIKELY(xmemory__entry_is_vm(entry))) {
+	if (MA_UNLIKELY(!place)) {
 		free_slow(ptr, file, line);
 		return;
 	}
@@ -341,7 +424,7 @@ void xmemory_free(void *ptr, const char *file, int line)
 	ma_store(&t->count, ma_load(&t->count) - 1);
 	/* Before the block is given back: then its place may be another thread's at once. */
 	ma_store(place, 0);
-	xmemory__ram.free(ptr);
+	keep_block(t, ptr);
 }
 
 void *xmemory_calloc(size_t nmemb, size_t size, const char *file, int line)

@@ -36,9 +36,7 @@ static struct {
 	int64_t peak_bytes, peak_blocks;
 	struct xmemory__thread *threads, *spare;
 	struct xmemory__pool records;
-} budget = { .mutex = PTHREAD_MUTEX_INITIALIZER, .records.bytes = 2 * MA_LINE };
-
-_Static_assert(sizeof(struct xmemory__thread) <= 2 * MA_LINE, "threads share no line");
+} budget = { .mutex = PTHREAD_MUTEX_INITIALIZER, .records.bytes = sizeof(struct xmemory__thread) };
 
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -230,6 +228,7 @@ static struct xmemory__thread *new_record(void)
 	if (!t)
 		return NULL;
 	begin(t, 0);
+	t->kept_most = xmemory__kept_most;
 	t->next = budget.threads;
 	budget.threads = t;
 	return t;
@@ -241,7 +240,7 @@ static void join(void)
 	struct xmemory__thread *t;
 
 	pthread_once(&once, make_key);
-	if (!have_key)
+	if (!have_key || ma_load(&xmemory__mode) != 0)
 		return;
 	xmemory__lock_mutex(&budget.mutex);
 	t = new_record();

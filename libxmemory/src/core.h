@@ -16,27 +16,28 @@
 
 /* ---- RAM ---- */
 
+/* Blocks of fewer bytes than XMEMORY__LEAST must begin 32 bytes apart all the same. The C library's do. */
 struct xmemory__ram {
 	void *(*malloc)(size_t size);
 	void *(*calloc)(size_t nmemb, size_t size);
 	void *(*realloc)(void *ptr, size_t size);
 	void (*free)(void *ptr);
 	void *(*memalign)(size_t alignment, size_t size);
-	size_t least; /* Ask for no less: so that blocks begin at least 32 bytes apart. */
 };
 extern struct xmemory__ram xmemory__ram;
 
-MA_INLINE size_t xmemory__ask(size_t size)
-{
-	return size < xmemory__ram.least ? xmemory__ram.least : size;
-}
+#define XMEMORY__LEAST 32
 
 /* ---- how calls are served ---- */
 
 #define XMEMORY__UNREADY 1u /* Nothing was set up yet. */
 #define XMEMORY__OFF     2u /* xmemory_off() */
-#define XMEMORY__TRACE   4u /* Debug level 3: each call is told. */
+#define XMEMORY__TRACE   4u /* Debug level 3: each call is told, and so no thread has a part of the budget of its own. */
 extern _Atomic unsigned xmemory__mode;
+/* Of each class, how many blocks a thread keeps. */
+extern uint8_t xmemory__kept_most;
+/* Blocks of up to so many bytes may be had the fast way: 0 unless the mode is 0. */
+extern _Atomic size_t xmemory__fast_max;
 
 /* Set up, once there is an environment. */
 void xmemory__ready(void);
@@ -56,11 +57,11 @@ void xmemory__unlock_mutex(pthread_mutex_t *one);
 
 /* ---- sites (table.c): a place in a source file, known by a number from 1 ---- */
 
-#define XMEMORY__SITE_BITS 20
+#define XMEMORY__SITE_BITS 18
 #define XMEMORY__SITES     ((uint32_t)1 << XMEMORY__SITE_BITS)
 #define XMEMORY__HEADS     4096
 
-/* Never changes once it is in its list. */
+/* Never changes once it is known. */
 struct xmemory__site {
 	const char *file; /* As the caller's compiler had it: compared, never followed, for its library may be gone. */
 	int line;
@@ -68,7 +69,14 @@ struct xmemory__site {
 	struct xmemory__site *next;
 	char name[];
 };
-extern _Atomic(struct xmemory__site *) xmemory__sites[XMEMORY__HEADS];
+
+/* The first site with this hash, where a look finds it. All zero: none, and so a call from nowhere has number 0. */
+struct xmemory__head {
+	_Atomic(const char *) file; /* Stored last. */
+	int line;
+	uint32_t id;
+};
+extern struct xmemory__head xmemory__heads[XMEMORY__HEADS];
 
 uint32_t xmemory__site_slow(const char *file, int line);
 const struct xmemory__site *xmemory__site_of(uint32_t id);
@@ -79,17 +87,15 @@ void xmemory__sites_let_go(void);
 
 MA_INLINE uint32_t xmemory__site_hash(const char *file, int line)
 {
-	uint64_t key = (uint64_t)(uintptr_t)file + ((uint64_t)(unsigned)line << 40);
-
-	return (uint32_t)(key * 0x9e3779b97f4a7c15u >> 52);
+	return (uint32_t)((uintptr_t)file + (uintptr_t)(unsigned)line * 8) / 8 % XMEMORY__HEADS;
 }
 
 MA_INLINE uint32_t xmemory__site(const char *file, int line)
 {
-	struct xmemory__site *site = ma_load_acquire(&xmemory__sites[xmemory__site_hash(file, line)]);
+	const struct xmemory__head *head = &xmemory__heads[xmemory__site_hash(file, line)];
 
-	if (MA_LIKELY(site && site->file == file && site->line == line))
-		return site->id;
+	if (MA_LIKELY(ma_load_acquire(&head->file) == file) && MA_LIKELY(head->line == line))
+		return head->id;
 	return xmemory__site_slow(file, line);
 }
 
@@ -98,27 +104,29 @@ MA_INLINE uint32_t xmemory__site(const char *file, int line)
 /*
  * One word for each block in RAM and each VM file, found by its address alone:
  *
- *      63       44 43     40 39           0
- *     | site      | address | size         |   0: no block begins here
+ *      63      26 25      8 7       1   0
+ *     | size     | site    | address | live |     0: no block begins here
  *
- * A tree with two words for each MiB of addresses leads to two arrays of entries: one has an entry for each 256 bytes, and
- * serves the blocks from that size on; the other has one for each 32 bytes, and serves the rest. No two blocks
- * begin in one such place, as blocks do not overlap and are at least 32 bytes apart; bits 4 to 7 of the address tell where
+ * A tree with two words for each MiB of addresses leads to two arrays of entries: one has an entry for each 32 bytes, and
+ * serves the blocks below 256 bytes; the other has one for each 256 bytes, and serves the rest. No two blocks begin in
+ * one such place, as blocks do not overlap and are at least 32 bytes apart; bits 4 to 10 of the address tell where
  * in it. So an entry is its block's alone: it is written by whoever holds the block, with plain stores and no lock.
  *
  * Size all ones: a VM file, whose record's index stands in the place of the site.
  */
 #define XMEMORY__WIDE_FROM 256u
-#define XMEMORY__SIZE_MASK (((uint64_t)1 << 40) - 1)
+#define XMEMORY__SIZE_BITS 38
+#define XMEMORY__SIZE_MASK (((uint64_t)1 << XMEMORY__SIZE_BITS) - 1)
 #define XMEMORY__RAM_MAX   (XMEMORY__SIZE_MASK - 1)
 
 struct xmemory__leaf {
 	_Atomic(_Atomic uint64_t *) wide;   /* 4096 entries. */
 	_Atomic(_Atomic uint64_t *) narrow; /* 32768 entries. */
 };
-extern _Atomic(struct xmemory__leaf *) xmemory__root[1 << 13];
+#define XMEMORY__ROOTS (1 << 14) /* For addresses of 48 bits. */
+extern _Atomic(struct xmemory__leaf *) xmemory__root[XMEMORY__ROOTS];
 
-bool xmemory__put_slow(const void *ptr, uint32_t site, uint64_t size, bool wide);
+bool xmemory__put_slow(const void *ptr, uint64_t word);
 /* Calls fn with each block's entry. */
 void xmemory__table_walk(void (*fn)(void *ptr, uint64_t entry, void *arg), void *arg);
 /* Pages of our own, zero; NULL with errno. */
@@ -133,12 +141,12 @@ void xmemory__pool_give(struct xmemory__pool *pool, void *record);
 
 MA_INLINE uint32_t xmemory__entry_site(uint64_t entry)
 {
-	return (uint32_t)(entry >> 44);
+	return (uint32_t)(entry >> 8) & (XMEMORY__SITES - 1);
 }
 
 MA_INLINE uint64_t xmemory__entry_size(uint64_t entry)
 {
-	return entry & XMEMORY__SIZE_MASK;
+	return entry >> (64 - XMEMORY__SIZE_BITS);
 }
 
 MA_INLINE bool xmemory__entry_is_vm(uint64_t entry)
@@ -146,61 +154,90 @@ MA_INLINE bool xmemory__entry_is_vm(uint64_t entry)
 	return xmemory__entry_size(entry) == XMEMORY__SIZE_MASK;
 }
 
-MA_INLINE uint64_t xmemory__entry_make(const void *ptr, uint32_t site, uint64_t size)
+/* An entry but for the address. */
+MA_INLINE uint64_t xmemory__word(uint32_t site, uint64_t size)
 {
-	return (uint64_t)site << 44 | ((uintptr_t)ptr >> 4 & 15) << 40 | size;
+	return size << (64 - XMEMORY__SIZE_BITS) | (uint64_t)site << 8;
 }
 
+MA_INLINE uint8_t xmemory__entry_mark(const void *ptr)
+{
+	return (uint8_t)((uint8_t)((uintptr_t)ptr >> 3) | 1);
+}
+
+MA_INLINE uint64_t xmemory__entry_make(const void *ptr, uint64_t word)
+{
+	return word | xmemory__entry_mark(ptr);
+}
+
+MA_INLINE bool xmemory__entry_fits(const void *ptr, uint64_t entry)
+{
+	return (uint8_t)entry == xmemory__entry_mark(ptr);
+}
+
+/* The lowest four bits come in front of the rest, so that one look refuses what is too large and what is on no boundary. */
 MA_INLINE struct xmemory__leaf *xmemory__leaf(const void *ptr)
 {
-	uintptr_t address = (uintptr_t)ptr;
+	uintptr_t turned = (uintptr_t)ptr >> 4 | (uintptr_t)ptr << 60;
 	struct xmemory__leaf *leaves;
 
-	if (MA_UNLIKELY(address >> 47 || address & 15))
+	if (MA_UNLIKELY(turned >> 30 >= XMEMORY__ROOTS))
 		return NULL;
-	leaves = ma_load_acquire(&xmemory__root[address >> 34]);
-	return MA_LIKELY(leaves != NULL) ? leaves + (address >> 20 & 16383) : NULL;
+	leaves = ma_load_acquire(&xmemory__root[turned >> 30]);
+	return MA_LIKELY(leaves != NULL) ? leaves + ((uintptr_t)ptr >> 20 & 16383) : NULL;
 }
 
-MA_INLINE _Atomic uint64_t *xmemory__place(struct xmemory__leaf *leaf, const void *ptr, bool wide)
+MA_INLINE _Atomic uint64_t *xmemory__wide(struct xmemory__leaf *leaf, const void *ptr)
 {
-	_Atomic uint64_t *entries = wide ? ma_load_acquire(&leaf->wide) : ma_load_acquire(&leaf->narrow);
+	_Atomic uint64_t *entries = ma_load_acquire(&leaf->wide);
 
-	if (MA_UNLIKELY(!entries))
-		return NULL;
-	return entries + (wide ? (uintptr_t)ptr >> 8 & 4095 : (uintptr_t)ptr >> 5 & 32767);
+	return MA_LIKELY(entries != NULL) ? entries + ((uintptr_t)ptr >> 8 & 4095) : NULL;
 }
 
-/* False with ENOMEM. */
-MA_INLINE bool xmemory__put(const void *ptr, uint32_t site, uint64_t size, bool wide)
+MA_INLINE _Atomic uint64_t *xmemory__narrow(struct xmemory__leaf *leaf, const void *ptr)
+{
+	_Atomic uint64_t *entries = ma_load_acquire(&leaf->narrow);
+
+	return MA_LIKELY(entries != NULL) ? entries + ((uintptr_t)ptr >> 5 & 32767) : NULL;
+}
+
+/* Sizes change from call to call: which array it is must not be a branch. A VM file's word has a size that is wide. */
+MA_INLINE bool xmemory__put(const void *ptr, uint64_t word)
 {
 	struct xmemory__leaf *leaf = xmemory__leaf(ptr);
-	_Atomic uint64_t *place = leaf ? xmemory__place(leaf, ptr, wide) : NULL;
+	bool is_wide = xmemory__entry_size(word) >= XMEMORY__WIDE_FROM;
+	_Atomic uint64_t *wide, *entries;
 
-	if (MA_UNLIKELY(!place))
-		return xmemory__put_slow(ptr, site, size, wide);
-	ma_store(place, xmemory__entry_make(ptr, site, size));
+	if (MA_UNLIKELY(!leaf))
+		return xmemory__put_slow(ptr, word);
+	wide = ma_load_acquire(&leaf->wide);
+	entries = ma_load_acquire(&leaf->narrow);
+	entries = is_wide ? wide : entries;
+	if (MA_UNLIKELY(!entries))
+		return xmemory__put_slow(ptr, word);
+	ma_store(&entries[((uintptr_t)ptr & 0xfffff) >> (5 + 3 * is_wide)], xmemory__entry_make(ptr, word));
 	return true;
 }
 
-/* The block's place and entry, or NULL. */
+/* The block's place and entry, or NULL. The wide ones are few, and so are more often in the processor's cache. */
 MA_INLINE _Atomic uint64_t *xmemory__find(const void *ptr, uint64_t *entry)
 {
 	struct xmemory__leaf *leaf = xmemory__leaf(ptr);
-	uint64_t address = (uintptr_t)ptr >> 4 & 15;
+	_Atomic uint64_t *place;
 
 	if (MA_UNLIKELY(!leaf))
 		return NULL;
-	for (int wide = 1; wide >= 0; wide--) {
-		_Atomic uint64_t *place = xmemory__place(leaf, ptr, wide);
-
-		if (!place)
-			continue;
+	place = xmemory__wide(leaf, ptr);
+	if (place) {
 		*entry = ma_load(place);
-		if (*entry && (*entry >> 40 & 15) == address)
+		if (xmemory__entry_fits(ptr, *entry))
 			return place;
 	}
-	return NULL;
+	place = xmemory__narrow(leaf, ptr);
+	if (MA_UNLIKELY(!place))
+		return NULL;
+	*entry = ma_load(place);
+	return MA_LIKELY(xmemory__entry_fits(ptr, *entry)) ? place : NULL;
 }
 
 /* ---- the budget (budget.c) ---- */
@@ -212,18 +249,35 @@ MA_INLINE _Atomic uint64_t *xmemory__find(const void *ptr, uint64_t *entry)
  * A thread's part of the budget: left may be taken without asking anybody. Written by the thread alone, read by all.
  * Since the thread last reported: charged credit - left, blocks count; at the peak, credit - low with low_count blocks.
  */
+#define XMEMORY__KEPT_MAX     1024 /* Bytes of the largest blocks that a thread keeps. */
+#define XMEMORY__KEPT_CLASSES ((XMEMORY__KEPT_MAX + 23) / 16 + 1)
+#define XMEMORY__KEPT         24
+
 struct xmemory__thread {
 	_Atomic int64_t left;
-	_Atomic int64_t most; /* More than this is given back. */
-	_Atomic int64_t low;
+	_Atomic int64_t most; /* More than this is given back: less than a VM file's entry seems to be. */
+	_Atomic int64_t low;  /* Never below 0. */
 	_Atomic int64_t low_count;
 	_Atomic int64_t count;
 	_Atomic int64_t high;
 	_Atomic int64_t credit;
 	struct xmemory__thread *next; /* All there ever were. */
 	struct xmemory__thread *spare;
+	/*
+	 * Blocks in RAM that this thread freed last, for its next calls: what the C library does with them would take longer than
+	 * all that is done here. Nothing is written into them.
+	 */
+	uint8_t kept_most; /* Of each class. 0 where the C library must see every call, or is not the usual one. */
+	uint8_t kept[XMEMORY__KEPT_CLASSES];
+	void *block[XMEMORY__KEPT_CLASSES][XMEMORY__KEPT];
 };
 extern XMEMORY__TLS struct xmemory__thread *xmemory__self;
+
+/* Blocks of one class have room for the same sizes: as the C library rounds them up. */
+MA_INLINE size_t xmemory__kept_class(size_t size)
+{
+	return (size + 23) / 16;
+}
 
 /* Charge a block in RAM; false when it is over budget. */
 bool xmemory__take(size_t size);

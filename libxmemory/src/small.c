@@ -6,8 +6,8 @@
  * What the engine does not keep, the site and the size asked for, is in a second file of the same sort, the side file, with
  * 3 bytes for each 16 bytes of the heap, so that a block of 16 bytes takes 20 in all:
  *
- *     slot of 16 bytes     site: 20 bits, what the slot has over the size: 4 bits
- *     larger ones          site: 20 bits, that: 28 bits
+ *     slot of 16 bytes     site: 18 bits, what the slot has over the size: 6 bits
+ *     larger ones          site: 18 bits, that: 30 bits
  *
  * The side of a heap's chunk is just three pages. They have their disk space while a block begins in the chunk, and until
  * the next trim.

@@ -18,8 +18,9 @@
 #define POOL_BYTES ((size_t)64 << 10)
 #define NAME_MAX_  255
 
-_Atomic(struct xmemory__leaf *) xmemory__root[1 << 13];
-_Atomic(struct xmemory__site *) xmemory__sites[XMEMORY__HEADS];
+_Atomic(struct xmemory__leaf *) xmemory__root[XMEMORY__ROOTS];
+struct xmemory__head xmemory__heads[XMEMORY__HEADS];
+static _Atomic(struct xmemory__site *) chains[XMEMORY__HEADS];
 
 /* ---- memory ---- */
 
@@ -67,7 +68,7 @@ static struct {
 
 static struct xmemory__site *find_site(uint32_t hash, const char *file, int line)
 {
-	struct xmemory__site *site = ma_load_acquire(&xmemory__sites[hash]);
+	struct xmemory__site *site = ma_load_acquire(&chains[hash]);
 
 	while (site && (site->file != file || site->line != line))
 		site = site->next;
@@ -123,8 +124,13 @@ static uint32_t add_site(uint32_t hash, const char *file, int line)
 		return 0;
 	site->file = file;
 	site->line = line;
-	site->next = ma_load(&xmemory__sites[hash]);
-	ma_store_release(&xmemory__sites[hash], site);
+	site->next = ma_load(&chains[hash]);
+	ma_store_release(&chains[hash], site);
+	if (!site->next && file) {
+		xmemory__heads[hash].line = line;
+		xmemory__heads[hash].id = site->id;
+		ma_store_release(&xmemory__heads[hash].file, file);
+	}
 	return site->id;
 }
 
@@ -187,13 +193,13 @@ static void *grow(_Atomic(void *) *link, size_t bytes)
 	return pages;
 }
 
-MA_NOINLINE bool xmemory__put_slow(const void *ptr, uint32_t site, uint64_t size, bool wide)
+MA_NOINLINE bool xmemory__put_slow(const void *ptr, uint64_t word)
 {
+	bool wide = xmemory__entry_size(word) >= XMEMORY__WIDE_FROM;
 	uintptr_t address = (uintptr_t)ptr;
 	struct xmemory__leaf *leaves, *leaf;
-	void *entries;
 
-	if (address >> 47 || address & 15) {
+	if (address >> 48 || address & 15) {
 		ma_fail(ENOMEM, "%p is no address that the table knows", ptr);
 		return false;
 	}
@@ -201,11 +207,9 @@ MA_NOINLINE bool xmemory__put_slow(const void *ptr, uint32_t site, uint64_t size
 	if (!leaves)
 		return false;
 	leaf = leaves + (address >> 20 & (LEAVES - 1));
-	entries = wide ? grow((_Atomic(void *) *)&leaf->wide, WIDE * 8)
-		       : grow((_Atomic(void *) *)&leaf->narrow, NARROW * 8);
-	if (!entries)
+	if (!grow((_Atomic(void *) *)(wide ? &leaf->wide : &leaf->narrow), (wide ? WIDE : NARROW) * sizeof(word)))
 		return false;
-	ma_store(xmemory__place(leaf, ptr, wide), xmemory__entry_make(ptr, site, size));
+	ma_store(wide ? xmemory__wide(leaf, ptr) : xmemory__narrow(leaf, ptr), xmemory__entry_make(ptr, word));
 	return true;
 }
 
@@ -221,7 +225,7 @@ static void walk_entries(_Atomic uint64_t *entries, uint32_t count, uintptr_t fi
 		uintptr_t at = first + i * step;
 
 		if (entry)
-			fn((void *)((at & ~(uintptr_t)255) | (entry >> 40 & 15) << 4), entry, arg);
+			fn((void *)((at & ~(uintptr_t)255) | (entry >> 1 & 15) << 4), entry, arg);
 	}
 }
 

@@ -219,7 +219,7 @@ static struct vm *find(const void *ptr)
 static bool enter(struct vm *vm, void *ptr)
 {
 	vm->ptr = ptr;
-	return xmemory__put(ptr, vm->index, XMEMORY__SIZE_MASK, true);
+	return xmemory__put(ptr, xmemory__word(vm->index, XMEMORY__SIZE_MASK));
 }
 
 static void leave(struct vm *vm)
