@@ -34,7 +34,8 @@
 #define RANGE_LEAST   ((uint64_t)16 << 20)
 #define SIDE_BYTES    (MA_CHUNK / 16 * 3)
 #define BACKED        0x8000u
-#define TRIM_LEAST    ((uint64_t)1 << 20)
+#define TRIM_LEAST    ((uint64_t)16 << 20)
+#define TRIM_LAST     ((uint64_t)256 << 10)
 
 static const struct ma_engine *const engines[] = { &ma_heap_engine, NULL };
 
@@ -68,7 +69,7 @@ static struct ma_map *open_heap(int fd)
 		.fd = fd,
 		.flags = MA_MAP_CREATE,
 		.reserved = MA_ASAN || ma_under_valgrind() ? RANGE_TOOLS : RANGE_DEFAULT,
-		.punch_bytes = MA_CHUNK,
+		.punch_bytes = (uint64_t)1 << 20,
 		.param = { 1 },
 		.engines = engines,
 		.fork_copy = fork_copy,
@@ -176,7 +177,7 @@ static bool read_side(const void *ptr, size_t room, struct xmemory__block *block
 	return true;
 }
 
-/* Give what is free back to the disk. Slabs of other threads stay theirs. */
+/* Give what is free back to the disk; it takes long, so it is done seldom. Slabs of other threads stay theirs. */
 static void trim(void)
 {
 	uint64_t from = 0;
@@ -250,7 +251,7 @@ bool xmemory__small_free(void *ptr)
 	small.live -= room;
 	small.bytes -= block.size;
 	small.loose += room;
-	if (small.loose >= ma_max(small.live / 4, TRIM_LEAST) || small.live == 0)
+	if (small.loose >= (small.live ? ma_max(small.live / 4, TRIM_LEAST) : TRIM_LAST))
 		trim();
 	xmemory__depth--;
 	xmemory__count(-(int64_t)block.size, -1);
