@@ -74,11 +74,13 @@ missing_packages() {
 	have valgrind && [ -e /usr/include/valgrind/memcheck.h ] || echo valgrind
 	[ -e /usr/share/aclocal/ax_append_compile_flags.m4 ] || echo autoconf-archive
 	have pkg-config && pkg-config --exists glib-2.0 || echo libglib2.0-dev
+	[ "$want_check" = no ] || have mtrace || echo libc-devtools
 	if [ "$want_fuzz" = yes ]; then
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev
 	fi
 	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
+	[ "$want_words" = no ] || [ -r /usr/share/dict/american-english ] || [ -r /usr/share/dict/words ] || echo wamerican
 	for package in ${MA_PACKAGES:-}; do
 		dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package"
 	done
@@ -125,8 +127,10 @@ install_packages() {
 }
 
 want_bench=no
+want_check=no
 want_fuzz=no
 want_afl=no
+want_words=no
 targets=()
 variables=()
 for argument; do
@@ -136,8 +140,10 @@ for argument; do
 	esac
 	case $argument in
 	bench* | callgrind) want_bench=yes ;;
+	check* | distcheck) want_check=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
+	demo) want_words=yes ;;
 	esac
 done
 

@@ -23,8 +23,8 @@
 #include <unistd.h>
 
 const char *const adapters[] = {
-	"qalloc",    "qalloc-static", BASELINE,       "glibc",   "jemalloc", "tcmalloc", "boost",
-	"boost-shm", "boost-node",    "boost-cached", "pmemobj", "memkind",  "apr",      NULL,
+	"qalloc", "qalloc-static", "mmalloc",    "mmalloc-anon", BASELINE,  "glibc",   "jemalloc", "tcmalloc",
+	"boost",  "boost-shm",     "boost-node", "boost-cached", "pmemobj", "memkind", "apr",      NULL,
 };
 
 const struct metric metrics[] = {
@@ -407,7 +407,7 @@ int main(int argc, char **argv)
 	if (options.workloads == NULL)
 		options.workloads = "AaBCDEFGHIJKk";
 	if (options.adapters == NULL && options.gate)
-		options.adapters = "qalloc,qalloc-static," BASELINE;
+		options.adapters = "qalloc,qalloc-static,mmalloc,mmalloc-anon," BASELINE;
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	return bench(&options);

@@ -27,6 +27,24 @@ const struct limit limits[] = {
 	{ "qalloc-static", 'a', "ns", LIMIT_RATIO, 0.8, NULL },
 	{ "qalloc-static", 'H', "create_64", LIMIT_GROWTH, 2, "create_1" },
 	{ "qalloc-static", 'H', "reopen_64", LIMIT_GROWTH, 2, "reopen_1" },
+	/* Two processes cannot share a heap in memory: G is for files. */
+	{ "mmalloc", 'A', "ns", LIMIT_RATIO, 0.6, NULL },
+	{ "mmalloc", 'a', "ns", LIMIT_RATIO, 1.0, NULL },
+	{ "mmalloc", 'B', "ns", LIMIT_RATIO, 0.95, NULL },
+	{ "mmalloc", 'C', "ns", LIMIT_RATIO, 0.9, NULL },
+	{ "mmalloc", 'D', "ns", LIMIT_RATIO, 0.95, NULL },
+	{ "mmalloc", 'E', "ns", LIMIT_RATIO, 0.25, NULL },
+	{ "mmalloc", 'F', "ns", LIMIT_RATIO, 1.0, NULL },
+	{ "mmalloc", 'G', "ns", LIMIT_RATIO, 0.95, NULL },
+	{ "mmalloc", 'K', "ns", LIMIT_RATIO, 0.8, NULL },
+	{ "mmalloc-anon", 'A', "ns", LIMIT_RATIO, 0.6, NULL },
+	{ "mmalloc-anon", 'a', "ns", LIMIT_RATIO, 1.0, NULL },
+	{ "mmalloc-anon", 'B', "ns", LIMIT_RATIO, 0.95, NULL },
+	{ "mmalloc-anon", 'C', "ns", LIMIT_RATIO, 0.9, NULL },
+	{ "mmalloc-anon", 'D', "ns", LIMIT_RATIO, 0.95, NULL },
+	{ "mmalloc-anon", 'E', "ns", LIMIT_RATIO, 0.25, NULL },
+	{ "mmalloc-anon", 'F', "ns", LIMIT_RATIO, 1.0, NULL },
+	{ "mmalloc-anon", 'K', "ns", LIMIT_RATIO, 0.8, NULL },
 	{ NULL, 0, NULL, LIMIT_PLAIN, 0, NULL },
 };
 
@@ -97,7 +115,7 @@ unsigned report_gate(const struct results *results, FILE *out)
 	for (const struct limit *limit = limits; limit->adapter != NULL; limit++)
 		broken += check_limit(results, limit, out);
 	for (size_t i = 0; adapters[i] != NULL; i++)
-		if (strncmp(adapters[i], "qalloc", 6) == 0)
+		if (strncmp(adapters[i], "qalloc", 6) == 0 || strncmp(adapters[i], "mmalloc", 7) == 0)
 			broken += check_outcomes(results, i, out);
 	return broken;
 }

@@ -40,6 +40,8 @@ struct style {
 static const struct style styles[] = {
 	{ "qalloc", "qalloc, dynamic map", "ours", CIRCLE },
 	{ "qalloc-static", "qalloc, static map", "ours", DIAMOND },
+	{ "mmalloc", "mmalloc, heap in a file", "ours", SQUARE },
+	{ "mmalloc-anon", "mmalloc, heap in memory", "ours", UP },
 	{ "glibc", "glibc", "memory", CIRCLE },
 	{ "jemalloc", "jemalloc", "memory", SQUARE },
 	{ "tcmalloc", "tcmalloc", "memory", UP },
@@ -196,7 +198,7 @@ static void draw_figure(double figure, double x, double y, FILE *out)
 	text(out, "number", x, y, digits);
 }
 
-/* Our own figures and goals, in this order: dynamic, its goal, static, its goal. */
+/* Figures and goals of the first two, in this order: dynamic, its goal, static, its goal. mmalloc has the goals of the dynamic map. */
 static void draw_figures(const struct results *results, size_t metric, double y, FILE *out)
 {
 	for (size_t i = 0; i < 2; i++) {

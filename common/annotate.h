@@ -5,7 +5,7 @@
  * Both keep their knowledge per process. A block that this process freed may be dealt out to another one and then be read
  * here, rightly. So by default only maps that nobody else sees are annotated (private and anonymous ones);
  * <LIB>_ANNOTATE=1 in the environment says that this process has its shared maps for itself too. In an annotated map
- * the fast paths are off (map->watched): these functions run in the slow paths only and cost a normal run nothing.
+ * the fast paths are off (map->annotated): these functions run in the slow paths only and cost a normal run nothing.
  *
  * The unused rest of a slot and every freed slot may not be touched (poisoned for ASan, no access for Valgrind), and what
  * malloc gives is undefined to Valgrind. Valgrind is not told of blocks as of malloc's own: what lives in a map is meant
@@ -70,6 +70,26 @@ MA_INLINE void ma_annotate_open(void *p, size_t room)
 #ifdef HAVE_VALGRIND_MEMCHECK_H
 	VALGRIND_MAKE_MEM_DEFINED(p, room);
 #endif
+}
+
+/* May all of it be read, and was it written? Nobody complains when not. */
+MA_INLINE bool ma_annotate_readable(const void *p, size_t bytes)
+{
+	(void)p, (void)bytes;
+#if MA_ASAN
+	if (__asan_region_is_poisoned((void *)(uintptr_t)p, bytes))
+		return false;
+#endif
+#ifdef HAVE_VALGRIND_MEMCHECK_H
+	for (size_t i = 0; i < bytes; i++) {
+		unsigned char bits = 0;
+
+		/* 0: no Valgrind. 1: had them; a bit that is set is undefined. */
+		if (VALGRIND_GET_VBITS((const char *)p + i, &bits, 1) > 1 || bits)
+			return false;
+	}
+#endif
+	return true;
 }
 
 /* The same block, another size; its contents stay. */

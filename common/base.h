@@ -53,6 +53,9 @@
 #define MA_ASAN 0
 #endif
 
+/* Looks at memory that another thread may rightly be writing, and believes nothing that it sees there. */
+#define MA_NO_TSAN __attribute__((noinline, no_sanitize("thread")))
+
 #define ma_load(p)             atomic_load_explicit((p), memory_order_relaxed)
 #define ma_load_acquire(p)     atomic_load_explicit((p), memory_order_acquire)
 #define ma_store(p, v)         atomic_store_explicit((p), (v), memory_order_relaxed)
@@ -60,6 +63,18 @@
 #define ma_store_kill(p, v)    atomic_store_explicit((p), (v), memory_order_release)
 #define ma_cas(p, expected, desired) \
 	atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acq_rel, memory_order_acquire)
+
+/*
+ * A word that may change while others read it, and of which the old value does no harm. A plain load of an aligned word is one
+ * load, which the compiler may make part of the instruction that needs it: an atomic one it may not. (ThreadSanitizer must
+ * be told.)
+ */
+#if MA_TSAN
+#define ma_load_either(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#else
+#define ma_load_either(p) (*(p))
+#endif
+#define ma_store_either(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 
 /* The smallest multiple of to (a power of two) that is not below n; the caller rules out overflow. */
 MA_INLINE uint64_t ma_up(uint64_t n, uint64_t to)

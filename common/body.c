@@ -2,9 +2,11 @@
 /* Streams, their locks, and what is done for the dead. See body.h, owner.h. */
 #include "common/body.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/map.h"
 #include "common/owner.h"
@@ -89,8 +91,35 @@ void ma_body_recover(struct ma_map *map)
 	}
 }
 
+/*
+ * A snapshot takes each word whole. By a write, because the disk may be full. The magic number is left out: half a copy is not
+ * to look like a map.
+ */
+static void copy_words(struct ma_map *map, uint64_t from, uint64_t end)
+{
+	uint64_t words[MA_PAGE / 8];
+	ssize_t done;
+
+	while (from < end) {
+		uint64_t count = ma_min(MA_COUNT(words), (end - from + 7) / 8);
+
+		for (uint64_t i = 0; i < count; i++)
+			words[i] = ma_load_acquire((_Atomic uint64_t *)(void *)(map->source->base + from) + i);
+		if (from == 0)
+			words[0] = 0;
+		done = pwrite(map->fd, words, count * 8, (off_t)from);
+		if (done != (ssize_t)(count * 8))
+			map->own_errno = done < 0 ? errno : ENOSPC;
+		from += count * 8;
+	}
+}
+
 void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes)
 {
+	if (map->source) {
+		copy_words(map, ma_down(from, 8), from + bytes);
+		return;
+	}
 	for (uint64_t at = ma_down(from, MA_PAGE); at < from + bytes; at += MA_PAGE) {
 		_Atomic uint8_t *page = (_Atomic uint8_t *)(map->base + at);
 		uint8_t byte = ma_load(page);
@@ -104,6 +133,12 @@ void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes)
 	}
 }
 
+void ma_body_own_again(struct ma_map *map)
+{
+	if (map->source)
+		ma_body_own(map, map->lay.stream_off, (uint64_t)map->lay.streams * map->lay.stream_stride);
+}
+
 /* Pages that hold nothing else are not even read; those at the ends are copied. */
 void ma_body_void(struct ma_map *map, uint64_t from, uint64_t bytes)
 {
@@ -111,6 +146,8 @@ void ma_body_void(struct ma_map *map, uint64_t from, uint64_t bytes)
 	uint64_t first = ma_up(from, MA_PAGE);
 	uint64_t last = ma_down(end, MA_PAGE);
 
+	if (map->source)
+		return;
 	if (first >= last || mmap(map->base + first, last - first, PROT_READ | PROT_WRITE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
 		first = last = end;
@@ -122,7 +159,7 @@ void ma_body_void(struct ma_map *map, uint64_t from, uint64_t bytes)
 
 void ma_body_fresh(struct ma_map *map, uint64_t from, uint64_t bytes)
 {
-	if (map->flags & MA_MAP_PRIVATE)
+	if ((map->flags & MA_MAP_PRIVATE) || map->source)
 		memset(map->base + from, 0, bytes);
 }
 

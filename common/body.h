@@ -26,7 +26,8 @@ struct ma_body {
 	_Atomic uint32_t owner_top; /* Records ever used. Grows only; a record is used after this says so. */
 	_Atomic uint64_t root_link; /* To the table below the fixed one (roots.h). */
 	struct ma_lock length_lock; /* Over the file's length. Taken last. */
-	uint32_t zero[27];
+	_Atomic uint32_t guarded; /* Kind MMALLOC: 1 when blocks may have guards of the library's own. Never 0 again. */
+	uint32_t zero[26];
 };
 
 /* A queue of slabs that nobody owns, by chunk + 1; 0 ends. Derived: may lose members, or name chunks that moved on. */
@@ -114,14 +115,19 @@ void ma_body_sweep(struct ma_map *map, uint32_t slot);
 /* Nobody else is attached: do that for every slot. */
 void ma_body_recover(struct ma_map *map);
 
-/* A private view: make own copies of the pages of a range. */
+/* A private view: make own copies of the pages of a range. A snapshot: copy its words. */
 void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes);
-/* The same for a range that is not in use: zeros of its own, for reading a hole of the file may take disk space. */
+/* A snapshot: copy the streams once more. What came into use before the roots were copied has to be in use. */
+void ma_body_own_again(struct ma_map *map);
+/*
+ * A range that is not in use: zeros of its own, for reading a hole of the file may take disk space. A snapshot has
+ * them already.
+ */
 void ma_body_void(struct ma_map *map, uint64_t from, uint64_t bytes);
 
 /*
  * A private view: metadata that comes into use only now reads as what others have made of it in the file meanwhile. Make
- * the range zero, as it was at the time of the view. Nothing for other maps.
+ * the range zero, as it was at the time of the view; the same for a snapshot. Nothing for other maps.
  */
 void ma_body_fresh(struct ma_map *map, uint64_t from, uint64_t bytes);
 

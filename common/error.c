@@ -73,3 +73,14 @@ void ma_debug(const char *format, ...)
 	}
 	errno = saved;
 }
+
+void ma_say(const char *format, ...)
+{
+	int saved = errno;
+	va_list args;
+
+	va_start(args, format);
+	say(0, format, args);
+	va_end(args);
+	errno = saved;
+}

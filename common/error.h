@@ -17,6 +17,9 @@ int ma_fail(int err, const char *format, ...) MA_PRINTF(2, 3);
 /* Say something that is no failure. errno stays. */
 void ma_debug(const char *format, ...) MA_PRINTF(1, 2);
 
+/* Say it whether anybody asked or not: only where a call is made for that. errno stays. */
+void ma_say(const char *format, ...) MA_PRINTF(1, 2);
+
 /* Is <LIB>_what set in the environment, and not "0"? */
 bool ma_env_on(const char *what);
 

@@ -8,9 +8,10 @@
 #include "common/error.h"
 #include "common/heap_internal.h"
 
-/* What a pointer points to. */
+/* What a pointer points into: a slot or a run. */
 struct found {
 	uint64_t head;
+	uint64_t start;         /* Offset in the user area. */
 	uint64_t room;          /* Usable bytes. */
 	_Atomic uint8_t *truth; /* NULL for a run. */
 };
@@ -27,7 +28,7 @@ static bool may_change(struct ma_map *map)
 
 static void *dealt(struct ma_map *map, void *block, size_t size, size_t room)
 {
-	if (MA_UNLIKELY(map->watched))
+	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_malloc(block, size, room, false);
 	return block;
 }
@@ -79,7 +80,7 @@ static void *malloc_checked(struct ma_map *map, size_t size)
 
 void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
 {
-	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
+	struct ma_tcache *tc = ma_tcache_of(map);
 	int saved;
 	void *block;
 
@@ -97,35 +98,63 @@ void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
 	return block;
 }
 
-/* What block is, if it is the start of an allocated block. */
-static bool resolve(struct ma_map *map, const void *block, struct found *found)
+/* The slot, allocated or not, or the run that this address lies in. */
+static bool locate(struct ma_map *map, const void *address, struct found *found)
 {
-	uint64_t offset = (uint64_t)((const char *)block - map->user);
+	uint64_t offset = (uint64_t)((const char *)address - map->user);
 	uint64_t chunk = offset >> MA_CHUNK_SHIFT;
 	uint64_t word, slot;
 
-	if ((const char *)block < map->user || chunk >= map->lay.units || !ma_chunk_is_backed(map, chunk))
+	if ((const char *)address < map->user || chunk >= map->lay.units || !ma_chunk_is_backed(map, chunk))
 		return false;
 	found->head = ma_chunk_head(map, chunk);
 	if (found->head == MA_NO_CHUNK)
 		return false;
-	offset -= found->head << MA_CHUNK_SHIFT;
+	found->start = found->head << MA_CHUNK_SHIFT;
 	word = ma_chunk_load(map, found->head);
 	found->truth = NULL;
 	found->room = ma_word_chunks(map, found->head, word) * MA_CHUNK;
 	if (ma_word_kind(word) == MA_RUN)
-		return offset == 0;
+		return found->room > 0;
 	if (ma_word_kind(word) != MA_SLAB || found->room == 0)
 		return false;
 	found->room = ma_class_bytes(ma_word_class(word));
-	slot = offset / found->room;
-	if (offset % found->room || slot >= ma_slab_slots(map, ma_word_class(word)))
+	slot = (offset - found->start) / found->room;
+	if (slot >= ma_slab_slots(map, ma_word_class(word)))
 		return false;
 	found->truth = ma_slab_truth(map, found->head, ma_word_class(word));
 	if (!found->truth)
 		return false;
+	found->start += slot * found->room;
 	found->truth += slot;
-	return ma_load_acquire(found->truth) == 1;
+	return true;
+}
+
+static bool is_live(const struct found *found)
+{
+	return !found->truth || ma_load_acquire(found->truth) == 1;
+}
+
+/* What block is, if it is the start of an allocated block. */
+static bool resolve(struct ma_map *map, const void *block, struct found *found)
+{
+	return locate(map, block, found) && map->user + found->start == (const char *)block && is_live(found);
+}
+
+/* The whole of it must be inside the file, or looking at it might fault: so the last chunk must have its space too. */
+bool ma_heap_find(struct ma_map *map, const void *address, struct ma_block *block)
+{
+	struct found found;
+
+	if (!locate(map, address, &found) || !ma_chunk_is_backed(map, (found.start + found.room - 1) >> MA_CHUNK_SHIFT))
+		return false;
+	*block = (struct ma_block){
+		.start = map->user + found.start,
+		.room = found.room,
+		.is_run = !found.truth,
+		.is_live = is_live(&found),
+	};
+	return true;
 }
 
 static int bad_block(struct ma_map *map, const void *block)
@@ -145,12 +174,14 @@ void ma_heap_free_slow(struct ma_map *map, void *block)
 		bad_block(map, block);
 		return;
 	}
-	if (MA_UNLIKELY(map->watched))
+	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_free(block, found.room);
-	if (found.truth)
+	if (found.truth) {
 		ma_truth_free(found.truth);
-	else if (ma_run_free(map, found.head) < 0) {
-		bad_block(map, block);
+		ma_map_measure(map); /* It may be the file's growth that kept it from the fast path. */
+	} else if (ma_run_free(map, found.head) < 0) {
+		if (errno == EINVAL) /* Else no slot for this process: it has said so. */
+			bad_block(map, block);
 		return;
 	}
 	errno = saved;
@@ -213,7 +244,7 @@ void *ma_heap_realloc(struct ma_map *map, void *block, size_t size)
 		bad_block(map, block);
 		return NULL;
 	}
-	if (MA_UNLIKELY(map->watched)) {
+	if (MA_UNLIKELY(map->annotated)) {
 		/* Valgrind and ASan know the size asked for, we know the room: open it, and always move. */
 		ma_annotate_open(block, found.room);
 		return move(map, block, found.room, size);
@@ -310,25 +341,26 @@ static bool layout(struct ma_map *map)
 	return chunks > 0 && bytes >= map->smallest - MA_CHUNK && lay->table_end <= ma_load(&map->sealed.length);
 }
 
-/* A file that grows does so before its chunks count as backed: the length is read last. */
-static bool inside(struct ma_map *map)
+static uint64_t end_of_use(struct ma_map *map)
 {
+	uint64_t end = 0;
+
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t used = ma_range_used(map, s);
-		uint64_t end = map->lay.user_off + (ma_range_first(map, s) + used) * MA_CHUNK;
 
-		if (used && end > ma_load_acquire(&map->header->length))
-			return false;
+		if (used)
+			end = map->lay.user_off + (ma_range_first(map, s) + used) * MA_CHUNK;
 	}
-	return true;
+	return end;
 }
 
-#define HEAP_ENGINE(number)                                                                                     \
-	{                                                                                                       \
-		.kind = (number), .layout = layout, .inside = inside, .recover_stream = ma_heap_recover_stream, \
-		.renew = ma_chunk_renew, .back = ma_chunk_back, .check = ma_heap_check, .walk = ma_heap_walk,   \
-		.equip = ma_heap_equip, .leave = ma_heap_leave, .table_at = ma_heap_table_at,                   \
-		.table_take = ma_heap_table_take, .own_metadata = ma_heap_own_metadata,                         \
+#define HEAP_ENGINE(number)                                                                                      \
+	{                                                                                                        \
+		.kind = (number), .layout = layout, .end = end_of_use, .recover_stream = ma_heap_recover_stream, \
+		.renew = ma_chunk_renew, .back = ma_chunk_back, .check = ma_heap_check, .walk = ma_heap_walk,    \
+		.equip = ma_heap_equip, .leave = ma_heap_leave, .table_at = ma_heap_table_at,                    \
+		.table_take = ma_heap_table_take, .own_metadata = ma_heap_own_metadata, .used = ma_heap_used,    \
+		.hollow = ma_heap_hollow,                                                                        \
 	}
 
 const struct ma_engine ma_heap_engine = HEAP_ENGINE(MA_KIND_DYNAMIC);

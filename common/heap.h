@@ -63,6 +63,16 @@ void ma_heap_free_slow(struct ma_map *map, void *block);
 void *ma_heap_realloc(struct ma_map *map, void *block, size_t size);
 void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size);
 size_t ma_heap_usable_size(struct ma_map *map, const void *block);
+
+/* The slot, or the run, that an address lies in. */
+struct ma_block {
+	char *start;
+	uint64_t room; /* Usable bytes. */
+	bool is_run;
+	bool is_live; /* A run always is. */
+};
+/* False: it lies in none. Any address may be asked about. */
+bool ma_heap_find(struct ma_map *map, const void *address, struct ma_block *block);
 int ma_heap_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 
 /*
@@ -149,7 +159,7 @@ MA_INLINE void ma_truth_free(_Atomic uint8_t *truth)
 
 MA_INLINE void *ma_heap_malloc(struct ma_map *map, size_t size)
 {
-	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
+	struct ma_tcache *tc = ma_tcache_of(map);
 
 	if (MA_LIKELY(tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX)) {
 		struct ma_cursor *cursor = tc->by_size[(size + 15) / 16];
@@ -171,11 +181,12 @@ MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
 	uint64_t spot, product;
 	_Atomic uint8_t *truth;
 
-	if (MA_UNLIKELY(chunk >= map->fast_chunks))
+	if (MA_UNLIKELY(chunk >= ma_load_either(&map->fast_chunks)))
 		return false;
 	spot = ma_load(&map->spot[chunk]);
 	product = ((uintptr_t)block & (MA_CHUNK - 1)) * (uint32_t)spot;
-	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot || (uint32_t)(spot >> 32) >= map->fast_lines))
+	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot ||
+			(uint32_t)(spot >> 32) >= ma_load_either(&map->fast_lines)))
 		return false;
 	truth = map->truth + (spot >> 32) * MA_UNIT + (product >> 32);
 	if (MA_UNLIKELY(!ma_truth_is_one(truth)))

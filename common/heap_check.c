@@ -336,22 +336,47 @@ static void own_tables(struct ma_map *map)
 		ma_body_void(map, from, end - from);
 }
 
+/* The file may have grown between the looks at its length and at what is in use: what is beyond came too late. */
+static void cut_at_end(struct ma_map *map, uint32_t stream)
+{
+	uint64_t length = ma_load(&map->header->length);
+	uint64_t chunks = length > map->lay.user_off ? (length - map->lay.user_off) / MA_CHUNK : 0;
+	uint64_t first = ma_range_first(map, stream);
+	uint64_t most = chunks > first ? chunks - first : 0;
+
+	if (ma_range_used(map, stream) > most)
+		ma_store(&ma_stream(map, stream)->backed, most);
+}
+
+static void own_words(struct ma_map *map)
+{
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		ma_body_own(map, map->lay.unit_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
+}
+
 /*
  * Others may be changing the file meanwhile. Each word is copied whole, and any mixture of words can be settled: a block
- * whose head was copied before it was made is free here, and the rest of it is freed.
+ * whose head was copied before it was made is free here, and the rest of it is freed. Roots go first: the blocks that they lead
+ * to were there before, and so are among those that are copied then.
  */
 void ma_heap_own_metadata(struct ma_map *map)
 {
 	const struct ma_layout *lay = &map->lay;
 
 	ma_body_own(map, 0, lay->fixed_end);
+	if (map->source) /* A view finds the tables of roots by the file's words. */
+		own_words(map);
+	ma_root_own(map);
+	ma_body_own_again(map);
+	for (uint32_t s = 0; s < lay->streams; s++)
+		cut_at_end(map, s);
 	if (lay->fixed_end != lay->table_end)
 		own_tables(map);
+	own_words(map);
 	for (uint32_t s = 0; s < lay->streams; s++) {
 		uint64_t first = ma_range_first(map, s);
 		uint64_t used = ma_range_used(map, s);
 
-		ma_body_own(map, lay->unit_off + first * 8, used * 8);
 		ma_body_own(map, lay->spot_off + first * 8, used * 8);
 		ma_body_own(map, lay->next_off + first * 4, used * 4);
 		ma_truth_own(map, s);
@@ -369,5 +394,33 @@ void ma_heap_own_metadata(struct ma_map *map)
 		/* And let recovery compute all that is derived from the words. */
 		ma_intent_set(ma_stream(map, s), first, ma_range_count(map, s));
 	}
-	ma_root_own(map);
+}
+
+static bool holds_blocks(struct ma_map *map, uint64_t chunk)
+{
+	enum ma_chunk_kind kind = ma_word_kind(ma_chunk_load(map, chunk));
+
+	return kind == MA_SLAB || kind == MA_RUN || kind == MA_CONT;
+}
+
+int ma_heap_used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg)
+{
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t end = ma_range_first(map, s) + ma_range_used(map, s);
+		uint64_t at = ma_range_first(map, s);
+
+		while (at < end) {
+			uint64_t from = at;
+			int result = 0;
+
+			while (at < end && holds_blocks(map, at))
+				at++;
+			if (at > from)
+				result = fn(map->lay.user_off + from * MA_CHUNK, (at - from) * MA_CHUNK, arg);
+			if (result)
+				return result;
+			at += at == from;
+		}
+	}
+	return 0;
 }

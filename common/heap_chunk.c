@@ -44,6 +44,8 @@ static _Atomic uint64_t *hole_word(struct ma_map *map, uint32_t stream, uint64_t
 /* Start of the first run of at least count ones; 64 when there is none. Each step halves what must still be joined. */
 static uint32_t find_ones(uint64_t word, uint64_t count)
 {
+	if (count > 64) /* A damaged tree may send us here for them. */
+		return 64;
 	for (uint64_t have = 1; have < count && word;) {
 		uint64_t more = ma_min(have, count - have);
 
@@ -440,7 +442,7 @@ uint64_t ma_chunk_take_area(struct ma_map *map, uint32_t stream)
 	/* A spot has 32 bits for a line: areas lie in the first TiB. */
 	if (chunk == MA_NO_CHUNK || map->lay.user_off + (chunk + 1) * MA_CHUNK > UINT32_MAX * MA_UNIT)
 		return MA_NO_CHUNK;
-	if (map->watched)
+	if (map->annotated)
 		ma_annotate_open(ma_chunk_address(map, chunk), MA_CHUNK);
 	memset(ma_chunk_address(map, chunk), 0, MA_AREA_HEAD * MA_UNIT);
 	deal(map, stream, chunk, 1, ma_word(MA_TRUTH, 0, 0));

@@ -139,13 +139,14 @@ int ma_chunk_renew(struct ma_map *map);
 /* ---- truth (heap_truth.c) ---- */
 
 uint32_t ma_slab_units(const struct ma_map *map, uint32_t class);
-/* The truth bytes of a slab of so many slots; NULL when the file is damaged and they would lie outside the map. */
+/* The truth bytes of a slab of so many slots; NULL when the file is damaged and they would lie outside of it. */
 MA_INLINE _Atomic uint8_t *ma_spot_truth(struct ma_map *map, uint64_t head, uint32_t slots)
 {
 	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT;
 	uint64_t bytes = ma_up(slots, MA_UNIT);
 
-	if (offset < map->lay.area_off || offset + bytes > map->mapped)
+	/* The file's length, which grows before a spot leads to its new part: there is no memory beyond it. */
+	if (offset < map->lay.area_off || offset + bytes > ma_min(map->mapped, ma_load(&map->header->length)))
 		return NULL;
 	return (_Atomic uint8_t *)(map->base + offset);
 }
@@ -197,6 +198,7 @@ int ma_run_free(struct ma_map *map, uint64_t head);
 bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count);
 
 /* See struct ma_engine. */
+void ma_heap_hollow(struct ma_map *map);
 bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table);
 bool ma_heap_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
 
@@ -204,5 +206,6 @@ bool ma_heap_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t i
 
 uint64_t ma_heap_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
 void ma_heap_own_metadata(struct ma_map *map);
+int ma_heap_used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
 
 #endif /* MA_HEAP_INTERNAL_H */

@@ -169,6 +169,12 @@ int64_t ma_heap_trim(struct ma_map *map)
 	return (int64_t)bytes;
 }
 
+void ma_heap_hollow(struct ma_map *map)
+{
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		punch_free(map, s);
+}
+
 /* ---- tables of roots ---- */
 
 bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table)

@@ -392,7 +392,7 @@ void ma_heap_equip(struct ma_tcache *tc)
 		tc->cursor[c].slot_bytes = ma_class_bytes(c);
 		tc->cursor[c].slots = ma_slab_slots(tc->map, c);
 	}
-	for (uint32_t i = 0; i < MA_COUNT(tc->by_size) && !tc->map->watched; i++)
+	for (uint32_t i = 0; i < MA_COUNT(tc->by_size); i++)
 		tc->by_size[i] = &tc->cursor[ma_class_of(i * 16)];
 }
 

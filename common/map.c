@@ -35,6 +35,7 @@ static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct ma_map *registry;
 static _Atomic uint64_t last_id;
 static uint64_t closes; /* How many maps were closed so far. */
+static bool watch_all;
 
 static uint64_t new_id(void)
 {
@@ -62,7 +63,7 @@ static struct ma_map *handle_new(void)
 	if (!map)
 		return ma_fail_null(ENOMEM, "no memory for a map's handle");
 	map->id = MA_MAP_CLOSED;
-	map->tls_at = ma_tls_at(index % MA_TLS_SLOTS);
+	map->tls_own = ma_tls_at(index % MA_TLS_SLOTS);
 	map->next = registry;
 	registry = map;
 	return map;
@@ -71,11 +72,15 @@ static struct ma_map *handle_new(void)
 static void handle_clear(struct ma_map *map)
 {
 	struct ma_map *next = map->next;
-	int32_t tls_at = map->tls_at;
+	int32_t own = map->tls_own;
 
-	*map = (struct ma_map){
-		.id = MA_MAP_CLOSED, .tls_at = tls_at, .next = next, .fd = -1, .slot = MA_NO_SLOT, .closed_at = closes
-	};
+	*map = (struct ma_map){ .id = MA_MAP_CLOSED,
+				.tls_at = own,
+				.tls_own = own,
+				.next = next,
+				.fd = -1,
+				.slot = MA_NO_SLOT,
+				.closed_at = closes };
 	pthread_mutex_init(&map->mutex, NULL);
 }
 
@@ -181,26 +186,57 @@ static void watch_forks(void)
 	pthread_atfork(ma_map_hold_all, ma_map_let_go_all, fork_child);
 }
 
+<<<<<<< HEAD
 void ma_map_watch_forks(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, watch_forks);
+=======
+/* ---- watching ---- */
+
+/* A thread finds the cache that it had all the same, by way of its list. */
+void ma_map_watch(struct ma_map *map)
+{
+	ma_store_either(&map->tls_at, ma_tls_at(MA_TLS_WATCHED));
+	ma_store_either(&map->fast_chunks, 0);
+	ma_store_either(&map->fast_items, 0);
+}
+
+void ma_map_watch_all(void)
+{
+	pthread_mutex_lock(&registry_mutex);
+	watch_all = true;
+	for (struct ma_map *map = registry; map; map = map->next)
+		if (map->id != MA_MAP_CLOSED)
+			ma_map_watch(map);
+	pthread_mutex_unlock(&registry_mutex);
+>>>>>>> c80a53316216d1d78812c15370fdca172502b7a9
 }
 
 /* ---- open ---- */
 
+/* The line of the handle that all threads read is written only when there is news. */
+void ma_map_measure(struct ma_map *map)
+{
+	uint64_t lines = ma_load_acquire(&map->header->length) / MA_UNIT;
+	uint32_t fast = (uint32_t)ma_min(UINT32_MAX, lines - ma_min(lines, MA_UNITS_MOST));
+
+	if (ma_load_either(&map->fast_lines) != fast)
+		ma_store_either(&map->fast_lines, fast);
+}
+
 static void publish(struct ma_map *map)
 {
-	bool watched = ma_map_is_watched(map);
-
 	map->kind = map->engine->kind;
-	map->fast_chunks = ma_map_writable(map) && !watched && !map->item_bytes ? map->lay.units : 0;
-	map->fast_lines = (uint32_t)ma_min(UINT32_MAX, map->mapped / MA_UNIT - MA_UNITS_MOST);
-	map->fast_items = ma_map_writable(map) && !watched && map->item_bytes ? map->lay.user_bytes : 0;
-	map->watched = watched;
-	if (watched && (map->flags & MA_MAP_ANON))
+	map->fast_chunks = ma_map_writable(map) && !map->item_bytes ? map->lay.units : 0;
+	ma_map_measure(map);
+	map->fast_items = ma_map_writable(map) && map->item_bytes ? map->lay.user_bytes : 0;
+	map->annotated = ma_map_is_annotated(map);
+	if (map->annotated && (map->flags & MA_MAP_ANON))
 		ma_annotate_unused(map->user, map->lay.user_bytes);
+	if (map->annotated || watch_all)
+		ma_map_watch(map);
 	map->uses = 1;
 	ma_store_release(&map->id, new_id());
 }
@@ -222,7 +258,7 @@ static void forget_annotations(struct ma_map *map)
 /* ASan's munmap() writes the range's whole shadow, an eighth of what may be a huge sparse map: go around it. */
 static void unmap(struct ma_map *map)
 {
-	if (map->watched)
+	if (map->annotated)
 		forget_annotations(map);
 	syscall(SYS_munmap, map->base, map->mapped);
 }

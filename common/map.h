@@ -42,8 +42,8 @@ struct ma_engine {
 	enum ma_kind kind;
 	/* Fill map->lay and the other numbers from map->sealed. False: they are impossible. */
 	bool (*layout)(struct ma_map *map);
-	/* Does all that is in use, as the body's words have it, lie within the file? NULL: it always does. */
-	bool (*inside)(struct ma_map *map);
+	/* Where what is in use ends, as the body's words have it. NULL: with the file. */
+	uint64_t (*end)(struct ma_map *map);
 	/* Redo or undo what the dead holder of this stream's lock was doing. The lock is ours. */
 	void (*recover_stream)(struct ma_map *map, uint32_t stream);
 	/*
@@ -67,12 +67,16 @@ struct ma_engine {
 	 * unit that is not the table of its id means nothing: it was left by a kill. False: errno.
 	 */
 	bool (*table_take)(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
-	/* A private view: make own copies of all metadata in use. */
+	/* A private view, or a snapshot: make own copies of all metadata in use, and settle what changed meanwhile. */
 	void (*own_metadata)(struct ma_map *map);
+	/* Each part of the file that blocks take, tables of roots left out, until fn returns something but 0: that. */
+	int (*used)(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
+	/* A snapshot: what is free has no disk space. May be NULL. */
+	void (*hollow)(struct ma_map *map);
 };
 
 struct ma_map {
-	/* What the fast paths read: one line, written only by open, close and fork. */
+	/* What the fast paths read: one line, written only by open, close, fork and ma_map_watch(). */
 	_Atomic uint64_t id;
 	char *user;             /* Address of unit 0. */
 	_Atomic uint8_t *truth; /* Of item 0. Dynamic: the base, which spots count from. */
@@ -84,8 +88,8 @@ struct ma_map {
 		uint64_t first_chunk; /* user / 64 KiB. */
 		uint64_t item_magic;  /* 2^64 / item_bytes, rounded up. */
 	};
-	int32_t tls_at;      /* Where a thread's cache for this map is: see ma_tcache_slot(). */
-	uint32_t fast_lines; /* Lines below this one may hold truth: the slots of any slab there are inside the map. */
+	int32_t tls_at;      /* Where a thread's cache for this map is: see ma_tcache_of(), MA_TLS_WATCHED. */
+	uint32_t fast_lines; /* Lines below this one may hold truth: the slots of any slab there are inside the file. */
 
 	uint32_t kind;
 	char *base;
@@ -99,17 +103,21 @@ struct ma_map {
 	unsigned flags;
 	int fd;
 	uint64_t closed_at;
-	uint32_t uses; /* Opens of this process minus closes. */
-	bool watched;  /* Every call must be seen: the fast paths are off. */
-	bool created;  /* The file's name was made by this open. */
+	uint32_t uses;          /* Opens of this process minus closes. */
+	bool annotated;         /* Valgrind or ASan is told of each block (annotate.h). The map is watched then. */
+	bool created;           /* The file's name was made by this open. */
+	int32_t tls_own;        /* The handle's own place, where tls_at is while nobody watches. */
+	_Atomic uintptr_t hook; /* The library's own word about this map; 0 after an open. */
 	uint8_t uuid[16];
 	uint64_t smallest; /* What layout() found to be the smallest length, when it refused. */
 	uint64_t device, inode;
 	struct ma_header sealed; /* The header as it was checked: what is written once is read from here. */
 	int (*fork_copy)(struct ma_map *map);
 	pthread_mutex_t mutex; /* Guards taking the slot. */
-	struct ma_map *next;     /* In the registry, for ever. */
-	char name[256];          /* For messages. */
+	struct ma_map *source; /* Of a snapshot that is being made: what it is copied from. */
+	int own_errno;         /* Why that failed. */
+	struct ma_map *next;   /* In the registry, for ever. */
+	char name[256];        /* For messages. */
 };
 
 struct ma_open {
@@ -142,6 +150,15 @@ void ma_map_watch_forks(void);
 /* Keep every map as it is, open or closed, while a thread that ends leaves its maps. */
 void ma_map_hold_all(void);
 void ma_map_let_go_all(void);
+/*
+ * From now on every call on this map, in every thread, takes the slow path; until the map is closed. A call that another
+ * thread is just making may still be a fast one. What threads have in their caches stays theirs.
+ */
+void ma_map_watch(struct ma_map *map);
+/* The same for every map that is open, and for each one when it is opened. */
+void ma_map_watch_all(void);
+/* The file has grown: let the fast paths know. */
+void ma_map_measure(struct ma_map *map);
 /* Write it to disk and wait. */
 int ma_map_sync(struct ma_map *map);
 /* The same for every open map; then perhaps close them, however often each was opened. errno is 0 when all went well. */

@@ -43,7 +43,7 @@ static enum ma_attach failed(int result)
 	return result < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
 }
 
-bool ma_map_is_watched(const struct ma_map *map)
+bool ma_map_is_annotated(const struct ma_map *map)
 {
 	if (!MA_ASAN && !ma_under_valgrind())
 		return false;
@@ -147,8 +147,7 @@ static bool same_file(const struct ma_map *map, const struct ma_header *h)
 	return h->device == map->device && h->inode == map->inode;
 }
 
-/* Lay the body out and find its parts. Everything but the fast paths works afterwards. */
-static bool lay_out(struct ma_map *map)
+bool ma_map_lay_out(struct ma_map *map)
 {
 	if (!map->engine->layout(map))
 		return false;
@@ -185,6 +184,14 @@ static enum ma_attach refuse(struct ma_map *map, enum ma_refusal why)
 	return MA_ATTACH_FAILED;
 }
 
+/* A file that grows does so before what is in use does: the length is read last. */
+static bool is_inside(struct ma_map *map)
+{
+	uint64_t end = map->engine->end ? map->engine->end(map) : 0;
+
+	return end <= ma_load_acquire(&map->header->length);
+}
+
 /* Map a file whose header passed; lay its body out. */
 static enum ma_attach map_existing(struct ma_map *map, const struct ma_open *how, const struct ma_header *h)
 {
@@ -199,7 +206,7 @@ static enum ma_attach map_existing(struct ma_map *map, const struct ma_open *how
 	/* From here on only the sealed copy is used: the file may be changed under us by whoever may write to it. */
 	map->sealed = *h;
 	map->engine = engine_of(how, h->kind);
-	if (!lay_out(map) || (map->engine->inside && !map->engine->inside(map)))
+	if (!ma_map_lay_out(map) || !is_inside(map))
 		return refuse(map, MA_REFUSE_BODY);
 	return failed(ma_map_accept(map, how));
 }
@@ -211,7 +218,7 @@ static void report_damage(const char *text, void *arg)
 	ma_debug("%s: %s", map->name, text);
 }
 
-static enum ma_attach check_whole(struct ma_map *map)
+enum ma_attach ma_map_check_whole(struct ma_map *map)
 {
 	uint64_t violations = map->engine->check(map, report_damage, map);
 
@@ -230,7 +237,7 @@ static bool is_certain(const struct ma_map *map, const struct ma_header *h)
 	return ma_load(&h->state) == MA_STATE_SYNCED || same_boot(h);
 }
 
-static void mark_ready(struct ma_map *map)
+void ma_map_mark_ready(struct ma_map *map)
 {
 	struct ma_header *h = map->header;
 
@@ -253,10 +260,10 @@ static enum ma_attach recover(struct ma_map *map, const struct ma_header *h)
 		return MA_ATTACH_FAILED;
 	map->slot = 0; /* Nobody else is here: any slot will do until we are done. */
 	ma_body_recover(map);
-	if (!certain && check_whole(map) != MA_ATTACH_DONE)
+	if (!certain && ma_map_check_whole(map) != MA_ATTACH_DONE)
 		return MA_ATTACH_FAILED;
 	map->slot = MA_NO_SLOT;
-	mark_ready(map);
+	ma_map_mark_ready(map);
 	return MA_ATTACH_DONE;
 }
 
@@ -335,7 +342,7 @@ static bool plan_new(struct ma_map *map, const struct ma_open *how)
 static void write_header(struct ma_map *map)
 {
 	map->sealed.base = (uint64_t)(uintptr_t)map->base;
-	lay_out(map); /* Again: where units begin depends on the base. */
+	ma_map_lay_out(map); /* Again: where units begin depends on the base. */
 	map->sealed.crc = ma_header_crc(&map->sealed);
 	memcpy((char *)map->header + 8, (char *)&map->sealed + 8, sizeof(struct ma_header) - 8);
 }
@@ -353,7 +360,7 @@ static enum ma_attach create(struct ma_map *map, const struct ma_open *how)
 	write_header(map);
 	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
 		return MA_ATTACH_FAILED;
-	mark_ready(map);
+	ma_map_mark_ready(map);
 	memcpy(&magic, MA_MAGIC, sizeof(magic));
 	ma_store_kill((_Atomic uint64_t *)(void *)map->header->magic, magic);
 	return MA_ATTACH_DONE;
@@ -372,7 +379,7 @@ enum ma_attach ma_map_anonymous(struct ma_map *map, const struct ma_open *how)
 		return MA_ATTACH_FAILED;
 	write_header(map);
 	memcpy(map->header->magic, MA_MAGIC, 8);
-	mark_ready(map);
+	ma_map_mark_ready(map);
 	map->slot = 0;
 	return MA_ATTACH_DONE;
 }
@@ -487,5 +494,5 @@ enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how)
 	close(map->fd);
 	map->fd = -1;
 	ma_body_recover(map);
-	return is_certain(map, &h) ? MA_ATTACH_DONE : check_whole(map);
+	return is_certain(map, &h) ? MA_ATTACH_DONE : ma_map_check_whole(map);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The steps of opening, for map.c only: what is done with the file once the attach byte is had. */
+/* The steps of opening, for map.c and snapshot.c only: what is done with the file once the attach byte is had. */
 #ifndef MA_MAP_FILE_H
 #define MA_MAP_FILE_H
 
@@ -28,10 +28,16 @@ enum ma_attach ma_map_anonymous(struct ma_map *map, const struct ma_open *how);
 /* The same as joining for a reader. */
 enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how);
 
+/* Lay the body out and find its parts. Everything but the fast paths works afterwards. */
+bool ma_map_lay_out(struct ma_map *map);
+/* Recovery is over. */
+void ma_map_mark_ready(struct ma_map *map);
+enum ma_attach ma_map_check_whole(struct ma_map *map);
+
 /* Do the numbers of an existing map please the caller? */
 int ma_map_accept(const struct ma_map *map, const struct ma_open *how);
 
-/* Must every call on this map be seen (annotate.h)? Then no fast path. */
-bool ma_map_is_watched(const struct ma_map *map);
+/* Is this map one that Valgrind or ASan is to be told of (annotate.h)? */
+bool ma_map_is_annotated(const struct ma_map *map);
 
 #endif /* MA_MAP_FILE_H */

@@ -81,7 +81,7 @@ static bool go_down(struct ma_map *map, struct table *t, uint32_t side)
 
 void ma_root_clear(struct ma_map *map, void *table, uint64_t bytes)
 {
-	if (map->watched)
+	if (map->annotated)
 		ma_annotate_open(table, bytes);
 	memset(table, 0, bytes);
 }
@@ -116,11 +116,18 @@ static void visit(struct ma_map *map, const struct table *t, void (*fn)(struct m
 	}
 }
 
+/* A table that comes too late to be copied must not be found later: links that lead to none are cut. */
 static void own_table(struct ma_map *map, const struct table *t, void *arg)
 {
 	(void)arg;
 	/* From the links on; before the fixed table there is nothing that a copy would harm. */
 	ma_body_own(map, (uint64_t)((char *)(t->first - 1) - map->base), (t->places + 1) * sizeof(struct ma_root));
+	for (uint32_t side = 0; side < (t->level ? 2 : 1); side++) {
+		struct table child = *t;
+
+		if (ma_load(&t->links[side]) && !go_down(map, &child, side))
+			ma_store(&t->links[side], 0);
+	}
 }
 
 void ma_root_own(struct ma_map *map)

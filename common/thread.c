@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Making, finding and leaving threads' caches. A thread's caches hang on a list of its own; the eight TLS slots are a
- * direct-mapped cache of it. When the thread ends, each cache whose map is still open gives its units to the streams.
+ * direct-mapped cache of it; the ninth stays empty. When the thread ends, each cache whose map is still open gives its units to the streams.
  */
 #include "common/thread.h"
 
@@ -16,8 +16,8 @@
 struct ma_tcache ma_tcache_none;
 struct ma_cursor ma_cursor_never;
 
-_Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS] __attribute__((tls_model("initial-exec"))) = {
-	&ma_tcache_none, &ma_tcache_none, &ma_tcache_none, &ma_tcache_none,
+_Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS + 1] __attribute__((tls_model("initial-exec"))) = {
+	&ma_tcache_none, &ma_tcache_none, &ma_tcache_none, &ma_tcache_none, &ma_tcache_none,
 	&ma_tcache_none, &ma_tcache_none, &ma_tcache_none, &ma_tcache_none,
 };
 
@@ -115,7 +115,8 @@ static bool equip(struct ma_tcache *tc, struct ma_map *map, uint64_t id)
 
 struct ma_tcache *ma_tcache_get(struct ma_map *map)
 {
-	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
+	int32_t at = __atomic_load_n(&map->tls_at, __ATOMIC_RELAXED);
+	struct ma_tcache *tc = *ma_tcache_slot(at);
 	uint64_t id = ma_load_acquire(&map->id);
 
 	if (MA_LIKELY(tc->id == id))
@@ -128,6 +129,7 @@ struct ma_tcache *ma_tcache_get(struct ma_map *map)
 		tc = new_cache();
 	if (!tc || (tc->id != id && !equip(tc, map, id)))
 		return NULL;
-	*ma_tcache_slot(map->tls_at) = tc;
+	if (at != ma_tls_at(MA_TLS_WATCHED))
+		*ma_tcache_slot(at) = tc;
 	return tc;
 }

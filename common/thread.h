@@ -14,6 +14,7 @@
 #include "common/body.h"
 
 #define MA_TLS_SLOTS   8
+#define MA_TLS_WATCHED MA_TLS_SLOTS /* The place of maps whose every call must be seen: no cache is ever in it. */
 #define MA_RING        64
 #define MA_BY_SIZE_MAX 1024u
 
@@ -55,7 +56,7 @@ struct ma_tcache {
 };
 
 /* Initial-exec: one load from the thread pointer. The model costs static TLS space, so this array is all that we keep. */
-extern _Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS] __attribute__((tls_model("initial-exec")));
+extern _Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS + 1] __attribute__((tls_model("initial-exec")));
 
 /*
  * Every thread has the array at the same distance from what its fs register points to; a map knows the distance of its
@@ -80,6 +81,9 @@ MA_INLINE int32_t ma_tls_at(uint32_t index)
 	return (int32_t)index;
 }
 #endif
+
+/* What the calling thread's place for this map has: its cache, or another one, or none. */
+#define ma_tcache_of(map) (*ma_tcache_slot(ma_load_either(&(map)->tls_at)))
 
 /* Its mask is always 0: whoever meets it takes the slow path. */
 extern struct ma_cursor ma_cursor_never;

@@ -23,26 +23,36 @@
 #endif
 
 /* As malloc(0) of the C library, these give a block for 0 bytes, which mmalloc() does not. */
-static inline void *mmalloc_compat_malloc(void *md, size_t size)
+static __inline__ void *mmalloc_compat_malloc(void *md, size_t size)
 {
 	return mmalloc(md, size ? size : 1);
 }
 
-static inline void *mmalloc_compat_calloc(void *md, size_t nmemb, size_t size)
+static __inline__ void *mmalloc_compat_calloc(void *md, size_t nmemb, size_t size)
 {
 	return nmemb && size ? mcalloc(md, nmemb, size) : mcalloc(md, 1, 1);
 }
 
-static inline void *mmalloc_compat_reallocarray(void *md, void *ptr, size_t nmemb, size_t size)
+static __inline__ void *mmalloc_compat_realloc(void *md, void *ptr, size_t size)
+{
+	return ptr ? mrealloc(md, ptr, size) : mmalloc_compat_malloc(md, size);
+}
+
+static __inline__ void *mmalloc_compat_aligned_alloc(void *md, size_t alignment, size_t size)
+{
+	return mmemalign(md, alignment, size ? size : 1);
+}
+
+static __inline__ void *mmalloc_compat_reallocarray(void *md, void *ptr, size_t nmemb, size_t size)
 {
 	if (size && nmemb > (size_t)-1 / size) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	return mrealloc(md, ptr, nmemb * size);
+	return mmalloc_compat_realloc(md, ptr, nmemb * size);
 }
 
-static inline int mmalloc_compat_posix_memalign(void *md, void **out, size_t alignment, size_t size)
+static __inline__ int mmalloc_compat_posix_memalign(void *md, void **out, size_t alignment, size_t size)
 {
 	int saved = errno;
 	int result;
@@ -58,11 +68,14 @@ static inline int mmalloc_compat_posix_memalign(void *md, void **out, size_t ali
 	return result;
 }
 
-static inline char *mmalloc_compat_strndup(void *md, const char *text, size_t most)
+static __inline__ char *mmalloc_compat_strndup(void *md, const char *text, size_t most)
 {
-	size_t length = strnlen(text, most);
-	char *copy = (char *)mmalloc(md, length + 1);
+	size_t length = 0; /* Not by strnlen(), which strict C90 and C99 do not declare. */
+	char *copy;
 
+	while (length < most && text[length])
+		length++;
+	copy = (char *)mmalloc(md, length + 1);
 	if (copy) {
 		memcpy(copy, text, length);
 		copy[length] = '\0';
@@ -70,9 +83,9 @@ static inline char *mmalloc_compat_strndup(void *md, const char *text, size_t mo
 	return copy;
 }
 
-static inline char *mmalloc_compat_strdup(void *md, const char *text)
+static __inline__ char *mmalloc_compat_strdup(void *md, const char *text)
 {
-	return mmalloc_compat_strndup(md, text, (size_t)-1);
+	return mmalloc_compat_strndup(md, text, strlen(text));
 }
 
 #undef malloc
@@ -84,14 +97,15 @@ static inline char *mmalloc_compat_strdup(void *md, const char *text)
 #undef aligned_alloc
 #undef strdup
 #undef strndup
-#define malloc(size) mmalloc_compat_malloc(MMALLOC_COMPAT_MD, (size))
-#define calloc(nmemb, size) mmalloc_compat_calloc(MMALLOC_COMPAT_MD, (nmemb), (size))
-#define realloc(ptr, size) mrealloc(MMALLOC_COMPAT_MD, (ptr), (size))
-#define free(ptr) mfree(MMALLOC_COMPAT_MD, (ptr))
+#define malloc(size)                   mmalloc_compat_malloc(MMALLOC_COMPAT_MD, (size))
+#define calloc(nmemb, size)            mmalloc_compat_calloc(MMALLOC_COMPAT_MD, (nmemb), (size))
+#define realloc(ptr, size)             mmalloc_compat_realloc(MMALLOC_COMPAT_MD, (ptr), (size))
+#define free(ptr)                      mfree(MMALLOC_COMPAT_MD, (ptr))
 #define reallocarray(ptr, nmemb, size) mmalloc_compat_reallocarray(MMALLOC_COMPAT_MD, (ptr), (nmemb), (size))
-#define posix_memalign(out, alignment, size) mmalloc_compat_posix_memalign(MMALLOC_COMPAT_MD, (out), (alignment), (size))
-#define aligned_alloc(alignment, size) mmemalign(MMALLOC_COMPAT_MD, (alignment), (size))
-#define strdup(text) mmalloc_compat_strdup(MMALLOC_COMPAT_MD, (text))
-#define strndup(text, most) mmalloc_compat_strndup(MMALLOC_COMPAT_MD, (text), (most))
+#define posix_memalign(out, alignment, size) \
+	mmalloc_compat_posix_memalign(MMALLOC_COMPAT_MD, (out), (alignment), (size))
+#define aligned_alloc(alignment, size) mmalloc_compat_aligned_alloc(MMALLOC_COMPAT_MD, (alignment), (size))
+#define strdup(text)                   mmalloc_compat_strdup(MMALLOC_COMPAT_MD, (text))
+#define strndup(text, most)            mmalloc_compat_strndup(MMALLOC_COMPAT_MD, (text), (most))
 
 #endif /* MMALLOC_COMPAT_H */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Taking and giving blocks. A fast path serves any open descriptor, the default heap too once it is there; whatever it
- * cannot do it leaves, by a call that ends it, to the slow one.
+ * cannot do it leaves, by a call that ends it, to the slow one. Where mmcheck() or mmtrace() must see a call, the map is watched, so that
+ * it is always a slow one.
  */
 #include <errno.h>
 #include <string.h>
@@ -9,28 +10,81 @@
 #include "heap.h"
 
 #include "common/error.h"
-#include "common/heap.h"
 #include <mmalloc.h>
 
-/* NULL: errno is kept for mmalloc_errno(). */
-static void *told(void *md, void *block)
+/* Where a function returns to. What comes below the public functions is told of theirs. */
+#define CALLER __builtin_return_address(0)
+
+/* ---- calls that mmcheck() or mmtrace() may have to see ---- */
+
+static void *hooked_malloc(struct ma_map *map, size_t alignment, size_t size, const void *caller)
 {
-	if (MA_UNLIKELY(!block))
-		mmalloc__failed(md);
+	void *block = mmalloc__take(map, alignment, size);
+
+	if (mmalloc__trace_begin()) {
+		mmalloc__trace(caller, "+ %p %#zx", block, size);
+		mmalloc__trace_end();
+	}
 	return block;
 }
 
-static MA_NOINLINE void *malloc_slow(void *md, size_t size)
+static void hooked_free(struct ma_map *map, void *ptr, const void *caller)
+{
+	struct mmalloc__found found;
+
+	if (mmalloc__trace_begin()) {
+		mmalloc__trace(caller, "- %p", ptr);
+		mmalloc__trace_end();
+	}
+	if (!ma_map_writable(map))
+		ma_heap_free(map, ptr); /* It says so. */
+	else if (mmalloc__examine(map, ptr, &found))
+		mmalloc__give(map, &found);
+}
+
+static void *try_resize(struct ma_map *map, struct mmalloc__found *found, bool sound, size_t size)
+{
+	if (!ma_map_writable(map))
+		return ma_heap_realloc(map, found->user, size); /* It says so. */
+	return sound ? mmalloc__resize(map, found, size) : NULL;
+}
+
+static void *hooked_realloc(struct ma_map *map, void *ptr, size_t size, const void *caller)
+{
+	struct mmalloc__found found = { .user = ptr };
+	bool sound = ma_map_writable(map) && mmalloc__examine(map, ptr, &found);
+	bool traced = mmalloc__trace_begin();
+	void *block = try_resize(map, &found, sound, size);
+
+	if (!traced)
+		return block;
+	if (block) {
+		mmalloc__trace(caller, "< %p", ptr);
+		mmalloc__trace(caller, "> %p %#zx", block, size);
+	} else {
+		mmalloc__trace(caller, "! %p %#zx", ptr, size);
+	}
+	mmalloc__trace_end();
+	return block;
+}
+
+/* ---- slow paths ---- */
+
+static MA_NOINLINE void *malloc_from(void *md, size_t size, const void *caller)
 {
 	struct ma_map *map;
 
 	if (size == 0)
 		return NULL;
 	map = mmalloc__map(md);
-	return map ? told(md, ma_heap_malloc_slow(map, size)) : NULL;
+	if (!map)
+		return NULL;
+	if (mmalloc__is_hooked(map))
+		return mmalloc__told(md, hooked_malloc(map, 16, size, caller));
+	return mmalloc__told(md, ma_heap_malloc_slow(map, size));
 }
 
-static MA_NOINLINE void free_slow(void *md, void *ptr)
+static MA_NOINLINE void free_from(void *md, void *ptr, const void *caller)
 {
 	struct ma_map *map;
 	int saved = errno;
@@ -41,12 +95,50 @@ static MA_NOINLINE void free_slow(void *md, void *ptr)
 	if (!map)
 		return;
 	errno = 0;
-	ma_heap_free_slow(map, ptr);
+	if (mmalloc__is_hooked(map))
+		hooked_free(map, ptr, caller);
+	else
+		ma_heap_free_slow(map, ptr);
 	if (errno)
 		mmalloc__failed(md);
 	else
 		errno = saved;
 }
+
+static void *memalign_from(void *md, size_t alignment, size_t size, const void *caller)
+{
+	struct ma_map *map;
+
+	if (size == 0)
+		return NULL;
+	map = mmalloc__map(md);
+	if (!map)
+		return NULL;
+	if (mmalloc__is_hooked(map))
+		return mmalloc__told(md, hooked_malloc(map, alignment, size, caller));
+	return mmalloc__told(md, ma_heap_memalign(map, alignment, size));
+}
+
+/*
+ * To find out where it returns to would cost the fast path an instruction. But a slow path that is jumped to, as the end of a
+ * public function, returns to the same place. Where nothing is optimized it is called, and must be told.
+ */
+#if defined(__OPTIMIZE__) && !MA_ASAN && !MA_TSAN
+static MA_NOINLINE void *malloc_slow(void *md, size_t size)
+{
+	return malloc_from(md, size, CALLER);
+}
+
+static MA_NOINLINE void free_slow(void *md, void *ptr)
+{
+	free_from(md, ptr, CALLER);
+}
+#else
+#define malloc_slow(md, size) malloc_from((md), (size), CALLER)
+#define free_slow(md, ptr)    free_from((md), (ptr), CALLER)
+#endif
+
+/* ---- fast paths ---- */
 
 MA_INLINE struct ma_map *fast_map(void *md)
 {
@@ -56,7 +148,7 @@ MA_INLINE struct ma_map *fast_map(void *md)
 /* Size 0 is beyond the largest one here. */
 MA_INLINE struct ma_cursor *fast_cursor(struct ma_map *map, size_t size)
 {
-	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
+	struct ma_tcache *tc = ma_tcache_of(map);
 	struct ma_cursor *cursor;
 
 	if (MA_UNLIKELY(size - 1 >= MA_BY_SIZE_MAX) || MA_UNLIKELY(tc->id != ma_load(&map->id)))
@@ -65,10 +157,16 @@ MA_INLINE struct ma_cursor *fast_cursor(struct ma_map *map, size_t size)
 	return MA_LIKELY(cursor->mask != 0) ? cursor : NULL;
 }
 
-void *mmalloc(void *md, size_t size)
+MA_INLINE struct ma_cursor *fast_cursor_of(void *md, size_t size)
 {
 	struct ma_map *map = fast_map(md);
-	struct ma_cursor *cursor = MA_LIKELY(map != NULL) ? fast_cursor(map, size) : NULL;
+
+	return MA_LIKELY(map != NULL) ? fast_cursor(map, size) : NULL;
+}
+
+void *mmalloc(void *md, size_t size)
+{
+	struct ma_cursor *cursor = fast_cursor_of(md, size);
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow(md, size);
 }
@@ -81,18 +179,29 @@ void mfree(void *md, void *ptr)
 		free_slow(md, ptr);
 }
 
+static void *take(void *md, size_t size, const void *caller)
+{
+	struct ma_cursor *cursor = fast_cursor_of(md, size);
+
+	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_from(md, size, caller);
+}
+
 void *mrealloc(void *md, void *ptr, size_t size)
 {
 	struct ma_map *map;
 
 	if (!ptr)
-		return mmalloc(md, size);
+		return take(md, size, CALLER);
 	if (size == 0) {
-		mfree(md, ptr);
+		free_from(md, ptr, CALLER);
 		return NULL;
 	}
 	map = mmalloc__map(md);
-	return map ? told(md, ma_heap_realloc(map, ptr, size)) : NULL;
+	if (!map)
+		return NULL;
+	if (mmalloc__is_hooked(map))
+		return mmalloc__told(md, hooked_realloc(map, ptr, size, CALLER));
+	return mmalloc__told(md, ma_heap_realloc(map, ptr, size));
 }
 
 void *mcalloc(void *md, size_t nmemb, size_t size)
@@ -102,30 +211,31 @@ void *mcalloc(void *md, size_t nmemb, size_t size)
 
 	if (__builtin_mul_overflow(nmemb, size, &bytes)) {
 		ma_fail(ENOMEM, "%zu times %zu bytes are more than there can be", nmemb, size);
-		return told(md, NULL);
+		return mmalloc__told(md, NULL);
 	}
-	block = mmalloc(md, bytes);
+	block = take(md, bytes, CALLER);
 	return block ? memset(block, 0, bytes) : NULL;
 }
 
 void *mmemalign(void *md, size_t alignment, size_t size)
 {
-	struct ma_map *map;
-
-	if (size == 0)
-		return NULL;
-	map = mmalloc__map(md);
-	return map ? told(md, ma_heap_memalign(map, alignment, size)) : NULL;
+	return memalign_from(md, alignment, size, CALLER);
 }
 
 void *mvalloc(void *md, size_t size)
 {
-	return mmemalign(md, MA_PAGE, size);
+	return memalign_from(md, MA_PAGE, size, CALLER);
 }
 
 size_t mmalloc_usable_size(void *md, const void *ptr)
 {
 	struct ma_map *map = mmalloc__map(md);
+	size_t bytes;
 
-	return map ? ma_heap_usable_size(map, ptr) : 0;
+	if (!map || !ptr)
+		return 0;
+	bytes = mmalloc__has_guards(map) ? mmalloc__guarded_size(map, ptr) : ma_heap_usable_size(map, ptr);
+	if (!bytes)
+		mmalloc__failed(md);
+	return bytes;
 }

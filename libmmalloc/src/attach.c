@@ -2,6 +2,7 @@
 /* Attaching and detaching, the default heap, and what failed last. */
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "heap.h"
 
@@ -25,9 +26,18 @@ struct ma_map *_Atomic mmalloc__default;
 
 static _Thread_local struct {
 	const void *md;
+	uint64_t born;
 	int error;
 } failures[FAILURES];
 static _Thread_local unsigned failure_count;
+
+/* Tells a descriptor from a later one at the same address, which is given out again only after 64 others were closed. */
+static uint64_t born(const void *md)
+{
+	const struct ma_map *map = md;
+
+	return map && ma_load_acquire(&map->id) != MA_MAP_CLOSED ? map->closed_at : 0;
+}
 
 void mmalloc__failed(const void *md)
 {
@@ -40,35 +50,51 @@ void mmalloc__failed(const void *md)
 	if (at >= failure_count || failures[at].md != md)
 		failure_count++;
 	failures[at].md = md;
+	failures[at].born = born(md);
 	failures[at].error = errno;
 }
 
 int mmalloc_errno(void *md)
 {
+	uint64_t now = born(md);
+
 	for (unsigned i = 0; i < failure_count && i < FAILURES; i++)
 		if (failures[i].md == md)
-			return failures[i].error;
+			return now && failures[i].born != now ? 0 : failures[i].error;
 	return 0;
 }
 
 /* ---- attaching ---- */
+
+/* Might a smaller range help? A heap that is there already has the range that it has. */
+static bool may_halve(const struct ma_open *how)
+{
+	int saved = errno;
+	struct stat st;
+	bool may = (saved == ENOMEM || saved == EADDRINUSE || saved == EFBIG) && how->reserved / 2 >= RANGE_LEAST;
+
+	if (may && how->fd >= 0)
+		may = fstat(how->fd, &st) == 0 && st.st_size == 0;
+	errno = saved;
+	return may;
+}
 
 /* As large a range as can be had: half of it each time that there is no room, but no less than a small heap needs. */
 static struct ma_map *attach(struct ma_open *how)
 {
 	struct ma_map *map = ma_map_open(how);
 
-	while (!map && (errno == ENOMEM || errno == EADDRINUSE || errno == EFBIG) && how->reserved / 2 >= RANGE_LEAST) {
+	while (!map && may_halve(how)) {
 		how->reserved /= 2;
 		map = ma_map_open(how);
 	}
 	return map;
 }
 
-/* Valgrind and ASan keep something for each byte of the range: 1 TiB takes them seconds. */
+/* Valgrind and ASan keep something for each byte of the range: 1 TiB takes them seconds. TSan leaves half of that to all. */
 static uint64_t default_range(void)
 {
-	return MA_ASAN || ma_under_valgrind() ? RANGE_TOOLS : RANGE_DEFAULT;
+	return MA_ASAN || MA_TSAN || ma_under_valgrind() ? RANGE_TOOLS : RANGE_DEFAULT;
 }
 
 static bool options_are_sound(const struct mmalloc_options *o)
@@ -118,9 +144,12 @@ void *mmalloc_detach(void *md)
 {
 	if (!md) {
 		ma_fail(EINVAL, "the default heap is never detached");
-		return NULL;
+		return mmalloc__told(md, NULL);
 	}
-	return ma_map_close(md) == 0 ? NULL : md;
+	if (ma_map_close(md) == 0)
+		return NULL;
+	mmalloc__failed(md);
+	return md;
 }
 
 /* Threads that race for it make one each; all but the first one's go again. No mutex, so a fork finds none held. */
@@ -161,5 +190,7 @@ void *mmalloc_findbase(size_t size)
 	base = ma_plan_map(bytes, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, "findbase");
 	if (base)
 		munmap(base, bytes);
+	else
+		errno = ENOMEM; /* Also when all places are taken. */
 	return base;
 }

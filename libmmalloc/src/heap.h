@@ -3,6 +3,7 @@
 #ifndef MMALLOC_HEAP_H
 #define MMALLOC_HEAP_H
 
+#include "common/heap.h"
 #include "common/map.h"
 
 /* The default heap once it is made. */
@@ -13,5 +14,65 @@ struct ma_map *mmalloc__map(void *md);
 
 /* Remember errno for mmalloc_errno(). */
 void mmalloc__failed(const void *md);
+
+/* Hand a result on; when it is NULL, or below 0, remember errno. */
+MA_INLINE void *mmalloc__told(const void *md, void *result)
+{
+	if (MA_UNLIKELY(!result))
+		mmalloc__failed(md);
+	return result;
+}
+
+MA_INLINE int64_t mmalloc__told_int(const void *md, int64_t result)
+{
+	if (result < 0)
+		mmalloc__failed(md);
+	return result;
+}
+
+/* ---- guards (check.c): of a map that is open, and writable where something changes ---- */
+
+/* A block as its holder sees it: in a block of the heap, perhaps with guards around. */
+struct mmalloc__found {
+	struct ma_block block;
+	char *user;
+	size_t size;     /* Usable bytes. */
+	bool is_guarded; /* user is behind the block's start, and size is what was asked for. */
+	unsigned broken; /* What of its guards is; see check.c. */
+};
+
+/* What ptr is. False: no block, errno is EINVAL, and mmcheck()'s function was called. It is too when a guard is broken. */
+bool mmalloc__examine(struct ma_map *map, const void *ptr, struct mmalloc__found *found);
+/* A block, guarded while mmcheck() is on. */
+void *mmalloc__take(struct ma_map *map, size_t alignment, size_t size);
+void mmalloc__give(struct ma_map *map, const struct mmalloc__found *found);
+void *mmalloc__resize(struct ma_map *map, const struct mmalloc__found *found, size_t size);
+/* For a map that has guarded blocks: the calls of these names. */
+size_t mmalloc__guarded_size(struct ma_map *map, const void *ptr);
+int mmalloc__guarded_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
+/* The number of blocks whose guards are broken. */
+uint64_t mmalloc__guarded_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
+
+/* Were blocks with guards ever dealt out here, by whomever? Pairs with mmcheckf(). */
+MA_INLINE bool mmalloc__has_guards(struct ma_map *map)
+{
+	return ma_load_acquire(&ma_body(map)->guarded) != 0;
+}
+
+/* ---- trace (trace.c) ---- */
+
+extern _Atomic bool mmalloc__tracing;
+
+/* Lines are written between these two, by one thread at a time. False: nobody traces. */
+bool mmalloc__trace_begin(void);
+void mmalloc__trace_end(void);
+/* One line about a call that returns to this address. errno stays. */
+void mmalloc__trace(const void *caller, const char *format, ...) MA_PRINTF(2, 3);
+
+/* Must calls on this map go by way of what is above? */
+MA_INLINE bool mmalloc__is_hooked(struct ma_map *map)
+{
+	return MA_UNLIKELY(mmalloc__has_guards(map) || ma_load(&map->hook) || ma_load(&mmalloc__tracing));
+}
 
 #endif /* MMALLOC_HEAP_H */

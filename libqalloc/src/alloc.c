@@ -42,7 +42,7 @@ static bool is_kind(const struct ma_map *map, enum ma_kind kind)
 /* A thread that frees what it takes comes here every 64th time, and goes back to slots that it had before. */
 static MA_NOINLINE void *malloc_slow_dyn(struct ma_map *map, size_t size)
 {
-	struct ma_tcache *tc = map ? *ma_tcache_slot(map->tls_at) : NULL;
+	struct ma_tcache *tc = map ? ma_tcache_of(map) : NULL;
 
 	if (map && tc->id == ma_load(&map->id) && size <= MA_BY_SIZE_MAX &&
 	    ma_cursor_go_back(tc->by_size[(size + 15) / 16]))
@@ -52,7 +52,7 @@ static MA_NOINLINE void *malloc_slow_dyn(struct ma_map *map, size_t size)
 
 static MA_NOINLINE void *malloc_slow_stat(struct ma_map *map)
 {
-	struct ma_tcache *tc = map ? *ma_tcache_slot(map->tls_at) : NULL;
+	struct ma_tcache *tc = map ? ma_tcache_of(map) : NULL;
 
 	if (map && tc->id == ma_load(&map->id) && ma_cursor_go_back(&tc->items))
 		return ma_cursor_pop(&tc->items);
@@ -74,7 +74,7 @@ static MA_NOINLINE void free_slow_stat(void *block, struct ma_map *map)
 /* The cursor to deal from now, or NULL. */
 MA_INLINE struct ma_cursor *fast_sized(struct ma_map *map, size_t size)
 {
-	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
+	struct ma_tcache *tc = ma_tcache_of(map);
 	struct ma_cursor *cursor;
 
 	if (MA_UNLIKELY(size > MA_BY_SIZE_MAX) || MA_UNLIKELY(tc->id != ma_load(&map->id)))
@@ -85,14 +85,14 @@ MA_INLINE struct ma_cursor *fast_sized(struct ma_map *map, size_t size)
 
 MA_INLINE struct ma_cursor *fast_item(struct ma_map *map)
 {
-	struct ma_tcache *tc = *ma_tcache_slot(map->tls_at);
+	struct ma_tcache *tc = ma_tcache_of(map);
 
 	return MA_LIKELY(tc->id == ma_load(&map->id) && tc->items.mask != 0) ? &tc->items : NULL;
 }
 
 MA_INLINE void *malloc_fast(struct ma_map *map, size_t size)
 {
-	struct ma_cursor *cursor = map->fast_items ? fast_item(map) : fast_sized(map, size);
+	struct ma_cursor *cursor = ma_load_either(&map->fast_items) ? fast_item(map) : fast_sized(map, size);
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow(map, size);
 }
@@ -120,8 +120,8 @@ void *qalloc_dynmalloc(dynmapinfo_t *map, size_t size)
 
 MA_INLINE void free_any(struct ma_map *map, void *block)
 {
-	if (MA_UNLIKELY(!map ||
-			!(map->fast_items ? qalloc__static_free_fast(map, block) : ma_heap_free_fast(map, block))))
+	if (MA_UNLIKELY(!map || !(ma_load_either(&map->fast_items) ? qalloc__static_free_fast(map, block)
+								   : ma_heap_free_fast(map, block))))
 		free_slow(map, block);
 }
 
@@ -181,7 +181,7 @@ static void *realloc_item(struct ma_map *map, void *block, size_t size)
 		return ma_fail_null(EINVAL, "%s: %p is not an allocated item", map->name, block);
 	if (!fits_item(map, size))
 		return NULL;
-	if (map->watched)
+	if (map->annotated)
 		ma_annotate_resize(block, size, map->item_bytes);
 	return block;
 }

@@ -7,6 +7,7 @@
 #include "common/heap.h"
 #include "common/proc.h"
 #include "common/roots.h"
+#include "common/snapshot.h"
 #include <qalloc.h>
 #include "static.h"
 
@@ -23,6 +24,11 @@ void *qalloc_getroot(void *map, const char *name)
 int qalloc_sync(void *map)
 {
 	return ma_map_is_open(map) ? ma_map_sync(map) : -1;
+}
+
+int qalloc_snapshot(void *map, const char *filename)
+{
+	return ma_map_is_open(map) ? ma_map_snapshot(map, filename) : -1;
 }
 
 int qalloc_check(void *map, qalloc_report_fn *report, void *arg)

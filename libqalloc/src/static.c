@@ -32,7 +32,7 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 	int saved;
 	void *item;
 
-	tc = *ma_tcache_slot(map->tls_at);
+	tc = ma_tcache_of(map);
 	if (tc->id == ma_load(&map->id) && ma_cursor_go_back(&tc->items))
 		return ma_cursor_pop(&tc->items);
 	if (!ma_map_is_open(map))
@@ -43,12 +43,12 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 	tc = ma_tcache_get(map);
 	if (!tc)
 		return NULL;
-	cursor = qalloc__cursor_of(tc);
+	cursor = &tc->items;
 	if (cursor->mask == 0 && !qalloc__static_refill(tc, cursor))
 		return ma_fail_null(errno, "%s: full: no item is left", map->name);
 	item = ma_cursor_pop(cursor);
 	errno = saved;
-	if (MA_UNLIKELY(map->watched))
+	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_malloc(item, ma_min(size, map->item_bytes), map->item_bytes, false);
 	return item;
 }
@@ -80,7 +80,7 @@ void qalloc__static_free_slow(struct ma_map *map, void *block)
 		ma_fail(EINVAL, "%s: %p is not an allocated item (freed twice, or not from here?)", map->name, block);
 		return;
 	}
-	if (MA_UNLIKELY(map->watched))
+	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_free(block, map->item_bytes);
 	ma_store_release(&map->truth[(uint64_t)((char *)block - map->user) / map->item_bytes], 0);
 }
@@ -210,18 +210,30 @@ static uint64_t check(struct ma_map *map, void (*report)(const char *text, void 
 	return violations + ma_root_check(map, report, arg);
 }
 
+static uint64_t backed_groups(struct ma_map *map, uint32_t stream)
+{
+	uint64_t backed = ma_min(ma_load(&ma_stream(map, stream)->backed), qalloc__range_count(map, stream));
+
+	return ma_max(backed, qalloc__range_used(map, stream));
+}
+
 /*
- * Any mixture of truth bytes and tags is sound, so the order of copying does not matter; but groups that came into use
- * between the copy of top and the copy of their bytes must look untouched.
+ * Any mixture of truth bytes and tags is sound; but groups that came into use between the copy of top and the copy of their
+ * bytes must look untouched. Roots go first: the items that they lead to were there before.
  */
 static void own_metadata(struct ma_map *map)
 {
 	ma_body_own(map, 0, map->lay.fixed_end);
+	if (map->source) /* A view finds the tables of roots by the file's words. */
+		for (uint32_t s = 0; s < map->lay.streams; s++)
+			ma_body_own(map, map->lay.unit_off + (uint64_t)s * map->lay.per_stream * 8,
+				    backed_groups(map, s) * 8);
+	ma_root_own(map);
+	ma_body_own_again(map);
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t first = (uint64_t)s * map->lay.per_stream;
-		/* All that has its space: what gets it later is made zero then (ma_body_fresh). */
-		uint64_t count = ma_max(qalloc__range_used(map, s),
-					ma_min(ma_load(&ma_stream(map, s)->backed), qalloc__range_count(map, s)));
+		uint64_t count =
+			backed_groups(map, s); /* The others are made zero when they get space (ma_body_fresh). */
 
 		ma_body_own(map, map->lay.unit_off + first * 8, count * 8);
 		ma_body_own(map, map->lay.truth_off + first * map->lay.group_items, count * map->lay.group_items);
@@ -230,7 +242,38 @@ static void own_metadata(struct ma_map *map)
 		ma_body_fresh(map, map->lay.truth_off + (first + qalloc__range_used(map, s)) * map->lay.group_items,
 			      (count - qalloc__range_used(map, s)) * map->lay.group_items);
 	}
-	ma_root_own(map);
+}
+
+static bool is_table(struct ma_map *map, uint64_t group)
+{
+	return ma_load(qalloc__group_word(map, group)) & STATIC_ROOTS;
+}
+
+/* All that has its disk space: what comes into use later must not have to ask for it. */
+static int used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg)
+{
+	uint64_t group_bytes = map->lay.group_items * map->lay.item_bytes;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t at = (uint64_t)s * map->lay.per_stream;
+		uint64_t end = at + backed_groups(map, s);
+
+		while (at < end) {
+			uint64_t from = at * group_bytes;
+			uint64_t first = at;
+			int result = 0;
+
+			while (at < end && !is_table(map, at))
+				at++;
+			if (at > first)
+				result = fn(map->lay.user_off + from,
+					    ma_min(at * group_bytes, map->lay.user_bytes) - from, arg);
+			if (result)
+				return result;
+			at += at == first;
+		}
+	}
+	return 0;
 }
 
 const struct ma_engine qalloc__static_engine = {
@@ -246,4 +289,5 @@ const struct ma_engine qalloc__static_engine = {
 	.table_at = qalloc__static_table_at,
 	.table_take = qalloc__static_table_take,
 	.own_metadata = own_metadata,
+	.used = used,
 };

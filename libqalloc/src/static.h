@@ -45,7 +45,7 @@ MA_INLINE bool qalloc__static_free_fast(struct ma_map *map, void *block)
 	unsigned __int128 product = (unsigned __int128)offset * map->item_magic;
 	_Atomic uint8_t *truth;
 
-	if (MA_UNLIKELY(offset >= map->fast_items || (uint64_t)product >= map->item_magic))
+	if (MA_UNLIKELY(offset >= ma_load_either(&map->fast_items) || (uint64_t)product >= map->item_magic))
 		return false;
 	truth = map->truth + (uint64_t)(product >> 64);
 	if (MA_UNLIKELY(!ma_truth_is_one(truth)))
@@ -72,12 +72,6 @@ MA_INLINE uint64_t qalloc__range_count(const struct ma_map *map, uint32_t stream
 MA_INLINE uint64_t qalloc__range_used(struct ma_map *map, uint32_t stream)
 {
 	return ma_min(ma_load_acquire(&ma_stream(map, stream)->top), qalloc__range_count(map, stream));
-}
-
-/* In a map whose every call must be seen, the cursor that the fast path looks at stays empty. */
-MA_INLINE struct ma_cursor *qalloc__cursor_of(struct ma_tcache *tc)
-{
-	return tc->map->watched ? &tc->cursor[0] : &tc->items;
 }
 
 /* Disk space for groups [had, want) of the range; those before had have theirs. */

@@ -86,7 +86,7 @@ static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t lo
 
 void qalloc__static_leave(struct ma_tcache *tc)
 {
-	struct ma_cursor *cursor = qalloc__cursor_of(tc);
+	struct ma_cursor *cursor = &tc->items;
 
 	while (cursor->count > 0) {
 		uint64_t group = ring(tc)[--cursor->count];
@@ -350,5 +350,5 @@ bool qalloc__static_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uin
 
 void qalloc__static_equip(struct ma_tcache *tc)
 {
-	qalloc__cursor_of(tc)->slot_bytes = tc->map->item_bytes;
+	tc->items.slot_bytes = tc->map->item_bytes;
 }

@@ -2,22 +2,16 @@
 /* Maps that an earlier build made must open for ever; damaged ones must be refused, each for its own reason. */
 #include <stdio.h>
 
-#include "common/header.h"
 #include <qalloc.h>
-#include "tests/support/support.h"
+#include "tests/support/support_golden.h"
 
-struct damaged {
-	const char *name;
-	int error;
-	const char *text; /* Part of the debug line. */
-};
-
-static const struct damaged damaged[] = {
+static const struct support_damaged damaged[] = {
 	{ "bad-magic.map", EMEDIUMTYPE, "no magic number" },
 	{ "bad-half.map", EMEDIUMTYPE, "never finished" },
 	{ "bad-tiny.map", ENODATA, "truncated" },
 	{ "bad-kind.map", EPROTOTYPE, "another kind" },
 	{ "bad-kind-mmalloc.map", EPROTOTYPE, "another kind" },
+	{ "mmalloc-1.map", EPROTOTYPE, "another kind" },
 	{ "bad-format.map", EPROTONOSUPPORT, "format version" },
 	{ "bad-incompat.map", EOPNOTSUPP, "needs features" },
 	{ "bad-rocompat.map", EOPNOTSUPP, "only read" },
@@ -35,26 +29,6 @@ static const struct damaged damaged[] = {
 	{ "bad-table.map", EUCLEAN, "cannot be reached" },
 };
 
-/* A copy, so that the original stays as it was made. */
-static const char *copy_of(const char *name)
-{
-	char *golden = g_build_filename(MA_TEST_SRCDIR, "golden", name, NULL);
-	const char *copy = support_path(name);
-
-	g_assert_true(g_file_test(golden, G_FILE_TEST_EXISTS));
-	support_file_copy(golden, copy);
-	g_free(golden);
-	return copy;
-}
-
-static bool no_place_for_golden(void)
-{
-	if (!support_tsan())
-		return false;
-	g_test_skip("ThreadSanitizer leaves no room at the address that the golden maps were made for");
-	return true;
-}
-
 /* Most of them are in tables below the fixed one. */
 static void check_names(void *map, char *item)
 {
@@ -71,9 +45,9 @@ static void opens_static(void)
 	void *map;
 	char *item;
 
-	if (no_place_for_golden())
+	if (support_no_place_for_golden())
 		return;
-	map = qalloc_loadmap(copy_of("static-1.map"));
+	map = qalloc_loadmap(support_golden_copy("static-1.map"));
 	g_assert_nonnull(map);
 	item = qalloc_getroot(map, "item");
 	g_assert_cmpstr(item, ==, "golden item");
@@ -89,9 +63,9 @@ static void opens_dynamic(void)
 	void *map;
 	char **large;
 
-	if (no_place_for_golden())
+	if (support_no_place_for_golden())
 		return;
-	map = qalloc_loadmap(copy_of("dynamic-1.map"));
+	map = qalloc_loadmap(support_golden_copy("dynamic-1.map"));
 	g_assert_nonnull(map);
 	large = qalloc_getroot(map, "large");
 	g_assert_nonnull(large);
@@ -106,7 +80,7 @@ static void opens_dynamic(void)
 }
 
 /* A private view is as particular; but it sees what may only be read, and drops a table that nothing leads to. */
-static void refuses_private(const struct damaged *d, const char *copy)
+static void refuses_private(const struct support_damaged *d, const char *copy)
 {
 	bool may_open = d->error == EOPNOTSUPP || strcmp(d->text, "cannot be reached") == 0;
 	void *map;
@@ -120,39 +94,20 @@ static void refuses_private(const struct damaged *d, const char *copy)
 
 static void refuses(gconstpointer data)
 {
-	const struct damaged *d = data;
-	const char *copy = copy_of(d->name);
-	bool body = d->error == EUCLEAN;
-	char *said;
-	void *map;
+	const struct support_damaged *d = data;
 
-	if (body && no_place_for_golden())
+	if (d->error == EUCLEAN && support_no_place_for_golden())
 		return;
-	g_setenv("QALLOC_DEBUG", "1", TRUE);
-	support_capture_begin();
-	errno = 0;
-	map = qalloc_loadmap(copy);
-	g_assert_cmpint(errno, ==, d->error);
-	said = support_capture_end();
-	g_unsetenv("QALLOC_DEBUG");
-	g_assert_null(map);
-	g_assert_nonnull(strstr(said, d->text));
-	g_assert_nonnull(strstr(said, copy));
-	g_free(said);
-	/* Refused once, refused again: looking changed nothing that matters. */
-	errno = 0;
-	g_assert_null(qalloc_loadmap(copy));
-	g_assert_cmpint(errno, ==, d->error);
-	refuses_private(d, copy);
+	refuses_private(d, support_refuses(d, "QALLOC_DEBUG", qalloc_loadmap));
 }
 
 static void reads_rocompat(void)
 {
 	void *map;
 
-	if (no_place_for_golden())
+	if (support_no_place_for_golden())
 		return;
-	map = qalloc_open(copy_of("bad-rocompat.map"), QALLOC_RDONLY);
+	map = qalloc_open(support_golden_copy("bad-rocompat.map"), QALLOC_RDONLY);
 	g_assert_nonnull(map);
 	g_assert_cmpstr(qalloc_getroot(map, "item"), ==, "golden item");
 	g_assert_cmpint(qalloc_close(map), ==, 0);

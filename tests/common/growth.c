@@ -210,6 +210,23 @@ static void trim_gives_back_what_is_free(void)
 	close_map(map);
 }
 
+/* Its own file, closed in order, so it is believed: but no call may look behind the file's end. */
+static void truth_behind_the_end(void)
+{
+	struct ma_map *map = open_map(support_path("behind"), MA_MAP_CREATE, GIB, 1);
+	char *block = take(map, 100, 1);
+	uint64_t chunk = (uint64_t)(block - map->user) / MA_CHUNK;
+	uint64_t was = ma_load(&map->spot[chunk]);
+
+	ma_store(&map->spot[chunk], (map->mapped / MA_UNIT - 64) << 32 | (was & UINT32_MAX));
+	errno = 0;
+	ma_heap_free(map, block);
+	g_assert_cmpint(errno, ==, EINVAL);
+	ma_store(&map->spot[chunk], was);
+	ma_heap_free(map, block);
+	close_map(map);
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -218,6 +235,7 @@ int main(int argc, char **argv)
 	support_add("/growth/streams-grow-at-once", streams_grow_at_once);
 	support_add("/growth/anonymous", anonymous);
 	support_add("/growth/private-view", private_view_grows_by_itself);
+	support_add("/growth/truth-behind-the-end", truth_behind_the_end);
 	support_add("/growth/trim", trim_gives_back_what_is_free);
 	return support_run();
 }

@@ -213,7 +213,7 @@ static void kill_earlier(struct sweep *sweep)
 		g_assert_true(support_step_one(pid));
 	for (size_t k = 1; atomic_load(&stage->phase) == 1; k++) {
 		g_assert_true(support_step_one(pid));
-		if (states_note(states, k, false) && sweep->library->half_done(sweep->scenario, states->view))
+		if (states_note(states, k, true) && sweep->library->half_done(sweep->scenario, states->view))
 			break;
 	}
 	g_assert_cmpint(atomic_load(&stage->phase), ==, 1);

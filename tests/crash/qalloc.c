@@ -9,7 +9,6 @@
 #include <sys/wait.h>
 
 #include "common/body.h"
-#include "common/header.h"
 #include "tests/crash/qalloc_scene.h"
 
 static void *handle;  /* each process's own */
@@ -171,17 +170,17 @@ static void shrink_large(void *map)
 
 static void set_new_root(void *map)
 {
-	qalloc_setroot(map, SCENE_NEW, scene->keep[2].at);
+	qalloc_setroot(map, SCENE_NEW, scene->blocks.keep[2].at);
 }
 
 static void set_lost_root(void *map)
 {
-	qalloc_setroot(map, "lost", scene->keep[2].at);
+	qalloc_setroot(map, "lost", scene->blocks.keep[2].at);
 }
 
 static void replace_root(void *map)
 {
-	qalloc_setroot(map, "root", scene->keep[1].at);
+	qalloc_setroot(map, "root", scene->blocks.keep[1].at);
 }
 
 static void remove_root(void *map)
@@ -292,7 +291,7 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("memalign-large", TAKES, take_64, take_large_aligned),
 	DYNAMIC("free-own", GIVES, take_64, free_scratch),
 	DYNAMIC("free-last-of-slab", GIVES, take_1000, free_scratch),
-	DYNAMIC("free-of-another-thread", GIVES, have_a_thread_take, free_scratch),
+	DYNAMIC("free-of-another-thread", GIVES, have_a_thread_take, free_scratch, .streams = 1),
 	DYNAMIC("free-of-another-process", GIVES, take_1000, free_remote),
 	DYNAMIC("free-of-the-dead", GIVES, take_1000, free_prepared, .victims = 64),
 	DYNAMIC("free-large", GIVES, take_64, free_prepared, .victims = SCENE_LARGE),
@@ -361,7 +360,7 @@ static void attach(const struct crash_scenario *s)
 	if (of(s)->call == free_remote)
 		scene->remote = qalloc_malloc(handle, 64);
 	if (s->flags & CRASH_FORKED)
-		scene->before = support_count(handle);
+		scene->blocks.before = support_count(handle);
 }
 
 static void warm_up(const struct crash_scenario *s)
@@ -370,7 +369,7 @@ static void warm_up(const struct crash_scenario *s)
 		return;
 	handle = support_load(crash_path());
 	of(s)->warm_up(handle);
-	scene->before = support_count(handle);
+	scene->blocks.before = support_count(handle);
 }
 
 static void call(const struct crash_scenario *s)
@@ -378,31 +377,17 @@ static void call(const struct crash_scenario *s)
 	of(s)->call(handle);
 }
 
-/* A free place of the process table is the dead one's: whoever takes it does his work. It then stays. */
-static int be_newcomer(void *arg)
+static void arrive(void)
 {
-	_Atomic int *arrived = arg;
-
 	qalloc_setroot(handle, "newcomer", NULL);
-	atomic_store(arrived, 1);
-	pause();
-	return 0;
 }
 
 static void survive(const struct crash_scenario *s)
 {
-	pid_t newcomer = 0;
+	pid_t newcomer = scene_newcomer(arrive);
 
-	if (crash_newcomer()) {
-		_Atomic int *arrived = support_shared(sizeof(*arrived));
-
-		newcomer = support_fork(be_newcomer, arrived);
-		while (!atomic_load(arrived))
-			usleep(50);
-	}
 	scene_examine(of(s), handle);
-	if (newcomer)
-		support_kill(newcomer);
+	scene_newcomer_leaves(newcomer);
 	support_close(handle);
 }
 
@@ -426,36 +411,13 @@ static void earlier_call(const struct crash_scenario *s)
 	of(s)->earlier_call(handle);
 }
 
-/* The table of processes: who, and since when. */
-static bool varies(size_t at)
-{
-	return at >= offsetof(struct ma_header, process) && at < sizeof(struct ma_header);
-}
-
-static bool is_held(const struct ma_lock *lock)
-{
-	return ma_load(&lock->word) & MA_LOCK_SLOT;
-}
-
-/* It holds a lock, and has changed something since; in dynamic maps, two of the words that its intent announced. */
+/* It has changed something since it took a lock; in dynamic maps, two of the words that its intent announced. */
 static bool half_done(const struct crash_scenario *s, const char *bytes)
 {
-	static int changes;
-	const struct ma_body *body = (const void *)(bytes + MA_PAGE);
-	const char *streams = bytes + MA_PAGE + sizeof(*body);
-	size_t stride = of(s)->is_static ? MA_STREAM_HEAD : sizeof(struct ma_stream);
-	bool at_it = is_held(&body->root_lock);
+	bool is_static = of(s)->is_static;
 
-	for (size_t i = 0; i < 2; i++) {
-		const struct ma_stream *st = (const void *)(streams + i * stride);
-
-		at_it |= is_held(&st->lock) && (of(s)->is_static || ma_load(&st->intent_valid));
-	}
-	changes = at_it ? changes + 1 : 0;
-	if (changes < (of(s)->is_static ? 2 : 3))
-		return false;
-	changes = 0;
-	return true;
+	return scene_half_done(bytes, is_static ? MA_STREAM_HEAD : sizeof(struct ma_stream), !is_static,
+			       is_static ? 2 : 3);
 }
 
 /* --- many deaths --- */
@@ -519,7 +481,7 @@ static const struct crash_library qalloc = {
 	.reopen = reopen,
 	.earlier = earlier,
 	.earlier_call = earlier_call,
-	.varies = varies,
+	.varies = scene_varies,
 	.half_done = half_done,
 };
 

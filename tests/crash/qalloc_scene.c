@@ -75,8 +75,8 @@ static void fill_own_stream(const struct scenario *s, void *map)
 static int free_unless_kept(void *block, size_t size, void *map)
 {
 	(void)size;
-	for (size_t i = 0; i < scene->kept; i++)
-		if (scene->keep[i].at == block)
+	for (size_t i = 0; i < scene->blocks.kept; i++)
+		if (scene->blocks.keep[i].at == block)
 			return 0;
 	if (block != scene->victims)
 		qalloc_free(block, map);
@@ -90,18 +90,18 @@ static void fill_fixed_table(void *map, size_t places)
 
 	for (size_t i = 1; i < places; i++) {
 		snprintf(name, sizeof(name), "fill %zu", i);
-		g_assert_cmpint(qalloc_setroot(map, name, scene->keep[0].at), ==, 0);
+		g_assert_cmpint(qalloc_setroot(map, name, scene->blocks.keep[0].at), ==, 0);
 	}
 }
 
 static void furnish(const struct scenario *s, void *map)
 {
-	scene->kept = SCENE_KEEP;
+	scene->blocks.kept = SCENE_KEEP;
 	for (size_t i = 0; i < SCENE_KEEP; i++)
-		g_assert_true(support_take(map, &scene->keep[i], s->is_static ? 64 : i % 2 ? 64 : 100, i));
+		g_assert_true(support_take(map, &scene->blocks.keep[i], s->is_static ? 64 : i % 2 ? 64 : 100, i));
 	scene->victims = s->victims ? qalloc_malloc(map, s->victims) : NULL;
 	g_assert_true(!s->victims || scene->victims);
-	g_assert_cmpint(qalloc_setroot(map, "root", scene->keep[0].at), ==, 0);
+	g_assert_cmpint(qalloc_setroot(map, "root", scene->blocks.keep[0].at), ==, 0);
 	if (s->adds_table)
 		fill_fixed_table(map, s->is_static ? SCENE_BYTES / (64 * KIB) : 64);
 	if (s->one_place) {
@@ -131,32 +131,11 @@ void scene_prepare(const struct scenario *s)
 	if (s->prepared != FRESH)
 		measure(s, map);
 	furnish(s, map);
-	scene->before = support_count(map);
+	scene->blocks.before = support_count(map);
 	support_close(map);
 }
 
 /* --- after --- */
-
-static int find_content(void *block, size_t size, void *found)
-{
-	*(bool *)found |= size >= 64 && support_kept(block, 64, 64, SCENE_TAG);
-	return 0;
-}
-
-static void find_it_done_or_not(const struct scenario *s, void *map)
-{
-	size_t before = scene->before, after = support_count(map);
-	bool found = false;
-
-	if (after != before)
-		g_assert_cmpuint(after, ==, s->effect == TAKES ? before + 1 : s->effect == GIVES ? before - 1 : before);
-	for (size_t i = 0; i < scene->kept; i++)
-		support_verify(&scene->keep[i]);
-	if (s->moves) {
-		qalloc_walk(map, find_content, &found);
-		g_assert_true(found);
-	}
-}
 
 /* A root that the call changes is one of the two: keep[1] and keep[2] are what the calls set. */
 static void find_the_roots(const struct scenario *s, void *map)
@@ -167,38 +146,17 @@ static void find_the_roots(const struct scenario *s, void *map)
 	/* Its setter died before, half-way; taken away, or never there; the beginnings of the new name. */
 	static const char *const absent[] = { "lost", "fill 63", "new name", "new name, of sev" };
 
-	g_assert_true(root == scene->keep[0].at || (replaces && root == scene->keep[1].at) || (removes && !root));
-	g_assert_true(!new || (adds && new == scene->keep[2].at));
+	g_assert_true(root == scene->blocks.keep[0].at || (replaces && root == scene->blocks.keep[1].at) ||
+		      (removes && !root));
+	g_assert_true(!new || (adds && new == scene->blocks.keep[2].at));
 	for (size_t i = 0; i < G_N_ELEMENTS(absent); i++)
 		g_assert_true((s->adds_table && i == 1) || !qalloc_getroot(map, absent[i]));
-	g_assert_cmpint(qalloc_setroot(map, "root", scene->keep[3].at), ==, 0);
+	g_assert_cmpint(qalloc_setroot(map, "root", scene->blocks.keep[3].at), ==, 0);
 	g_assert_cmpint(qalloc_setroot(map, SCENE_NEW, NULL), ==, 0);
-	g_assert_true(qalloc_getroot(map, "root") == scene->keep[3].at);
+	g_assert_true(qalloc_getroot(map, "root") == scene->blocks.keep[3].at);
 	/* Now there is a table below, whether the victim came so far or not, and only one. */
 	if (s->adds_table)
-		g_assert_cmpint(qalloc_setroot(map, "one more", scene->keep[3].at), ==, 0);
-}
-
-static void use_all_classes(void *map)
-{
-	static const size_t sizes[] = { 64, 64, 64, 1000, 1000, 5000, 5000, 70 * KIB, 100, 150 * KIB };
-	struct support_block blocks[G_N_ELEMENTS(sizes) * 8], sorted[G_N_ELEMENTS(blocks)];
-	size_t count = 0;
-
-	for (size_t i = 0; i < G_N_ELEMENTS(blocks); i++) {
-		size_t size = scene->items ? 64 : sizes[i % G_N_ELEMENTS(sizes)];
-
-		if (size > 64 * KIB && i >= G_N_ELEMENTS(sizes))
-			continue;
-		g_assert_true(support_take(map, &blocks[count], size, i));
-		count++;
-	}
-	memcpy(sorted, blocks, sizeof(sorted));
-	support_no_overlap(map, sorted, count);
-	for (size_t i = 0; i < scene->kept; i++)
-		support_verify(&scene->keep[i]);
-	for (size_t i = 0; i < count; i++)
-		support_give(map, &blocks[i]);
+		g_assert_cmpint(qalloc_setroot(map, "one more", scene->blocks.keep[3].at), ==, 0);
 }
 
 /* All room for runs of several chunks, in bytes: one of an odd number is left where a single chunk stands alone. */
@@ -230,14 +188,15 @@ static void have_the_whole_map_again(const struct scenario *s, void *map)
 
 void scene_examine(const struct scenario *s, void *map)
 {
-	find_it_done_or_not(s, map);
+	scene_done_or_not(&support_qalloc_calls, map, &scene->blocks, s->effect, s->moves);
 	check_map(map);
-	if (scene->kept)
+	if (scene->blocks.kept)
 		find_the_roots(s, map);
 	check_map(map);
 	for (size_t i = 0; i < scene->fillers; i++)
 		assert_void(qalloc_free(scene->filler[i], map), 0);
-	use_all_classes(map);
+	scene_use_all_classes(&support_qalloc_calls, map, support_base(map), support_end(map), &scene->blocks,
+			      scene->items ? 64 : 0);
 	check_map(map);
 	have_the_whole_map_again(s, map);
 }

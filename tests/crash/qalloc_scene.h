@@ -6,22 +6,10 @@
 #ifndef MA_TESTS_CRASH_QALLOC_SCENE_H
 #define MA_TESTS_CRASH_QALLOC_SCENE_H
 
-#include "tests/crash/crash.h"
+#include "tests/crash/scene.h"
 #include "tests/support/support_qalloc.h"
 
 #define SCENE_BYTES (2 * MIB)
-#define SCENE_KEEP  24 /* marked blocks in the prepared map */
-#define SCENE_LARGE (200 * KIB)
-#define SCENE_TAG   77 /* what a block that is reallocated was filled with */
-
-#define SCENE_NEW "new name, of several words" /* of a root that calls set */
-
-/** What a call may have done to the number of blocks when it was cut off. */
-enum effect {
-	KEEPS,
-	TAKES,
-	GIVES,
-};
 
 /** How the map is before anybody comes. */
 enum prepared {
@@ -49,9 +37,7 @@ struct scenario {
 
 /** In shared memory. */
 struct scene {
-	_Atomic size_t before; /**< Live blocks before the call. */
-	size_t kept;
-	struct support_block keep[SCENE_KEEP];
+	struct scene_blocks blocks;
 	void *victims; /**< Of the prepared map. */
 	void *remote;  /**< Of the survivor. */
 	void *filler[64];

@@ -103,6 +103,11 @@ void fuzz_begin(void)
 	read_boot_id();
 }
 
+int fuzz_fd(void)
+{
+	return file;
+}
+
 const char *fuzz_path(void)
 {
 	return path;

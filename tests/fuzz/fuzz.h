@@ -43,7 +43,8 @@ uint64_t fuzz_u64(struct fuzz_in *in);
 
 /* Before anything else: the file, and limits that a hostile length runs into. */
 void fuzz_begin(void);
-/* The file's name. */
+/* The file, and its name. */
+int fuzz_fd(void);
 const char *fuzz_path(void);
 /* A map file becomes the next template. */
 void fuzz_template(const char *path);
@@ -60,6 +61,9 @@ bool fuzz_file(struct fuzz_in *in, unsigned *options);
 			fuzz_failed(__FILE__, __LINE__, #condition); \
 	} while (0)
 _Noreturn void fuzz_failed(const char *file, int line, const char *what);
+
+/* The target's library, and folder of inputs. */
+extern const char fuzz_name[];
 
 /* The target: LLVMFuzzerInitialize() and LLVMFuzzerTestOneInput(), as libFuzzer calls them. */
 int LLVMFuzzerInitialize(int *argc, char ***argv);

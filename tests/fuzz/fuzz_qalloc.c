@@ -1,395 +1,58 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Hostile files for libqalloc. A file is refused with a documented errno, or it opens; then no call crashes, hangs or
- * touches memory that is not the map's, in any way of opening.
- *
- * A file that passed the check of its first opener must behave: no block that is dealt out overlaps another, and the map
- * passes the check again afterwards, and when it is opened anew. One that was opened without it (read-only, or because it
- * pretends that only processes died: see FUZZ_CERTAIN) may deal out nonsense, but only inside the map.
- */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "common/map.h"
+/* Hostile files for libqalloc; fuzz_heap.h says what must hold. */
 #include <qalloc.h>
-#include "tests/fuzz/fuzz.h"
-
-#define CALLS        200  /* Of an input, at most. */
-#define HELD         32   /* Blocks that we hold at a time. */
-#define FOUND        2048 /* Blocks that were there before, as many as we look after. */
-#define MAKE         3    /* The fourth way of opening. */
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-struct block {
-	char *at;
-	size_t size;
-};
-
-struct state {
-	struct ma_map *map;
-	bool sound;
-	bool writable;
-	struct block held[HELD];
-	struct block found[FOUND]; /* By rising address. */
-	size_t founds;
-	bool all_found;
-};
-
-static struct state s;
-
-/* ---- what must hold of a block ---- */
-
-static bool meet(const struct block *a, const struct block *b)
-{
-	return a->at && b->at && a->at < b->at + b->size && b->at < a->at + a->size;
-}
-
-static void require_inside(const void *at, size_t size)
-{
-	uint64_t offset = (uint64_t)((const char *)at - s.map->user);
-
-	fuzz_require(offset < s.map->lay.user_bytes && size <= s.map->lay.user_bytes - offset);
-}
-
-static void require_alone(const struct block *block)
-{
-	if (!s.sound)
-		return;
-	for (size_t i = 0; i < HELD; i++)
-		fuzz_require(!meet(block, &s.held[i]));
-	for (size_t i = 0; i < s.founds; i++)
-		fuzz_require(!meet(block, &s.found[i]));
-}
-
-static int find(void *at, size_t size, void *arg)
-{
-	struct block block = { at, size };
-
-	(void)arg;
-	require_inside(at, size);
-	if (s.sound && s.founds)
-		fuzz_require(s.found[s.founds - 1].at + s.found[s.founds - 1].size <= block.at);
-	if (s.founds == FOUND) {
-		s.all_found = false;
-		return 1;
-	}
-	s.found[s.founds++] = block;
-	return 0;
-}
-
-/* ---- calls ---- */
-
-static void touch(const struct block *block)
-{
-	if (block->size <= 4096) {
-		memset(block->at, 0xa5, block->size);
-	} else {
-		block->at[0] = 1;
-		block->at[block->size - 1] = 1;
-	}
-}
-
-static void hold(size_t place, void *at, size_t size)
-{
-	struct block block = { at, size };
-
-	if (!at) {
-		fuzz_require(errno == ENOMEM || errno == ENOSPC || errno == EFBIG || errno == EINVAL || errno == EROFS);
-		return;
-	}
-	if (s.map->item_bytes)
-		block.size = s.map->item_bytes;
-	require_inside(at, block.size);
-	require_alone(&block);
-	if (s.sound)
-		fuzz_require(qalloc_usable_size(s.map, at) >= block.size);
-	/* The rest of its slot is closed to us in a build with ASan, where the library tells it of private maps. */
-	if (s.map->watched && size < block.size)
-		block.size = size;
-	s.held[place] = block;
-	/* In a map that is not sound it may lie upon a block that ASan was told is free. */
-	if (s.sound)
-		touch(&block);
-}
-
-static void drop(size_t place)
-{
-	if (s.held[place].at)
-		qalloc_free(s.held[place].at, s.map);
-	s.held[place].at = NULL;
-}
-
-static void resize(size_t place, size_t size)
-{
-	struct block old = s.held[place];
-	void *at;
-
-	if (!old.at)
-		return;
-	errno = 0;
-	s.held[place].at = NULL;
-	at = qalloc_realloc(s.map, old.at, size);
-	if (at)
-		hold(place, at, size);
-	else if (size)
-		s.held[place] = old;
-}
-
-/* A block that was there before; then the list has it no more. */
-static void drop_found(size_t which)
-{
-	if (s.founds == 0)
-		return;
-	which %= s.founds;
-	qalloc_free(s.found[which].at, s.map);
-	s.found[which].at = NULL;
-}
-
-static void resize_found(size_t place, size_t which, size_t size)
-{
-	struct block block;
-	void *at;
-
-	if (s.founds == 0 || s.held[place].at)
-		return;
-	block = s.found[which % s.founds];
-	if (!block.at || !s.sound)
-		return;
-	s.found[which % s.founds].at = NULL;
-	at = qalloc_realloc(s.map, block.at, size);
-	if (at)
-		hold(place, at, size);
-	else if (size)
-		s.found[which % s.founds] = block;
-}
-
-static size_t size_from(struct fuzz_in *in)
-{
-	uint16_t n = fuzz_u16(in);
-
-	switch (n >> 14) {
-	case 0:
-		return n & 0x3ff;
-	case 1:
-		return n & 0x3fff;
-	case 2:
-		return (size_t)(n & 0x3fff) * 16;
-	default:
-		return (size_t)(n & 0x3fff) << (n & 31);
-	}
-}
-
-static void root(struct fuzz_in *in)
-{
-	char name[4] = { 'n', (char)('a' + fuzz_u8(in) % 26), (char)('a' + fuzz_u8(in) % 26) };
-	struct block *block = &s.held[fuzz_u8(in) % HELD];
-	char *at;
-
-	if (qalloc_setroot(s.map, name, block->at) == 0 && s.sound)
-		fuzz_require(qalloc_getroot(s.map, name) == block->at);
-	at = qalloc_getroot(s.map, name);
-	if (at)
-		require_inside(at, 1);
-}
-
-static void stats(void)
-{
-	struct qalloc_stats st;
-
-	fuzz_require(qalloc_stats(s.map, &st) == 0);
-	if (s.sound)
-		fuzz_require(st.used_bytes <= st.user_bytes && st.largest_free <= st.user_bytes);
-}
-
-static void one_call(struct fuzz_in *in)
-{
-	uint8_t call = fuzz_u8(in);
-	size_t place = fuzz_u8(in) % HELD;
-	size_t size;
-
-	errno = 0;
-	switch (call % 12) {
-	case 0:
-	case 1:
-	case 2:
-		if (!s.held[place].at) {
-			size = size_from(in);
-			hold(place, qalloc_malloc(s.map, size), size);
-		}
-		break;
-	case 3:
-	case 4:
-		drop(place);
-		break;
-	case 5:
-		resize(place, size_from(in));
-		break;
-	case 6:
-		drop_found(fuzz_u8(in) + 256u * place);
-		break;
-	case 7:
-		resize_found(place, fuzz_u8(in), size_from(in));
-		break;
-	case 8:
-		root(in);
-		break;
-	case 9:
-		if (!s.held[place].at) {
-			size = size_from(in);
-			hold(place, qalloc_memalign(s.map, (size_t)1 << fuzz_u8(in) % 24, size), size);
-		}
-		break;
-	case 10: /* Any address, of a block or not. */
-		if (!s.sound)
-			qalloc_free(s.map->user + fuzz_u64(in) % (s.map->lay.user_bytes + 8192), s.map);
-		break;
-	default:
-		stats();
-		break;
-	}
-}
-
-/* ---- a whole map ---- */
-
-static bool is_documented(int error)
-{
-	static const int errors[] = {
-		EMEDIUMTYPE, EPROTOTYPE, EPROTONOSUPPORT, EOPNOTSUPP, ENOEXEC, EBADMSG, ENODATA,
-		EUCLEAN,     EADDRINUSE, EINVAL,          ENOMEM,     ENOSPC,  EFBIG,   EPERM,
-	};
-
-	for (size_t i = 0; i < COUNT(errors); i++)
-		if (error == errors[i])
-			return true;
-	return false;
-}
+#include "tests/fuzz/fuzz_heap.h"
 
 static struct ma_map *open_map(unsigned way)
 {
-	struct ma_map *map;
-
-	errno = 0;
-	if (way == MAKE)
-		map = (struct ma_map *)qalloc_makedynmap(1 << 20, NULL, fuzz_path(), 0);
-	else
-		map = qalloc_open(fuzz_path(), way == 1 ? QALLOC_RDONLY : way == 2 ? QALLOC_PRIVATE : 0);
-	fuzz_require(map || is_documented(errno));
-	return map;
+	if (way == FUZZ_MAKE)
+		return (struct ma_map *)qalloc_makedynmap(1 << 20, NULL, fuzz_path(), 0);
+	return qalloc_open(fuzz_path(), way == 1 ? QALLOC_RDONLY : way == 2 ? QALLOC_PRIVATE : 0);
 }
 
-static void look(void)
+static void free_block(void *map, void *block)
 {
-	s.founds = 0;
-	s.all_found = true;
-	qalloc_walk(s.map, find, NULL);
-	stats();
-	qalloc_getroot(s.map, "large");
-	qalloc_getroot(s.map, "item");
-	qalloc_getroot(s.map, "root 99");
-	qalloc_getroot(s.map, "nobody's");
+	qalloc_free(block, map);
 }
 
-/* What the check says is wanted when a find is looked into. */
-static void say(const char *text, void *arg)
+static void stats(void *map, bool sound)
 {
-	(void)arg;
-	if (getenv("QALLOC_DEBUG"))
-		fprintf(stderr, "%s\n", text);
+	struct qalloc_stats st;
+
+	fuzz_require(qalloc_stats(map, &st) == 0);
+	if (sound)
+		fuzz_require(st.used_bytes <= st.user_bytes && st.largest_free <= st.user_bytes);
 }
 
-static void use(struct fuzz_in *in, unsigned way, bool believed)
-{
-	memset(s.held, 0, sizeof(s.held));
-	s.sound = qalloc_check(s.map, say, NULL) == 0 && !believed;
-	s.writable = way != 1;
-	look();
-	for (int i = 0; i < CALLS && in->left; i++)
-		one_call(in);
-	/* Whatever the input says: of each kind of call, one. */
-	for (size_t i = 0; i < 4 && i < HELD; i++) {
-		static const size_t sizes[] = { 40, 1000, 20000, 100000 };
+const struct fuzz_library fuzz_library = {
+	.debug = "QALLOC_DEBUG",
+	.open = open_map,
+	.close = qalloc_close,
+	.malloc = qalloc_malloc,
+	.realloc = qalloc_realloc,
+	.memalign = qalloc_memalign,
+	.free = free_block,
+	.usable_size = qalloc_usable_size,
+	.walk = qalloc_walk,
+	.check = qalloc_check,
+	.setroot = qalloc_setroot,
+	.getroot = qalloc_getroot,
+	.stats = stats,
+};
 
-		errno = 0;
-		if (!s.held[i].at)
-			hold(i, qalloc_malloc(s.map, sizes[i]), sizes[i]);
-	}
-	qalloc_setroot(s.map, "fuzz", s.held[0].at);
-	drop(0);
-	drop(3);
-	if (s.sound && s.writable)
-		fuzz_require(qalloc_check(s.map, say, NULL) == 0);
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-	struct fuzz_in in = { data, size };
-	struct fuzz_in none = { NULL, 0 };
-	unsigned options;
-	bool sound;
-
-	if (size < 3 || !fuzz_file(&in, &options))
-		return -1;
-	s.map = open_map(options & FUZZ_WAY);
-	sound = false;
-	if (s.map) {
-		use(&in, options & FUZZ_WAY, options & FUZZ_CERTAIN);
-		sound = s.sound && (options & FUZZ_WAY) % MAKE == 0;
-		fuzz_require(qalloc_close(s.map) == 0);
-	}
-	s.map = open_map(0);
-	fuzz_require(s.map || !sound);
-	if (s.map) {
-		use(&none, 0, options & FUZZ_CERTAIN);
-		fuzz_require(s.sound || !sound);
-		fuzz_require(qalloc_close(s.map) == 0);
-	}
-	return 0;
-}
-
-/* ---- templates ---- */
-
-static void make_template(void *map, size_t rounds)
-{
-	static const size_t sizes[] = { 1, 40, 500, 3000, 9000, 40000, 65536, 70000, 200000 };
-	void *kept = NULL;
-
-	fuzz_require(map);
-	for (size_t i = 0; i < rounds; i++) {
-		void *at = qalloc_malloc(map, sizes[i % COUNT(sizes)]);
-
-		if (at && i % 3 == 0)
-			qalloc_free(at, map);
-		else if (at)
-			kept = at;
-	}
-	fuzz_require(kept && qalloc_setroot(map, "item", kept) == 0);
-	fuzz_require(qalloc_close(map) == 0);
-	fuzz_template(fuzz_path());
-}
-
-static void golden(const char *name)
-{
-	char path[512];
-
-	snprintf(path, sizeof(path), "%s/golden/%s", MA_TEST_SRCDIR, name);
-	fuzz_template(path);
-}
+const char fuzz_name[] = "qalloc";
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
+	void *base = FUZZ_TEMPLATE_BASE;
+
 	(void)argc, (void)argv;
 	fuzz_begin();
-	golden("static-1.map");
-	golden("dynamic-1.map");
-	make_template(qalloc_makestatmap(1 << 18, (void *)0x200000000000, fuzz_path(), 100, 3), 200);
-	fuzz_require(truncate(fuzz_path(), 0) == 0);
-	make_template(qalloc_makestatmap(1 << 20, (void *)0x200000000000, fuzz_path(), 20000, 1), 20);
-	fuzz_require(truncate(fuzz_path(), 0) == 0);
-	make_template(qalloc_makedynmap(5 << 20, (void *)0x200000000000, fuzz_path(), 1), 20);
-	fuzz_require(truncate(fuzz_path(), 0) == 0);
-	make_template(qalloc_makedynmap(2 << 20, (void *)0x200000000000, fuzz_path(), 3), 20);
+	fuzz_golden_template("static-1.map");
+	fuzz_golden_template("dynamic-1.map");
+	fuzz_heap_template(qalloc_makestatmap(1 << 18, base, fuzz_path(), 100, 3), 200);
+	fuzz_heap_template(qalloc_makestatmap(1 << 20, base, fuzz_path(), 20000, 1), 20);
+	fuzz_heap_template(qalloc_makedynmap(5 << 20, base, fuzz_path(), 1), 20);
+	fuzz_heap_template(qalloc_makedynmap(2 << 20, base, fuzz_path(), 3), 20);
 	return 0;
 }

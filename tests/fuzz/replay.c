@@ -10,7 +10,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/support.h"
 
-#define CORPUS MA_TEST_SRCDIR "/fuzz/corpus/qalloc"
+#define CORPUS MA_TEST_SRCDIR "/fuzz/corpus"
 
 struct inputs {
 	GPtrArray *names;
@@ -38,7 +38,7 @@ static bool is_for_valgrind(const char *name)
 
 static void replay_one(const char *name)
 {
-	char *path = g_build_filename(CORPUS, name, NULL);
+	char *path = g_build_filename(CORPUS, fuzz_name, name, NULL);
 	size_t size;
 	char *bytes = support_file_read(path, &size);
 
@@ -88,7 +88,7 @@ static void free_names(void *names)
 
 static void add(const char *name, GPtrArray *names)
 {
-	char *path = g_strdup_printf("/fuzz/qalloc/%s", name);
+	char *path = g_strdup_printf("/fuzz/%s/%s", fuzz_name, name);
 
 	g_test_add_data_func_full(path, names, replay_all, free_names);
 	g_free(path);
@@ -97,11 +97,13 @@ static void add(const char *name, GPtrArray *names)
 int main(int argc, char **argv)
 {
 	GPtrArray *rest = g_ptr_array_new_with_free_func(g_free);
+	char *corpus = g_build_filename(CORPUS, fuzz_name, NULL);
 	const char *name;
 	GDir *dir;
 
 	support_init(&argc, &argv);
-	dir = g_dir_open(CORPUS, 0, NULL);
+	dir = g_dir_open(corpus, 0, NULL);
+	g_free(corpus);
 	g_assert_nonnull(dir);
 	while ((name = g_dir_read_name(dir)) != NULL) {
 		GPtrArray *list = is_regression(name) ? g_ptr_array_new_with_free_func(g_free) : rest;

@@ -3,20 +3,8 @@
  * Makes the golden maps and the damaged ones. Run once a format, by hand; the files are kept and never made again:
  * what they are worth is that today's library did not make them. See tests/common/golden.c.
  */
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "common/body.h"
-#include "common/header.h"
 #include <qalloc.h>
-
-#define GOLDEN_BASE ((void *)0x200000000000)
-
-static char page[512 * 1024];
+#include "tests/golden/make.h"
 
 /* More than the fixed table of roots has places for. */
 static void name_many(void *map, char *item)
@@ -60,33 +48,6 @@ static void make_dynamic(void)
 	qalloc_cleanup();
 }
 
-static size_t load(const char *name)
-{
-	int fd = open(name, O_RDONLY);
-	ssize_t got = read(fd, page, sizeof(page));
-
-	close(fd);
-	if (got <= 0)
-		abort();
-	return (size_t)got;
-}
-
-static void save(const char *name, size_t bytes)
-{
-	int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0644);
-
-	if (write(fd, page, bytes) != (ssize_t)bytes)
-		abort();
-	close(fd);
-}
-
-static void seal(void)
-{
-	struct ma_header *h = (struct ma_header *)(void *)page;
-
-	h->crc = ma_header_crc(h);
-}
-
 /* A copy of the static golden map with some bytes changed, and its checksum right or left wrong. */
 static void damage(const char *name, size_t at, const void *bytes, size_t count, int sealed)
 {
@@ -101,8 +62,6 @@ static void damage(const char *name, size_t at, const void *bytes, size_t count,
 /* Where the tables end that all kinds have; see common/body.h. */
 #define FIXED_END(streams, stride, owners, roots) \
 	((4096 + 128 + (streams) * (stride) + (owners)*64 + 127) / 128 * 128 + (roots)*128)
-
-#define FIELD(name) offsetof(struct ma_header, name)
 
 static void damage_headers(void)
 {

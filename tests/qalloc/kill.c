@@ -4,6 +4,7 @@
  * tests/stress/soak.c does the same for longer; tests/crash/qalloc.c at every instruction.
  */
 #include "tests/support/support_ledger.h"
+#include "tests/support/support_qalloc.h"
 
 #define SLOTS 500
 
@@ -42,7 +43,8 @@ static void work(struct support_thread *self)
 	struct crew *crew = self->arg;
 	struct ledger_worker worker;
 
-	ledger_worker_init(&worker, crew->scene->ledger, crew->map, ledger_id(crew->incarnation, self->index));
+	ledger_worker_init(&worker, &support_qalloc_calls, crew->scene->ledger, crew->map,
+			   ledger_id(crew->incarnation, self->index));
 	for (;;) {
 		ledger_step(&worker);
 		atomic_fetch_add(&crew->scene->steps, 1);
@@ -84,7 +86,7 @@ static void survivor_works(struct scene *s, size_t steps)
 {
 	struct ledger_worker worker;
 
-	ledger_worker_init(&worker, s->ledger, s->map, ledger_id(++s->next, 0));
+	ledger_worker_init(&worker, &support_qalloc_calls, s->ledger, s->map, ledger_id(++s->next, 0));
 	while (steps--)
 		ledger_step(&worker);
 }
@@ -123,7 +125,7 @@ static void kill_many(bool is_static, unsigned threads, size_t rounds)
 	}
 	g_test_message("%zu kills of processes with %u threads", rounds, threads);
 	g_assert_cmpuint(allowed, <=, 2 * rounds * threads);
-	ledger_settle(s->ledger, s->map, NULL, allowed);
+	ledger_settle(&support_qalloc_calls, s->ledger, s->map, NULL, allowed);
 	everything_comes_back(s, largest, items);
 	support_finish(s->map, s->path);
 }
@@ -161,7 +163,7 @@ static void kill_all(bool is_static)
 	for (size_t round = 0; round < rounds; round++)
 		allowed += kill_one(s, &r);
 	s->map = support_load(s->path);
-	ledger_settle(s->ledger, s->map, NULL, allowed);
+	ledger_settle(&support_qalloc_calls, s->ledger, s->map, NULL, allowed);
 	everything_comes_back(s, largest, items);
 	support_finish(s->map, s->path);
 }
@@ -211,7 +213,7 @@ static void blocks_of_the_dead_stay(void)
 		g_assert_true(support_kill(pid));
 		s->map = support_load(s->path);
 		g_assert_cmpuint(support_used(s->map), ==, SLOTS);
-		ledger_settle(s->ledger, s->map, NULL, 0);
+		ledger_settle(&support_qalloc_calls, s->ledger, s->map, NULL, 0);
 		everything_comes_back(s, largest, 0);
 		support_finish(s->map, s->path);
 	}
@@ -280,7 +282,7 @@ static void massacre(void)
 		survivor_works(s, 200);
 		check_map(s->map);
 	}
-	ledger_settle(s->ledger, s->map, NULL, allowed);
+	ledger_settle(&support_qalloc_calls, s->ledger, s->map, NULL, allowed);
 	everything_comes_back(s, largest, 0);
 	support_finish(s->map, s->path);
 }

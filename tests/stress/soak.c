@@ -12,21 +12,16 @@
  * one is a parent: while a thread of it works it forks one child after the other, which work for a while. They die with
  * it. The ledgers of both maps lie in the dynamic map, as a block of it: it is found through a root.
  */
-#include <signal.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-
+#include "tests/stress/killer.h"
 #include "tests/support/support_ledger.h"
+#include "tests/support/support_qalloc.h"
 
-#define WORKERS       4
 #define THREADS       2
 #define DYNAMIC_SLOTS 3000
 #define STATIC_SLOTS  2000
 #define ITEM          96
 #define ROOTS         30 /* names; they all fit into the fixed tables */
 #define CHILD_STEPS   200
-#define CHILD         ((uint64_t)1 << 32) /* what its incarnation has more than its parent's */
 
 enum { DYNAMIC, STATIC, KINDS };
 
@@ -43,16 +38,7 @@ struct field {
 	struct ledger *ledger[KINDS];
 	size_t largest;
 	size_t items;
-	uint64_t incarnation; /* of the next worker */
-	size_t kills;
-	size_t late; /* kills that came after the worker's own end */
 	size_t allowed[KINDS];
-};
-
-struct worker {
-	pid_t pid;
-	uint64_t incarnation;
-	int alive[2]; /* a pipe that it and its children hold open */
 };
 
 /* --- a worker --- */
@@ -93,7 +79,7 @@ static void begin(struct duty *duty, unsigned thread, struct ledger_worker at[KI
 	struct field *field = duty->field;
 
 	for (int kind = 0; kind < KINDS; kind++)
-		ledger_worker_init(&at[kind], field->ledger[kind], field->map[kind],
+		ledger_worker_init(&at[kind], &support_qalloc_calls, field->ledger[kind], field->map[kind],
 				   ledger_id(duty->incarnation, thread));
 	atomic_fetch_add(&field->soak->started, 1);
 }
@@ -111,7 +97,7 @@ static void work(struct support_thread *self)
 static int child_main(void *arg)
 {
 	struct duty *parents = arg;
-	struct duty duty = { parents->field, parents->incarnation + CHILD };
+	struct duty duty = { parents->field, parents->incarnation + KILLER_CHILD };
 	struct ledger_worker at[KINDS];
 
 	begin(&duty, 0, at);
@@ -135,13 +121,12 @@ static void be_parent(struct support_thread *self)
 	}
 }
 
-static int worker_main(void *arg)
+static int worker_main(uint64_t incarnation, void *arg)
 {
-	struct duty *duty = arg;
-	struct field *field = duty->field;
+	struct field *field = arg;
+	struct duty duty = { field, incarnation };
 
-	g_assert_cmpint(nice(10), !=, -1); /* the killer goes first */
-	if (duty->incarnation % 2) {
+	if (incarnation % 2) {
 		for (int kind = 0; kind < KINDS; kind++) {
 			support_close(field->map[kind]);
 			field->map[kind] = support_load(field->soak->path[kind]);
@@ -149,85 +134,25 @@ static int worker_main(void *arg)
 			g_assert_nonnull(field->ledger[kind]);
 		}
 	}
-	support_threads(THREADS, duty->incarnation % 4 == 3 ? be_parent : work, duty);
-	if (duty->incarnation % 2)
+	support_threads(THREADS, incarnation % 4 == 3 ? be_parent : work, &duty);
+	if (incarnation % 2)
 		qalloc_cleanup();
 	return 0;
 }
 
-/* --- the killer --- */
-
-static void start(struct field *field, struct worker *worker)
+static void sweep(uint64_t incarnation, void *arg)
 {
-	struct duty duty = { field, ++field->incarnation };
+	struct field *field = arg;
 
-	worker->incarnation = duty.incarnation;
-	g_assert_cmpint(pipe2(worker->alive, O_CLOEXEC), ==, 0);
-	worker->pid = support_fork(worker_main, &duty);
-	close(worker->alive[1]);
+	for (int kind = 0; kind < KINDS; kind++)
+		field->allowed[kind] += ledger_sweep(field->ledger[kind], incarnation);
 }
 
-/* Its child gets the news of its death a little later: nobody has the pipe any more when that is dead too. */
-static void sweep(struct field *field, const struct worker *worker)
+static uint64_t calls(void *arg)
 {
-	char byte;
+	const struct field *field = arg;
 
-	g_assert_cmpint(read(worker->alive[0], &byte, 1), ==, 0);
-	close(worker->alive[0]);
-	for (int kind = 0; kind < KINDS; kind++) {
-		field->allowed[kind] += ledger_sweep(field->ledger[kind], worker->incarnation);
-		field->allowed[kind] += ledger_sweep(field->ledger[kind], worker->incarnation + CHILD);
-	}
-}
-
-static void shoot(struct field *field, struct worker *worker)
-{
-	if (support_kill(worker->pid))
-		field->kills++;
-	else
-		field->late++;
-	sweep(field, worker);
-}
-
-static uint64_t calls(const struct field *field)
-{
 	return atomic_load(&field->ledger[DYNAMIC]->calls) + atomic_load(&field->ledger[STATIC]->calls);
-}
-
-/* Standing still for as long as the watchdog gives ends the test. */
-static void someone_works(const struct field *field, uint64_t *before)
-{
-	uint64_t now = calls(field);
-
-	if (now != *before)
-		support_watchdog(SUPPORT_HUNG_SECONDS);
-	*before = now;
-}
-
-static void run(struct field *field, unsigned seconds)
-{
-	struct worker workers[WORKERS];
-	uint64_t end = support_now_us() + seconds * 1000000ull, seen = 0;
-	unsigned interval = support_valgrind() ? 300000 : support_tsan() || support_asan() ? 30000 : 4000;
-	struct support_rand r;
-
-	support_rand_seed(&r, 1);
-	for (int i = 0; i < WORKERS; i++)
-		start(field, &workers[i]);
-	while (support_now_us() < end) {
-		struct worker *worker = &workers[support_rand_below(&r, WORKERS)];
-
-		support_sleep_us((unsigned)support_rand_below(&r, 2 * interval));
-		shoot(field, worker);
-		start(field, worker);
-		someone_works(field, &seen);
-	}
-	support_watchdog(SUPPORT_HUNG_SECONDS);
-	atomic_store(&field->soak->stop, true);
-	for (int i = 0; i < WORKERS; i++)
-		support_wait_ok(workers[i].pid);
-	for (int i = 0; i < WORKERS; i++)
-		sweep(field, &workers[i]); /* nothing to sweep, and nothing may be lost by it */
 }
 
 /* --- before and after --- */
@@ -265,11 +190,11 @@ static void settle(struct field *field)
 	struct ledger *ledger = field->ledger[STATIC];
 	size_t bytes = ledger_bytes(STATIC_SLOTS);
 
-	ledger_settle(ledger, field->map[STATIC], NULL, field->allowed[STATIC]);
+	ledger_settle(&support_qalloc_calls, ledger, field->map[STATIC], NULL, field->allowed[STATIC]);
 	g_assert_cmpuint(qalloc_usable_size(field->map[DYNAMIC], ledger), >=, bytes);
 	assert_void(qalloc_free(ledger, field->map[DYNAMIC]), 0);
 	ledger = field->ledger[DYNAMIC];
-	ledger_settle(ledger, field->map[DYNAMIC], ledger, field->allowed[DYNAMIC]);
+	ledger_settle(&support_qalloc_calls, ledger, field->map[DYNAMIC], ledger, field->allowed[DYNAMIC]);
 }
 
 static void everything_came_back(struct field *field)
@@ -289,26 +214,21 @@ static void everything_came_back(struct field *field)
 	qalloc_cleanup();
 }
 
-static unsigned soak_seconds(void)
-{
-	const char *given = getenv("MA_SOAK_SECONDS");
-
-	return given ? (unsigned)strtoul(given, NULL, 10) : 20;
-}
-
 static void soak(void)
 {
 	struct field field;
+	struct killer killer = { .arg = &field, .work = worker_main, .sweep = sweep, .calls = calls };
 	uint64_t began = support_now_us(), done;
 
 	set_up(&field);
-	run(&field, soak_seconds());
+	killer.stop = &field.soak->stop;
+	killer_run(&killer, killer_seconds(20));
 	done = calls(&field);
 	g_test_message("soak: %.1f s, %zu kills, %zu late, %" G_GUINT64_FORMAT " calls, %" G_GUINT64_FORMAT
 		       " threads got to work, %" G_GUINT64_FORMAT " fork children ended well",
-		       (double)(support_now_us() - began) / 1e6, field.kills, field.late, (guint64)done,
+		       (double)(support_now_us() - began) / 1e6, killer.kills, killer.late, (guint64)done,
 		       (guint64)atomic_load(&field.soak->started), (guint64)atomic_load(&field.soak->children));
-	g_assert_cmpuint(field.kills, >, 0);
+	g_assert_cmpuint(killer.kills, >, 0);
 	g_assert_cmpuint(done, >, 0);
 	g_assert_cmpuint(atomic_load(&field.soak->children), >, 0);
 	settle(&field);

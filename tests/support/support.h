@@ -73,8 +73,10 @@ size_t support_rand_between(struct support_rand *r, size_t low, size_t high);
 const char *support_dir(void);
 /** Path of a file that does not exist yet, its name ending in @p name. Freed at exit. */
 const char *support_path(const char *name);
+/** Has the file system of support_dir() files without a name (O_TMPFILE)? */
+bool support_nameless_files(void);
 off_t support_file_size(const char *path);
-/** Whole content, to be freed with g_free(). */
+/** Whole content, and a zero, to be freed with g_free(). @p size may be NULL. */
 char *support_file_read(const char *path, size_t *size);
 /** Make the file hold exactly this. The inode stays. */
 void support_file_write(const char *path, const void *data, size_t size);
@@ -154,5 +156,39 @@ void support_threads_start(struct support_thread *threads, unsigned count, void 
 void support_threads_join(struct support_thread *threads, unsigned count);
 /** Start and join. */
 void support_threads(unsigned count, void (*run)(struct support_thread *self), void *arg);
+
+/* --- errors ------------------------------------------------------------------------------------------------ */
+
+#define assert_errno_is(expected)                                                                        \
+	do {                                                                                             \
+		int errno_ = errno;                                                                      \
+		if (errno_ != (expected))                                                                \
+			g_error("%s:%d: errno is %d (%s), expected %d (%s)", __FILE__, __LINE__, errno_, \
+				g_strerror(errno_), (expected), g_strerror(expected));                   \
+	} while (0)
+
+/** @p call returns NULL with this errno. */
+#define assert_null(call, expected)        \
+	do {                               \
+		errno = 0;                 \
+		g_assert_null(call);       \
+		assert_errno_is(expected); \
+	} while (0)
+
+/** @p call returns -1 with this errno. */
+#define assert_minus1(call, expected)            \
+	do {                                     \
+		errno = 0;                       \
+		g_assert_cmpint((call), ==, -1); \
+		assert_errno_is(expected);       \
+	} while (0)
+
+/** @p statement, which returns nothing, leaves this errno; 0 means that it leaves errno alone. */
+#define assert_void(statement, expected)   \
+	do {                               \
+		errno = 0;                 \
+		statement;                 \
+		assert_errno_is(expected); \
+	} while (0)
 
 #endif /* MA_TESTS_SUPPORT_H */

@@ -99,7 +99,8 @@ char *support_file_read(const char *path, size_t *size)
 
 	g_file_get_contents(path, &data, &length, &error);
 	g_assert_no_error(error);
-	*size = length;
+	if (size)
+		*size = length;
 	return data;
 }
 
@@ -143,4 +144,14 @@ void support_file_copy(const char *from, const char *to)
 	}
 	close(in);
 	g_assert_cmpint(close(out), ==, 0);
+}
+
+bool support_nameless_files(void)
+{
+	int fd = open(support_dir(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
 }

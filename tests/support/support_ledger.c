@@ -28,9 +28,10 @@ uint64_t ledger_id(uint64_t incarnation, unsigned thread)
 	return incarnation << 8 | thread;
 }
 
-void ledger_worker_init(struct ledger_worker *worker, struct ledger *ledger, void *map, uint64_t id)
+void ledger_worker_init(struct ledger_worker *worker, const struct support_calls *calls, struct ledger *ledger,
+			void *map, uint64_t id)
 {
-	*worker = (struct ledger_worker){ .ledger = ledger, .map = map, .id = id };
+	*worker = (struct ledger_worker){ .calls = calls, .ledger = ledger, .map = map, .id = id };
 	support_rand_seed(&worker->rand, id);
 }
 
@@ -49,14 +50,14 @@ static struct ledger_slot *take_slot(struct ledger_worker *worker)
 /* Mostly small: seven of eight below 1 KiB, a few large ones. */
 static size_t some_size(struct ledger_worker *worker)
 {
-	size_t largest = worker->ledger->largest;
+	size_t least = worker->calls->least, largest = worker->ledger->largest;
 	size_t pick = support_rand_below(&worker->rand, 128);
 
 	if (pick == 0)
-		return support_rand_between(&worker->rand, 0, largest);
+		return support_rand_between(&worker->rand, least, largest);
 	if (pick < 16)
-		return support_rand_between(&worker->rand, 0, MIN(largest, 16 * KIB));
-	return support_rand_between(&worker->rand, 0, MIN(largest, 1 * KIB));
+		return support_rand_between(&worker->rand, least, MIN(largest, 16 * KIB));
+	return support_rand_between(&worker->rand, least, MIN(largest, 1 * KIB));
 }
 
 static void publish(struct ledger_slot *slot, void *block, size_t size, uint64_t tag)
@@ -77,10 +78,10 @@ static void no_room(struct ledger_worker *worker, struct ledger_slot *slot)
 
 static void *take_zeroed(struct ledger_worker *worker, size_t size)
 {
-	void *block = qalloc_calloc(worker->map, 1, size);
+	void *block = worker->calls->calloc(worker->map, size);
 
 	if (block && !support_zero(block, size))
-		g_error("qalloc_calloc gave %zu bytes that are not all zero", size);
+		g_error("calloc gave %zu bytes that are not all zero", size);
 	return block;
 }
 
@@ -89,10 +90,10 @@ static void *take_block(struct ledger_worker *worker, size_t size)
 	size_t way = support_rand_below(&worker->rand, 16);
 
 	if (way == 0 && !worker->ledger->one_size)
-		return qalloc_memalign(worker->map, (size_t)16 << support_rand_below(&worker->rand, 9), size);
+		return worker->calls->memalign(worker->map, (size_t)16 << support_rand_below(&worker->rand, 9), size);
 	if (way == 1)
 		return take_zeroed(worker, size);
-	return qalloc_malloc(worker->map, size);
+	return worker->calls->malloc(worker->map, size);
 }
 
 static void step_malloc(struct ledger_worker *worker, struct ledger_slot *slot)
@@ -112,7 +113,7 @@ static void step_malloc(struct ledger_worker *worker, struct ledger_slot *slot)
 static void step_free(struct ledger_worker *worker, struct ledger_slot *slot)
 {
 	atomic_store(&slot->doing, LEDGER_FREE);
-	assert_void(qalloc_free(atomic_load(&slot->block), worker->map), 0);
+	assert_void(worker->calls->free(worker->map, atomic_load(&slot->block)), 0);
 	atomic_store(&slot->block, NULL);
 	atomic_store(&slot->doing, LEDGER_IDLE);
 }
@@ -128,7 +129,7 @@ static void step_realloc(struct ledger_worker *worker, struct ledger_slot *slot)
 		return;
 	atomic_store(&slot->doing, LEDGER_REALLOC);
 	errno = 0;
-	block = qalloc_realloc(worker->map, atomic_load(&slot->block), size);
+	block = worker->calls->realloc(worker->map, atomic_load(&slot->block), size);
 	if (!block) {
 		no_room(worker, slot);
 		return;
@@ -229,7 +230,8 @@ static int account_block(void *block, size_t usable, void *arg)
 	return 0;
 }
 
-struct ledger_account ledger_account(struct ledger *ledger, void *map, const void *own)
+struct ledger_account ledger_account(const struct support_calls *calls, struct ledger *ledger, void *map,
+				     const void *own)
 {
 	struct accounting acc = { .known = g_hash_table_new(NULL, NULL), .own = own };
 
@@ -240,18 +242,18 @@ struct ledger_account ledger_account(struct ledger *ledger, void *map, const voi
 		if (block && !g_hash_table_insert(acc.known, block, &ledger->slot[i]))
 			acc.sum.overlapped++;
 	}
-	g_assert_cmpint(qalloc_walk(map, account_block, &acc), ==, 0);
+	g_assert_cmpint(calls->walk(map, account_block, &acc), ==, 0);
 	acc.sum.missing = g_hash_table_size(acc.known);
 	g_hash_table_destroy(acc.known);
 	return acc.sum;
 }
 
-void ledger_settle(struct ledger *ledger, void *map, const void *own, size_t allowed)
+void ledger_settle(const struct support_calls *calls, struct ledger *ledger, void *map, const void *own, size_t allowed)
 {
 	struct ledger_account sum;
 
-	check_map(map);
-	sum = ledger_account(ledger, map, own);
+	support_check_by(calls, map);
+	sum = ledger_account(calls, ledger, map, own);
 	g_test_message("account: %zu blocks, %zu known, %zu lost (%zu allowed), %zu missing, %zu damaged, "
 		       "%zu overlapped; %" G_GUINT64_FORMAT " calls, %" G_GUINT64_FORMAT " of them found it full",
 		       sum.walked, sum.known, sum.lost, allowed, sum.missing, sum.damaged, sum.overlapped,

@@ -18,7 +18,7 @@
 #ifndef MA_TESTS_SUPPORT_LEDGER_H
 #define MA_TESTS_SUPPORT_LEDGER_H
 
-#include "tests/support/support_qalloc.h"
+#include "tests/support/support_block.h"
 
 enum ledger_doing {
 	LEDGER_IDLE,
@@ -46,6 +46,7 @@ struct ledger {
 
 /** One thread of one process at work on one ledger. */
 struct ledger_worker {
+	const struct support_calls *calls;
 	struct ledger *ledger;
 	void *map;
 	uint64_t id; /**< ledger_id() */
@@ -67,14 +68,17 @@ size_t ledger_bytes(size_t slots);
 struct ledger *ledger_init(void *memory, size_t slots, size_t largest);
 /** Incarnations count from 1; never use one twice. */
 uint64_t ledger_id(uint64_t incarnation, unsigned thread);
-void ledger_worker_init(struct ledger_worker *worker, struct ledger *ledger, void *map, uint64_t id);
+void ledger_worker_init(struct ledger_worker *worker, const struct support_calls *calls, struct ledger *ledger,
+			void *map, uint64_t id);
 /** Do something to some slot. Aborts when a block was overwritten or a free failed. */
 void ledger_step(struct ledger_worker *worker);
 /** Free the slots that the dead incarnation was at; how many blocks may be left over. */
 size_t ledger_sweep(struct ledger *ledger, uint64_t incarnation);
 /** Walk @p map. The block that holds the ledger itself, or NULL, is @p own. Nobody may be at work. */
-struct ledger_account ledger_account(struct ledger *ledger, void *map, const void *own);
+struct ledger_account ledger_account(const struct support_calls *calls, struct ledger *ledger, void *map,
+				     const void *own);
 /** Assert that nothing is wrong and no more than @p allowed are lost; print the figures. */
-void ledger_settle(struct ledger *ledger, void *map, const void *own, size_t allowed);
+void ledger_settle(const struct support_calls *calls, struct ledger *ledger, void *map, const void *own,
+		   size_t allowed);
 
 #endif /* MA_TESTS_SUPPORT_LEDGER_H */

@@ -8,7 +8,9 @@
 #include <mmalloc.h>
 #include <unistd.h>
 
-#include "tests/support/support.h"
+#include "tests/support/support_block.h"
+
+extern const struct support_calls support_mmalloc_calls;
 
 static inline int heap_file(const char *path)
 {

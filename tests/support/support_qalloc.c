@@ -1,16 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Maps and marked blocks for the tests of libqalloc.
- *
- * A marked block's content follows from its tag and the position alone, so that any process can verify it, and two
- * blocks that overlap cannot both be intact.
- */
+/* Maps of libqalloc, and its calls as all tests know them. */
 #include "tests/support/support_qalloc.h"
-
-#include <stdlib.h>
-
-#define FULLY  (4 * KIB) /* blocks up to here are filled wholly */
-#define STRIDE 512u      /* above: eight bytes of each so many */
 
 /* --- maps --- */
 
@@ -59,16 +49,10 @@ void support_close(void *map)
 
 /* --- looking --- */
 
-static void print_violation(const char *text, void *arg)
-{
-	g_printerr("# violation: %s\n", text);
-	(*(size_t *)arg)++;
-}
-
 size_t support_violations(void *map)
 {
 	size_t count = 0;
-	int result = qalloc_check(map, print_violation, &count);
+	int result = qalloc_check(map, support_print_violation, &count);
 	int error = errno;
 
 	g_assert_cmpint(result, ==, count ? -1 : 0);
@@ -81,7 +65,7 @@ size_t support_violations(void *map)
 void support_check_at(void *map, const char *file, int line)
 {
 	size_t count = 0;
-	int result = qalloc_check(map, print_violation, &count);
+	int result = qalloc_check(map, support_print_violation, &count);
 
 	if (result != 0 || count)
 		g_error("%s:%d: qalloc_check: %s, %zu violations", file, line,
@@ -102,20 +86,9 @@ size_t support_used(void *map)
 	return (size_t)support_stats(map).used_blocks;
 }
 
-static int count_one(void *block, size_t size, void *arg)
-{
-	g_assert_nonnull(block);
-	g_assert_cmpuint(size, >, 0);
-	(*(size_t *)arg)++;
-	return 0;
-}
-
 size_t support_count(void *map)
 {
-	size_t count = 0;
-
-	g_assert_cmpint(qalloc_walk(map, count_one, &count), ==, 0);
-	return count;
+	return support_count_by(&support_qalloc_calls, map);
 }
 
 static bool there_is_room(void *map, size_t size)
@@ -143,27 +116,9 @@ size_t support_largest(void *map)
 	return low;
 }
 
-struct freeing {
-	void *map;
-	size_t count;
-};
-
-static int free_one(void *block, size_t size, void *arg)
-{
-	struct freeing *freeing = arg;
-
-	(void)size;
-	assert_void(qalloc_free(block, freeing->map), 0);
-	freeing->count++;
-	return 0;
-}
-
 size_t support_free_all(void *map)
 {
-	struct freeing freeing = { map, 0 };
-
-	g_assert_cmpint(qalloc_walk(map, free_one, &freeing), ==, 0);
-	return freeing.count;
+	return support_free_all_by(&support_qalloc_calls, map);
 }
 
 char *support_base(void *map)
@@ -180,107 +135,41 @@ char *support_end(void *map)
 
 /* --- marked blocks --- */
 
-static uint64_t word_at(uint64_t tag, size_t offset)
+static void *calls_calloc(void *map, size_t size)
 {
-	uint64_t z = (tag ^ (uint64_t)offset << 32) * 0x9e3779b97f4a7c15u;
-
-	return z ^ z >> 29;
+	return qalloc_calloc(map, 1, size);
 }
 
-/* Offset of the next filled word behind @p at: a step on, but never past the last word, which may be cut off. */
-static size_t next_offset(size_t size, size_t at)
+static void calls_free(void *map, void *block)
 {
-	size_t step = size <= FULLY ? sizeof(uint64_t) : STRIDE;
-	size_t last = (size - 1) & ~(size_t)7;
-
-	return at >= last ? size : MIN(at + step, last);
+	qalloc_free(block, map);
 }
 
-void support_fill(void *block, size_t size, uint64_t tag)
-{
-	for (size_t at = 0; at < size; at = next_offset(size, at)) {
-		uint64_t word = word_at(tag, at);
-
-		memcpy((char *)block + at, &word, MIN(size - at, sizeof(word)));
-	}
-}
-
-bool support_kept(const void *block, size_t kept, size_t size, uint64_t tag)
-{
-	for (size_t at = 0; at < size && at < kept; at = next_offset(size, at)) {
-		uint64_t word = word_at(tag, at);
-		size_t bytes = MIN(MIN(size, kept) - at, sizeof(word));
-
-		if (memcmp((const char *)block + at, &word, bytes) != 0)
-			return false;
-	}
-	return true;
-}
-
-bool support_intact(const void *block, size_t size, uint64_t tag)
-{
-	return support_kept(block, size, size, tag);
-}
-
-bool support_zero(const void *block, size_t size)
-{
-	const char *bytes = block;
-
-	return !size || (!bytes[0] && memcmp(bytes, bytes + 1, size - 1) == 0);
-}
+const struct support_calls support_qalloc_calls = {
+	.name = "qalloc",
+	.malloc = qalloc_malloc,
+	.calloc = calls_calloc,
+	.realloc = qalloc_realloc,
+	.memalign = qalloc_memalign,
+	.free = calls_free,
+	.usable_size = qalloc_usable_size,
+	.walk = qalloc_walk,
+	.check = qalloc_check,
+};
 
 bool support_take(void *map, struct support_block *block, size_t size, uint64_t tag)
 {
-	block->at = qalloc_malloc(map, size);
-	block->size = size;
-	block->tag = tag;
-	if (!block->at)
-		return false;
-	support_fill(block->at, size, tag);
-	return true;
-}
-
-void support_verify(const struct support_block *block)
-{
-	if (!support_intact(block->at, block->size, block->tag))
-		g_error("the block of %zu bytes at %p was overwritten", block->size, block->at);
+	return support_take_by(&support_qalloc_calls, map, block, size, tag);
 }
 
 void support_give(void *map, struct support_block *block)
 {
-	support_verify(block);
-	assert_void(qalloc_free(block->at, map), 0);
-	block->at = NULL;
-}
-
-static int by_address(const void *a, const void *b)
-{
-	const struct support_block *left = a, *right = b;
-
-	return left->at < right->at ? -1 : left->at > right->at;
+	support_give_by(&support_qalloc_calls, map, block);
 }
 
 void support_no_overlap(void *map, struct support_block *blocks, size_t count)
 {
-	char *behind = support_base(map), *end = support_end(map);
-
-	qsort(blocks, count, sizeof(*blocks), by_address);
-	for (size_t i = 0; i < count; i++) {
-		g_assert_true((char *)blocks[i].at >= behind);
-		behind = (char *)blocks[i].at + MAX(blocks[i].size, 1);
-		g_assert_true(behind <= end);
-	}
-}
-
-void support_shuffle(struct support_block *blocks, size_t count, struct support_rand *r)
-{
-	for (size_t i = count; i > 1; i--) {
-		size_t j = support_rand_below(r, i);
-		struct support_block other = blocks[j];
-
-		blocks[j] = blocks[i - 1];
-		blocks[i - 1] = other;
-	}
+	support_no_overlap_in(support_base(map), support_end(map), blocks, count);
 }
 
 size_t support_fill_up(void *map, struct support_block *blocks, size_t most, size_t size)

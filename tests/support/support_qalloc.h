@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * @file support_qalloc.h
- * @brief What the tests of libqalloc share: maps, marked blocks, a check of the whole map, error assertions.
+ * @brief What the tests of libqalloc share: maps, marked blocks, a check of the whole map.
  */
 #ifndef MA_TESTS_SUPPORT_QALLOC_H
 #define MA_TESTS_SUPPORT_QALLOC_H
 
 #include <qalloc.h>
 
-#include "tests/support/support.h"
+#include "tests/support/support_block.h"
+
+extern const struct support_calls support_qalloc_calls;
 
 /* --- maps -------------------------------------------------------------------------------------------------- */
 
@@ -51,63 +53,13 @@ char *support_end(void *map);
 
 /* --- marked blocks ----------------------------------------------------------------------------------------- */
 
-/** A block that a test holds, filled with what follows from @p tag. */
-struct support_block {
-	void *at;
-	size_t size;
-	uint64_t tag;
-};
-
-/** Fill @p size bytes with what follows from @p tag: all of them up to 4 KiB, samples and both ends above. */
-void support_fill(void *block, size_t size, uint64_t tag);
-bool support_intact(const void *block, size_t size, uint64_t tag);
-/** The first @p kept bytes are what support_fill() put there when the block had @p size bytes. */
-bool support_kept(const void *block, size_t kept, size_t size, uint64_t tag);
-/** All bytes are zero. */
-bool support_zero(const void *block, size_t size);
 /** qalloc_malloc() and fill; false when there is no room. */
 bool support_take(void *map, struct support_block *block, size_t size, uint64_t tag);
 /** Assert that it is intact, free it, assert that this worked. */
 void support_give(void *map, struct support_block *block);
-void support_verify(const struct support_block *block);
 /** Assert that no two overlap and all lie inside the map. Sorts @p blocks by address. */
 void support_no_overlap(void *map, struct support_block *blocks, size_t count);
-void support_shuffle(struct support_block *blocks, size_t count, struct support_rand *r);
 /** Take blocks of @p size until the map is full (asserts ENOMEM), at most @p most; how many. */
 size_t support_fill_up(void *map, struct support_block *blocks, size_t most, size_t size);
-
-/* --- errors ------------------------------------------------------------------------------------------------ */
-
-#define assert_errno_is(expected)                                                                        \
-	do {                                                                                             \
-		int errno_ = errno;                                                                      \
-		if (errno_ != (expected))                                                                \
-			g_error("%s:%d: errno is %d (%s), expected %d (%s)", __FILE__, __LINE__, errno_, \
-				g_strerror(errno_), (expected), g_strerror(expected));                   \
-	} while (0)
-
-/** @p call returns NULL with this errno. */
-#define assert_null(call, expected)        \
-	do {                               \
-		errno = 0;                 \
-		g_assert_null(call);       \
-		assert_errno_is(expected); \
-	} while (0)
-
-/** @p call returns -1 with this errno. */
-#define assert_minus1(call, expected)            \
-	do {                                     \
-		errno = 0;                       \
-		g_assert_cmpint((call), ==, -1); \
-		assert_errno_is(expected);       \
-	} while (0)
-
-/** @p statement, which returns nothing, leaves this errno; 0 means that it leaves errno alone. */
-#define assert_void(statement, expected)   \
-	do {                               \
-		errno = 0;                 \
-		statement;                 \
-		assert_errno_is(expected); \
-	} while (0)
 
 #endif /* MA_TESTS_SUPPORT_QALLOC_H */

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Hostile files for libmmalloc; fuzz_heap.h says what must hold. */
+#include <errno.h>
+#include <mmalloc.h>
+#include "tests/fuzz/fuzz_heap.h"
+
+static struct ma_map *open_heap(unsigned way)
+{
+	struct mmalloc_options options = { 0 };
+
+	if (way == 1 || way == 2)
+		options.flags = way == 1 ? MMALLOC_RDONLY : MMALLOC_PRIVATE;
+	else if (way == FUZZ_MAKE)
+		options.reserve = 1 << 20; /* Should the file be empty. */
+	return mmalloc_attach_opt(fuzz_fd(), NULL, &options);
+}
+
+static int detach(void *md)
+{
+	return mmalloc_detach(md) ? -1 : 0;
+}
+
+static void stats(void *md, bool sound)
+{
+	struct mstats total = mmstats(md);
+	struct mmalloc_stats st;
+
+	fuzz_require(mmalloc_stats(md, &st) == 0);
+	if (!sound)
+		return;
+	fuzz_require(st.used_bytes <= st.user_bytes && st.largest_free <= st.user_bytes);
+	fuzz_require(total.bytes_total == total.bytes_used + total.bytes_free);
+}
+
+/* Keys hold anything, and a store in one never touches another. */
+static void key(void *md, struct fuzz_in *in)
+{
+	int number = (int)fuzz_u8(in) - 64, other = (number + 1) & 63;
+	void *value = (void *)(uintptr_t)fuzz_u64(in), *was = mmalloc_getkey(md, other);
+	int stored;
+
+	errno = 0;
+	stored = mmalloc_setkey(md, number, value);
+	if (stored)
+		fuzz_require(number >= 0 && number < MMALLOC_KEYS && mmalloc_getkey(md, number) == value);
+	else
+		fuzz_require(errno == EINVAL || errno == EROFS);
+	fuzz_require(other == number || mmalloc_getkey(md, other) == was);
+}
+
+static void other(void *md, unsigned which, bool sound, struct fuzz_in *in)
+{
+	int64_t given;
+
+	(void)sound;
+	if (which == 0) {
+		key(md, in);
+		return;
+	}
+	given = mmalloc_trim(md);
+	fuzz_require(given >= 0 || errno == EROFS);
+}
+
+const struct fuzz_library fuzz_library = {
+	.debug = "MMALLOC_DEBUG",
+	.nothing_for_zero = true,
+	.open = open_heap,
+	.close = detach,
+	.malloc = mmalloc,
+	.realloc = mrealloc,
+	.memalign = mmemalign,
+	.free = mfree,
+	.usable_size = mmalloc_usable_size,
+	.walk = mmalloc_walk,
+	.check = mmalloc_check,
+	.setroot = mmalloc_setroot,
+	.getroot = mmalloc_getroot,
+	.stats = stats,
+	.others = 2,
+	.other = other,
+};
+
+const char fuzz_name[] = "mmalloc";
+
+static void template(unsigned streams, size_t reserve, size_t rounds)
+{
+	struct mmalloc_options options = { .streams = streams, .reserve = reserve };
+	void *md = mmalloc_attach_opt(fuzz_fd(), FUZZ_TEMPLATE_BASE, &options);
+
+	fuzz_require(md && mmalloc_setkey(md, 1, FUZZ_TEMPLATE_BASE));
+	fuzz_heap_template(md, rounds);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc, (void)argv;
+	fuzz_begin();
+	fuzz_golden_template("mmalloc-1.map");
+	template(1, 2 << 20, 20); /* Fills much of its range. */
+	template(3, 8 << 20, 20);
+	template(2, (size_t)1 << 30,
+		 20); /* Nearly all of the range lies beyond the file; tables take space as needed. */
+	return 0;
+}
