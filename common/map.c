@@ -186,13 +186,13 @@ static void watch_forks(void)
 	pthread_atfork(ma_map_hold_all, ma_map_let_go_all, fork_child);
 }
 
-<<<<<<< HEAD
 void ma_map_watch_forks(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, watch_forks);
-=======
+}
+
 /* ---- watching ---- */
 
 /* A thread finds the cache that it had all the same, by way of its list. */
@@ -211,7 +211,6 @@ void ma_map_watch_all(void)
 		if (map->id != MA_MAP_CLOSED)
 			ma_map_watch(map);
 	pthread_mutex_unlock(&registry_mutex);
->>>>>>> c80a53316216d1d78812c15370fdca172502b7a9
 }
 
 /* ---- open ---- */
