@@ -33,7 +33,7 @@ static struct {
 	int64_t limit, pool, batch, taken;
 	int64_t refreshed; /* ms */
 	int64_t ram_charged, ram_blocks, other_bytes, other_blocks;
-	int64_t peak_bytes, peak_blocks;
+	int64_t peak_bytes, peak_blocks, peak_ram, peak_elsewhere;
 	struct xmemory__thread *threads, *spare;
 	struct xmemory__pool records;
 } budget = { .mutex = PTHREAD_MUTEX_INITIALIZER, .records.bytes = sizeof(struct xmemory__thread) };
@@ -52,18 +52,24 @@ static int64_t now_ms(void)
 
 /* ---- what a thread did since it last reported; the mutex is held ---- */
 
-static int64_t all_bytes(void)
+static int64_t ram_bytes(void)
 {
-	return budget.ram_charged - XMEMORY__BESIDE * budget.ram_blocks + budget.other_bytes;
+	return budget.ram_charged - XMEMORY__BESIDE * budget.ram_blocks;
 }
 
-static void note_peak(int64_t bytes, int64_t blocks)
+static void raise_peak(int64_t *peak, int64_t now)
 {
-	/* A thread may have freed and reported what another one took and did not report yet: so these may be negative. */
-	if (bytes > budget.peak_bytes)
-		budget.peak_bytes = bytes;
-	if (blocks > budget.peak_blocks)
-		budget.peak_blocks = blocks;
+	if (now > *peak)
+		*peak = now;
+}
+
+/* A thread may have freed and reported what another one took and did not report yet: so these may be negative. */
+static void note_peak(int64_t ram, int64_t blocks)
+{
+	raise_peak(&budget.peak_ram, ram);
+	raise_peak(&budget.peak_elsewhere, budget.other_bytes);
+	raise_peak(&budget.peak_bytes, ram + budget.other_bytes);
+	raise_peak(&budget.peak_blocks, blocks);
 }
 
 static void begin(struct xmemory__thread *t, int64_t left)
@@ -84,7 +90,7 @@ static void report(struct xmemory__thread *t)
 
 	if (t == &nobody)
 		return;
-	note_peak(all_bytes() + ma_load(&t->credit) - ma_load(&t->low) - XMEMORY__BESIDE * ma_load(&t->low_count),
+	note_peak(ram_bytes() + ma_load(&t->credit) - ma_load(&t->low) - XMEMORY__BESIDE * ma_load(&t->low_count),
 		  blocks + ma_load(&t->high));
 	budget.ram_charged += ma_load(&t->credit) - left;
 	budget.ram_blocks += ma_load(&t->count);
@@ -276,7 +282,7 @@ static void count_alone(int64_t charge)
 {
 	budget.ram_charged += charge;
 	budget.ram_blocks += charge > 0 ? 1 : -1;
-	note_peak(all_bytes(), budget.ram_blocks + budget.other_blocks);
+	note_peak(ram_bytes(), budget.ram_blocks + budget.other_blocks);
 }
 
 /* Calls from within are charged too, and may go below zero. */
@@ -334,7 +340,7 @@ void xmemory__count(int64_t bytes, int64_t blocks)
 	report(xmemory__self);
 	budget.other_bytes += bytes;
 	budget.other_blocks += blocks;
-	note_peak(all_bytes(), budget.ram_blocks + budget.other_blocks);
+	note_peak(ram_bytes(), budget.ram_blocks + budget.other_blocks);
 	xmemory__unlock_mutex(&budget.mutex);
 }
 
@@ -346,6 +352,8 @@ void xmemory__totals(struct xmemory__totals *totals)
 	*totals = (struct xmemory__totals){ .ram_blocks = budget.ram_blocks,
 					    .peak_bytes = budget.peak_bytes,
 					    .peak_blocks = budget.peak_blocks,
+					    .peak_ram = budget.peak_ram,
+					    .peak_elsewhere = budget.peak_elsewhere,
 					    .limit = budget.limit,
 					    .room = budget.pool,
 					    .source = budget.source };

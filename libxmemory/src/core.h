@@ -290,6 +290,7 @@ struct xmemory__totals {
 	int64_t ram_bytes, ram_blocks; /* Blocks in RAM. */
 	int64_t bytes, blocks;         /* All blocks. */
 	int64_t peak_bytes, peak_blocks;
+	int64_t peak_ram, peak_elsewhere; /* Each for itself, in bytes. */
 	int64_t limit, room;
 	int source; /* enum xmemory_limit_source */
 };
@@ -347,6 +348,8 @@ struct xmemory__figures {
 void xmemory__vm_figures(struct xmemory__figures *figures);
 /* An unlinked file in the directory for VM files, and its number. -1 with errno. */
 int xmemory__vm_file(uint32_t *id);
+/* How many there ever were. */
+uint32_t xmemory__vm_files_made(void);
 /* Disk space for [from, to) of a file, which gets that long. */
 int xmemory__vm_space(int fd, uint64_t from, uint64_t to);
 
@@ -357,6 +360,8 @@ bool xmemory__small_free(void *ptr);
 bool xmemory__small_look(const void *ptr, struct xmemory__block *block);
 void xmemory__small_walk(xmemory__block_fn *fn, void *arg);
 void xmemory__small_figures(struct xmemory__figures *figures);
+/* The two descriptors that it must have, 0 and 1: where they are, or NULL. For who guards them. */
+int *xmemory__small_descriptor(unsigned i);
 
 /* falloc.c */
 bool xmemory__mapped_free(void *ptr);

@@ -302,6 +302,13 @@ void xmemory__small_figures(struct xmemory__figures *figures)
 	figures->disk_bytes += disk_bytes_of(small.map->fd) + disk_bytes_of(small.side_fd);
 }
 
+int *xmemory__small_descriptor(unsigned i)
+{
+	if (i > 1 || !small.map)
+		return NULL;
+	return i == 0 ? &small.map->fd : &small.side_fd;
+}
+
 /* ---- fork ---- */
 
 /* Only what is there: both files are mostly holes. */
