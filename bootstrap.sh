@@ -75,6 +75,8 @@ missing_packages() {
 	[ -e /usr/share/aclocal/ax_append_compile_flags.m4 ] || echo autoconf-archive
 	have pkg-config && pkg-config --exists glib-2.0 || echo libglib2.0-dev
 	[ "$want_check" = no ] || have mtrace || echo libc-devtools
+	[ "$want_check" = no ] || have sqlite3 || echo sqlite3
+	[ "$want_check" = no ] || [ -x /usr/bin/python3 ] || echo python3
 	if [ "$want_fuzz" = yes ]; then
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev

@@ -64,7 +64,7 @@ int ma_map_reopen(int fd, unsigned flags)
 		return -1;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, how);
+	return ma_space_above_standard(open(path, how));
 }
 
 /* New files are made exclusively, which follows no symbolic link. */
@@ -90,7 +90,7 @@ int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat 
 	map->punch_bytes = how->punch_bytes;
 	if (how->filename) {
 		snprintf(map->name, sizeof(map->name), "%s", how->filename);
-		map->fd = open_name(how->filename, how->flags, &map->created);
+		map->fd = ma_space_above_standard(open_name(how->filename, how->flags, &map->created));
 	} else {
 		snprintf(map->name, sizeof(map->name), "descriptor %d", how->fd);
 		map->fd = ma_map_reopen(how->fd, how->flags);

@@ -116,6 +116,19 @@ int ma_space_set_length(int fd, uint64_t length)
 	return result;
 }
 
+int ma_space_above_standard(int fd)
+{
+	int above, error;
+
+	if (fd < 0 || fd > STDERR_FILENO)
+		return fd;
+	above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	error = errno;
+	close(fd);
+	errno = error;
+	return above;
+}
+
 /* The length's lock is ours. Killed before the store: the file is longer than it says, which every opener accepts. */
 static int grow(struct ma_map *map, uint64_t length)
 {

@@ -29,6 +29,12 @@ bool ma_space_allowed(uint64_t length);
 int ma_space_set_length(int fd, uint64_t length);
 
 /*
+ * The same file under a number above those of stdin, stdout and stderr: a program that was started without these writes to them
+ * all the same. A descriptor below 0 stays as it is. -1 with errno; fd is closed then.
+ */
+int ma_space_above_standard(int fd);
+
+/*
  * Make bytes of the file zero that nobody uses yet, without taking space for them: a copy of a file that was in use, or one
  * that somebody made up, may have anything there. Exactly these bytes.
  */

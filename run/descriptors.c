@@ -14,8 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define EXPORT __attribute__((visibility("default")))
-
 int __close(int fd);
 int __dup2(int from, int to);
 
@@ -31,7 +29,7 @@ static int *kept(int fd)
 	return NULL;
 }
 
-EXPORT int close(int fd)
+SHIM_EXPORT int close(int fd)
 {
 	if (MA_LIKELY(!kept(fd)))
 		return __close(fd);
@@ -54,7 +52,7 @@ static unsigned next_kept(unsigned first, unsigned last)
 	return least != UINT_MAX && shim_is_this_process() ? least : UINT_MAX;
 }
 
-EXPORT int close_range(unsigned first, unsigned last, int flags)
+SHIM_EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
 	unsigned fd;
 	int result = 0;
@@ -71,7 +69,7 @@ EXPORT int close_range(unsigned first, unsigned last, int flags)
 	return (int)syscall(SYS_close_range, first, last, flags);
 }
 
-EXPORT void closefrom(int first)
+SHIM_EXPORT void closefrom(int first)
 {
 	long end = sysconf(_SC_OPEN_MAX);
 
@@ -99,12 +97,12 @@ static bool make_way(int from, int to)
 	return true;
 }
 
-EXPORT int dup2(int from, int to)
+SHIM_EXPORT int dup2(int from, int to)
 {
 	return make_way(from, to) ? __dup2(from, to) : -1;
 }
 
-EXPORT int dup3(int from, int to, int flags)
+SHIM_EXPORT int dup3(int from, int to, int flags)
 {
 	return make_way(from, to) ? (int)syscall(SYS_dup3, from, to, flags) : -1;
 }

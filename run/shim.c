@@ -16,7 +16,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define EXPORT     __attribute__((visibility("default")))
 #define HIGH_FLOOR 64
 
 #define UNREADY  1u
@@ -99,14 +98,14 @@ __attribute__((destructor)) static void at_exit(void)
 }
 
 /* exit() does not come by here, as it calls the C library's own. */
-EXPORT void _exit(int status)
+SHIM_EXPORT void _exit(int status)
 {
 	sum_up();
 	for (;;)
 		syscall(SYS_exit_group, status);
 }
 
-EXPORT void _Exit(int status)
+SHIM_EXPORT void _Exit(int status)
 {
 	_exit(status);
 }
@@ -182,13 +181,13 @@ MA_INLINE bool is_absurd(size_t size)
 	return MA_UNLIKELY(size > PTRDIFF_MAX);
 }
 
-EXPORT void *malloc(size_t size)
+SHIM_EXPORT void *malloc(size_t size)
 {
 	enter();
 	return given(is_absurd(size) ? NULL : shim_new(size + !size));
 }
 
-EXPORT void *calloc(size_t nmemb, size_t size)
+SHIM_EXPORT void *calloc(size_t nmemb, size_t size)
 {
 	size_t bytes;
 
@@ -198,7 +197,7 @@ EXPORT void *calloc(size_t nmemb, size_t size)
 	return given(shim_zeroed(bytes + !bytes));
 }
 
-EXPORT void free(void *ptr)
+SHIM_EXPORT void free(void *ptr)
 {
 	int saved = errno;
 
@@ -209,13 +208,13 @@ EXPORT void free(void *ptr)
 	errno = saved;
 }
 
-EXPORT void cfree(void *ptr);
-EXPORT void cfree(void *ptr)
+SHIM_EXPORT void cfree(void *ptr);
+SHIM_EXPORT void cfree(void *ptr)
 {
 	free(ptr);
 }
 
-EXPORT void *realloc(void *ptr, size_t size)
+SHIM_EXPORT void *realloc(void *ptr, size_t size)
 {
 	if (!ptr)
 		return malloc(size);
@@ -227,7 +226,7 @@ EXPORT void *realloc(void *ptr, size_t size)
 	return given(is_absurd(size) ? NULL : shim_resize(ptr, size));
 }
 
-EXPORT void *reallocarray(void *ptr, size_t nmemb, size_t size)
+SHIM_EXPORT void *reallocarray(void *ptr, size_t nmemb, size_t size)
 {
 	size_t bytes;
 
@@ -245,7 +244,7 @@ static void *aligned(size_t alignment, size_t size)
 }
 
 /* What is no power of two is rounded up to one, as the C library does. */
-EXPORT void *memalign(size_t alignment, size_t size)
+SHIM_EXPORT void *memalign(size_t alignment, size_t size)
 {
 	size_t power = 16;
 
@@ -254,12 +253,12 @@ EXPORT void *memalign(size_t alignment, size_t size)
 	return given(aligned(power, size));
 }
 
-EXPORT void *aligned_alloc(size_t alignment, size_t size)
+SHIM_EXPORT void *aligned_alloc(size_t alignment, size_t size)
 {
 	return memalign(alignment, size);
 }
 
-EXPORT int posix_memalign(void **block, size_t alignment, size_t size)
+SHIM_EXPORT int posix_memalign(void **block, size_t alignment, size_t size)
 {
 	int saved = errno;
 	void *fresh;
@@ -274,17 +273,17 @@ EXPORT int posix_memalign(void **block, size_t alignment, size_t size)
 	return 0;
 }
 
-EXPORT void *valloc(size_t size)
+SHIM_EXPORT void *valloc(size_t size)
 {
 	return memalign(MA_PAGE, size);
 }
 
-EXPORT void *pvalloc(size_t size)
+SHIM_EXPORT void *pvalloc(size_t size)
 {
 	return size > PTRDIFF_MAX - MA_PAGE ? given(NULL) : memalign(MA_PAGE, ma_up(size, MA_PAGE));
 }
 
-EXPORT size_t malloc_usable_size(void *ptr)
+SHIM_EXPORT size_t malloc_usable_size(void *ptr)
 {
 	int saved = errno;
 	size_t room;

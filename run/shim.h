@@ -18,7 +18,8 @@ void *__libc_realloc(void *ptr, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 void __libc_free(void *ptr);
 
-#define SHIM_TLS _Thread_local __attribute__((tls_model("initial-exec")))
+#define SHIM_EXPORT __attribute__((visibility("default")))
+#define SHIM_TLS    _Thread_local __attribute__((tls_model("initial-exec")))
 
 /* ---- what a back end is; no size is 0, every alignment is a power of two ---- */
 

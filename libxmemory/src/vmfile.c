@@ -132,17 +132,6 @@ static int named_file(const char *dir, uint32_t id)
 	return -1;
 }
 
-/* A program that was started without stderr writes to that number all the same. */
-static int above_standard(int fd)
-{
-	int above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	int error = errno;
-
-	close(fd);
-	errno = error;
-	return above;
-}
-
 int xmemory__vm_file(uint32_t *id)
 {
 	const char *dir = current_directory();
@@ -154,7 +143,7 @@ int xmemory__vm_file(uint32_t *id)
 		fd = named_file(dir, *id);
 	if (fd < 0)
 		return ma_fail(errno, "no VM file can be made in %s: set another directory, $XMEMORY_TMPDIR", dir);
-	return fd > STDERR_FILENO ? fd : above_standard(fd);
+	return ma_space_above_standard(fd);
 }
 
 uint32_t xmemory__vm_files_made(void)
