@@ -23,8 +23,8 @@
 #include <unistd.h>
 
 const char *const adapters[] = {
-	"qalloc",    "qalloc-static", BASELINE,       "glibc",   "jemalloc", "tcmalloc", "boost",
-	"boost-shm", "boost-node",    "boost-cached", "pmemobj", "memkind",  "apr",      NULL,
+	"qalloc",     "qalloc-static", BASELINE,  "glibc",   "jemalloc", "tcmalloc", "boost", "boost-shm",
+	"boost-node", "boost-cached",  "pmemobj", "memkind", "apr",      "xmemory",  NULL,
 };
 
 const struct metric metrics[] = {
