@@ -36,6 +36,9 @@ const char shim_name[] = "mmalloc-run";
 static struct ma_map *_Atomic heap; /* NULL: not there yet, or not wanted. */
 static char *heap_from, *heap_end;
 static char heap_name[4096 + SUFFIX_MOST];
+/* Of the environment, which programs clear. */
+static char given[4096];
+static bool follows;
 /* This thread is in the heap's code: what that asks for itself is the C library's. */
 static SHIM_TLS unsigned inside;
 
@@ -52,8 +55,6 @@ static bool is_free(int fd)
 /* A name that nobody has, from try 0 on. */
 static void name_of_pid(char *name, size_t size, unsigned try)
 {
-	const char *given = secure_getenv("MMALLOC_RUN_HEAP");
-
 	if (try == 0)
 		snprintf(name, size, "%s.%d", given, (int)getpid());
 	else
@@ -73,7 +74,7 @@ static int new_file(void)
 	return fd;
 }
 
-static int open_file(const char *given, bool *first)
+static int open_file(bool *first)
 {
 	int fd = open(given, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 
@@ -106,8 +107,7 @@ static void before_fork(void)
 	if (!map)
 		return;
 	inside++;
-	snprintf(copy.name, sizeof(copy.name), "%s.fork-%d-%lx", secure_getenv("MMALLOC_RUN_HEAP"), (int)getpid(),
-		 (unsigned long)pthread_self());
+	snprintf(copy.name, sizeof(copy.name), "%s.fork-%d-%lx", given, (int)getpid(), (unsigned long)pthread_self());
 	if (mmalloc_snapshot(map, copy.name) == 0)
 		copy.fd = open(copy.name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	if (copy.fd < 0)
@@ -116,18 +116,11 @@ static void before_fork(void)
 	errno = saved;
 }
 
-static bool follows(void)
-{
-	const char *text = secure_getenv("MMALLOC_RUN_FOLLOW");
-
-	return text && *text;
-}
-
 static void drop_copy(void)
 {
 	if (copy.fd >= 0) {
 		syscall(SYS_close, copy.fd);
-		if (!follows())
+		if (!follows)
 			unlink(copy.name);
 	}
 	copy.fd = -1;
@@ -164,7 +157,7 @@ static void after_fork_in_child(void)
 	map->fd = shim_move(map->fd);
 	if (ma_load(&map->id) == MA_MAP_CLOSED)
 		ma_store_release(&heap, NULL);
-	else if (follows())
+	else if (follows)
 		name_copy();
 	else
 		snprintf(heap_name, sizeof(heap_name), "(a copy without a name)");
@@ -184,7 +177,7 @@ static void after_fork_in_parent(void)
 
 /* ---- beginning ---- */
 
-static void refuse(const char *given, bool first)
+static void refuse(bool first)
 {
 	shim_say("%s: cannot have the heap in it: %s%s", first ? heap_name : given, strerror(errno),
 		 first ? "" : "; this program's heap is in memory");
@@ -192,14 +185,14 @@ static void refuse(const char *given, bool first)
 		syscall(SYS_exit_group, CANNOT_RUN);
 }
 
-static void attach(const char *given)
+static void attach(void)
 {
 	bool first = false;
-	int fd = open_file(given, &first);
+	int fd = open_file(&first);
 	struct ma_map *map = fd >= 0 ? mmalloc_attach(fd, NULL) : NULL;
 
 	if (!map) {
-		refuse(given, first);
+		refuse(first);
 		return;
 	}
 	close(fd);
@@ -218,12 +211,15 @@ void shim_prepare(void)
 
 void shim_begin(void)
 {
-	const char *given = secure_getenv("MMALLOC_RUN_HEAP");
+	const char *name = secure_getenv("MMALLOC_RUN_HEAP");
+	const char *follow = secure_getenv("MMALLOC_RUN_FOLLOW");
 
-	if (!given || !*given || strlen(given) > sizeof(heap_name) - SUFFIX_MOST)
+	if (!name || !*name || strlen(name) >= sizeof(given))
 		return;
+	strcpy(given, name);
+	follows = follow && *follow;
 	inside++;
-	attach(given);
+	attach();
 	inside--;
 }
 

@@ -33,6 +33,7 @@ void shim_begin(void)
 	mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
 	mallopt(M_TRIM_THRESHOLD, MAPPED_FROM);
 	xmemory__ready();
+	xmemory_settmpdir(xmemory_gettmpdir()); /* Programs clear the environment. */
 }
 
 void *shim_new(size_t size)

@@ -109,6 +109,7 @@ static void test_calls(void)
 {
 	volatile size_t absurd = SIZE_MAX - 10, half = SIZE_MAX / 2 + 2;
 	void *one = malloc(0), *two = malloc(0), *three = calloc(0, 5), *block = NULL;
+	void *volatile kept;
 
 	is_served();
 	g_assert_true(one && two && three && one != two && two != three && one != three);
@@ -131,11 +132,12 @@ static void test_calls(void)
 	g_assert_true(!aligned_alloc(64, absurd) && errno == ENOMEM);
 	errno = 0;
 	g_assert_true(!pvalloc(absurd) && errno == ENOMEM);
-	one = realloc(NULL, 0);
-	g_assert_nonnull(one);
+	block = realloc(NULL, 0);
+	g_assert_nonnull(block);
+	kept = block;
 	errno = 0;
-	g_assert_true(!realloc(one, absurd) && errno == ENOMEM);
-	g_assert_null(realloc(one, 0));
+	g_assert_true(!realloc(block, absurd) && errno == ENOMEM);
+	g_assert_null(realloc(kept, 0));
 	g_assert_cmpuint(malloc_usable_size(NULL), ==, 0);
 }
 
@@ -264,30 +266,39 @@ static void *disturb(void *arg)
 }
 
 /* What the parent had, then as it pleases. */
-static void be_child(struct block *blocks, unsigned depth)
+static void change_all(struct block *blocks, struct support_rand *r)
 {
-	struct support_rand r;
-	int status;
-
-	support_rand_seed(&r, 200 + depth);
 	for (size_t i = 0; i < BLOCKS; i++) {
 		check(&blocks[i]);
 		blocks[i].mark = (unsigned char)~blocks[i].mark;
 		fill(&blocks[i]);
 	}
-	churn(blocks, BLOCKS, &r, 3000);
-	if (depth == 0) {
-		pid_t pid;
+	churn(blocks, BLOCKS, r, 3000);
+}
 
-		for (size_t i = 0; i < BLOCKS; i++)
-			if (!blocks[i].at)
-				take(&blocks[i], &r);
-		pid = fork();
-		if (pid == 0)
-			be_child(blocks, 1);
-		g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-		g_assert_cmpint(status, ==, 0);
-	}
+static void be_grandchild(struct block *blocks, struct support_rand *r)
+{
+	change_all(blocks, r);
+	give_all(blocks, BLOCKS);
+	_exit(0);
+}
+
+static void be_child(struct block *blocks)
+{
+	struct support_rand r;
+	int status;
+	pid_t pid;
+
+	support_rand_seed(&r, 200);
+	change_all(blocks, &r);
+	for (size_t i = 0; i < BLOCKS; i++)
+		if (!blocks[i].at)
+			take(&blocks[i], &r);
+	pid = fork();
+	if (pid == 0)
+		be_grandchild(blocks, &r);
+	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+	g_assert_cmpint(status, ==, 0);
 	give_all(blocks, BLOCKS);
 	_exit(0);
 }
@@ -309,7 +320,7 @@ static void test_fork(void)
 
 		g_assert_cmpint(pid, >=, 0);
 		if (pid == 0)
-			be_child(blocks, 0);
+			be_child(blocks);
 		for (size_t j = 0; j < 20; j++)
 			resize(&blocks[support_rand_below(&r, BLOCKS)], &r);
 		g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
@@ -368,13 +379,21 @@ static void take_numbers(int fd)
 		g_assert_cmpint(to % 2 ? dup2(fd, to) : dup3(fd, to, O_CLOEXEC), ==, to);
 }
 
+static void be_child_of_daemon(struct block *blocks, struct support_rand *r)
+{
+	churn(blocks, BLOCKS, r, 1000);
+	give_all(blocks, BLOCKS);
+	_exit(0);
+}
+
 /* In place of the descriptors that were closed there are others: nobody but us may write to them. */
 static void be_daemon(int way)
 {
 	char name[] = "/tmp/client-XXXXXX", text[100] = "";
 	struct block blocks[BLOCKS] = { 0 };
 	struct support_rand r;
-	int fd;
+	int fd, status;
+	pid_t pid;
 
 	support_rand_seed(&r, (uint64_t)way);
 	churn(blocks, BLOCKS, &r, 4000);
@@ -384,7 +403,14 @@ static void be_daemon(int way)
 	g_assert_cmpint(write(fd, "kept", 4), ==, 4);
 	take_numbers(fd);
 	g_assert_cmpint(chdir("/proc"), ==, 0);
+	clearenv();
 	churn(blocks, BLOCKS, &r, 8000);
+	pid = fork();
+	if (pid == 0)
+		be_child_of_daemon(blocks, &r);
+	churn(blocks, BLOCKS, &r, 1000);
+	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+	g_assert_cmpint(status, ==, 0);
 	give_all(blocks, BLOCKS);
 	g_assert_cmpint(pread(fd, text, sizeof(text), 0), ==, 4);
 	g_assert_cmpstr(text, ==, "kept");
