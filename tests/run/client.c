@@ -386,6 +386,18 @@ static void be_child_of_daemon(struct block *blocks, struct support_rand *r)
 	_exit(0);
 }
 
+/* More than the limit, in blocks that share a file. */
+static struct block hoarded[4000];
+
+static void hoard(size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++) {
+		hoarded[i] = (struct block){ malloc(8000), 8000, (unsigned char)(i | 1) };
+		g_assert_nonnull(hoarded[i].at);
+		fill(&hoarded[i]);
+	}
+}
+
 /* In place of the descriptors that were closed there are others: nobody but us may write to them. */
 static void be_daemon(int way)
 {
@@ -397,6 +409,7 @@ static void be_daemon(int way)
 
 	support_rand_seed(&r, (uint64_t)way);
 	churn(blocks, BLOCKS, &r, 4000);
+	hoard(0, 1000);
 	close_all(way);
 	fd = mkstemp(name);
 	g_assert_cmpint(unlink(name), ==, 0);
@@ -405,6 +418,7 @@ static void be_daemon(int way)
 	g_assert_cmpint(chdir("/proc"), ==, 0);
 	clearenv();
 	churn(blocks, BLOCKS, &r, 8000);
+	hoard(1000, G_N_ELEMENTS(hoarded));
 	pid = fork();
 	if (pid == 0)
 		be_child_of_daemon(blocks, &r);
@@ -412,6 +426,7 @@ static void be_daemon(int way)
 	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
 	g_assert_cmpint(status, ==, 0);
 	give_all(blocks, BLOCKS);
+	give_all(hoarded, G_N_ELEMENTS(hoarded));
 	g_assert_cmpint(pread(fd, text, sizeof(text), 0), ==, 4);
 	g_assert_cmpstr(text, ==, "kept");
 	exit(0);
