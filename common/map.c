@@ -117,6 +117,15 @@ static bool child_attach(struct ma_map *map)
 	return true;
 }
 
+/* Valgrind takes a new mapping for memory in use, and its leak check reads that. */
+static void hide_unused(struct ma_map *map)
+{
+	uint64_t used = map->lay.user_off + ma_load(&ma_stream(map, 0)->backed) * MA_CHUNK;
+
+	if (map->watched && map->lay.streams == 1 && used < map->mapped)
+		ma_annotate_unused(map->base + used, map->mapped - used);
+}
+
 /* The same addresses over the copy. Nobody else is attached to that, so what the parent's threads held is void. */
 static bool take_copy(struct ma_map *map, int fd)
 {
@@ -135,6 +144,7 @@ static bool take_copy(struct ma_map *map, int fd)
 	ma_store(&map->slot, 0);
 	ma_body_recover(map);
 	ma_store(&map->slot, MA_NO_SLOT);
+	hide_unused(map);
 	return ma_proc_attach_shared(fd) == 0;
 }
 
@@ -199,7 +209,7 @@ static void publish(struct ma_map *map)
 	map->fast_lines = (uint32_t)ma_min(UINT32_MAX, map->mapped / MA_UNIT - MA_UNITS_MOST);
 	map->fast_items = ma_map_writable(map) && !watched && map->item_bytes ? map->lay.user_bytes : 0;
 	map->watched = watched;
-	if (watched && (map->flags & MA_MAP_ANON))
+	if (watched && ((map->flags & MA_MAP_ANON) || map->fork_copy))
 		ma_annotate_unused(map->user, map->lay.user_bytes);
 	map->uses = 1;
 	ma_store_release(&map->id, new_id());
