@@ -398,7 +398,6 @@ static void named(void)
 }
 
 static long seen_flags, seen_mode;
-
 static long occupy_names(const long args[6])
 {
 	if ((args[2] & O_TMPFILE) == O_TMPFILE)
@@ -467,8 +466,6 @@ static void no_fallocate(void)
 {
 	support_run_or_skip(without_fallocate, "system calls cannot be made to fail here");
 }
-
-/* ---- the end ---- */
 
 struct ending {
 	struct support_sync sync;
