@@ -122,6 +122,15 @@ static bool child_attach(struct ma_map *map)
 	return true;
 }
 
+/* Valgrind takes a new mapping for memory in use, and its leak check reads that. */
+static void hide_unused(struct ma_map *map)
+{
+	uint64_t used = map->lay.user_off + ma_load(&ma_stream(map, 0)->backed) * MA_CHUNK;
+
+	if (map->annotated && map->lay.streams == 1 && used < map->mapped)
+		ma_annotate_unused(map->base + used, map->mapped - used);
+}
+
 /* The same addresses over the copy. Nobody else is attached to that, so what the parent's threads held is void. */
 static bool take_copy(struct ma_map *map, int fd)
 {
@@ -140,6 +149,7 @@ static bool take_copy(struct ma_map *map, int fd)
 	ma_store(&map->slot, 0);
 	ma_body_recover(map);
 	ma_store(&map->slot, MA_NO_SLOT);
+	hide_unused(map);
 	return ma_proc_attach_shared(fd) == 0;
 }
 
@@ -232,7 +242,7 @@ static void publish(struct ma_map *map)
 	ma_map_measure(map);
 	map->fast_items = ma_map_writable(map) && map->item_bytes ? map->lay.user_bytes : 0;
 	map->annotated = ma_map_is_annotated(map);
-	if (map->annotated && (map->flags & MA_MAP_ANON))
+	if (map->annotated && ((map->flags & MA_MAP_ANON) || map->fork_copy))
 		ma_annotate_unused(map->user, map->lay.user_bytes);
 	if (map->annotated || watch_all)
 		ma_map_watch(map);

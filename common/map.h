@@ -134,7 +134,8 @@ struct ma_open {
 	int (*accept)(const struct ma_map *map, const struct ma_open *how);
 	/*
 	 * NULL: a fork child goes on with the parent's file. Else it gets one of its own: this gives a descriptor of a copy
-	 * that was made before the fork, with all else at rest; -1: there is none, and the child's handle is closed.
+	 * that was made before the fork, with all else at rest; -1: there is none, and the child's handle is closed. So
+	 * nobody else ever sees the map; it must be a new one.
 	 */
 	int (*fork_copy)(struct ma_map *map);
 };

@@ -47,7 +47,7 @@ bool ma_map_is_annotated(const struct ma_map *map)
 {
 	if (!MA_ASAN && !ma_under_valgrind())
 		return false;
-	return (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON)) || ma_env_on("ANNOTATE");
+	return (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON)) || map->fork_copy || ma_env_on("ANNOTATE");
 }
 
 int ma_map_reopen(int fd, unsigned flags)

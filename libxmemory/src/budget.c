@@ -114,6 +114,16 @@ static void give_back(struct xmemory__thread *t, int64_t keep)
 
 static void set_limit(int64_t limit, int source)
 {
+	static const char *const sources[] = { "nowhere",
+					       "xmemory_setlimit()",
+					       "$XMEMORY_LIMIT",
+					       "RLIMIT_DATA",
+					       "RLIMIT_AS",
+					       "a control group",
+					       "the machine's available memory" };
+
+	if (MA_UNLIKELY(xmemory__level() >= 2 && (limit != budget.limit || source != budget.source)))
+		xmemory__say("xmemory: the budget is %lld bytes, from %s", (long long)limit, sources[source]);
 	budget.pool += limit - budget.limit;
 	budget.limit = limit;
 	budget.batch = (int64_t)ma_min((uint64_t)limit / 1024, BATCH_MOST);

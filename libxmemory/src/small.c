@@ -29,13 +29,14 @@
 #include "common/heap.h"
 #include "common/space.h"
 
-#define RANGE_DEFAULT ((uint64_t)1 << 40)
-#define RANGE_TOOLS   ((uint64_t)4 << 30)
-#define RANGE_LEAST   ((uint64_t)16 << 20)
-#define SIDE_BYTES    (MA_CHUNK / 16 * 3)
-#define BACKED        0x8000u
-#define TRIM_LEAST    ((uint64_t)16 << 20)
-#define TRIM_LAST     ((uint64_t)256 << 10)
+#define RANGE_DEFAULT  ((uint64_t)1 << 40)
+#define RANGE_ASAN     ((uint64_t)4 << 30)
+#define RANGE_MEMCHECK ((uint64_t)256 << 20) /* Its leak check reads the whole range. */
+#define RANGE_LEAST    ((uint64_t)16 << 20)
+#define SIDE_BYTES     (MA_CHUNK / 16 * 3)
+#define BACKED         0x8000u
+#define TRIM_LEAST     ((uint64_t)16 << 20)
+#define TRIM_LAST      ((uint64_t)256 << 10)
 
 static const struct ma_engine *const engines[] = { &ma_heap_engine, NULL };
 
@@ -68,7 +69,9 @@ static struct ma_map *open_heap(int fd)
 	struct ma_open how = {
 		.fd = fd,
 		.flags = MA_MAP_CREATE,
-		.reserved = MA_ASAN || ma_under_valgrind() ? RANGE_TOOLS : RANGE_DEFAULT,
+		.reserved = ma_under_valgrind() ? RANGE_MEMCHECK
+			    : MA_ASAN           ? RANGE_ASAN
+						: RANGE_DEFAULT,
 		.punch_bytes = (uint64_t)1 << 20,
 		.param = { 1 },
 		.engines = engines,
@@ -106,6 +109,12 @@ static bool open_side(struct ma_map *map)
 	return false;
 }
 
+/* Of chunks that never had a block: Valgrind's leak check would read all of it. */
+static void hide_side(uint64_t chunk)
+{
+	ma_annotate_unused(small.side + chunk * SIDE_BYTES, (small.map->lay.units - chunk) * SIDE_BYTES);
+}
+
 /* The map has a descriptor of its own, and the registry in common/ a handle that may call malloc: it gets RAM. */
 static bool open_all(void)
 {
@@ -129,6 +138,8 @@ static bool open_all(void)
 	xmemory__depth--;
 	close(fd);
 	small.map = map;
+	if (map)
+		hide_side(0);
 	return map != NULL;
 }
 
@@ -159,6 +170,7 @@ static void write_side(const void *ptr, size_t room, size_t size, uint32_t site)
 {
 	uint64_t word = site | (uint64_t)(room - size) << XMEMORY__SITE_BITS;
 
+	ma_annotate_open(side_of(ptr), room > 16 ? 6 : 3);
 	memcpy(side_of(ptr), &word, room > 16 ? 6 : 3);
 }
 
@@ -377,8 +389,10 @@ static void adopt_side(void)
 	small.side_copy = -1;
 	if (ma_load(&small.map->id) != MA_MAP_CLOSED && small.side_fd >= 0 &&
 	    mmap(small.side, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, small.side_fd, 0) !=
-		    MAP_FAILED)
+		    MAP_FAILED) {
+		hide_side(small.top);
 		return;
+	}
 	ma_debug("a fork child has no copy of the shared VM file (no disk space?): it must not touch its blocks");
 	if (ma_load(&small.map->id) != MA_MAP_CLOSED)
 		ma_map_close(small.map);

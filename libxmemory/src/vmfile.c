@@ -337,6 +337,12 @@ static bool record(const struct xmemory__ask *ask, void *map, size_t bytes, int 
 
 /* ---- blocks ---- */
 
+static void tell(uint32_t id, const char *what, size_t bytes)
+{
+	if (MA_UNLIKELY(xmemory__level() >= 2))
+		xmemory__say("xmemory: VM file %u of %zu bytes %s in %s", id, bytes, what, current_directory());
+}
+
 void *xmemory__vm_new(const struct xmemory__ask *ask)
 {
 	size_t bytes = ma_up(ask->size, MA_PAGE);
@@ -359,6 +365,7 @@ void *xmemory__vm_new(const struct xmemory__ask *ask)
 		return ma_fail_null(ENOMEM, "no memory for tables");
 	}
 	xmemory__count((int64_t)ask->size, 1);
+	tell(id, "made", bytes);
 	return map;
 }
 
@@ -434,6 +441,7 @@ bool xmemory__vm_free(void *ptr)
 	vm = find(ptr);
 	if (vm) {
 		size = vm->size;
+		tell(vm->id, "given back", vm->mapped);
 		leave(vm);
 		if (vm->ranged)
 			madvise(ptr, vm->mapped, MADV_REMOVE);

@@ -112,14 +112,16 @@ static void growing(void)
 {
 	const char *path = numbers("growing", 5000);
 	size_t size;
-	char *old = map(path, 0, &size), *grown, *again;
+	char *old = map(path, 0, &size), *grown, *again, *text;
 
 	memset(old, 'X', 5000);
 	g_assert_cmpint(truncate(path, 5001), ==, 0);
 	g_assert_cmpint(truncate(path, 5000), ==, 0);
 	again = map(path, 0, &size); /* As long as before: as it was. */
 	g_assert_true(again == old);
-	support_file_write(path, g_strnfill(20000, 'n'), 20000);
+	text = g_strnfill(20000, 'n');
+	support_file_write(path, text, 20000);
+	g_free(text);
 	grown = map(path, 5000, &size);
 	g_assert_cmpuint(size, ==, 15000);
 	g_assert_cmpint(grown[0], ==, 'n');

@@ -4,7 +4,7 @@
  * error codes. Nothing in it was changed for this library; it is a program, not a GLib test, and prints its own TAP.
  */
 #pragma GCC diagnostic ignored "-Wsign-conversion" /* As its time had it. */
-#include "xmemory.h"
+#include <xmemory.h>
 
 #define NPTRS 20000
 

@@ -26,9 +26,9 @@ static unsigned names_in(const char *path)
 	return count - 2;
 }
 
-static char *own_dir(const char *name)
+static const char *own_dir(const char *name)
 {
-	char *path = g_strdup(support_path(name));
+	const char *path = support_path(name);
 
 	g_assert_cmpint(mkdir(path, 0700), ==, 0);
 	xmemory_settmpdir(path);
@@ -37,7 +37,8 @@ static char *own_dir(const char *name)
 
 static void directories(void)
 {
-	char *dir = own_dir("dir"), *long_name = g_strnfill(5000, 'x');
+	const char *dir = own_dir("dir");
+	char *long_name = g_strnfill(5000, 'x');
 
 	g_assert_cmpstr(xmemory_gettmpdir(), ==, dir);
 	errno = 0;
@@ -49,7 +50,6 @@ static void directories(void)
 	xmemory_settmpdir(NULL);
 	g_assert_cmpstr(xmemory_gettmpdir(), ==, g_getenv("XMEMORY_TMPDIR") ? g_getenv("XMEMORY_TMPDIR") : ".");
 	g_free(long_name);
-	g_free(dir);
 }
 
 static void directory_from_environment(void)
@@ -69,7 +69,8 @@ static void directory_from_environment(void)
 /* Mapped shared, of whole pages, nameless; the number alone tells which it is. */
 static void what_they_are(void)
 {
-	char *dir = own_dir("what"), *maps, *line, *at;
+	const char *dir = own_dir("what");
+	char *maps, *line, *at;
 	unsigned first, second;
 	void *block, *other;
 
@@ -96,7 +97,6 @@ static void what_they_are(void)
 	g_assert_cmpint(errno, ==, EINVAL);
 	g_free(line);
 	g_free(maps);
-	g_free(dir);
 	xmemory_setlimit(0);
 }
 
@@ -290,7 +290,7 @@ static void unwritable(void)
 
 static int no_permission(void *arg)
 {
-	char *dir = own_dir("noperm");
+	const char *dir = own_dir("noperm");
 
 	(void)arg;
 	g_assert_cmpint(chmod(support_dir(), 0755), ==, 0);
@@ -373,7 +373,7 @@ static long refuse_nameless(const long args[6])
 /* No O_TMPFILE: a file by name, which is gone before anybody can look. */
 static int by_name(void *arg)
 {
-	char *dir = own_dir("named");
+	const char *dir = own_dir("named");
 	void *blocks[10];
 
 	(void)arg;
@@ -398,7 +398,6 @@ static void named(void)
 }
 
 static long seen_flags, seen_mode;
-
 static long occupy_names(const long args[6])
 {
 	if ((args[2] & O_TMPFILE) == O_TMPFILE)
@@ -413,7 +412,8 @@ static long occupy_names(const long args[6])
 /* Somebody put links where our names would be: they are not followed, and do not hinder us. */
 static int names_taken(void *arg)
 {
-	char *dir = own_dir("taken"), name[5000];
+	const char *dir = own_dir("taken");
+	char name[5000];
 	const char *victim = support_path("victim");
 	void *block;
 
@@ -467,8 +467,6 @@ static void no_fallocate(void)
 	support_run_or_skip(without_fallocate, "system calls cannot be made to fail here");
 }
 
-/* ---- the end ---- */
-
 struct ending {
 	struct support_sync sync;
 	const char *dir;
@@ -500,7 +498,6 @@ static void nothing_is_left(void)
 {
 	for (int how = 0; how < 3; how++) {
 		struct ending *e = support_shared(sizeof(*e));
-		uint64_t before = disk_free();
 		pid_t pid;
 
 		e->dir = support_path("end");
@@ -512,7 +509,6 @@ static void nothing_is_left(void)
 		else
 			support_wait(pid);
 		g_assert_cmpuint(names_in(e->dir), ==, 0);
-		(void)before;
 	}
 }
 
