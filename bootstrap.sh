@@ -81,6 +81,7 @@ missing_packages() {
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev
 	fi
+	[ "$want_model" = no ] || have spin || echo spin
 	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
 	[ "$want_words" = no ] || [ -r /usr/share/dict/american-english ] || [ -r /usr/share/dict/words ] || echo wamerican
 	for package in ${MA_PACKAGES:-}; do
@@ -133,6 +134,7 @@ want_check=no
 want_fuzz=no
 want_afl=no
 want_words=no
+want_model=no
 targets=()
 variables=()
 for argument; do
@@ -142,6 +144,7 @@ for argument; do
 	esac
 	case $argument in
 	bench* | callgrind) want_bench=yes ;;
+	check-model) want_model=yes ;;
 	check* | distcheck) want_check=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
@@ -200,6 +203,10 @@ for target in ${targets[@]+"${targets[@]}"}; do
 	check-crash)
 		must build make -C "$build" -j"$jobs" build-all
 		make --no-print-directory -s -C "$build" check-crash ${variables[@]+"${variables[@]}"} || exit 1
+		;;
+	check-model)
+		mkdir -p "$build"
+		make --no-print-directory -s -C "$build" check-model ${variables[@]+"${variables[@]}"} || exit 1
 		;;
 	check|check-*)
 		must build make -C "$build" -j"$jobs" all

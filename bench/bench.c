@@ -23,9 +23,9 @@
 #include <unistd.h>
 
 const char *const adapters[] = {
-	"qalloc",   "qalloc-static", "mmalloc", "mmalloc-anon", BASELINE,     "glibc",
-	"jemalloc", "tcmalloc",      "boost",   "boost-shm",    "boost-node", "boost-cached",
-	"pmemobj",  "memkind",       "apr",     "xmemory",      NULL,
+	"qalloc",  "qalloc-static", "mmalloc",  "mmalloc-anon", "shmbuddy",  "shmbuddy-wide", BASELINE,
+	"glibc",   "jemalloc",      "tcmalloc", "boost",        "boost-shm", "boost-node",    "boost-cached",
+	"pmemobj", "memkind",       "apr",      "xmemory",      NULL,
 };
 
 const struct metric metrics[] = {
@@ -48,6 +48,7 @@ const struct metric metrics[] = {
 	{ 'J', "malloc_most", "us", "malloc of C, slowest" },
 	{ 'J', "free_p999", "ns", "free of C, 99.9th percentile" },
 	{ 'J', "free_most", "us", "free of C, slowest" },
+	{ 'P', "over_one", "x", "C in two processes over one" },
 	{ 'K', "ns", "ns", "16..1024 B, 400,000 live" },
 	{ 'k', "ns", "ns", "64 B, 3 million live" },
 	{ 0, NULL, NULL, NULL },
@@ -406,9 +407,10 @@ int main(int argc, char **argv)
 	    options.limit == 0 || options.seed == 0)
 		return usage();
 	if (options.workloads == NULL)
-		options.workloads = "AaBCDEFGHIJKk";
+		options.workloads = "AaBCDEFGHIJKkP";
 	if (options.adapters == NULL && options.gate)
-		options.adapters = "qalloc,qalloc-static,mmalloc,mmalloc-anon," BASELINE;
+		options.adapters =
+			"qalloc,qalloc-static,mmalloc,mmalloc-anon,shmbuddy,shmbuddy-wide,boost-shm," BASELINE;
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	return bench(&options);

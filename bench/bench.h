@@ -52,6 +52,8 @@ double result_median(const struct results *results, size_t metric, size_t adapte
  * each other in time; so a machine that was slow for a while does not show. NaN when there is none.
  */
 double result_ratio(const struct results *results, size_t metric, size_t adapter);
+/* The same over any adapter. */
+double result_ratio_to(const struct results *results, size_t metric, size_t adapter, size_t base);
 
 /* Is it a time? Memory is bytes over bytes already. */
 bool metric_has_ratio(size_t metric);
@@ -69,6 +71,7 @@ size_t metric_place(char workload, const char *key);
 /* gate.c. What we promise: */
 enum limit_kind {
 	LIMIT_RATIO, /* time over the baseline's */
+	LIMIT_PEER,  /* time over that of the adapter `than`; left out where that one is not measured */
 	LIMIT_PLAIN, /* the figure itself */
 	LIMIT_GROWTH /* the figure over that of the metric with the key `than` */
 };

@@ -45,6 +45,9 @@ const struct limit limits[] = {
 	{ "mmalloc-anon", 'E', "ns", LIMIT_RATIO, 0.25, NULL },
 	{ "mmalloc-anon", 'F', "ns", LIMIT_RATIO, 1.0, NULL },
 	{ "mmalloc-anon", 'K', "ns", LIMIT_RATIO, 0.8, NULL },
+	{ "shmbuddy", 'C', "ns", LIMIT_RATIO, 3, NULL },
+	{ "shmbuddy", 'G', "ns", LIMIT_PEER, 1 / 50.0, "boost-shm" },
+	{ "shmbuddy", 'P', "over_one", LIMIT_PLAIN, 1 / 1.8, NULL },
 	{ NULL, 0, NULL, LIMIT_PLAIN, 0, NULL },
 };
 
@@ -59,6 +62,8 @@ static double figure_of(const struct results *results, const struct limit *limit
 
 	if (limit->kind == LIMIT_RATIO)
 		return result_ratio(results, metric, adapter);
+	if (limit->kind == LIMIT_PEER)
+		return result_ratio_to(results, metric, adapter, adapter_place(limit->than));
 	if (limit->kind == LIMIT_PLAIN)
 		return result_median(results, metric, adapter);
 	return result_median(results, metric, adapter) /
@@ -78,17 +83,27 @@ static bool holds(const struct results *results, const struct limit *limit, doub
 static unsigned check_limit(const struct results *results, const struct limit *limit, FILE *out)
 {
 	static const char *const over[] = {
-		[LIMIT_RATIO] = "of " BASELINE "'s", [LIMIT_PLAIN] = "over requested", [LIMIT_GROWTH] = "of 1 GiB's"
+		[LIMIT_RATIO] = " of " BASELINE "'s", [LIMIT_PLAIN] = "", [LIMIT_GROWTH] = " of 1 GiB's"
 	};
+	int digits = limit->most < 0.1 ? 4 : 2;
 	size_t metric = metric_place(limit->workload, limit->key);
 	double figure = figure_of(results, limit);
 	bool good = !isnan(figure) && holds(results, limit, figure);
 
 	if (results->samples[metric][adapter_place(limit->adapter)] == NULL || !result_any(results, metric))
 		return 0;
+	if (limit->kind == LIMIT_PEER && isnan(result_median(results, metric, adapter_place(limit->than))) &&
+	    !isnan(result_median(results, metric, adapter_place(limit->adapter)))) {
+		if (out != NULL)
+			fprintf(out, "gate: left out  %s  %c: %s was not measured\n", limit->adapter, limit->workload,
+				limit->than);
+		return 0;
+	}
 	if (out != NULL)
-		fprintf(out, "gate: %-6s  %-13s  %c %-33s %6.2f, limit %4.2f %s\n", good ? "held" : "BROKEN",
-			limit->adapter, limit->workload, metrics[metric].title, figure, limit->most, over[limit->kind]);
+		fprintf(out, "gate: %-6s  %-13s  %c %-33s %6.*f, limit %4.*f%s%s\n", good ? "held" : "BROKEN",
+			limit->adapter, limit->workload, metrics[metric].title, digits, figure, digits, limit->most,
+			limit->kind == LIMIT_PEER ? " of " : over[limit->kind],
+			limit->kind == LIMIT_PEER ? limit->than : "");
 	return !good;
 }
 
@@ -115,7 +130,8 @@ unsigned report_gate(const struct results *results, FILE *out)
 	for (const struct limit *limit = limits; limit->adapter != NULL; limit++)
 		broken += check_limit(results, limit, out);
 	for (size_t i = 0; adapters[i] != NULL; i++)
-		if (strncmp(adapters[i], "qalloc", 6) == 0 || strncmp(adapters[i], "mmalloc", 7) == 0)
+		if (strncmp(adapters[i], "qalloc", 6) == 0 || strncmp(adapters[i], "mmalloc", 7) == 0 ||
+		    strncmp(adapters[i], "shmbuddy", 8) == 0)
 			broken += check_outcomes(results, i, out);
 	return broken;
 }

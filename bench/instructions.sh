@@ -6,7 +6,7 @@
 # has more; so starting up is not in it. Callgrind leaves malloc alone, and the programs call their allocators by name.
 folder=${1:?usage: instructions.sh FOLDER-OF-THE-PROGRAMS}
 valgrind=${VALGRIND:-valgrind}
-adapters=${ADAPTERS:-qalloc qalloc-static mmalloc mmalloc-anon mimalloc}
+adapters=${ADAPTERS:-qalloc qalloc-static mmalloc mmalloc-anon shmbuddy mimalloc}
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' INT TERM

@@ -42,6 +42,8 @@ static const struct style styles[] = {
 	{ "qalloc-static", "qalloc, static map", "ours", DIAMOND },
 	{ "mmalloc", "mmalloc, heap in a file", "ours", SQUARE },
 	{ "mmalloc-anon", "mmalloc, heap in memory", "ours", UP },
+	{ "shmbuddy", "shmbuddy, 32 B to 1 KiB", "ours", DOWN },
+	{ "shmbuddy-wide", "shmbuddy, 16 B to 256 KiB", "file", DOWN },
 	{ "glibc", "glibc", "memory", CIRCLE },
 	{ "jemalloc", "jemalloc", "memory", SQUARE },
 	{ "tcmalloc", "tcmalloc", "memory", UP },

@@ -57,9 +57,8 @@ size_t metric_place(char workload, const char *key)
 	return m;
 }
 
-double result_ratio(const struct results *results, size_t metric, size_t adapter)
+double result_ratio_to(const struct results *results, size_t metric, size_t adapter, size_t base)
 {
-	size_t base = adapter_place(BASELINE);
 	const struct samples *ours = results->samples[metric][adapter], *theirs = results->samples[metric][base];
 	double values[MAX_REPS];
 	size_t n = 0;
@@ -68,6 +67,11 @@ double result_ratio(const struct results *results, size_t metric, size_t adapter
 		if (!isnan(ours->value[i]) && !isnan(theirs->value[i]))
 			values[n++] = ours->value[i] / theirs->value[i];
 	return median(values, n);
+}
+
+double result_ratio(const struct results *results, size_t metric, size_t adapter)
+{
+	return result_ratio_to(results, metric, adapter, adapter_place(BASELINE));
 }
 
 bool result_any(const struct results *results, size_t metric)

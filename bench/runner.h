@@ -18,6 +18,7 @@
  *   ad_lane(heap)            another handle of the heap, for one lane alone
  *   ad_space(path)           bytes that the heap has now of its file or of the memory
  *   ad_collect(heap)         give back what is free, as far as the allocator offers that
+ *   AD_LARGEST               bytes of the largest block it gives; workloads with larger ones are left out
  */
 #ifndef BENCH_RUNNER_H
 #define BENCH_RUNNER_H
@@ -71,6 +72,7 @@ static const struct workload workloads[] = {
 	{ 'G', TWO_PROCESSES, GIB, loop_random, loop_random, 5000, 10000, 16, 1009, 0, 5 },
 	{ 'I', ONE_THREAD, GIB, NULL, NULL, 0, 200000, 16, 1009, 0, 5 },
 	{ 'J', ONE_THREAD, GIB, loop_random, NULL, 5000, 10000, 16, 1009, 0, 5 },
+	{ 'P', TWO_PROCESSES, GIB, loop_random, loop_random, 1000, 10000, 16, 1009, 0, 5 },
 	{ 'K', ONE_THREAD, 2 * GIB, loop_random, NULL, 5000, 400000, 16, 1009, 0, 2 },
 	{ 'k', ONE_THREAD, 2 * GIB, loop_random, NULL, 5000, 3000000, FIXED_SIZE, 1, 0, 1 },
 };
@@ -86,7 +88,8 @@ struct stage {
 	ad_heap heap;   /* lane 0's */
 	unsigned lanes;
 	unsigned arrived;
-	double ns[LANES]; /* an operation */
+	double ns[LANES];                            /* an operation */
+	double alone[SLICES], beside[LANES][SLICES]; /* P: the same, slice by slice */
 	struct ring ring;
 };
 
@@ -144,22 +147,27 @@ static double median(double *values, size_t n)
 	return (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
 
+/* Nanoseconds an operation, for at least so long from *end on, which is the end's time afterwards. */
+static double run_slice(struct lane *lane, loop_fn *loop, uint64_t ops, double seconds, double *end)
+{
+	double start = *end;
+	uint64_t done = 0;
+
+	for (; *end < start + seconds; *end = now_seconds()) {
+		loop(lane, ops);
+		done += ops;
+	}
+	return (*end - start) / (double)done * 1e9;
+}
+
 /* Nanoseconds an operation. The median of slices, so that being preempted now and then does not
  * show. */
 static double run_for(struct lane *lane, loop_fn *loop, uint64_t ops, double seconds)
 {
-	double slice[SLICES], start = now_seconds(), end = start;
+	double slice[SLICES], end = now_seconds();
 
-	for (size_t i = 0; i < SLICES; i++) {
-		double until = end + seconds / SLICES;
-		uint64_t done = 0;
-
-		for (start = end; end < until; end = now_seconds()) {
-			loop(lane, ops);
-			done += ops;
-		}
-		slice[i] = (end - start) / (double)done * 1e9;
-	}
+	for (size_t i = 0; i < SLICES; i++)
+		slice[i] = run_slice(lane, loop, ops, seconds / SLICES, &end);
 	return median(slice, SLICES);
 }
 
@@ -193,6 +201,8 @@ static ad_heap ad_lane(ad_heap heap)
 }
 #endif
 
+static void play_scale(struct stage *stage, unsigned number, struct lane *lane);
+
 static void play(struct stage *stage, unsigned number, ad_heap heap)
 {
 	const struct workload *w = stage->workload;
@@ -204,6 +214,10 @@ static void play(struct stage *stage, unsigned number, ad_heap heap)
 	lane.ring = &stage->ring;
 	fill(&lane, w);
 	meet(stage, 2);
+	if (w->letter == 'P') {
+		play_scale(stage, number, &lane);
+		return;
+	}
 	if (stage->fixed_ops != 0) {
 		loop(&lane, stage->fixed_ops);
 		return;
@@ -295,12 +309,17 @@ static int run_workload(struct stage *stage)
 
 #include "heaps.h"
 #include "memory.h"
+#include "scale.h"
 #include "tail.h"
 
 static int cannot(const struct workload *w)
 {
 	if (AD_IS(AD_FIXED) && (w->span > 1 || w->least > FIXED_SIZE))
 		return 1;
+#ifdef AD_LARGEST
+	if (w->span != 0 && w->least + w->span - 1 > AD_LARGEST)
+		return 1;
+#endif
 	return w->setting == TWO_PROCESSES && AD_IS(AD_FILE) && !AD_IS(AD_SHARED);
 }
 
@@ -314,7 +333,10 @@ static int run(struct stage *stage, char letter)
 			continue;
 		if (cannot(&workloads[i]) || (stage->fixed_ops != 0 && workloads[i].setting != ONE_THREAD))
 			return STATUS_CANNOT;
-		return letter == 'I' ? run_memory(stage) : letter == 'J' ? run_tail(stage) : run_workload(stage);
+		return letter == 'I'   ? run_memory(stage)
+		       : letter == 'J' ? run_tail(stage)
+		       : letter == 'P' ? run_scale(stage)
+				       : run_workload(stage);
 	}
 	return STATUS_CANNOT;
 }

@@ -97,7 +97,7 @@ static void loop_batch(struct lane *lane, uint64_t ops)
 	}
 }
 
-/* C, D, F, G, K, k: a random slot gets a new block of a random size. */
+/* C, D, F, G, K, k, P: a random slot gets a new block of a random size. */
 static void loop_random(struct lane *lane, uint64_t ops)
 {
 	while (ops-- != 0) {

@@ -18,6 +18,8 @@
 #define MA_LIKELY(x)         __builtin_expect(!!(x), 1)
 #define MA_UNLIKELY(x)       __builtin_expect(!!(x), 0)
 #define MA_NOINLINE          __attribute__((noinline))
+/* A fast path begins with a line of the cache, wherever the linker puts it: else its time would change with code that it never runs. */
+#define MA_HOT               __attribute__((aligned(64)))
 #define MA_INLINE            static inline __attribute__((always_inline))
 #define MA_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define MA_COUNT(array)      (sizeof(array) / sizeof((array)[0]))

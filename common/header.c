@@ -84,7 +84,7 @@ static enum ma_refusal check_lengths(const struct ma_header *h, uint64_t file_by
 {
 	uint64_t length = ma_load(&h->length);
 
-	if (h->base % MA_PAGE || h->base == 0 || h->base >= USER_TOP)
+	if (h->base % MA_PAGE || (h->base == 0) != MA_KIND_FLOATS(h->kind) || h->base >= USER_TOP)
 		return MA_REFUSE_BASE;
 	if (h->reserved > USER_TOP - h->base)
 		return MA_REFUSE_BASE;

@@ -12,7 +12,7 @@
  *     44  word_bytes u8        8
  *     45  page_shift u8        12
  *     46  (zero)     u16
- *     48  base       u64       address at which the map is mapped
+ *     48  base       u64       address at which the map is mapped; 0 for kinds that are mapped anywhere
  *     56  reserved   u64       length of the mapping in bytes; the file never grows beyond it
  *     64  uuid       16 bytes
  *     80  param      8 x u64   the body's own numbers (streams, item size, ...), fixed for ever
@@ -51,6 +51,9 @@ enum ma_kind {
 	MA_KIND_MMALLOC = 3,
 	MA_KIND_SHMBUDDY = 4,
 };
+
+/* It has no base: all that it says of places is offsets. */
+#define MA_KIND_FLOATS(kind) ((kind) == MA_KIND_SHMBUDDY)
 
 enum ma_state { MA_STATE_IN_USE = 0, MA_STATE_CLOSED = 1, MA_STATE_SYNCED = 2 };
 

@@ -23,6 +23,7 @@
 
 #include "common/annotate.h"
 #include "common/error.h"
+#include "common/file.h"
 #include "common/map_file.h"
 #include "common/owner.h"
 #include "common/proc.h"
@@ -114,7 +115,7 @@ static bool child_attach(struct ma_map *map)
 
 	close(map->fd);
 	map->fd = fd;
-	if (fd < 0 || ma_proc_attach_shared(fd) < 0) {
+	if (fd < 0 || ma_file_attach_shared(fd) < 0) {
 		ma_debug("%s: a fork child cannot attach (is /proc there?): its handle is closed", map->name);
 		return false;
 	}
@@ -138,7 +139,7 @@ static bool take_copy(struct ma_map *map, int fd)
 
 	close(map->fd);
 	map->fd = fd;
-	if (fd < 0 || fstat(fd, &st) < 0 || ma_proc_attach_exclusive(fd) < 0 ||
+	if (fd < 0 || fstat(fd, &st) < 0 || ma_file_attach_exclusive(fd) < 0 ||
 	    mmap(map->base, map->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
 		    MAP_FAILED)
 		return false;
@@ -150,7 +151,7 @@ static bool take_copy(struct ma_map *map, int fd)
 	ma_body_recover(map);
 	ma_store(&map->slot, MA_NO_SLOT);
 	hide_unused(map);
-	return ma_proc_attach_shared(fd) == 0;
+	return ma_file_attach_shared(fd) == 0;
 }
 
 /* Without a copy nothing is there: a fault is better than the parent's changing values. */
@@ -305,18 +306,18 @@ static enum ma_attach attach_writer(struct ma_map *map, const struct ma_open *ho
 	int64_t deadline = now_ms() + WAIT_MS;
 
 	for (unsigned turn = 0; now_ms() < deadline; turn++) {
-		if (ma_proc_attach_exclusive(map->fd) == 0)
+		if (ma_file_attach_exclusive(map->fd) == 0)
 			return ma_map_first(map, how);
 		if (errno != EAGAIN) {
 			ma_fail(errno, "%s: the file system has no open-file-description locks", map->name);
 			return MA_ATTACH_FAILED;
 		}
-		if (ma_proc_attach_shared(map->fd) == 0) {
+		if (ma_file_attach_shared(map->fd) == 0) {
 			enum ma_attach result = ma_map_join(map, how);
 
 			if (result != MA_ATTACH_AGAIN)
 				return result;
-			ma_proc_detach(map->fd);
+			ma_file_detach(map->fd);
 		}
 		nap(turn);
 	}
@@ -329,7 +330,7 @@ static enum ma_attach attach_reader(struct ma_map *map, const struct ma_open *ho
 	int64_t deadline = now_ms() + WAIT_MS;
 	enum ma_attach result;
 
-	for (unsigned turn = 0; ma_proc_attach_shared(map->fd) < 0; turn++) {
+	for (unsigned turn = 0; ma_file_attach_shared(map->fd) < 0; turn++) {
 		if (errno != EAGAIN)
 			break; /* No locks there: then nobody can be creating under one either. */
 		if (now_ms() >= deadline) {
@@ -340,7 +341,7 @@ static enum ma_attach attach_reader(struct ma_map *map, const struct ma_open *ho
 	}
 	result = ma_map_look(map, how);
 	if (result == MA_ATTACH_DONE && map->fd >= 0) /* Else closing it did, or will: errno stays as it is. */
-		ma_proc_detach(map->fd);
+		ma_file_detach(map->fd);
 	return result;
 }
 
@@ -416,7 +417,7 @@ struct ma_map *ma_map_open(const struct ma_open *how)
 /* When nobody else is attached, the header may say that the map was closed in order. */
 static void sign_off(struct ma_map *map, bool sync)
 {
-	if (ma_proc_attach_exclusive(map->fd) < 0)
+	if (ma_file_attach_exclusive(map->fd) < 0)
 		return;
 	ma_store_release(&map->header->state, MA_STATE_CLOSED);
 	if (sync && ma_space_sync(map, 0, ma_load(&map->header->length)) == 0) {

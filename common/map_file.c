@@ -16,6 +16,7 @@
 
 #include "common/annotate.h"
 #include "common/error.h"
+#include "common/file.h"
 #include "common/plan.h"
 #include "common/proc.h"
 #include "common/space.h"
@@ -64,7 +65,7 @@ int ma_map_reopen(int fd, unsigned flags)
 		return -1;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return ma_space_above_standard(open(path, how));
+	return ma_file_above_standard(open(path, how));
 }
 
 /* New files are made exclusively, which follows no symbolic link. */
@@ -90,7 +91,7 @@ int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat 
 	map->punch_bytes = how->punch_bytes;
 	if (how->filename) {
 		snprintf(map->name, sizeof(map->name), "%s", how->filename);
-		map->fd = ma_space_above_standard(open_name(how->filename, how->flags, &map->created));
+		map->fd = ma_file_above_standard(open_name(how->filename, how->flags, &map->created));
 	} else {
 		snprintf(map->name, sizeof(map->name), "descriptor %d", how->fd);
 		map->fd = ma_map_reopen(how->fd, how->flags);
@@ -319,8 +320,8 @@ static int size_file(struct ma_map *map)
 {
 	uint64_t length = ma_load(&map->sealed.length);
 
-	if (!ma_space_allowed(length) || ma_space_set_length(map->fd, 0) < 0 ||
-	    pwrite(map->fd, MA_MAGIC_HALF, 8, 0) != 8 || ma_space_set_length(map->fd, length) < 0)
+	if (!ma_file_allowed(length) || ma_file_set_length(map->fd, 0) < 0 ||
+	    pwrite(map->fd, MA_MAGIC_HALF, 8, 0) != 8 || ma_file_set_length(map->fd, length) < 0)
 		return ma_fail(errno, "%s: cannot make it %" PRIu64 " bytes long", map->name, length);
 	return 0;
 }
@@ -390,7 +391,7 @@ static void undo_create(struct ma_map *map, const struct ma_open *how)
 	int saved = errno;
 	struct stat st;
 
-	if (ma_space_set_length(map->fd, 0) < 0)
+	if (ma_file_set_length(map->fd, 0) < 0)
 		ma_debug("%s: cannot empty it after a failed creation", map->name);
 	if (map->created && how->filename && stat(how->filename, &st) == 0 && st.st_ino == map->inode &&
 	    st.st_dev == map->device)
@@ -438,7 +439,7 @@ enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how)
 		if (result == MA_ATTACH_DONE)
 			result = recover(map, &h);
 	}
-	if (result == MA_ATTACH_DONE && ma_proc_attach_shared(map->fd) < 0)
+	if (result == MA_ATTACH_DONE && ma_file_attach_shared(map->fd) < 0)
 		result = MA_ATTACH_FAILED;
 	return result;
 }

@@ -10,49 +10,10 @@
 
 #include "common/body.h"
 #include "common/error.h"
+#include "common/file.h"
 #include "common/map.h"
 
-#define ATTACH_BYTE     ((off_t)0x4000000000000000)
-#define SLOT_BYTE(slot) (ATTACH_BYTE + 1 + (off_t)(slot))
-
-static int ofd_lock(int fd, int command, short type, off_t byte, struct flock *out)
-{
-	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
-	int result;
-
-	do
-		result = fcntl(fd, command, &lock);
-	while (result < 0 && errno == EINTR);
-	if (out)
-		*out = lock;
-	return result;
-}
-
-static int attach(int fd, short type)
-{
-	if (ofd_lock(fd, F_OFD_SETLK, type, ATTACH_BYTE, NULL) == 0)
-		return 0;
-	if (errno == EACCES)
-		errno = EAGAIN;
-	if (errno != EAGAIN)
-		errno = ENOLCK;
-	return -1;
-}
-
-int ma_proc_attach_exclusive(int fd)
-{
-	return attach(fd, F_WRLCK);
-}
-
-int ma_proc_attach_shared(int fd)
-{
-	return attach(fd, F_RDLCK);
-}
-
-void ma_proc_detach(int fd)
-{
-	ofd_lock(fd, F_OFD_SETLK, F_UNLCK, ATTACH_BYTE, NULL);
-}
+#define SLOT_BYTE(slot) (MA_FILE_ATTACH_BYTE + 1 + (off_t)(slot))
 
 /* Before the slot is ours in public, inherit what its last holder left: see lock.h and owner.h. */
 static void move_in(struct ma_map *map, uint32_t slot)
@@ -68,7 +29,7 @@ static void move_in(struct ma_map *map, uint32_t slot)
 static uint32_t take_slot(struct ma_map *map)
 {
 	for (uint32_t slot = 0; slot < MA_PROCESSES; slot++) {
-		if (ofd_lock(map->fd, F_OFD_SETLK, F_WRLCK, SLOT_BYTE(slot), NULL) == 0) {
+		if (ma_file_lock(map->fd, F_OFD_SETLK, F_WRLCK, SLOT_BYTE(slot), NULL) == 0) {
 			move_in(map, slot);
 			return slot;
 		}
@@ -101,7 +62,7 @@ bool ma_proc_alive(struct ma_map *map, uint32_t slot)
 		return true;
 	if (map->fd < 0)
 		return false;
-	if (ofd_lock(map->fd, F_OFD_GETLK, F_WRLCK, SLOT_BYTE(slot), &found) < 0)
+	if (ma_file_lock(map->fd, F_OFD_GETLK, F_WRLCK, SLOT_BYTE(slot), &found) < 0)
 		return true;
 	return found.l_type != F_UNLCK;
 }

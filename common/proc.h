@@ -21,12 +21,6 @@ struct ma_map;
 
 #define MA_NO_SLOT UINT32_MAX
 
-/* Try for the attach byte. 0 got it; -1: EAGAIN somebody else has it in the way; ENOLCK no such locks here. */
-int ma_proc_attach_exclusive(int fd);
-int ma_proc_attach_shared(int fd);
-/* Let go of the attach byte. */
-void ma_proc_detach(int fd);
-
 /* This process's slot in the map, taken at the first call. MA_NO_SLOT with errno EUSERS when all are taken. */
 uint32_t ma_proc_slot(struct ma_map *map);
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/file.h"
 #include "common/map_file.h"
 #include "common/space.h"
 
@@ -249,7 +250,7 @@ static int copy_open(struct ma_map *copy, struct ma_map *map, int fd)
 	};
 	snprintf(copy->name, sizeof(copy->name), "snapshot of %.200s", map->name);
 	ma_store(&copy->sealed.length, length);
-	if (fstat(fd, &st) < 0 || ma_space_set_length(fd, length) < 0)
+	if (fstat(fd, &st) < 0 || ma_file_set_length(fd, length) < 0)
 		return ma_fail(errno, "%s: cannot make it %" PRIu64 " bytes long", copy->name, length);
 	at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (at == MAP_FAILED)

@@ -7,29 +7,12 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/file.h"
 #include "common/map.h"
 #include "common/proc.h"
-
-/*
- * File systems without fallocate: write one zero a page. Only pages that begin inside the range: the byte written is then
- * one that nobody uses yet. The page that the range begins in was taken with what lies before it.
- */
-static int take_by_writing(int fd, uint64_t from, uint64_t to)
-{
-	for (uint64_t at = ma_up(from, MA_PAGE); at < to; at += MA_PAGE) {
-		char byte;
-
-		if (pread(fd, &byte, 1, (off_t)at) < 0)
-			return -1;
-		if (byte == 0 && pwrite(fd, &byte, 1, (off_t)at) != 1)
-			return -1;
-	}
-	return 0;
-}
 
 int ma_space_take(struct ma_map *map, uint64_t from, uint64_t bytes)
 {
@@ -39,11 +22,9 @@ int ma_space_take(struct ma_map *map, uint64_t from, uint64_t bytes)
 
 	if (map->fd < 0 || bytes == 0 || first >= last)
 		return 0;
-	do
-		result = fallocate(map->fd, FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)(last - first));
-	while (result < 0 && errno == EINTR);
+	result = ma_file_take(map->fd, first, last);
 	if (result < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
-		result = take_by_writing(map->fd, from, last);
+		result = ma_file_take_by_writing(map->fd, from, last);
 	if (result < 0)
 		return ma_fail(errno, "%s: no disk space for bytes %" PRIu64 " to %" PRIu64, map->name, first, last);
 	return 0;
@@ -93,48 +74,12 @@ void ma_space_blank(struct ma_map *map, uint64_t from, uint64_t bytes)
 		blank_by_writing(map->base + from, map->base + end);
 }
 
-bool ma_space_allowed(uint64_t length)
-{
-	struct rlimit limit;
-
-	if (length <= INT64_MAX &&
-	    (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY || length <= limit.rlim_cur))
-		return true;
-	errno = EFBIG;
-	return false;
-}
-
-int ma_space_set_length(int fd, uint64_t length)
-{
-	int result;
-
-	if (!ma_space_allowed(length))
-		return -1;
-	do
-		result = ftruncate(fd, (off_t)length);
-	while (result < 0 && errno == EINTR);
-	return result;
-}
-
-int ma_space_above_standard(int fd)
-{
-	int above, error;
-
-	if (fd < 0 || fd > STDERR_FILENO)
-		return fd;
-	above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	error = errno;
-	close(fd);
-	errno = error;
-	return above;
-}
-
 /* The length's lock is ours. Killed before the store: the file is longer than it says, which every opener accepts. */
 static int grow(struct ma_map *map, uint64_t length)
 {
 	if (length <= ma_load(&map->header->length))
 		return 0;
-	if (map->fd >= 0 && ma_space_set_length(map->fd, length) < 0)
+	if (map->fd >= 0 && ma_file_set_length(map->fd, length) < 0)
 		return ma_fail(errno, "%s: cannot grow to %" PRIu64 " bytes", map->name, length);
 	ma_store_kill(&map->header->length, length);
 	return 0;

@@ -22,18 +22,6 @@ bool ma_space_punch(struct ma_map *map, uint64_t from, uint64_t bytes);
 /* Make the file at least this long. 0, or -1 with EFBIG (over RLIMIT_FSIZE, or over the reservation), ENOSPC, ... */
 int ma_space_grow(struct ma_map *map, uint64_t length);
 
-/* Does RLIMIT_FSIZE let a file be this long? Else errno EFBIG. */
-bool ma_space_allowed(uint64_t length);
-
-/* ftruncate(2) that reports RLIMIT_FSIZE as EFBIG where the kernel would send SIGXFSZ. */
-int ma_space_set_length(int fd, uint64_t length);
-
-/*
- * The same file under a number above those of stdin, stdout and stderr: a program that was started without these writes to them
- * all the same. A descriptor below 0 stays as it is. -1 with errno; fd is closed then.
- */
-int ma_space_above_standard(int fd);
-
 /*
  * Make bytes of the file zero that nobody uses yet, without taking space for them: a copy of a file that was in use, or one
  * that somebody made up, may have anything there. Exactly these bytes.

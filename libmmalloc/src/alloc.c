@@ -164,14 +164,14 @@ MA_INLINE struct ma_cursor *fast_cursor_of(void *md, size_t size)
 	return MA_LIKELY(map != NULL) ? fast_cursor(map, size) : NULL;
 }
 
-void *mmalloc(void *md, size_t size)
+MA_HOT void *mmalloc(void *md, size_t size)
 {
 	struct ma_cursor *cursor = fast_cursor_of(md, size);
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow(md, size);
 }
 
-void mfree(void *md, void *ptr)
+MA_HOT void mfree(void *md, void *ptr)
 {
 	struct ma_map *map = fast_map(md);
 

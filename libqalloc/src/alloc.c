@@ -97,12 +97,12 @@ MA_INLINE void *malloc_fast(struct ma_map *map, size_t size)
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow(map, size);
 }
 
-void *qalloc_malloc(void *map, size_t size)
+MA_HOT void *qalloc_malloc(void *map, size_t size)
 {
 	return MA_LIKELY(map != NULL) ? malloc_fast(map, size) : malloc_slow(map, size);
 }
 
-void *qalloc_statmalloc(mapinfo_t *map)
+MA_HOT void *qalloc_statmalloc(mapinfo_t *map)
 {
 	struct ma_map *m = (struct ma_map *)map;
 	struct ma_cursor *cursor = MA_LIKELY(m != NULL) ? fast_item(m) : NULL;
@@ -110,7 +110,7 @@ void *qalloc_statmalloc(mapinfo_t *map)
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow_stat(m);
 }
 
-void *qalloc_dynmalloc(dynmapinfo_t *map, size_t size)
+MA_HOT void *qalloc_dynmalloc(dynmapinfo_t *map, size_t size)
 {
 	struct ma_map *m = (struct ma_map *)map;
 	struct ma_cursor *cursor = MA_LIKELY(m != NULL) ? fast_sized(m, size) : NULL;
@@ -125,12 +125,12 @@ MA_INLINE void free_any(struct ma_map *map, void *block)
 		free_slow(map, block);
 }
 
-void qalloc_free(void *block, void *map)
+MA_HOT void qalloc_free(void *block, void *map)
 {
 	free_any(map, block);
 }
 
-void qalloc_statfree(void *block, mapinfo_t *map)
+MA_HOT void qalloc_statfree(void *block, mapinfo_t *map)
 {
 	struct ma_map *m = (struct ma_map *)map;
 
@@ -138,7 +138,7 @@ void qalloc_statfree(void *block, mapinfo_t *map)
 		free_slow_stat(block, m);
 }
 
-void qalloc_dynfree(void *block, dynmapinfo_t *map)
+MA_HOT void qalloc_dynfree(void *block, dynmapinfo_t *map)
 {
 	struct ma_map *m = (struct ma_map *)map;
 

@@ -26,8 +26,8 @@
 
 #include "common/annotate.h"
 #include "common/error.h"
+#include "common/file.h"
 #include "common/heap.h"
-#include "common/space.h"
 
 #define RANGE_DEFAULT  ((uint64_t)1 << 40)
 #define RANGE_ASAN     ((uint64_t)4 << 30)
@@ -352,7 +352,7 @@ static int copy_file(int from)
 
 	if (to < 0)
 		return -1;
-	if (fstat(from, &st) == 0 && ma_space_set_length(to, (uint64_t)st.st_size) == 0 && copy_data(from, to))
+	if (fstat(from, &st) == 0 && ma_file_set_length(to, (uint64_t)st.st_size) == 0 && copy_data(from, to))
 		return to;
 	close(to);
 	ma_debug("no copy of the shared VM file for a fork child");

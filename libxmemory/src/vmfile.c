@@ -23,7 +23,7 @@
 #include "core.h"
 
 #include "common/error.h"
-#include "common/space.h"
+#include "common/file.h"
 
 #define KEPT_MOST   64
 #define RECORD_BITS 10
@@ -143,7 +143,7 @@ int xmemory__vm_file(uint32_t *id)
 		fd = named_file(dir, *id);
 	if (fd < 0)
 		return ma_fail(errno, "no VM file can be made in %s: set another directory, $XMEMORY_TMPDIR", dir);
-	return ma_space_above_standard(fd);
+	return ma_file_above_standard(fd);
 }
 
 uint32_t xmemory__vm_files_made(void)
@@ -157,14 +157,14 @@ static int space_by_writing(int fd, uint64_t from, uint64_t to)
 	for (uint64_t at = ma_up(from, MA_PAGE); at < to; at += MA_PAGE)
 		if (pwrite(fd, "", 1, (off_t)at) != 1)
 			return -1;
-	return ma_space_set_length(fd, to);
+	return ma_file_set_length(fd, to);
 }
 
 int xmemory__vm_space(int fd, uint64_t from, uint64_t to)
 {
 	int result;
 
-	if (!ma_space_allowed(to))
+	if (!ma_file_allowed(to))
 		return ma_fail(errno, "a VM file of %llu bytes is more than RLIMIT_FSIZE", (unsigned long long)to);
 	do
 		result = fallocate(fd, 0, (off_t)from, (off_t)(to - from));
@@ -377,14 +377,14 @@ static void *remap(struct vm *vm, size_t bytes)
 	if (bytes > vm->mapped && xmemory__vm_space(vm->fd, vm->mapped, bytes) < 0) {
 		int error = errno;
 
-		ma_space_set_length(vm->fd, vm->mapped);
+		ma_file_set_length(vm->fd, vm->mapped);
 		errno = error;
 		return NULL;
 	}
 	map = mremap(vm->ptr, vm->mapped, bytes, MREMAP_MAYMOVE);
 	if (map == MAP_FAILED)
 		return ma_fail_null(errno, "cannot map %zu bytes of a VM file", bytes);
-	if (bytes < vm->mapped && ma_space_set_length(vm->fd, bytes) < 0)
+	if (bytes < vm->mapped && ma_file_set_length(vm->fd, bytes) < 0)
 		ma_debug("a VM file keeps the space of a part that is not in use");
 	return map;
 }

@@ -18,7 +18,7 @@
  * with nobody attached. That this is what a kill does is proved by really killing other victims: all the way through short
  * calls, at random instructions of long ones. They must leave the bytes of the state that was noted.
  *
- * A function that finds a violation aborts, or does not come back within a second.
+ * A function that finds a violation aborts, or waits for others for more than a second.
  *
  * MA_CRASH_SECONDS  for each scenario, beside the first pass (0.5): states in random order, then kills at random
  *                   instructions, until the time is up
@@ -39,6 +39,8 @@ enum crash_flags {
 	CRASH_FORKED = 8,       /**< The victim is the survivor's fork child. */
 	CRASH_DEAD_BEFORE = 16, /**< Another one died half-way through earlier_call() before the victim attached... */
 	CRASH_DEAD_DURING = 32, /**< ... after its warm_up(). */
+	CRASH_ANYWHERE =
+		64, /**< Each victim works in another place: real kills leave other bytes than the first one's. */
 };
 
 /** A library's scenario begins with this. */
@@ -49,6 +51,7 @@ struct crash_scenario {
 
 struct crash_library {
 	const char *name;
+	unsigned flags;                                  /**< Of all its scenarios. */
 	size_t room;                                     /**< No map file is longer. */
 	void (*prepare)(const struct crash_scenario *s); /**< Make the map; in a process of its own. */
 	void (*attach)(const struct crash_scenario *s);  /**< The survivor, before. */

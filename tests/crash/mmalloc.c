@@ -238,38 +238,15 @@ static void sync_heap(void *md)
 	mmalloc_sync(md);
 }
 
-static void the_thread_is_gone(void *arg)
+static void take_two(void *md)
 {
-	(void)arg;
-	crash_call_ends();
-}
-
-static void *just_end(void *arg)
-{
-	pthread_exit(arg);
-}
-
-/*
- * The library's key is older than this one, so its part of ending comes first. Another thread ends before, for the first one
- * makes libc load what it needs to unwind.
- */
-static void watch_the_end(void *md)
-{
-	pthread_key_t key;
-	pthread_t thread;
-
-	g_assert_cmpint(pthread_create(&thread, NULL, just_end, NULL), ==, 0);
-	pthread_join(thread, NULL);
 	take_64(md);
 	take_1000(md);
-	g_assert_cmpint(pthread_key_create(&key, the_thread_is_gone), ==, 0);
-	pthread_setspecific(key, md);
 }
 
-static void end_thread(void *md)
+static void watch_the_end(void *md)
 {
-	(void)md;
-	pthread_exit(NULL);
+	scene_watch_the_end(md, take_two);
 }
 
 /* --- scenarios --- */
@@ -348,7 +325,7 @@ static const struct scenario scenarios[] = {
 	SCENE("setroot-inherits-lock", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_DURING),
 	      .earlier_call = set_lost_root),
 
-	SCENE("thread-exit", KEEPS, watch_the_end, end_thread),
+	SCENE("thread-exit", KEEPS, watch_the_end, scene_end_thread),
 	SCENE("takeover-of-lock", TAKES, take_64, take_large, FLAGS(CRASH_DEAD_DURING), .earlier_call = take_large),
 	SCENE("takeover-of-slot", TAKES, nothing, take_large, FLAGS(CRASH_DEAD_BEFORE), .earlier_call = take_large),
 	SCENE("takeover-of-heap", KEEPS, nothing, attach_heap, FLAGS(CRASH_DEAD_BEFORE | CRASH_ALONE),
@@ -405,7 +382,8 @@ static void warm_up(const struct crash_scenario *s)
 static void call(const struct crash_scenario *s)
 {
 	of(s)->call(of(s)->call == attach_heap ? (void *)(uintptr_t)s : handle);
-	if (of(s)->grows)
+	/* A run over the bounds of streams lies in the first ones: when the file is so long already, for another stream, it need not grow. */
+	if (of(s)->grows && (of(s)->call != take_over_bounds || scene->length < SCENE_RESERVE / 2))
 		g_assert_cmpuint(scene_length(handle), >, scene->length);
 }
 

@@ -223,38 +223,15 @@ static void create_static(void *map)
 	qalloc_makestatmap(SCENE_BYTES, NULL, crash_path(), 64, 2);
 }
 
-static void the_thread_is_gone(void *arg)
+static void take_two(void *map)
 {
-	(void)arg;
-	crash_call_ends();
-}
-
-static void *just_end(void *arg)
-{
-	pthread_exit(arg);
-}
-
-/*
- * The library's key is older than this one, so its part of ending comes first. Another thread ends before, for the first one
- * makes libc load what it needs to unwind.
- */
-static void watch_the_end(void *map)
-{
-	pthread_key_t key;
-	pthread_t thread;
-
-	g_assert_cmpint(pthread_create(&thread, NULL, just_end, NULL), ==, 0);
-	pthread_join(thread, NULL);
 	take_64(map);
 	take_1000(map);
-	g_assert_cmpint(pthread_key_create(&key, the_thread_is_gone), ==, 0);
-	pthread_setspecific(key, map);
 }
 
-static void end_thread(void *map)
+static void watch_the_end(void *map)
 {
-	(void)map;
-	pthread_exit(NULL);
+	scene_watch_the_end(map, take_two);
 }
 
 /* --- scenarios --- */
@@ -314,7 +291,7 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("close-last", KEEPS, take_64, close_map, FLAGS(CRASH_ALONE)),
 	DYNAMIC("checkpoint", KEEPS, take_64, checkpoint),
 	DYNAMIC("cleanup-last", KEEPS, take_64, cleanup, FLAGS(CRASH_ALONE)),
-	DYNAMIC("thread-exit", KEEPS, watch_the_end, end_thread),
+	DYNAMIC("thread-exit", KEEPS, watch_the_end, scene_end_thread),
 	DYNAMIC("takeover-of-lock", TAKES, take_64, take_large, FLAGS(CRASH_DEAD_DURING), .earlier_call = take_large),
 	DYNAMIC("takeover-of-slot", TAKES, nothing, take_large, FLAGS(CRASH_DEAD_BEFORE), .earlier_call = take_large),
 	DYNAMIC("takeover-of-map", KEEPS, nothing, load, FLAGS(CRASH_DEAD_BEFORE | CRASH_ALONE),
@@ -336,7 +313,7 @@ static const struct scenario scenarios[] = {
 	STATIC("setroot-new-table", KEEPS, take_64, set_new_root, .adds_table = true),
 	STATIC("create", KEEPS, nothing, create_static, .prepared = NOT_THERE, FLAGS(CRASH_ABSENT | CRASH_ALONE)),
 	STATIC("open-first", KEEPS, nothing, load, FLAGS(CRASH_ALONE)),
-	STATIC("thread-exit", KEEPS, watch_the_end, end_thread),
+	STATIC("thread-exit", KEEPS, watch_the_end, scene_end_thread),
 	STATIC("takeover-of-slot", TAKES, nothing, take_64, FLAGS(CRASH_DEAD_BEFORE), .prepared = FRESH,
 	       .earlier_call = take_65),
 };

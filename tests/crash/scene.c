@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/crash/scene.h"
 
+#include <pthread.h>
+
 #include "common/body.h"
 #include "common/header.h"
 
@@ -131,4 +133,37 @@ bool scene_half_grown(const char *bytes)
 	const struct ma_body *body = (const void *)(bytes + MA_PAGE);
 
 	return so_often(is_held(&body->length_lock), 2);
+}
+
+static void the_thread_is_gone(void *arg)
+{
+	(void)arg;
+	crash_call_ends();
+}
+
+static void *just_end(void *arg)
+{
+	pthread_exit(arg);
+}
+
+/*
+ * The library's key is older than this one, so its part of ending comes first. Another thread ends before, for the first one
+ * makes libc load what it needs to unwind.
+ */
+void scene_watch_the_end(void *map, void (*use)(void *map))
+{
+	pthread_key_t key;
+	pthread_t thread;
+
+	g_assert_cmpint(pthread_create(&thread, NULL, just_end, NULL), ==, 0);
+	pthread_join(thread, NULL);
+	use(map);
+	g_assert_cmpint(pthread_key_create(&key, the_thread_is_gone), ==, 0);
+	pthread_setspecific(key, map);
+}
+
+void scene_end_thread(void *map)
+{
+	(void)map;
+	pthread_exit(NULL);
 }

@@ -43,6 +43,11 @@ void scene_use_all_classes(const struct support_calls *calls, void *map, const c
 pid_t scene_newcomer(void (*arrive)(void));
 void scene_newcomer_leaves(pid_t newcomer);
 
+/** The call ends when its thread does. @p use makes the library know the thread first. */
+void scene_watch_the_end(void *map, void (*use)(void *map));
+/** A call: end the thread. */
+void scene_end_thread(void *map);
+
 /** The table of processes: who, and since when. */
 bool scene_varies(size_t at);
 /**

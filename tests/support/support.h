@@ -115,6 +115,8 @@ bool support_kill(pid_t pid);
 bool support_kill_after_us(pid_t pid, unsigned usec);
 void support_sleep_us(unsigned usec);
 uint64_t support_now_us(void);
+/** How long this process ran, or would have if there had been a processor for it. 0 where the kernel does not tell. */
+uint64_t support_busy_us(pid_t pid);
 
 /** Named points at which a child waits for its parent. In memory from support_shared(). */
 struct support_sync {

@@ -60,38 +60,4 @@ size_t support_count_by(const struct support_calls *calls, void *map);
 /** Free every live block; how many there were. */
 size_t support_free_all_by(const struct support_calls *calls, void *map);
 
-/* --- errors ------------------------------------------------------------------------------------------------ */
-
-#define assert_errno_is(expected)                                                                        \
-	do {                                                                                             \
-		int errno_ = errno;                                                                      \
-		if (errno_ != (expected))                                                                \
-			g_error("%s:%d: errno is %d (%s), expected %d (%s)", __FILE__, __LINE__, errno_, \
-				g_strerror(errno_), (expected), g_strerror(expected));                   \
-	} while (0)
-
-/** @p call returns NULL with this errno. */
-#define assert_null(call, expected)        \
-	do {                               \
-		errno = 0;                 \
-		g_assert_null(call);       \
-		assert_errno_is(expected); \
-	} while (0)
-
-/** @p call returns -1 with this errno. */
-#define assert_minus1(call, expected)            \
-	do {                                     \
-		errno = 0;                       \
-		g_assert_cmpint((call), ==, -1); \
-		assert_errno_is(expected);       \
-	} while (0)
-
-/** @p statement, which returns nothing, leaves this errno; 0 means that it leaves errno alone. */
-#define assert_void(statement, expected)   \
-	do {                               \
-		errno = 0;                 \
-		statement;                 \
-		assert_errno_is(expected); \
-	} while (0)
-
 #endif /* MA_TESTS_SUPPORT_BLOCK_H */

@@ -10,6 +10,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -93,6 +94,22 @@ uint64_t support_now_us(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+uint64_t support_busy_us(pid_t pid)
+{
+	unsigned long long run = 0, queued = 0;
+	char path[40];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%llu %llu", &run, &queued) != 2)
+		run = queued = 0;
+	fclose(file);
+	return (run + queued) / 1000;
 }
 
 /* Short waits are spent yielding: a sleep would be rounded up to the timer's slack. */

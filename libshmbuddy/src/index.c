@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * See index.h. Setting a bit and looking at the bits above, and clearing a bit there and looking at those below again, must not pass each
+ * other: both are sequentially consistent.
+ */
+#include "index.h"
+
+#include "common/scan.h"
+
+#define MOST_STEPS 512u /* A walk over lines that somebody else wrote nonsense into ends. */
+
+struct line {
+	_Atomic uint64_t mask[8];
+};
+
+/* One height: which line a bit is in, and how many bits there are in all. */
+struct rung {
+	struct line *lines;
+	uint64_t items;
+};
+
+static uint64_t words_in_part(const struct level *l, uint64_t part)
+{
+	uint64_t fan = (uint64_t)1 << l->fan_shift;
+
+	return ma_min(fan, l->words - (part << l->fan_shift));
+}
+
+static struct rung inner_rung(const struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height)
+{
+	uint64_t items = words_in_part(l, part);
+
+	for (unsigned k = 0; k < height; k++)
+		items = (items + 63) / 64;
+	return (struct rung){ (struct line *)(void *)(region_meta(h, part) + l->line_at[height]), items };
+}
+
+static struct rung crown_rung(const struct shmbuddy *h, const struct level *l)
+{
+	return (struct rung){ (struct line *)(void *)(h->base + l->crown_at), l->crown_items };
+}
+
+static uint64_t inverted(const struct level *l, unsigned order)
+{
+	return l->top && order == l->cap ? UINT64_MAX : 0;
+}
+
+/* The bits of one mask that are listed. */
+static uint64_t listed(const struct level *l, const struct rung *r, uint64_t line, unsigned order)
+{
+	uint64_t bits = atomic_load(&r->lines[line].mask[order]) ^ inverted(l, order);
+
+	return bits & ma_low_bits(r->items - line * 64);
+}
+
+/* Those of this mask and all above. */
+static uint64_t listed_from(const struct level *l, const struct rung *r, uint64_t line, unsigned order)
+{
+	uint64_t bits = 0;
+
+	for (unsigned k = order; k <= l->cap; k++)
+		bits |= listed(l, r, line, k);
+	return bits;
+}
+
+static void put(const struct level *l, const struct rung *r, uint64_t item, unsigned order, bool on)
+{
+	_Atomic uint64_t *mask = &r->lines[item / 64].mask[order];
+	uint64_t bit = (uint64_t)1 << item % 64, inv = inverted(l, order);
+
+	if (((atomic_load(mask) ^ inv) & bit) == (on ? bit : 0))
+		return;
+	if (on == !inv)
+		atomic_fetch_or(mask, bit);
+	else
+		atomic_fetch_and(mask, ~bit);
+}
+
+/* Item of height list, and all above: whoever was killed on the way up left a gap, which is closed now. */
+static void list_upward(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height, uint64_t item,
+			unsigned order)
+{
+	struct rung r;
+
+	for (; l->local && height < l->heights; height++, item /= 64) {
+		r = inner_rung(h, l, part, height);
+		put(l, &r, item, order, true);
+	}
+	r = crown_rung(h, l);
+	put(l, &r, l->local ? part : item, order, true);
+}
+
+/* The same for taking off: an upper bit goes when the line below is empty, and comes back when that was untrue a moment later. */
+static void unlist_upward(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height, uint64_t item,
+			  unsigned order)
+{
+	struct rung r, below;
+
+	for (; l->local && height <= l->heights; height++, item /= 64) {
+		r = height < l->heights ? inner_rung(h, l, part, height) : crown_rung(h, l);
+		put(l, &r, height < l->heights ? item : part, order, false);
+		if (height > 0) {
+			below = inner_rung(h, l, part, height - 1);
+			if (listed(l, &below, item, order)) {
+				list_upward(h, l, part, height, item, order);
+				return;
+			}
+		}
+		if (height < l->heights && listed(l, &r, item / 64, order))
+			return;
+	}
+	if (!l->local) {
+		r = crown_rung(h, l);
+		put(l, &r, item, order, false);
+	}
+}
+
+static void locate(const struct level *l, uint64_t i, uint64_t *part, uint64_t *item)
+{
+	*part = l->local ? i >> l->fan_shift : 0;
+	*item = i - (*part << l->fan_shift);
+}
+
+void shmbuddy__index_list(struct shmbuddy *h, const struct level *l, uint64_t i, unsigned order)
+{
+	uint64_t part, item;
+
+	locate(l, i, &part, &item);
+	list_upward(h, l, part, 0, item, order < l->cap ? order : l->cap);
+}
+
+static int room_of(const struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	uint64_t w = region_view(l, atomic_load(region_word(h, l, i)));
+
+	return word_is_open(w, l->leaves) ? word_room(w, l->leaves, l->cap) : -1;
+}
+
+void shmbuddy__index_correct(struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	int room = room_of(h, l, i), again;
+	uint64_t part, item;
+	struct rung r;
+
+	locate(l, i, &part, &item);
+	r = l->local ? inner_rung(h, l, part, 0) : crown_rung(h, l);
+	if (room >= 0)
+		shmbuddy__index_list(h, l, i, (unsigned)room);
+	for (unsigned order = (unsigned)(room + 1); order <= l->cap; order++) {
+		if (listed(l, &r, item / 64, order) >> item % 64 & 1)
+			unlist_upward(h, l, part, 0, item, order);
+	}
+	again = room_of(h, l, i);
+	if (again > room)
+		shmbuddy__index_list(h, l, i, (unsigned)again);
+}
+
+/* A bit of the line from `from` on; in the lowest line of the smallest order that has one, for what is large should stay whole. */
+static uint64_t pick(const struct level *l, const struct rung *r, uint64_t line, uint64_t from, unsigned order,
+		     bool best)
+{
+	uint64_t bits = 0;
+
+	for (unsigned k = order; k <= l->cap && (!best || !bits); k++)
+		bits |= listed(l, r, line, k) & UINT64_MAX << from % 64;
+	return bits ? line * 64 + ma_lowest(bits) : INDEX_NONE;
+}
+
+/* A bit above says that something is listed in this line, and it is not so. */
+static void correct_line(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height, uint64_t line,
+			 unsigned order)
+{
+	struct rung r = inner_rung(h, l, part, height);
+
+	for (unsigned k = order; k <= l->cap; k++)
+		if (!listed(l, &r, line, k))
+			unlist_upward(h, l, part, height + 1, line, k);
+}
+
+/* In one part: the first listed item from `item` on. Up where a line has no more, down where one has. */
+static uint64_t find_in_part(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t part, uint64_t item)
+{
+	unsigned height = 0;
+	bool descends = false;
+
+	for (unsigned step = 0; step < MOST_STEPS; step++) {
+		struct rung r = inner_rung(h, l, part, height);
+		uint64_t line = item / 64, found = INDEX_NONE;
+
+		if (item < r.items)
+			found = pick(l, &r, line, item, order, height == 0);
+		if (found != INDEX_NONE && height == 0)
+			return found;
+		if (found != INDEX_NONE) {
+			item = found * 64;
+			height--;
+			descends = true;
+			continue;
+		}
+		if (descends)
+			correct_line(h, l, part, height, line, order);
+		descends = false;
+		if (++height == l->heights)
+			return INDEX_NONE;
+		item = line + 1;
+	}
+	return INDEX_NONE;
+}
+
+static uint64_t find_around(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t part, uint64_t item)
+{
+	uint64_t found = find_in_part(h, l, order, part, item);
+
+	if (found == INDEX_NONE && item)
+		found = find_in_part(h, l, order, part, 0);
+	return found == INDEX_NONE ? found : (part << l->fan_shift) + found;
+}
+
+/* In the lines over the parts: the first one from `from` on that is listed, and has its space or not as wanted. */
+static uint64_t find_part(const struct shmbuddy *h, const struct level *l, unsigned order, uint64_t from, bool backed)
+{
+	struct rung r = crown_rung(h, l);
+
+	for (uint64_t line = from / 64; line * 64 < r.items; line++, from = line * 64) {
+		uint64_t bits = listed_from(l, &r, line, order) & UINT64_MAX << from % 64;
+		uint64_t space = ma_load_acquire(&h->control->backed[line]);
+
+		bits &= backed ? space : ~space;
+		if (bits)
+			return line * 64 + ma_lowest(bits);
+	}
+	return INDEX_NONE;
+}
+
+uint64_t shmbuddy__index_find(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t from)
+{
+	uint64_t mask = ((uint64_t)1 << l->fan_shift) - 1, own = from >> l->fan_shift, part = own, found;
+
+	if (!region_is_backed(h, own))
+		found = INDEX_NONE;
+	else
+		found = find_around(h, l, order, own, from & mask);
+	for (unsigned turn = 0; found == INDEX_NONE && turn < 2; turn++) {
+		for (part = turn ? 0 : own + 1; found == INDEX_NONE; part++) {
+			part = find_part(h, l, order, part, true);
+			if (part == INDEX_NONE)
+				break;
+			found = find_around(h, l, order, part, from & mask);
+			if (found == INDEX_NONE)
+				correct_line(h, l, part, l->heights - 1u, 0, order);
+		}
+	}
+	return found;
+}
+
+uint64_t shmbuddy__index_find_crown(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t at)
+{
+	struct rung r = crown_rung(h, l);
+
+	for (uint64_t line = at / 64; line * 64 < r.items; line++, at = line * 64) {
+		uint64_t found = pick(l, &r, line, at, order, false);
+
+		if (found != INDEX_NONE)
+			return found;
+	}
+	return INDEX_NONE;
+}
+
+uint64_t shmbuddy__index_find_unbacked(struct shmbuddy *h, const struct level *l, unsigned order)
+{
+	return find_part(h, l, order, 0, false);
+}

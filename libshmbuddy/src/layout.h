@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Where everything in a region lies. Little-endian, offsets from its first byte, which is also offset 0 of the blocks' offsets.
+ *
+ *        0  the header (common/header.h), kind 4, base 0; reserved = length = the whole region. Written once.
+ *           param[0]  bytes that can be allocated (the area)
+ *           param[1]  bits 0-7 log2 smallest block, 8-15 log2 largest block, 16-23 log2 part
+ *           param[2]  bit 0: parts get their disk space when they are first used
+ *     4096  struct control
+ *     5120  64 places for named roots (roots.c)
+ *    11264  the crown: of each local level its lines over the parts; of each level above, its lines, then its words
+ *     meta  for each part: of each local level, its words, then its lines
+ *     area  the blocks
+ *
+ * *Level* k has words that cover 32 * 8^k smallest blocks each; the top level is the first one whose words cover a largest block. A
+ * *part* is a power of two of the area's bytes, and what of the metadata is about it lies together: so disk space can be had part by
+ * part, and nobody even reads metadata of a part that has none (on tmpfs, reading takes a page). Levels whose words cover more than a
+ * part lie in the crown, which has its space from the start.
+ *
+ * *Lines* are 64 bytes, a mask of 64 bits for each order: index.h. Zeros are a new region, whose words are all free; so a sparse one of
+ * a terabyte is made in no time. What the last word of the top level covers beyond the area is never free: format() sets it.
+ */
+#ifndef SHMBUDDY_LAYOUT_H
+#define SHMBUDDY_LAYOUT_H
+
+#include "common/header.h"
+#include "word.h"
+
+#define LAYOUT_LEVELS      16u
+#define LAYOUT_HEIGHTS     4u /* Of lines inside a part: 64^4 words. */
+#define LAYOUT_PARTS       4096u
+#define LAYOUT_PART_SHIFT  21 /* The least, in regions that have more than one. */
+#define LAYOUT_ALIGN_SHIFT 21 /* Blocks are aligned to their size up to here, and the area with them. */
+#define LAYOUT_MOST_SHIFT  45 /* Of the area: offsets fit in a root's word. */
+#define LAYOUT_SPARSE      1u
+#define LAYOUT_ROOTS       64u
+#define LAYOUT_ROOT_BYTES  96u
+
+struct control {
+	_Atomic uint64_t unique; /* The next x for CLOSED(x), less one. */
+	uint64_t zero0[7];
+	_Atomic uint64_t root; /* The root without a name. */
+	uint64_t zero1[7];
+	_Atomic uint64_t mend_at;   /* CLOCK_MONOTONIC in ns: not before. */
+	_Atomic uint64_t mend_word; /* Where mending goes on: a count through all words, level by level. */
+	uint64_t zero2[6];
+	uint64_t zero3[40];
+	_Atomic uint64_t backed[LAYOUT_PARTS / 64]; /* Parts that have their disk space. */
+};
+
+_Static_assert(sizeof(struct control) == 1024, "format 1");
+_Static_assert(offsetof(struct control, root) == 64, "format 1");
+_Static_assert(offsetof(struct control, mend_at) == 128, "format 1");
+_Static_assert(offsetof(struct control, backed) == 512, "format 1");
+
+#define LAYOUT_CONTROL  ((uint64_t)4096)
+#define LAYOUT_ROOTS_AT (LAYOUT_CONTROL + sizeof(struct control))
+#define LAYOUT_CROWN    (LAYOUT_ROOTS_AT + LAYOUT_ROOTS * LAYOUT_ROOT_BYTES)
+
+struct level {
+	uint8_t leaves; /* 32 or 8. */
+	uint8_t leaf_shift;
+	uint8_t cover_shift;
+	uint8_t cap; /* The largest order that it deals out, or passes on. */
+	bool top;
+	bool local;        /* Its words lie with their parts, else in the crown. */
+	uint8_t fan_shift; /* Local: log2 of its words in a part. */
+	uint8_t heights;   /* Local: lines in a part. */
+	uint64_t words;    /* In the region. */
+	uint64_t words_at; /* Of the first one: in the part's metadata; of a level in the crown, in the region. */
+	uint64_t line_at[LAYOUT_HEIGHTS]; /* Local: in the part's metadata, by height. */
+	uint64_t crown_at;                /* Lines over parts (local) or words, in the region. */
+	uint64_t crown_items;             /* Parts, or words. */
+};
+
+struct layout {
+	uint64_t area; /* Bytes. */
+	uint64_t area_at;
+	uint64_t meta_at;
+	uint64_t meta_bytes; /* Of each part. */
+	uint64_t parts;
+	uint64_t total; /* The whole region. */
+	uint8_t small_shift, large_shift, part_shift;
+	uint8_t top; /* Number of the top level. */
+	bool sparse;
+	struct level level[LAYOUT_LEVELS];
+};
+
+/*
+ * Lay out a region of area bytes, a multiple of the smallest block. part_shift is what layout_part_shift() says. False: these
+ * numbers are impossible.
+ */
+bool shmbuddy__layout_make(struct layout *lay, uint64_t area, unsigned small_shift, unsigned large_shift, bool sparse);
+
+/* The region whose whole is at most total bytes, with the largest area. */
+bool shmbuddy__layout_fit(struct layout *lay, uint64_t total, unsigned small_shift, unsigned large_shift);
+
+/* From and to the header's numbers. False: they are damaged. */
+void shmbuddy__layout_params(const struct layout *lay, uint64_t param[MA_PARAMS]);
+bool shmbuddy__layout_from(struct layout *lay, const struct ma_header *h);
+
+#endif /* SHMBUDDY_LAYOUT_H */

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * <shm_alloc.h>: one handle for the process. It is published by one store, so a signal handler sees it or not; the
+ * mutex is for those who race to open it.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "common/error.h"
+#include "handle.h"
+#include <shm_alloc.h>
+
+static _Atomic(shmbuddy_t *) region;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+bool shm_init(void *optional_addr, const char *shm_filename)
+{
+	const struct shmbuddy_options options = { .address = optional_addr };
+	shmbuddy_t *h;
+
+	pthread_mutex_lock(&mutex);
+	h = ma_load_acquire(&region);
+	if (!h) {
+		const char *name = shm_filename ? shm_filename : getenv("SHM_FILE");
+
+		if (name && *name)
+			h = shmbuddy_open(name, &options);
+		else
+			ma_fail(EINVAL, "shm_init: no file name, and $SHM_FILE is not set");
+		if (h)
+			ma_store_release(&region, h);
+	}
+	pthread_mutex_unlock(&mutex);
+	return h != NULL;
+}
+
+void shm_deinit(void)
+{
+	shmbuddy_t *h;
+
+	pthread_mutex_lock(&mutex);
+	h = atomic_exchange(&region, NULL);
+	if (h)
+		shmbuddy_close(h);
+	pthread_mutex_unlock(&mutex);
+}
+
+void *get_shm_user_base(void)
+{
+	return shmbuddy_base(ma_load_acquire(&region));
+}
+
+shm_offt shm_malloc(size_t size)
+{
+	return shmbuddy_malloc(ma_load_acquire(&region), size);
+}
+
+shm_offt shm_calloc(size_t count, size_t size)
+{
+	return shmbuddy_calloc(ma_load_acquire(&region), count, size);
+}
+
+void shm_free(shm_offt offset)
+{
+	shmbuddy_free(ma_load_acquire(&region), offset);
+}
+
+static void *address_of(shmbuddy_t *h, shm_offt offset)
+{
+	return offset ? (char *)h->base + offset : NULL;
+}
+
+void *ptr_malloc(size_t size)
+{
+	shmbuddy_t *h = ma_load_acquire(&region);
+
+	return address_of(h, shmbuddy_malloc(h, size));
+}
+
+void *ptr_calloc(size_t count, size_t size)
+{
+	shmbuddy_t *h = ma_load_acquire(&region);
+
+	return address_of(h, shmbuddy_calloc(h, count, size));
+}
+
+void ptr_free(void *ptr)
+{
+	shmbuddy_t *h = ma_load_acquire(&region);
+	shm_offt offset;
+
+	if (!ptr)
+		return;
+	offset = shmbuddy_offset(h, ptr);
+	if (offset)
+		shmbuddy_free(h, offset);
+}
+
+/* Of the region, or of one with the options of shm_init(). */
+static void numbers(struct layout *lay)
+{
+	shmbuddy_t *h = ma_load_acquire(&region);
+
+	if (region_is_open(h))
+		*lay = h->lay;
+	else
+		shmbuddy__handle_plan(NULL, true, lay);
+}
+
+size_t get_mapping_size_needed_by_shm(void)
+{
+	struct layout lay;
+
+	numbers(&lay);
+	return (size_t)lay.total;
+}
+
+size_t get_shm_max_allocatable_size(void)
+{
+	struct layout lay;
+
+	numbers(&lay);
+	return (size_t)1 << lay.large_shift;
+}
+
+size_t get_shm_min_allocatable_size(void)
+{
+	struct layout lay;
+
+	numbers(&lay);
+	return (size_t)1 << lay.small_shift;
+}
+
+size_t get_sizeof_block_header(void)
+{
+	return 0;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a kill may leave, and nothing else finds: a split leaf above a closed word, an OPEN word without a block that nobody merged, room
+ * that is not listed. A malloc that finds nothing looks through the words for it, before it gives up: at most so many at a time,
+ * and only one malloc in so many milliseconds in the whole region, so that being out of memory stays cheap.
+ *
+ * Mending a splitter who is alive makes him begin again; as it is so rare, he gets through.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "index.h"
+#include "tree.h"
+
+#define MOST_WORDS ((uint64_t)1 << 19)  /* At a time: all of the default region. */
+#define PAUSE_NS   UINT64_C(10000000)   /* At least... */
+#define PAUSE_MOST UINT64_C(1000000000) /* Whoever is stopped in between must not stop the others. */
+#define PAUSE_FOR  16                   /* ... and as many times the time it took. */
+#define LATER_NS   (2 * PAUSE_MOST)
+
+static uint64_t now_ns(void)
+{
+	struct timespec now = { 0 };
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void mend_word(struct shmbuddy *h, unsigned level, uint64_t i)
+{
+	const struct level *l = region_level(h, level);
+	uint64_t w = ma_load_acquire(region_word(h, l, i));
+	int room;
+
+	if (!word_is_open(w, l->leaves)) {
+		shmbuddy__tree_mend(h, level, i);
+		return;
+	}
+	if (!l->top && word_is_empty(w, l->leaves)) {
+		shmbuddy__tree_merge(h, level, i);
+		return;
+	}
+	room = word_room(w, l->leaves, l->cap);
+	if (room >= 0)
+		shmbuddy__index_list(h, l, i, (unsigned)room);
+}
+
+/* Words [i, end) of a level, less what lies in parts without space. How many looks that took. */
+static uint64_t mend_level(struct shmbuddy *h, unsigned level, uint64_t i, uint64_t end)
+{
+	const struct level *l = region_level(h, level);
+	uint64_t looks = 0;
+
+	while (i < end) {
+		if (l->local && !region_is_backed(h, i >> l->fan_shift)) {
+			i = ((i >> l->fan_shift) + 1) << l->fan_shift;
+		} else {
+			mend_word(h, level, i);
+			i++;
+		}
+		looks++;
+	}
+	return looks;
+}
+
+/* From word `from` of all on; where to go on, 0 after the last one. */
+static uint64_t mend_from(struct shmbuddy *h, uint64_t from, uint64_t most)
+{
+	uint64_t first = 0, looks = 0;
+
+	for (unsigned k = 0; k <= h->lay.top; k++) {
+		uint64_t words = region_level(h, k)->words, i = from > first ? from - first : 0;
+
+		while (i < words) {
+			uint64_t end = ma_min(words, i + 4096);
+
+			if (looks >= most)
+				return first + i;
+			looks += mend_level(h, k, i, end);
+			i = end;
+		}
+		first += words;
+	}
+	return 0;
+}
+
+/* Ours to do now? The clock begins anew with each run of the machine: a time far ahead is an old one. */
+static bool is_time(struct shmbuddy *h, uint64_t now)
+{
+	uint64_t at = ma_load(&h->control->mend_at);
+
+	if (now < at && at - now < LATER_NS)
+		return false;
+	return ma_cas(&h->control->mend_at, &at, now + PAUSE_NS);
+}
+
+bool shmbuddy__region_mend_some(struct shmbuddy *h)
+{
+	uint64_t begin = now_ns(), end, all = 0, from;
+
+	if (!is_time(h, begin))
+		return false;
+	for (unsigned k = 0; k <= h->lay.top; k++)
+		all += region_level(h, k)->words;
+	from = ma_load(&h->control->mend_word);
+	from = all <= MOST_WORDS ? 0 : from % all;
+	ma_store(&h->control->mend_word, mend_from(h, from, MOST_WORDS));
+	end = now_ns();
+	ma_store(&h->control->mend_at, end + ma_max(PAUSE_NS, ma_min((end - begin) * PAUSE_FOR, PAUSE_MOST)));
+	return true;
+}
+
+int shmbuddy_mend(shmbuddy_t *h)
+{
+	if (!shmbuddy__region_may_write(h))
+		return -1;
+	mend_from(h, 0, UINT64_MAX);
+	return 0;
+}

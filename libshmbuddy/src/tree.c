@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * See tree.h and word.h. Every compare-exchange releases and acquires: what the last user of a block did to it comes before what its next
+ * user does, whichever words it went through.
+ */
+#include "tree.h"
+
+#include <errno.h>
+
+#include "index.h"
+
+#define MOST_TURNS 100u /* Nobody is that unlucky: the words are damaged. */
+
+static _Atomic uint64_t *upper_word(const struct shmbuddy *h, unsigned level, uint64_t i)
+{
+	return region_word(h, region_level(h, level + 1), i / WORD_UPPER);
+}
+
+static uint64_t closed_again(struct shmbuddy *h, const struct level *l, uint64_t w, bool merging)
+{
+	uint64_t x = 0;
+
+	if (l->leaves == WORD_LEAVES)
+		x = atomic_fetch_add_explicit(&h->control->unique, 1, memory_order_relaxed) + 1;
+	return word_close(w, l->leaves, x, merging);
+}
+
+/* ---- coming up ---- */
+
+/* The lower word is `closed`, MERGING, by us: nobody else frees the leaf above as long as it is. */
+static void free_leaf(struct shmbuddy *h, unsigned level, uint64_t i, uint64_t closed)
+{
+	const struct level *u = region_level(h, level + 1);
+	_Atomic uint64_t *up = upper_word(h, level, i), *low = region_word(h, region_level(h, level), i);
+	unsigned leaf = (unsigned)(i % WORD_UPPER), joined;
+	uint64_t w = ma_load_acquire(up), next;
+
+	for (;;) {
+		/* After the upper word: a change since then fails by its stamp. */
+		if (ma_load_acquire(low) != closed || !word_is_open(w, WORD_UPPER) ||
+		    !word_is_split(w, WORD_UPPER, leaf))
+			return;
+		next = word_give(w, WORD_UPPER, leaf, 0);
+		joined = word_joined(w, WORD_UPPER, leaf, 0);
+		shmbuddy__index_list(h, u, i / WORD_UPPER, joined);
+		if (ma_cas(up, &w, next))
+			break;
+	}
+	shmbuddy__index_list(h, u, i / WORD_UPPER, joined);
+	if (!u->top && word_is_empty(next, WORD_UPPER))
+		shmbuddy__tree_merge(h, level + 1, i / WORD_UPPER);
+}
+
+void shmbuddy__tree_merge(struct shmbuddy *h, unsigned level, uint64_t i)
+{
+	const struct level *l = region_level(h, level);
+	_Atomic uint64_t *at = region_word(h, l, i);
+	uint64_t w = ma_load_acquire(at), next;
+
+	if (l->top || !word_is_empty(w, l->leaves))
+		return;
+	next = closed_again(h, l, w, true);
+	if (ma_cas(at, &w, next))
+		free_leaf(h, level, i, next);
+}
+
+void shmbuddy__tree_mend(struct shmbuddy *h, unsigned level, uint64_t i)
+{
+	const struct level *l = region_level(h, level);
+	_Atomic uint64_t *at = region_word(h, l, i);
+	uint64_t up, w, next;
+
+	if (l->top)
+		return;
+	up = ma_load_acquire(upper_word(h, level, i));
+	w = ma_load_acquire(at);
+	if (!word_is_open(up, WORD_UPPER) || !word_is_split(up, WORD_UPPER, (unsigned)(i % WORD_UPPER)) ||
+	    word_is_open(w, l->leaves))
+		return;
+	next = closed_again(h, l, w, true);
+	if (ma_cas(at, &w, next))
+		free_leaf(h, level, i, next);
+}
+
+/* ---- going down ---- */
+
+static uint64_t leaf_at(const struct level *l, uint64_t i, unsigned leaf)
+{
+	return (i << l->cover_shift) + ((uint64_t)leaf << l->leaf_shift);
+}
+
+/* One of these places; in the crown, where a word's leaves lie in several parts, rather one that has its space. -1: none. */
+static int choose(const struct shmbuddy *h, const struct want *want, const struct level *l, uint64_t i, uint32_t places,
+		  bool only_backed)
+{
+	uint64_t bytes = (uint64_t)1 << want->shift;
+
+	if (!places || l->local)
+		return places ? __builtin_ctz(places) : -1;
+	for (uint32_t rest = places; rest; rest &= rest - 1) {
+		int leaf = __builtin_ctz(rest);
+
+		if (shmbuddy__region_has(h, leaf_at(l, i, (unsigned)leaf), bytes))
+			return leaf;
+	}
+	return only_backed ? -1 : __builtin_ctz(places);
+}
+
+/*
+ * Its space is had; and it lies in the area at all, for where bits are damaged that set the words' ends apart, it may not. False: *error
+ * says why, unless it is that.
+ */
+static bool have_space(struct shmbuddy *h, const struct want *want, const struct level *l, uint64_t i, int leaf,
+		       int *error)
+{
+	if (leaf_at(l, i, (unsigned)leaf) + ((uint64_t)1 << want->shift) > h->lay.area)
+		return false;
+	if (l->local || shmbuddy__region_back(h, leaf_at(l, i, (unsigned)leaf), (uint64_t)1 << want->shift) == 0)
+		return true;
+	*error = errno;
+	return false;
+}
+
+uint64_t shmbuddy__tree_take(struct shmbuddy *h, const struct want *want, uint64_t i, bool only_backed, int *error)
+{
+	const struct level *l = region_level(h, want->level);
+	_Atomic uint64_t *at = region_word(h, l, i);
+	uint64_t w = ma_load_acquire(at);
+
+	for (;;) {
+		uint64_t view = region_view(l, w);
+		int leaf;
+
+		if (!word_is_open(view, l->leaves))
+			return TREE_NONE;
+		leaf = choose(h, want, l, i, word_places(view, l->leaves, want->order), only_backed);
+		if (leaf < 0 || !have_space(h, want, l, i, leaf, error))
+			return TREE_NONE;
+		if (ma_cas(at, &w, word_take(view, l->leaves, (unsigned)leaf, want->order)))
+			return leaf_at(l, i, (unsigned)leaf);
+	}
+}
+
+/*
+ * A word whose leaf is going to be split: CLOSED, its value in *w. *renewed: it was MERGING, and who was freeing the leaf gives up. So
+ * when the split fails, and the leaf was split already, freeing it is ours. False: the word is OPEN, or has changed.
+ */
+static bool come_to_rest(struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t *w, bool *renewed)
+{
+	_Atomic uint64_t *at = region_word(h, l, i);
+	uint64_t next;
+
+	*renewed = false;
+	*w = ma_load_acquire(at);
+	if (word_is_open(*w, l->leaves))
+		return false;
+	if (!word_is_merging(*w))
+		return true;
+	next = closed_again(h, l, *w, false);
+	if (!ma_cas(at, w, next))
+		return false;
+	*w = next;
+	*renewed = true;
+	return true;
+}
+
+/*
+ * The leaf above word i is split, by us, and the word was CLOSED (w) before. Open it, and those below it, down to the level that deals out
+ * the block. TREE_NONE: somebody took us for dead, and has freed the leaf or is about to.
+ */
+static uint64_t open_down(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t i, uint64_t w)
+{
+	for (;; level--, i *= WORD_UPPER) {
+		const struct level *l = region_level(h, level);
+		uint64_t next = word_reopen(w, l->leaves), below = 0, expected = w;
+		bool last = level == want->level, renewed = false, sound = true;
+		int room;
+
+		if (last)
+			next = word_take(next, l->leaves, 0, want->order);
+		else
+			sound = come_to_rest(h, l - 1, i * WORD_UPPER, &below, &renewed);
+		if (!last)
+			next = word_divide(next, 0);
+		if (!sound || !ma_cas(region_word(h, l, i), &expected, next)) {
+			if (renewed)
+				shmbuddy__tree_mend(h, level - 1, i * WORD_UPPER);
+			shmbuddy__tree_mend(h, level, i);
+			return TREE_NONE;
+		}
+		room = word_room(next, l->leaves, l->cap);
+		if (room >= 0)
+			shmbuddy__index_list(h, l, i, (unsigned)room);
+		if (last)
+			return i << l->cover_shift;
+		w = below;
+	}
+}
+
+uint64_t shmbuddy__tree_split(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t i, bool only_backed,
+			      int *error)
+{
+	const struct level *l = region_level(h, level), *lower = region_level(h, level - 1);
+	_Atomic uint64_t *at = region_word(h, l, i);
+	uint64_t w = ma_load_acquire(at), found;
+
+	for (unsigned turn = 0; turn < MOST_TURNS; turn++) {
+		uint64_t view = region_view(l, w), below, below_i;
+		bool renewed;
+		int leaf;
+
+		if (!word_is_open(view, WORD_UPPER))
+			return TREE_NONE;
+		leaf = choose(h, want, l, i, word_places(view, WORD_UPPER, 0), only_backed);
+		if (leaf < 0 || !have_space(h, want, l, i, leaf, error))
+			return TREE_NONE;
+		/* Before the split: with this value only may it be opened. Where the leaf is free the word is not OPEN. */
+		below_i = i * WORD_UPPER + (unsigned)leaf;
+		if (!come_to_rest(h, lower, below_i, &below, &renewed)) {
+			w = ma_load_acquire(at);
+			continue;
+		}
+		if (!ma_cas(at, &w, word_divide(view, (unsigned)leaf))) {
+			if (renewed)
+				shmbuddy__tree_mend(h, level - 1, below_i);
+			continue;
+		}
+		found = open_down(h, want, level - 1, below_i, below);
+		if (found != TREE_NONE)
+			return found;
+		w = ma_load_acquire(at);
+	}
+	return TREE_NONE;
+}
+
+/* ---- a block by its offset ---- */
+
+/* From below: a lower word is OPEN only while what lies above it is split, so the first OPEN one knows. */
+bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct place *place)
+{
+	for (unsigned k = 0; k <= h->lay.top; k++) {
+		const struct level *l = region_level(h, k);
+		uint64_t i = at >> l->cover_shift, w;
+		_Atomic uint64_t *word;
+		int order;
+
+		if (at & (((uint64_t)1 << l->leaf_shift) - 1))
+			return false;
+		word = region_word(h, l, i);
+		w = region_view(l, ma_load_acquire(word));
+		if (!word_is_open(w, l->leaves))
+			continue;
+		*place = (struct place){ .l = l, .at = word, .i = i, .w = w, .level = k };
+		place->leaf = (unsigned)(at >> l->leaf_shift) & (l->leaves - 1u);
+		order = word_order(w, l->leaves, place->leaf);
+		place->order = (unsigned)order;
+		return order >= 0 && !word_is_split(w, l->leaves, place->leaf);
+	}
+	return false;
+}
+
+/* The word has changed since we looked. Is it still our block that begins there? */
+static bool still_there(struct place *place)
+{
+	int order;
+
+	if (!word_is_open(place->w, place->l->leaves) || word_is_split(place->w, place->l->leaves, place->leaf))
+		return false;
+	order = word_order(place->w, place->l->leaves, place->leaf);
+	place->order = (unsigned)order;
+	return order >= 0;
+}
+
+bool shmbuddy__tree_give(struct shmbuddy *h, struct place *place)
+{
+	const struct level *l = place->l;
+	unsigned n = l->leaves, joined;
+	uint64_t next;
+	bool appears;
+
+	do {
+		if (!still_there(place))
+			return false;
+		next = word_give(place->w, n, place->leaf, place->order);
+		joined = word_joined(place->w, n, place->leaf, place->order);
+		if (joined > l->cap)
+			joined = l->cap;
+		/* Room of a size that the word had no room for: the only time when others must be told. */
+		appears = !word_places(place->w, n, joined) && (l->top || !word_is_empty(next, n));
+		if (appears)
+			shmbuddy__index_list(h, l, place->i, joined);
+	} while (!ma_cas(place->at, &place->w, next));
+	if (appears)
+		shmbuddy__index_list(h, l, place->i, joined);
+	if (!l->top && word_is_empty(next, n))
+		shmbuddy__tree_merge(h, place->level, place->i);
+	return true;
+}
+
+bool shmbuddy__tree_resize(struct shmbuddy *h, struct place *place, unsigned order)
+{
+	unsigned n = place->l->leaves, leaf = place->leaf;
+	uint64_t without, next;
+	bool smaller;
+
+	if (order > place->l->cap)
+		return false;
+	do {
+		if (!still_there(place))
+			return false;
+		smaller = order < place->order;
+		without = word_give(place->w, n, leaf, place->order);
+		if (!(word_places(without, n, order) >> leaf & 1))
+			return false;
+		next = word_take(without, n, leaf, order);
+	} while (!ma_cas(place->at, &place->w, next));
+	if (smaller)
+		shmbuddy__index_correct(h, place->l, place->i);
+	place->w = next;
+	place->order = order;
+	return true;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Blocks in words, and words above words. What is wanted of two words at once is done in two steps, and whoever is killed, or sleeps,
+ * between them leaves what anybody can undo:
+ *
+ *   split   read lower CLOSED(x) (of MERGING(y) make that first) - upper leaf: free -> split - lower: CLOSED(x) -> OPEN, with its
+ *           first block in it
+ *   merge   lower: OPEN, empty -> MERGING(y) - again and again: read upper, read lower, done if it is not MERGING(y) any
+ *           more, upper leaf: split -> free - and then the upper word, if that is empty now
+ *   mend    of a split leaf above a word that is not OPEN, left by a dead splitter or merger: lower -> MERGING(y), so that
+ *           a splitter who was only slow fails; then as merge
+ *
+ * The invariant: a lower word is OPEN only while its upper leaf is split. For: only a splitter opens it, with an x from before his
+ * split, and nobody frees leaves for an x of CLOSED. Only who wrote y frees the leaf for MERGING(y), while the word is still as he left it;
+ * he reads that after the upper word, whose stamp tells him of any change since. Whoever splits makes sure that no such y is in the
+ * word: for one who mends may find the leaf freed by another, and his y left in a word below a leaf that is free.
+ * tests/model/buddy.pml is this, checked for three processes of which one may stop anywhere.
+ */
+#ifndef SHMBUDDY_TREE_H
+#define SHMBUDDY_TREE_H
+
+#include "region.h"
+
+#define TREE_NONE UINT64_MAX
+
+/* A block of 2^shift bytes: what level `level` deals out as order `order`. */
+struct want {
+	unsigned shift, level, order;
+};
+
+/* Offset in the area of such a block out of this word of its level, now taken; TREE_NONE: it has none. Its space is had. */
+uint64_t shmbuddy__tree_take(struct shmbuddy *h, const struct want *want, uint64_t i, bool only_backed, int *error);
+/* The same out of a leaf of a word of a higher level, which is split for it, and so on downwards. */
+uint64_t shmbuddy__tree_split(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t i, bool only_backed,
+			      int *error);
+
+/* Where the block at this offset of the area is. */
+struct place {
+	const struct level *l;
+	_Atomic uint64_t *at;
+	uint64_t i;
+	uint64_t w; /* What the word said. */
+	unsigned level, leaf, order;
+};
+
+/* False: none begins there. */
+bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct place *place);
+/* Free it. False: somebody else did. */
+bool shmbuddy__tree_give(struct shmbuddy *h, struct place *place);
+/* Make it another order of the same word. False: there is no room. */
+bool shmbuddy__tree_resize(struct shmbuddy *h, struct place *place, unsigned order);
+
+/* An OPEN word without a block: merge it. A split leaf above a word that is not OPEN: mend it. Else nothing. */
+void shmbuddy__tree_merge(struct shmbuddy *h, unsigned level, uint64_t i);
+void shmbuddy__tree_mend(struct shmbuddy *h, unsigned level, uint64_t i);
+
+#endif /* SHMBUDDY_TREE_H */
