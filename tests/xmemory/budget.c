@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Where the budget comes from, one case for each rule, and what blocks do that no longer fit. */
+#include <fcntl.h>
 #include <glib/gstdio.h>
+#include <inttypes.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
 
+#include "tests/support/support_fault.h"
 #include "tests/support/support_xmemory.h"
 
 static void explicit_limit(void)
@@ -304,6 +310,118 @@ static void data_limit(void)
 		support_run_child(under_data_limit, NULL);
 }
 
+/* ---- a control group of our own, where this machine lets us make one ---- */
+
+#define GROUP_BYTES (64 * MIB)
+
+struct group {
+	char path[4096];
+	int version;
+};
+
+static bool write_group(const struct group *g, const char *file, uint64_t number)
+{
+	char *name = g_strconcat(g->path, "/", file, NULL), text[32];
+	int fd = open(name, O_WRONLY | O_CLOEXEC), length = g_snprintf(text, sizeof(text), "%" PRIu64, number);
+	bool done = fd >= 0 && write(fd, text, (size_t)length) == length;
+
+	if (fd >= 0)
+		close(fd);
+	g_free(name);
+	return done;
+}
+
+/* Below the group at. In version 2 a group with processes has no groups with limits, but those above it have. */
+static bool make_group(struct group *g, int version, const char *at)
+{
+	g->version = version;
+	g_snprintf(g->path, sizeof(g->path), "/sys/fs/cgroup%s%s/mapalloc-test-%d", version == 1 ? "/memory" : "",
+		   strcmp(at, "/") == 0 ? "" : at, (int)getpid());
+	if (mkdir(g->path, 0755) < 0)
+		return false;
+	if (write_group(g, version == 1 ? "memory.limit_in_bytes" : "memory.max", GROUP_BYTES))
+		return true;
+	rmdir(g->path);
+	return false;
+}
+
+static bool make_group_beside(struct group *g, const char *line)
+{
+	char **parts = g_strsplit(line, ":", 3), *at;
+	int version = 0;
+
+	if (g_strv_length(parts) == 3)
+		version = !*parts[1] ? 2 : strstr(parts[1], "memory") ? 1 : 0;
+	at = version ? g_strdup(parts[2]) : g_strdup("/");
+	while (version && !make_group(g, version, at)) {
+		char *above = g_path_get_dirname(at);
+
+		if (strcmp(at, "/") == 0)
+			version = 0;
+		g_free(at);
+		at = above;
+	}
+	g_free(at);
+	g_strfreev(parts);
+	return version != 0;
+}
+
+static bool own_group(struct group *g)
+{
+	char *text = proc_text("/proc/self/cgroup"), **lines = g_strsplit(text, "\n", -1);
+	bool made = false;
+
+	for (size_t i = 0; lines[i] && !made; i++)
+		made = make_group_beside(g, lines[i]);
+	g_strfreev(lines);
+	g_free(text);
+	return made;
+}
+
+/* Who takes more than the group has is killed: three times as much in blocks says that it was the disk's. */
+static int in_group(void *arg)
+{
+	struct group *g = arg;
+	struct statfs fs;
+
+	if (!write_group(g, "cgroup.procs", (uint64_t)getpid()))
+		return SUPPORT_CANNOT;
+	vm_begin(0);
+	g_assert_cmpint(figures().limit_source, ==, XMEMORY_LIMIT_CGROUP);
+	g_assert_cmpuint(xmemory_getlimit(), ==, GROUP_BYTES / 4 * 3);
+	g_assert_cmpint(statfs(support_dir(), &fs), ==, 0);
+	if (fs.f_type == TMPFS_MAGIC) /* Its files are memory of the group's too. */
+		return 0;
+	take_three_times(GROUP_BYTES, XMEMORY_LIMIT_CGROUP);
+	return 0;
+}
+
+static void real_group(void)
+{
+	struct group g;
+	int status;
+
+	if (support_asan() || support_tsan() || support_valgrind()) {
+		g_test_skip("the tool's own memory counts too");
+		return;
+	}
+	if (!own_group(&g)) {
+		g_test_skip(
+			"no control group with a limit can be made here: only /xmemory/budget/machines, made-up ones");
+		return;
+	}
+	status = support_wait(support_fork(in_group, &g));
+	for (int i = 0; i < 100 && rmdir(g.path) < 0 && errno == EBUSY; i++)
+		support_sleep_us(10000);
+	g_assert_cmpint(access(g.path, F_OK), ==, -1);
+	g_test_message("a group of version %d: %s", g.version, g.path);
+	g_assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == SUPPORT_CANNOT)
+		g_test_skip("no process can be moved to a control group here: only /xmemory/budget/machines");
+	else
+		g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+}
+
 /* VM files take address space as well: so here the last of the blocks are refused, with ENOMEM. */
 static int under_address_limit(void *arg)
 {
@@ -381,6 +499,7 @@ int main(int argc, char **argv)
 	support_add("/xmemory/budget/machines", machines);
 	support_add("/xmemory/budget/changes", changes);
 	support_add("/xmemory/budget/rlimit-data", data_limit);
+	support_add("/xmemory/budget/group", real_group);
 	support_add("/xmemory/budget/refused", refused);
 	return support_run();
 }
