@@ -25,7 +25,7 @@
 struct xmemory__ram xmemory__ram = { malloc, calloc, realloc, free, memalign };
 _Atomic unsigned xmemory__mode = XMEMORY__UNREADY;
 _Atomic size_t xmemory__fast_max;
-uint8_t xmemory__kept_most;
+bool xmemory__keeps;
 XMEMORY__TLS unsigned xmemory__depth;
 
 /* ---- setting up ---- */
@@ -89,7 +89,7 @@ static void set_up(void)
 		xmemory__ram.realloc = realloc_apart;
 		xmemory__ram.memalign = memalign_apart;
 	} else if (!MA_ASAN && !ma_under_valgrind()) {
-		xmemory__kept_most = XMEMORY__KEPT;
+		xmemory__keeps = true;
 	}
 	xmemory__watch_forks();
 	set_mode(XMEMORY__UNREADY, xmemory__level() >= 3 ? XMEMORY__TRACE : 0);
@@ -142,11 +142,16 @@ static void *ram_new(const struct xmemory__ask *ask)
 	return NULL;
 }
 
-static void ram_free(void *ptr, _Atomic uint64_t *place, uint64_t entry)
+static MA_NOINLINE void give_slow(void *ptr, _Atomic uint64_t *place)
 {
 	/* Before the block is given back: then its place may be another thread's at once. */
 	ma_store(place, 0);
 	xmemory__ram.free(ptr);
+}
+
+static void ram_free(void *ptr, _Atomic uint64_t *place, uint64_t entry)
+{
+	give_slow(ptr, place);
 	xmemory__give(xmemory__entry_size(entry));
 }
 
@@ -336,60 +341,51 @@ static void *realloc_known(void *ptr, const struct xmemory__ask *ask)
 
 /* ---- the original's calls ---- */
 
-/* The block could not be had, or not be recorded: what was counted for it was not. */
-static MA_NOINLINE void *malloc_undo_slow(void *block, uint64_t word)
+/* The budget has to be asked first, or what was counted was not to be. */
+static MA_NOINLINE void *malloc_again_slow(uint64_t word)
 {
 	const struct xmemory__site *site = xmemory__site_of(xmemory__entry_site(word));
 
-	if (block)
-		xmemory__ram.free(block);
-	xmemory__give(xmemory__entry_size(word));
 	return malloc_slow(xmemory__entry_size(word), site->file, site->line);
 }
 
-MA_INLINE void *kept_block(struct xmemory__thread *t, size_t size)
+/* Counted, and nothing kept that fits. */
+static MA_NOINLINE void *malloc_fresh_slow(uint64_t word)
 {
-	size_t class = xmemory__kept_class(size);
-	unsigned kept;
+	size_t size = xmemory__entry_size(word);
+	void *block = xmemory__ram.malloc(size);
 
-	if (size > XMEMORY__KEPT_MAX || (kept = t->kept[class]) == 0)
-		return xmemory__ram.malloc(size);
-	t->kept[class] = (uint8_t)--kept;
-	return t->block[class][kept];
+	if (MA_LIKELY(block) && MA_LIKELY(xmemory__put_at(block, word, size >= XMEMORY__WIDE_FROM)))
+		return block;
+	if (block)
+		xmemory__ram.free(block);
+	xmemory__give(size);
+	return malloc_again_slow(word);
 }
 
-/*
- * Its class is had from the C library's own word in front of it, which has the size and three bits of another sort: by way of
- * the table it would come later, and a block that is wanted at once has to wait for it.
- */
-MA_INLINE void keep_block(struct xmemory__thread *t, void *ptr)
+MA_INLINE void *take_kept(struct xmemory__thread *t, size_t class, uint64_t word)
 {
-	size_t most = t->kept_most;
-	size_t class = most ? ((const size_t *)ptr)[-1] / 16 : SIZE_MAX;
-	unsigned kept;
+	void *block = t->kept[class];
+	_Atomic uint64_t *place = xmemory__place(block, xmemory__class_is_wide(class));
 
-	if (class >= XMEMORY__KEPT_CLASSES || (kept = t->kept[class]) >= most) {
-		xmemory__ram.free(ptr);
-		return;
-	}
-	t->block[class][kept] = ptr;
-	t->kept[class] = (uint8_t)(kept + 1);
+	t->kept[class] = (void *)(uintptr_t)ma_load(place);
+	t->kept_room += (int32_t) class;
+	ma_store(place, xmemory__entry_make(block, word));
+	return block;
 }
 
 /* All is counted before the block is there, so that little must be kept while the C library works. */
-void *xmemory_malloc(size_t size, const char *file, int line)
+MA_INLINE void *malloc_at(size_t size, uint32_t site)
 {
 	struct xmemory__thread *t = xmemory__self;
 	int64_t left = ma_load(&t->left) - (int64_t)size - XMEMORY__BESIDE;
 	int64_t count = ma_load(&t->count) + 1;
-	uint64_t word;
-	void *block;
+	uint64_t word = xmemory__word(site, size);
+	size_t class = xmemory__kept_class(size);
 
-	if (MA_UNLIKELY(size - 1 >= ma_load(&xmemory__fast_max)))
-		return malloc_slow(size, file, line);
 	if (MA_UNLIKELY(left < ma_load(&t->low))) {
 		if (left < 0)
-			return malloc_slow(size, file, line);
+			return malloc_again_slow(word);
 		ma_store(&t->low, left);
 		ma_store(&t->low_count, count);
 	}
@@ -397,34 +393,76 @@ void *xmemory_malloc(size_t size, const char *file, int line)
 		ma_store(&t->high, count);
 	ma_store(&t->left, left);
 	ma_store(&t->count, count);
-	word = xmemory__word(xmemory__site(file, line), size);
-	block = kept_block(t, size);
-	if (MA_UNLIKELY(!block) || MA_UNLIKELY(!xmemory__put(block, word)))
-		return malloc_undo_slow(block, word);
-	return block;
+	if (size > XMEMORY__KEPT_MAX || !t->kept[class])
+		return malloc_fresh_slow(word);
+	return take_kept(t, class, word);
 }
 
+static MA_NOINLINE void *malloc_far_slow(size_t size, const char *file, int line)
+{
+	return malloc_at(size, xmemory__site_slow(file, line));
+}
+
+void *xmemory_malloc(size_t size, const char *file, int line)
+{
+	const struct xmemory__head *head = xmemory__head(file, line);
+
+	if (MA_UNLIKELY(size - 1 >= ma_load(&xmemory__fast_max)))
+		return malloc_slow(size, file, line);
+	if (!xmemory__head_is(head, file, line))
+		return malloc_far_slow(size, file, line);
+	return malloc_at(size, head->id);
+}
+
+/*
+ * Its class is had from the C library's own word in front of it, which has the size and three bits of another sort: by way of
+ * the table it would come later, and a block that is wanted at once has to wait for it. Where the C library gave more than
+ * was asked for, that class may be of the other sort than the entry: then it is not kept.
+ */
+MA_INLINE void keep_block(struct xmemory__thread *t, void *ptr, _Atomic uint64_t *place, bool is_wide)
+{
+	size_t end = is_wide ? XMEMORY__KEPT_CLASSES : (XMEMORY__WIDE_FROM + 23) / 16;
+	size_t class = t->kept_room > 0 ? ((const size_t *)ptr)[-1] / 16 : SIZE_MAX;
+
+	if (class >= end) {
+		give_slow(ptr, place);
+		return;
+	}
+	ma_store(place, (uint64_t)(uintptr_t)t->kept[class]);
+	t->kept[class] = ptr;
+	t->kept_room -= (int32_t) class;
+}
+
+/* Count it; false: this thread has too much of the budget. */
+MA_INLINE bool count_freed(struct xmemory__thread *t, uint64_t entry)
+{
+	int64_t left = ma_load(&t->left) + (int64_t)xmemory__entry_size(entry) + XMEMORY__BESIDE;
+
+	if (MA_UNLIKELY(left > ma_load(&t->most)))
+		return false;
+	ma_store(&t->left, left);
+	ma_store(&t->count, ma_load(&t->count) - 1);
+	return true;
+}
+
+/* The wide places first, as xmemory__find() does. */
 void xmemory_free(void *ptr, const char *file, int line)
 {
 	struct xmemory__thread *t = xmemory__self;
+	struct xmemory__leaf *leaf = xmemory__leaf(ptr);
+	_Atomic uint64_t *place = MA_LIKELY(leaf) ? xmemory__wide(leaf, ptr) : NULL;
 	uint64_t entry;
-	_Atomic uint64_t *place = xmemory__find(ptr, &entry);
-	int64_t left;
 
-	if (MA_UNLIKELY(!place)) {
-		free_slow(ptr, file, line);
+	if (place && xmemory__entry_fits(ptr, entry = ma_load(place)) && count_freed(t, entry)) {
+		keep_block(t, ptr, place, true);
 		return;
 	}
-	left = ma_load(&t->left) + (int64_t)xmemory__entry_size(entry) + XMEMORY__BESIDE;
-	if (MA_UNLIKELY(left > ma_load(&t->most))) {
-		free_slow(ptr, file, line);
+	place = MA_LIKELY(leaf) ? xmemory__narrow(leaf, ptr) : NULL;
+	if (MA_LIKELY(place) && MA_LIKELY(xmemory__entry_fits(ptr, entry = ma_load(place))) && count_freed(t, entry)) {
+		keep_block(t, ptr, place, false);
 		return;
 	}
-	ma_store(&t->left, left);
-	ma_store(&t->count, ma_load(&t->count) - 1);
-	/* Before the block is given back: then its place may be another thread's at once. */
-	ma_store(place, 0);
-	keep_block(t, ptr);
+	free_slow(ptr, file, line);
 }
 
 void *xmemory_calloc(size_t nmemb, size_t size, const char *file, int line)

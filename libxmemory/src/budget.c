@@ -215,11 +215,35 @@ size_t xmemory_getlimit(void)
 
 /* ---- threads ---- */
 
+void xmemory__let_kept_go(struct xmemory__thread *t)
+{
+	for (size_t class = 0; class < XMEMORY__KEPT_CLASSES; class ++)
+		while (t->kept[class]) {
+			void *block = t->kept[class];
+			_Atomic uint64_t *place = xmemory__place(block, xmemory__class_is_wide(class));
+
+			t->kept[class] = (void *)(uintptr_t)ma_load(place);
+			t->kept_room += (int32_t) class;
+			ma_store(place, 0);
+			xmemory__ram.free(block);
+		}
+}
+
+/* As much as it may have of the budget at a time; the list is its own, so it is the one to call. */
+static void set_kept_most(struct xmemory__thread *t)
+{
+	int32_t most = xmemory__keeps ? (int32_t)(budget.batch / 16) : 0;
+
+	t->kept_room += most - t->kept_most;
+	t->kept_most = most;
+}
+
 static void thread_ends(void *record)
 {
 	struct xmemory__thread *t = record;
 
 	xmemory__self = &nobody;
+	xmemory__let_kept_go(t);
 	xmemory__lock_mutex(&budget.mutex);
 	give_back(t, 0);
 	t->spare = budget.spare;
@@ -244,7 +268,6 @@ static struct xmemory__thread *new_record(void)
 	if (!t)
 		return NULL;
 	begin(t, 0);
-	t->kept_most = xmemory__kept_most;
 	t->next = budget.threads;
 	budget.threads = t;
 	return t;
@@ -283,8 +306,10 @@ static bool take_from_pool(struct xmemory__thread *t, int64_t need)
 		grant = need;
 	budget.pool -= grant;
 	budget.taken += grant;
-	if (t != &nobody)
+	if (t != &nobody) {
 		begin(t, ma_load(&t->left) + grant);
+		set_kept_most(t);
+	}
 	return true;
 }
 
@@ -382,7 +407,10 @@ void xmemory__budget_hold(void)
 	pthread_mutex_lock(&budget.mutex);
 }
 
-/* A child has one thread: all other records are spare. */
+/*
+ * A child has one thread: all other records are spare. Their threads went on while their memory was copied, so their kept blocks'
+ * lists mean nothing: those blocks are lost, as are the C library's own of these threads.
+ */
 void xmemory__budget_let_go(bool child)
 {
 	if (child)
@@ -391,6 +419,8 @@ void xmemory__budget_let_go(bool child)
 		if (t == xmemory__self)
 			continue;
 		give_back(t, 0);
+		memset(t->kept, 0, sizeof(t->kept));
+		t->kept_room = t->kept_most;
 		t->spare = budget.spare;
 		budget.spare = t;
 	}

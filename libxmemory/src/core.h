@@ -34,8 +34,8 @@ extern struct xmemory__ram xmemory__ram;
 #define XMEMORY__OFF     2u /* xmemory_off() */
 #define XMEMORY__TRACE   4u /* Debug level 3: each call is told, and so no thread has a part of the budget of its own. */
 extern _Atomic unsigned xmemory__mode;
-/* Of each class, how many blocks a thread keeps. */
-extern uint8_t xmemory__kept_most;
+/* Threads keep blocks that they free: not where the C library must see each call, or is not the usual one. */
+extern bool xmemory__keeps;
 /* Blocks of up to so many bytes may be had the fast way: 0 unless the mode is 0. */
 extern _Atomic size_t xmemory__fast_max;
 
@@ -90,13 +90,21 @@ MA_INLINE uint32_t xmemory__site_hash(const char *file, int line)
 	return (uint32_t)((uintptr_t)file + (uintptr_t)(unsigned)line * 8) / 8 % XMEMORY__HEADS;
 }
 
+MA_INLINE const struct xmemory__head *xmemory__head(const char *file, int line)
+{
+	return &xmemory__heads[xmemory__site_hash(file, line)];
+}
+
+MA_INLINE bool xmemory__head_is(const struct xmemory__head *head, const char *file, int line)
+{
+	return MA_LIKELY(ma_load_acquire(&head->file) == file) && MA_LIKELY(head->line == line);
+}
+
 MA_INLINE uint32_t xmemory__site(const char *file, int line)
 {
-	const struct xmemory__head *head = &xmemory__heads[xmemory__site_hash(file, line)];
+	const struct xmemory__head *head = xmemory__head(file, line);
 
-	if (MA_LIKELY(ma_load_acquire(&head->file) == file) && MA_LIKELY(head->line == line))
-		return head->id;
-	return xmemory__site_slow(file, line);
+	return xmemory__head_is(head, file, line) ? head->id : xmemory__site_slow(file, line);
 }
 
 /* ---- the pointer table (table.c) ---- */
@@ -105,16 +113,17 @@ MA_INLINE uint32_t xmemory__site(const char *file, int line)
  * One word for each block in RAM and each VM file, found by its address alone:
  *
  *      63      26 25      8 7       1   0
- *     | size     | site    | address | live |     0: no block begins here
+ *     | size     | site    | address | live |     not live: no block begins here
  *
  * A tree with two words for each MiB of addresses leads to two arrays of entries: one has an entry for each 32 bytes, and
- * serves the blocks below 256 bytes; the other has one for each 256 bytes, and serves the rest. No two blocks begin in
+ * serves the blocks of up to 264 bytes; the other has one for each 256 bytes, and serves the rest. No two blocks begin in
  * one such place, as blocks do not overlap and are at least 32 bytes apart; bits 4 to 10 of the address tell where
  * in it. So an entry is its block's alone: it is written by whoever holds the block, with plain stores and no lock.
  *
- * Size all ones: a VM file, whose record's index stands in the place of the site.
+ * Size all ones: a VM file, whose record's index stands in the place of the site. In the entry of a block that a thread
+ * keeps (below) stands the address of the next one.
  */
-#define XMEMORY__WIDE_FROM 256u
+#define XMEMORY__WIDE_FROM 265u /* Between two classes. */
 #define XMEMORY__SIZE_BITS 38
 #define XMEMORY__SIZE_MASK (((uint64_t)1 << XMEMORY__SIZE_BITS) - 1)
 #define XMEMORY__RAM_MAX   (XMEMORY__SIZE_MASK - 1)
@@ -127,7 +136,7 @@ struct xmemory__leaf {
 extern _Atomic(struct xmemory__leaf *) xmemory__root[XMEMORY__ROOTS];
 
 bool xmemory__put_slow(const void *ptr, uint64_t word);
-/* Calls fn with each block's entry. */
+/* Calls fn with each live block's entry. */
 void xmemory__table_walk(void (*fn)(void *ptr, uint64_t entry, void *arg), void *arg);
 /* Pages of our own, zero; NULL with errno. */
 void *xmemory__pages(size_t bytes);
@@ -201,11 +210,15 @@ MA_INLINE _Atomic uint64_t *xmemory__narrow(struct xmemory__leaf *leaf, const vo
 	return MA_LIKELY(entries != NULL) ? entries + ((uintptr_t)ptr >> 5 & 32767) : NULL;
 }
 
-/* Sizes change from call to call: which array it is must not be a branch. A VM file's word has a size that is wide. */
-MA_INLINE bool xmemory__put(const void *ptr, uint64_t word)
+MA_INLINE _Atomic uint64_t *xmemory__entry_at(_Atomic uint64_t *entries, const void *ptr, bool is_wide)
+{
+	return &entries[((uintptr_t)ptr & 0xfffff) >> (5 + 3 * is_wide)];
+}
+
+/* Sizes change from call to call: which array it is must not be a branch. */
+MA_INLINE bool xmemory__put_at(const void *ptr, uint64_t word, bool is_wide)
 {
 	struct xmemory__leaf *leaf = xmemory__leaf(ptr);
-	bool is_wide = xmemory__entry_size(word) >= XMEMORY__WIDE_FROM;
 	_Atomic uint64_t *wide, *entries;
 
 	if (MA_UNLIKELY(!leaf))
@@ -215,8 +228,23 @@ MA_INLINE bool xmemory__put(const void *ptr, uint64_t word)
 	entries = is_wide ? wide : entries;
 	if (MA_UNLIKELY(!entries))
 		return xmemory__put_slow(ptr, word);
-	ma_store(&entries[((uintptr_t)ptr & 0xfffff) >> (5 + 3 * is_wide)], xmemory__entry_make(ptr, word));
+	ma_store(xmemory__entry_at(entries, ptr, is_wide), xmemory__entry_make(ptr, word));
 	return true;
+}
+
+/* A VM file's word has a size that is wide. */
+MA_INLINE bool xmemory__put(const void *ptr, uint64_t word)
+{
+	return xmemory__put_at(ptr, word, xmemory__entry_size(word) >= XMEMORY__WIDE_FROM);
+}
+
+/* Of a block that this thread found an entry for before: the ways that lead there do not change. */
+MA_INLINE _Atomic uint64_t *xmemory__place(const void *ptr, bool is_wide)
+{
+	struct xmemory__leaf *leaf = ma_load(&xmemory__root[(uintptr_t)ptr >> 34]) + ((uintptr_t)ptr >> 20 & 16383);
+	_Atomic uint64_t *wide = ma_load(&leaf->wide), *entries = ma_load(&leaf->narrow);
+
+	return xmemory__entry_at(is_wide ? wide : entries, ptr, is_wide);
 }
 
 /* The block's place and entry, or NULL. The wide ones are few, and so are more often in the processor's cache. */
@@ -251,7 +279,6 @@ MA_INLINE _Atomic uint64_t *xmemory__find(const void *ptr, uint64_t *entry)
  */
 #define XMEMORY__KEPT_MAX     1024 /* Bytes of the largest blocks that a thread keeps. */
 #define XMEMORY__KEPT_CLASSES ((XMEMORY__KEPT_MAX + 23) / 16 + 1)
-#define XMEMORY__KEPT         24
 
 struct xmemory__thread {
 	_Atomic int64_t left;
@@ -265,11 +292,11 @@ struct xmemory__thread {
 	struct xmemory__thread *spare;
 	/*
 	 * Blocks in RAM that this thread freed last, for its next calls: what the C library does with them would take longer than
-	 * all that is done here. Nothing is written into them.
+	 * all that is done here. A class is a list through the blocks' entries: nothing is written into them.
 	 */
-	uint8_t kept_most; /* Of each class. 0 where the C library must see every call, or is not the usual one. */
-	uint8_t kept[XMEMORY__KEPT_CLASSES];
-	void *block[XMEMORY__KEPT_CLASSES][XMEMORY__KEPT];
+	void *kept[XMEMORY__KEPT_CLASSES];
+	int32_t kept_room; /* How much more may be kept, in 16 bytes; none below 1. */
+	int32_t kept_most;
 };
 extern XMEMORY__TLS struct xmemory__thread *xmemory__self;
 
@@ -277,6 +304,11 @@ extern XMEMORY__TLS struct xmemory__thread *xmemory__self;
 MA_INLINE size_t xmemory__kept_class(size_t size)
 {
 	return (size + 23) / 16;
+}
+
+MA_INLINE bool xmemory__class_is_wide(size_t class)
+{
+	return class >= (XMEMORY__WIDE_FROM + 23) / 16;
 }
 
 /* Charge a block in RAM; false when it is over budget. */
@@ -295,6 +327,8 @@ struct xmemory__totals {
 	int source; /* enum xmemory_limit_source */
 };
 void xmemory__totals(struct xmemory__totals *totals);
+/* The calling thread's kept blocks go back to the C library. */
+void xmemory__let_kept_go(struct xmemory__thread *t);
 void xmemory__budget_hold(void);
 void xmemory__budget_let_go(bool child);
 

@@ -224,7 +224,7 @@ static void walk_entries(_Atomic uint64_t *entries, uint32_t count, uintptr_t fi
 		uint64_t entry = ma_load(&entries[i]);
 		uintptr_t at = first + i * step;
 
-		if (entry)
+		if (entry & 1)
 			fn((void *)((at & ~(uintptr_t)255) | (entry >> 1 & 15) << 4), entry, arg);
 	}
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Threads at work in RAM and in VM files, handing blocks over; forks in the middle of it; what a fork child sees. */
+#include <malloc.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
@@ -154,6 +155,43 @@ static void ended(void)
 	xmemory_setlimit(0);
 }
 
+/* What threads keep of the blocks that they freed goes back to the C library when they end. */
+#define KEPT_BLOCKS 900
+#define KEPT_SIZE   1000
+
+static void free_and_end(struct support_thread *self)
+{
+	static void *blocks[KEPT_BLOCKS];
+	size_t *in_use = self->arg;
+
+	for (size_t i = 0; i < KEPT_BLOCKS; i++)
+		blocks[i] = take(KEPT_SIZE);
+	for (size_t i = 0; i < KEPT_BLOCKS; i++)
+		give(blocks[i]);
+	*in_use = mallinfo2().uordblks;
+	for (size_t i = 0; i < KEPT_BLOCKS; i++)
+		blocks[i] = take(KEPT_SIZE);
+	g_assert_cmpuint(mallinfo2().uordblks, <, *in_use + 100 * KIB);
+	for (size_t i = 0; i < KEPT_BLOCKS; i++)
+		give(blocks[i]);
+}
+
+static void kept(void)
+{
+	size_t before, in_use = 0;
+
+	if (support_asan() || support_tsan() || support_valgrind()) {
+		g_test_skip("under this tool nothing is kept");
+		return;
+	}
+	vm_begin(SIZE_MAX);
+	before = mallinfo2().uordblks;
+	support_threads(1, free_and_end, &in_use);
+	g_assert_cmpuint(in_use, >=, before + KEPT_BLOCKS * KEPT_SIZE);
+	g_assert_cmpuint(mallinfo2().uordblks, <, before + 100 * KIB);
+	xmemory_setlimit(0);
+}
+
 /* ---- fork ---- */
 
 struct family {
@@ -295,6 +333,24 @@ static void no_room_for_copies(void)
 	support_run_or_skip(fork_on_full_disk, "no file system of our own here");
 }
 
+/* Threads of the child get what is left of its parent's. */
+static void use_some(struct support_thread *self)
+{
+	void *blocks[300];
+
+	(void)self;
+	for (size_t turn = 0; turn < 3; turn++) {
+		for (size_t i = 0; i < 300; i++) {
+			blocks[i] = take(1 + i * 4);
+			fill(blocks[i], 1 + i * 4, (unsigned)i);
+		}
+		for (size_t i = 0; i < 300; i++) {
+			check(blocks[i], 1 + i * 4, (unsigned)i);
+			give(blocks[i]);
+		}
+	}
+}
+
 static int use_all(void *arg)
 {
 	void *blocks[50];
@@ -307,6 +363,7 @@ static int use_all(void *arg)
 	}
 	for (size_t i = 0; i < 50; i++)
 		give(blocks[i]);
+	support_threads(THREADS, use_some, NULL);
 	return 0;
 }
 
@@ -339,6 +396,7 @@ int main(int argc, char **argv)
 	support_add("/xmemory/threads/at-work", at_work);
 	support_add("/xmemory/threads/watched", watched);
 	support_add("/xmemory/threads/ended", ended);
+	support_add("/xmemory/threads/kept", kept);
 	support_add("/xmemory/fork/own", each_sees_its_own);
 	support_add("/xmemory/fork/generations", generations);
 	support_add("/xmemory/fork/no-room", no_room_for_copies);
