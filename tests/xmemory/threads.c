@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Threads at work in RAM and in VM files, handing blocks over; forks in the middle of it; what a fork child sees. */
 #include <malloc.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
@@ -301,12 +302,27 @@ static void generations(void)
 	xmemory_setlimit(0);
 }
 
-/* No room for copies: the parent goes on, and so does a child that does not touch them. */
+/* How a fork child ends that reads a byte, or only frees the block and goes on in RAM. */
+static int child_that(bool reads, char *block)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		signal(SIGSEGV, SIG_DFL);
+		if (reads)
+			_exit(*(volatile char *)block == 0);
+		xmemory_setlimit(SIZE_MAX);
+		_exit(take(100) == NULL);
+	}
+	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+	return status;
+}
+
+/* No room for copies: the parent goes on, and so does a child that does not touch them. One that does is killed: by SIGSEGV. */
 static int fork_on_full_disk(void *arg)
 {
-	char *block, *small;
-	int status;
-	pid_t pid;
+	char *block, *small, *said;
 
 	(void)arg;
 	if (!support_small_disk("size=4m"))
@@ -316,16 +332,50 @@ static int fork_on_full_disk(void *arg)
 	small = take(100);
 	fill(block, 5 * MIB / 2, 1);
 	fill(small, 100, 2);
-	pid = fork();
-	if (pid == 0)
-		_exit(0);
-	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-	g_assert_cmpint(status, ==, 0);
+	g_assert_cmpint(child_that(false, block), ==, 0);
+	g_assert_cmpint(child_that(true, block), ==, SIGSEGV);
+	g_setenv("XMEMORY_DEBUG", "1", TRUE);
+	support_capture_begin();
+	g_assert_cmpint(child_that(true, small), ==, 0); /* There is room for a copy of this one. */
+	said = support_capture_end();
+	g_setenv("XMEMORY_DEBUG", "0", TRUE);
+	g_assert_nonnull(strstr(said, "has no copy of the block"));
+	g_free(said);
 	check(block, 5 * MIB / 2, 1);
 	check(small, 100, 2);
 	give(block);
 	give(small);
 	return 0;
+}
+
+/* The same of the shared VM file, for which there is room only where it lies. */
+static int fork_on_full_disk_small(void *arg)
+{
+	enum { BLOCKS = 9000 };
+	static char *blocks[BLOCKS];
+
+	(void)arg;
+	vm_begin(1);
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		blocks[i] = take(400);
+		g_assert_nonnull(blocks[i]);
+		fill(blocks[i], 400, i);
+	}
+	if (!support_small_disk("size=1m"))
+		return SUPPORT_CANNOT;
+	xmemory_settmpdir(support_dir());
+	g_assert_cmpint(child_that(false, blocks[0]), ==, 0);
+	g_assert_cmpint(child_that(true, blocks[0]), ==, SIGSEGV);
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		check(blocks[i], 400, i);
+		give(blocks[i]);
+	}
+	return 0;
+}
+
+static void no_room_for_shared_copy(void)
+{
+	support_run_or_skip(fork_on_full_disk_small, "no file system of our own here");
 }
 
 static void no_room_for_copies(void)
@@ -399,6 +449,7 @@ int main(int argc, char **argv)
 	support_add("/xmemory/threads/kept", kept);
 	support_add("/xmemory/fork/own", each_sees_its_own);
 	support_add("/xmemory/fork/generations", generations);
+	support_add("/xmemory/fork/no-room-small", no_room_for_shared_copy);
 	support_add("/xmemory/fork/no-room", no_room_for_copies);
 	support_add("/xmemory/fork/at-work", fork_at_work);
 	return support_run();
