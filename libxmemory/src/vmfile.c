@@ -28,6 +28,7 @@
 #define KEPT_MOST   64
 #define RECORD_BITS 10
 #define TRIES       100
+#define HUGE_PAGE   ((size_t)2 << 20)
 
 struct vm {
 	void *ptr; /* NULL: spare. */
@@ -268,14 +269,15 @@ static void keep_fd(struct vm *vm, int fd)
 
 /* ---- mapping ---- */
 
-/* At a multiple of the alignment: in the middle of what is reserved for it. */
-static void *map_aligned(int fd, size_t bytes, size_t alignment)
+/* At a multiple of the alignment: in the middle of what is reserved for it. Where the kernel chooses, it chooses for huge pages. */
+static void *map_aligned(int fd, size_t bytes, size_t asked)
 {
+	size_t alignment = bytes >= HUGE_PAGE ? ma_max(asked, HUGE_PAGE) : asked;
 	size_t room = bytes + alignment;
 	char *range, *start;
 	void *map;
 
-	if (alignment <= MA_PAGE)
+	if (asked <= MA_PAGE)
 		return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (room < bytes) {
 		errno = ENOMEM;
@@ -511,6 +513,9 @@ void xmemory__vm_copy(void)
 		struct vm *vm = record_of(i);
 
 		vm->copy_at = 0;
+		/* As far from a huge page's beginning as its address is: then the child can have huge pages too. */
+		if (vm->ptr && vm->mapped >= HUGE_PAGE)
+			at += ((uintptr_t)vm->ptr - at) & (HUGE_PAGE - 1);
 		if (!vm->ptr || xmemory__vm_space(vms.copy, at, at + vm->mapped) < 0 || !copy_block(vm, at))
 			continue;
 		vm->copy_at = at;
