@@ -31,6 +31,7 @@
 
 #define RANGE_DEFAULT  ((uint64_t)1 << 40)
 #define RANGE_ASAN     ((uint64_t)4 << 30)
+#define RANGE_TSAN     ((uint64_t)64 << 30)  /* It leaves a window of 512 GiB, and a fork child may want another one. */
 #define RANGE_MEMCHECK ((uint64_t)256 << 20) /* Its leak check reads the whole range. */
 #define RANGE_LEAST    ((uint64_t)16 << 20)
 #define SIDE_BYTES     (MA_CHUNK / 16 * 3)
@@ -71,6 +72,7 @@ static struct ma_map *open_heap(int fd)
 		.flags = MA_MAP_CREATE,
 		.reserved = ma_under_valgrind() ? RANGE_MEMCHECK
 			    : MA_ASAN           ? RANGE_ASAN
+			    : MA_TSAN           ? RANGE_TSAN
 						: RANGE_DEFAULT,
 		.punch_bytes = (uint64_t)1 << 20,
 		.param = { 1 },
