@@ -271,7 +271,7 @@ MA_INLINE _Atomic uint64_t *xmemory__find(const void *ptr, uint64_t *entry)
 /* ---- the budget (budget.c) ---- */
 
 /* What a block in RAM costs beside its bytes: the C library's and our own bookkeeping. */
-#define XMEMORY__BESIDE 24
+#define XMEMORY__BESIDE 40
 
 /*
  * A thread's part of the budget: left may be taken without asking anybody. Written by the thread alone, read by all.

@@ -38,10 +38,10 @@ static void explicit_limit(void)
 	g_assert_cmpint(figures().limit_source, !=, XMEMORY_LIMIT_SET);
 }
 
-/* Many small blocks come to exactly so many: each costs its bytes and 24. */
+/* Many small blocks come to exactly so many: each costs its bytes and 40. */
 static void small_blocks_count(void)
 {
-	size_t fit = MIB / (100 + 24), count = 0;
+	size_t fit = MIB / (100 + 40), count = 0;
 	void *blocks[20000];
 
 	vm_begin(MIB);

@@ -2,14 +2,12 @@
 /* VM files: nothing is left of them, their space comes back, and what goes wrong with them is an errno. */
 #include <dirent.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "tests/support/support_fault.h"
 #include "tests/support/support_xmemory.h"
@@ -467,110 +465,6 @@ static void no_fallocate(void)
 	support_run_or_skip(without_fallocate, "system calls cannot be made to fail here");
 }
 
-struct ending {
-	struct support_sync sync;
-	const char *dir;
-	int how;
-};
-
-static int end(void *arg)
-{
-	struct ending *e = arg;
-	void *block;
-
-	xmemory_settmpdir(e->dir);
-	xmemory_setlimit(1);
-	for (int i = 0; i < 20; i++) {
-		block = take(i % 2 ? 1000 * KIB : 1000);
-		memset(block, 1, 1000);
-	}
-	if (e->how == 2) {
-		signal(SIGABRT, SIG_DFL);
-		abort();
-	}
-	if (e->how == 1)
-		exit(0);
-	support_point(&e->sync, "ready");
-	return 0;
-}
-
-static void nothing_is_left(void)
-{
-	for (int how = 0; how < 3; how++) {
-		struct ending *e = support_shared(sizeof(*e));
-		pid_t pid;
-
-		e->dir = support_path("end");
-		e->how = how;
-		g_assert_cmpint(mkdir(e->dir, 0700), ==, 0);
-		pid = support_fork(end, e);
-		if (how == 0)
-			support_kill_at(pid, &e->sync, "ready");
-		else
-			support_wait(pid);
-		g_assert_cmpuint(names_in(e->dir), ==, 0);
-	}
-}
-
-/* The space too: on a disk that nobody else writes to. */
-static int killed_on_small_disk(void *arg)
-{
-	struct ending *e = arg;
-	uint64_t before;
-
-	if (!support_small_disk("size=32m"))
-		return SUPPORT_CANNOT;
-	before = disk_free();
-	e->dir = support_dir();
-	support_kill_at(support_fork(end, e), &e->sync, "ready");
-	g_assert_cmpuint(disk_free(), ==, before);
-	return 0;
-}
-
-static void space_of_the_killed(void)
-{
-	struct ending *e = support_shared(sizeof(*e));
-	int status = support_wait(support_fork(killed_on_small_disk, e));
-
-	g_assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == SUPPORT_CANNOT)
-		g_test_skip("no file system of our own here");
-	else
-		g_assert_cmpint(WEXITSTATUS(status), ==, 0);
-}
-
-static int work_beside_others(void *arg)
-{
-	char *blocks[20] = { 0 };
-	struct support_rand r;
-
-	(void)arg;
-	vm_begin(1);
-	support_rand_seed(&r, (uint64_t)getpid());
-	for (size_t i = 0; i < support_scale(300); i++) {
-		size_t at = support_rand_below(&r, 20);
-
-		if (blocks[at]) {
-			check(blocks[at], 1000, (unsigned)getpid());
-			give(blocks[at]);
-		}
-		blocks[at] = take(i % 2 ? 300 * KIB : 1000);
-		fill(blocks[at], 1000, (unsigned)getpid());
-	}
-	return 0;
-}
-
-static void processes(void)
-{
-	pid_t pids[4];
-
-	for (size_t i = 0; i < 4; i++)
-		pids[i] = support_fork(work_beside_others, NULL);
-	for (size_t i = 0; i < 4; i++)
-		support_wait_ok(pids[i]);
-	g_assert_cmpuint(figures().pointers, ==, 0);
-}
-
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -591,8 +485,5 @@ int main(int argc, char **argv)
 	support_add("/xmemory/vmfiles/named", named);
 	support_add("/xmemory/vmfiles/names-taken", taken_names);
 	support_add("/xmemory/vmfiles/no-fallocate", no_fallocate);
-	support_add("/xmemory/vmfiles/nothing-left", nothing_is_left);
-	support_add("/xmemory/vmfiles/space-of-the-killed", space_of_the_killed);
-	support_add("/xmemory/vmfiles/processes", processes);
 	return support_run();
 }
