@@ -3,6 +3,9 @@
 #ifndef SUPPORT_XMEMORY_H
 #define SUPPORT_XMEMORY_H
 
+#include <dirent.h>
+#include <sys/statvfs.h>
+
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
@@ -67,6 +70,28 @@ static inline unsigned count_text(const char *in, const char *text)
 	for (const char *at = in; (at = strstr(at, text)) != NULL; at += strlen(text))
 		n++;
 	return n;
+}
+
+/* How many names a directory has. */
+static inline unsigned names_in(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned count = 0;
+
+	g_assert_nonnull(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count - 2;
+}
+
+/* Of the disk that support_dir() is on. */
+static inline uint64_t disk_free(void)
+{
+	struct statvfs st;
+
+	g_assert_cmpint(statvfs(support_dir(), &st), ==, 0);
+	return (uint64_t)st.f_bfree * st.f_frsize;
 }
 
 #endif /* SUPPORT_XMEMORY_H */

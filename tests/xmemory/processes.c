@@ -1,37 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* VM files of many processes: nothing is left of them, however they end, and they are in nobody's way. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "tests/support/support_fault.h"
 #include "tests/support/support_xmemory.h"
-
-static unsigned names_in(const char *path)
-{
-	DIR *dir = opendir(path);
-	unsigned count = 0;
-
-	g_assert_nonnull(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count - 2;
-}
-
-static uint64_t disk_free(void)
-{
-	struct statvfs st;
-
-	g_assert_cmpint(statvfs(support_dir(), &st), ==, 0);
-	return (uint64_t)st.f_bfree * st.f_frsize;
-}
 
 struct ending {
 	struct support_sync sync;

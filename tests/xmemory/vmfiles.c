@@ -1,28 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* VM files: nothing is left of them, their space comes back, and what goes wrong with them is an errno. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 
 #include "tests/support/support_fault.h"
 #include "tests/support/support_xmemory.h"
-
-static unsigned names_in(const char *path)
-{
-	DIR *dir = opendir(path);
-	unsigned count = 0;
-
-	g_assert_nonnull(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count - 2;
-}
 
 static const char *own_dir(const char *name)
 {
@@ -176,14 +162,6 @@ static void closed_behind_us(void)
 		g_test_skip("Valgrind lets no program close its descriptors");
 	else
 		support_run_child(descriptors_closed, NULL);
-}
-
-static uint64_t disk_free(void)
-{
-	struct statvfs st;
-
-	g_assert_cmpint(statvfs(support_dir(), &st), ==, 0);
-	return (uint64_t)st.f_bfree * st.f_frsize;
 }
 
 /* ---- full disks, in a file system of our own ---- */
