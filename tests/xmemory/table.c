@@ -53,11 +53,12 @@ static void any_number(void)
 {
 	static void (*const calls[])(void) = { take_and_give, look_up, do_not_know };
 	static const char *const names[] = { "malloc and free", "a look", "a look at none" };
-	void **blocks = g_new(void *, MANY);
+	void **blocks;
 	size_t few[3];
 
 	if (!support_trap_begin(count))
 		return;
+	blocks = g_new(void *, MANY);
 	vm_begin(SIZE_MAX);
 	for (size_t i = 0; i < FEW; i++)
 		blocks[i] = take(1 + i % 200);

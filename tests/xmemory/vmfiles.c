@@ -267,6 +267,7 @@ static void unwritable(void)
 static int no_permission(void *arg)
 {
 	const char *dir = own_dir("noperm");
+	char *said;
 
 	(void)arg;
 	g_assert_cmpint(chmod(support_dir(), 0755), ==, 0);
@@ -274,9 +275,15 @@ static int no_permission(void *arg)
 	if (geteuid() == 0 && setuid(65534) < 0)
 		return SUPPORT_CANNOT;
 	xmemory_setlimit(1);
+	g_setenv("XMEMORY_DEBUG", "1", TRUE);
+	support_capture_begin();
 	errno = 0;
 	g_assert_null(take(300 * KIB));
 	g_assert_cmpint(errno, ==, EACCES);
+	said = support_capture_end();
+	g_assert_nonnull(strstr(said, "no VM file can be made in "));
+	g_assert_nonnull(strstr(said, "(EACCES)"));
+	g_free(said);
 	return 0;
 }
 
