@@ -2,160 +2,23 @@
 /*
  * malloc, free and their kin.
  *
- * A thread remembers, for each size of level 0, the word that it took from last; so threads and processes work in different words.
- * That is a hint like all else: a handler that interrupts us may change it between any two instructions, so an index that
- * is read from it is held against the layout, and read once.
+ * The fast paths are for words that lie with their parts: malloc takes from the word on top of the thread's hints (spot.h) by one
+ * compare-exchange, and free gives by another and pushes the word. Both leave the index alone while the word is listed anyway.
+ * A handler that interrupts us may change the spot between any two instructions: each hint is read once, and held against the
+ * layout.
  */
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "index.h"
-#include "tree.h"
-
-#define MOST_TRIES 65536u /* Listings that turn out wrong, in one call: more are not the work of threads. */
-#define MOST_LOST  64u    /* Words that have room and do not give it: they are damaged. */
-#define SPOTS      2u
-
-/* Where a thread works in a region. */
-struct spot {
-	uint64_t id; /* Of the region; 0: of none. */
-	uint64_t seed;
-	size_t word[WORD_ORDERS];
-};
-
-static __thread struct spot spots[SPOTS] __attribute__((tls_model("initial-exec")));
-
-/* Another place, anywhere in the part of `near`. */
-static size_t elsewhere(const struct shmbuddy *h, struct spot *spot, uint64_t near)
-{
-	const struct level *l = region_level(h, 0);
-	uint64_t mask = ((uint64_t)1 << l->fan_shift) - 1, first = near & ~mask;
-
-	spot->seed += 0x9e3779b97f4a7c15u;
-	return (size_t)(first + ma_mix(spot->seed) % ma_min(mask + 1, l->words - first));
-}
-
-MA_INLINE struct spot *spot_of(uint64_t id)
-{
-	return &spots[id % SPOTS];
-}
-
-static void settle(const struct shmbuddy *h, struct spot *spot, uint64_t id)
-{
-	spot->seed = ma_mix((uint64_t)gettid() << 32 ^ (uint64_t)getpid() ^ (uint64_t)(uintptr_t)spot) + id;
-	for (unsigned k = 0; k < WORD_ORDERS; k++)
-		spot->word[k] = elsewhere(h, spot, 0);
-	spot->id = id;
-}
-
-static uint64_t start_of(const struct shmbuddy *h, const struct spot *spot, const struct want *want)
-{
-	uint64_t word = spot->word[want->level ? 0 : want->order];
-
-	return word < region_level(h, 0)->words ? word : 0;
-}
+#include "search.h"
 
 /* ---- malloc ---- */
-
-static uint64_t take_from(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t i, bool only_backed,
-			  int *error)
-{
-	if (level == want->level)
-		return shmbuddy__tree_take(h, want, i, only_backed, error);
-	return shmbuddy__tree_split(h, want, level, i, only_backed, error);
-}
-
-static uint64_t search_local(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t *from, int *error)
-{
-	const struct level *l = region_level(h, level);
-	unsigned order = level == want->level ? want->order : 0;
-	uint64_t found, i, last = INDEX_NONE, part;
-	unsigned lost = 0;
-
-	for (unsigned turn = 0; turn < MOST_TRIES && lost < MOST_LOST; turn++) {
-		i = shmbuddy__index_find(h, l, order, *from);
-		if (i == INDEX_NONE) {
-			part = l->top ? shmbuddy__index_find_unbacked(h, l, order) : INDEX_NONE;
-			if (part == INDEX_NONE)
-				return TREE_NONE;
-			if (shmbuddy__region_back(h, part << h->lay.part_shift, 1) < 0) {
-				*error = errno;
-				return TREE_NONE;
-			}
-			continue;
-		}
-		lost += i == last;
-		last = i;
-		*from = i;
-		found = take_from(h, want, level, i, false, error);
-		if (found != TREE_NONE)
-			return found;
-		shmbuddy__index_correct(h, l, i);
-		if (lost && i + 1 < l->words)
-			*from = i + 1;
-	}
-	return TREE_NONE;
-}
-
-/* First what has its space, then anything. */
-static uint64_t search_crown(struct shmbuddy *h, const struct want *want, unsigned level, int *error)
-{
-	const struct level *l = region_level(h, level);
-	unsigned order = level == want->level ? want->order : 0;
-	uint64_t found;
-
-	for (int only_backed = 1; only_backed >= 0; only_backed--) {
-		for (uint64_t i = 0; (i = shmbuddy__index_find_crown(h, l, order, i)) != INDEX_NONE; i++) {
-			found = take_from(h, want, level, i, only_backed, error);
-			if (found != TREE_NONE)
-				return found;
-			shmbuddy__index_correct(h, l, i);
-		}
-	}
-	return TREE_NONE;
-}
-
-static uint64_t search(struct shmbuddy *h, const struct want *want, struct spot *spot, int *error)
-{
-	uint64_t start = start_of(h, spot, want), found = TREE_NONE;
-
-	for (unsigned level = want->level; level <= h->lay.top && found == TREE_NONE; level++) {
-		uint64_t from = start >> 3 * level;
-
-		if (!region_level(h, level)->local)
-			found = search_crown(h, want, level, error);
-		else
-			found = search_local(h, want, level, &from, error);
-	}
-	if (found == TREE_NONE || want->level)
-		return found;
-	/* Has a handler moved our place meanwhile? Then it is he whom we leave. */
-	if (start_of(h, spot, want) != start)
-		shmbuddy__index_correct(h, region_level(h, 0), start_of(h, spot, want));
-	spot->word[want->order] = (size_t)(found >> region_level(h, 0)->cover_shift);
-	return found;
-}
-
-/* The word that we worked in has no more room of this size. */
-static void leave(struct shmbuddy *h, const struct want *want, const struct spot *spot)
-{
-	const struct level *l = region_level(h, 0);
-	uint64_t i = start_of(h, spot, want), w;
-
-	if (want->level || !region_is_backed(h, i >> l->fan_shift))
-		return;
-	w = region_view(l, ma_load_acquire(region_word(h, l, i)));
-	if (word_is_open(w, l->leaves) && !word_places(w, l->leaves, want->order))
-		shmbuddy__index_correct(h, l, i);
-}
 
 static MA_NOINLINE shm_offt malloc_slow(struct shmbuddy *h, unsigned shift)
 {
 	struct want want = { .shift = shift };
-	int error = ENOMEM, saved = errno;
-	struct spot *spot;
-	uint64_t id, found;
+	uint64_t found;
 
 	if (!shmbuddy__region_may_write(h))
 		return SHM_NULL;
@@ -163,72 +26,70 @@ static MA_NOINLINE shm_offt malloc_slow(struct shmbuddy *h, unsigned shift)
 		shmbuddy__fail(h, ENOMEM, "asked for more than the largest block");
 		return SHM_NULL;
 	}
-	id = ma_load(&h->id);
-	spot = spot_of(id);
-	if (spot->id != id)
-		settle(h, spot, id);
 	want.level = region_level_for(h, shift);
 	want.order = shift - region_level(h, want.level)->leaf_shift;
-	leave(h, &want, spot);
-	found = search(h, &want, spot, &error);
-	if (found == TREE_NONE && shmbuddy__region_mend_some(h))
-		found = search(h, &want, spot, &error);
+	found = shmbuddy__search(h, shmbuddy__spot_settle(h), &want);
 	if (found == TREE_NONE) {
-		shmbuddy__fail(h, error, error == ENOMEM ? "no room for a block of this size" : "no disk space");
+		shmbuddy__fail(h, errno, errno == ENOMEM ? "no room for a block of this size" : "no disk space");
 		return SHM_NULL;
 	}
-	errno = saved;
 	return (shm_offt)(h->lay.area_at + found);
 }
 
 /* log2 of the block for so many bytes. */
 MA_INLINE unsigned shift_for(const struct shmbuddy *h, size_t size)
 {
-	unsigned small = h->lay.small_shift;
-	size_t most = size - 1;
+	uint64_t most = ((uint64_t)size - (size != 0)) | (((uint64_t)1 << h->lay.small_shift) - 1);
 
-	if (MA_UNLIKELY(size == 0) || most >> small == 0)
-		return small;
-	return (unsigned)(sizeof(most) * 8) - (unsigned)__builtin_clzl(most);
+	return 64 - (unsigned)__builtin_clzll(most);
 }
 
-shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
+static MA_NOINLINE shm_offt malloc_without(void)
 {
-	const struct level *l;
-	struct spot *spot;
-	_Atomic uint64_t *word;
-	unsigned shift, order, leaf;
-	uint64_t w, id, at;
-	uint32_t places;
-	size_t i;
+	errno = EBADF;
+	return SHM_NULL;
+}
 
-	if (MA_UNLIKELY(!h)) {
-		errno = EBADF;
-		return SHM_NULL;
-	}
-	id = ma_load(&h->id);
+MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
+{
+	const struct class *class;
+	_Atomic uint64_t *word, *place;
+	uint64_t hint, w, next, at;
+	uint32_t ends, leaf, top;
+	struct spot *spot;
+	unsigned shift, k;
+
+	if (MA_UNLIKELY(!h))
+		return malloc_without();
 	shift = shift_for(h, size);
-	order = shift - h->lay.small_shift;
-	spot = spot_of(id);
-	l = region_level(h, 0);
-	if (MA_UNLIKELY(id == 0 || spot->id != id || order > l->cap || shift >= (unsigned)l->cover_shift + l->top))
+	k = shift - h->lay.small_shift;
+	spot = spot_of(h);
+	if (MA_UNLIKELY(k >= h->classes || ma_load(&spot->id) != ma_load(&h->id)))
 		return malloc_slow(h, shift);
-	i = *(volatile size_t *)&spot->word[order];
-	if (MA_UNLIKELY(i >= l->words || !region_is_backed(h, i >> l->fan_shift)))
+	class = &h->class[k];
+	top = ma_load(&spot->top[k]) % SPOT_HINTS;
+	place = &spot->hint[k][top];
+	hint = ma_load(place);
+	if (MA_UNLIKELY(!hint))
 		return malloc_slow(h, shift);
-	word = region_word(h, l, i);
+	word = (_Atomic uint64_t *)(void *)(h->meta + ((hint & UINT32_MAX) - 1) * 8);
 	w = ma_load_acquire(word);
-	places = word_is_open(w, WORD_LEAVES) ? word_places(w, WORD_LEAVES, order) : 0;
-	if (MA_UNLIKELY(!places))
+	next = w | class->always;
+	ends = word_ends(next, class->beyond, class->highest);
+	if (MA_UNLIKELY(!ends || !(next & class->open)))
 		return malloc_slow(h, shift);
-	leaf = (unsigned)__builtin_ctz(places);
-	at = ((uint64_t)i << l->cover_shift) + ((uint64_t)leaf << l->leaf_shift);
-	if (MA_UNLIKELY(at + ((uint64_t)1 << shift) > h->lay.area)) /* Damage. */
+	leaf = (uint32_t)__builtin_ctz(ends) + 1 - class->leaves;
+	at = (hint >> 32) * class->cover + leaf * class->leaf;
+	/* The caller writes to it next, and the next locked instruction waits for that. */
+	__builtin_prefetch(h->base + h->lay.area_at + at, 1);
+	/* As word_take(): for leaf 0 the bit of the head is that of OPEN, which is set. */
+	next = (next | class->take << leaf) + class->stamp;
+	ends &= ends - 1;
+	ma_store(place, ends ? hint : 0);
+	ma_store(&spot->top[k], top - (ends == 0));
+	/* Beyond the area: damage. */
+	if (MA_UNLIKELY(at >= h->lay.area || !ma_cas(word, &w, next)))
 		return malloc_slow(h, shift);
-	if (MA_UNLIKELY(!ma_cas(word, &w, word_take(w, WORD_LEAVES, leaf, order)))) {
-		spot->word[order] = elsewhere(h, spot, i); /* Somebody else works here. */
-		return malloc_slow(h, shift);
-	}
 	return (shm_offt)(h->lay.area_at + at);
 }
 
@@ -261,7 +122,28 @@ static bool find(const struct shmbuddy *h, shm_offt offset, struct place *place)
 	return false;
 }
 
-int shmbuddy_free(shmbuddy_t *h, shm_offt offset)
+/* A word has no block any more: it stays open for a while, when this thread has a spot to remember it. */
+static void vacate(struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	unsigned level = (unsigned)(l - h->lay.level);
+	struct spot *spot = spot_of(h);
+
+	if (l->local && ma_load(&spot->id) == ma_load(&h->id))
+		shmbuddy__search_vacate(h, spot, level, i);
+	else
+		shmbuddy__tree_merge(h, level, i);
+}
+
+static void remember(struct shmbuddy *h, const struct place *place)
+{
+	unsigned class = place->l->leaf_shift + place->order - h->lay.small_shift;
+	uint64_t at = (uint64_t)((const char *)place->at - h->meta);
+
+	if (class < h->classes)
+		spot_push(shmbuddy__spot_settle(h), class, spot_hint(place->i, at));
+}
+
+static MA_NOINLINE int free_slow(struct shmbuddy *h, shm_offt offset)
 {
 	struct place place;
 	int saved = errno;
@@ -274,8 +156,82 @@ int shmbuddy_free(shmbuddy_t *h, shm_offt offset)
 		return -1;
 	if (!shmbuddy__tree_give(h, &place))
 		return shmbuddy__fail(h, EINVAL, "the block was freed by somebody else at the same time");
+	remember(h, &place);
+	if (!place.l->top && word_is_empty(place.w, place.l->leaves))
+		vacate(h, place.l, place.i);
 	errno = saved;
 	return 0;
+}
+
+/* What is left to do after the change: the listing was taken off meanwhile, or the word has no block any more. */
+static MA_NOINLINE int free_slow_end(struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t next)
+{
+	int saved = errno;
+
+	if (!index_is_listed(l, region_meta(h, i >> l->fan_shift), i & l->fan))
+		shmbuddy__index_list(h, l, i, l->cap);
+	if (!l->top && word_is_empty(next, l->leaves))
+		vacate(h, l, i);
+	errno = saved;
+	return 0;
+}
+
+/* The block at this offset of the area is in word `item` of this level, of n leaves, in the part whose metadata begins there. */
+MA_INLINE int free_in(struct shmbuddy *h, shm_offt offset, const struct level *l, unsigned n, char *meta, uint64_t item,
+		      uint64_t w)
+{
+	uint64_t stamp = n == WORD_UPPER ? (uint64_t)1 << WORD_STAMP_SHIFT : 0, open = word_open(n), next = w | open;
+	uint64_t at = (uint64_t)offset - h->lay.area_at, place = l->words_at + item * 8, hint;
+	uint32_t leaf = (uint32_t)(at >> l->leaf_shift) & (n - 1), leaves, class;
+	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(meta + place);
+	struct spot *spot = spot_of(h);
+
+	leaves = word_length(next, n, ~word_leaves(n), leaf);
+	if (MA_UNLIKELY((at & (((uint64_t)1 << l->leaf_shift) - 1)) || !leaves || ((leaf | leaves) & (leaves - 1)) ||
+			word_is_split(next, n, leaf) || !index_is_listed(l, meta, item)))
+		return free_slow(h, offset);
+	class = l->first + (uint32_t)__builtin_ctz(leaves);
+	if (MA_UNLIKELY(class >= h->classes || ma_load(&spot->id) != ma_load(&h->id)))
+		return free_slow(h, offset);
+	hint = spot_hint(at >> l->cover_shift, (uint64_t)((char *)word - h->meta));
+	spot_push(spot, class, hint);
+	/* As word_give(). */
+	next = ((next & ~((((uint64_t)1 << leaves) - 1 + open) << leaf)) | open) + stamp;
+	/* Sequentially consistent, as are all looks at the index: whoever takes the listing off before our second look sees the change. */
+	if (MA_UNLIKELY(!atomic_compare_exchange_strong(word, &w, next)))
+		return free_slow(h, offset);
+	if (MA_UNLIKELY(!index_is_listed(l, meta, item) || (word_busy(next, n) == 0 && !l->top)))
+		return free_slow_end(h, l, hint >> 32, next);
+	return 0;
+}
+
+MA_HOT int shmbuddy_free(shmbuddy_t *h, shm_offt offset)
+{
+	const struct level *l;
+	uint64_t at, w, item;
+	char *meta;
+
+	if (MA_UNLIKELY(!h))
+		return free_slow(h, offset);
+	at = (uint64_t)offset - h->lay.area_at;
+	l = region_level(h, 0);
+	if (MA_UNLIKELY(at >= ma_load(&h->reach) || !l->local || !region_is_backed(h, region_part_of(h, at))))
+		return free_slow(h, offset);
+	/* The next malloc of this size takes this block, and its caller writes to it. */
+	__builtin_prefetch(h->base + offset, 1);
+	meta = region_meta(h, region_part_of(h, at));
+	item = at >> l->cover_shift & l->fan;
+	w = ma_load_acquire((_Atomic uint64_t *)(void *)(meta + l->words_at + item * 8)) | l->always;
+	if (w & word_open(WORD_LEAVES))
+		return free_in(h, offset, l, WORD_LEAVES, meta, item, w);
+	do {
+		l++;
+		if (MA_UNLIKELY(!l->local))
+			return free_slow(h, offset);
+		item = at >> l->cover_shift & l->fan;
+		w = ma_load_acquire((_Atomic uint64_t *)(void *)(meta + l->words_at + item * 8)) | l->always;
+	} while (!(w & word_open(WORD_UPPER)));
+	return free_in(h, offset, l, WORD_UPPER, meta, item, w);
 }
 
 size_t shmbuddy_usable_size(shmbuddy_t *h, shm_offt offset)

@@ -71,7 +71,7 @@ struct shmbuddy *shmbuddy__handle_new(void)
 	h = rested();
 	if (h) {
 		next = h->next;
-		memset(h, 0, sizeof(*h));
+		memset(h, 0, offsetof(struct shmbuddy, spot));
 		h->next = next;
 	} else {
 		h = calloc(1, sizeof(*h));
@@ -89,9 +89,42 @@ struct shmbuddy *shmbuddy__handle_new(void)
 	return h;
 }
 
+/* Which level deals out which size. Only levels whose words lie with their parts have hints, and their numbers must fit in one. */
+static void sort_classes(struct shmbuddy *h)
+{
+	unsigned shift = h->lay.small_shift;
+
+	h->classes = 0; /* An opener that checks the whole region opens it twice. */
+	if (h->lay.parts * h->lay.meta_bytes / 8 >= UINT32_MAX)
+		return;
+	for (; h->classes < SPOT_CLASSES && shift <= h->lay.large_shift; h->classes++, shift++) {
+		const struct level *l = region_level(h, region_level_for(h, shift));
+		unsigned order = shift - l->leaf_shift;
+
+		if (!l->local || l->words > UINT32_MAX)
+			break;
+		h->class[h->classes] = (struct class){
+			.l = l,
+			.open = l->open,
+			.always = l->always,
+			.stamp = l->stamp,
+			.take = word_run(0, order) + l->open,
+			.cover = (uint64_t)1 << l->cover_shift,
+			.leaf = (uint64_t)1 << l->leaf_shift,
+			.highest = word_highest(order),
+			.beyond = l->beyond,
+			.leaves = 1u << order,
+			.order = order,
+		};
+	}
+}
+
 void shmbuddy__handle_open(struct shmbuddy *h)
 {
 	h->debug = ma_debug_on();
+	sort_classes(h);
+	if (h->writable)
+		ma_store(&h->reach, h->lay.area);
 	ma_store_release(&h->id, new_id());
 }
 
@@ -100,6 +133,7 @@ void shmbuddy__handle_drop(struct shmbuddy *h)
 	int saved = errno;
 
 	ma_store(&h->id, 0);
+	ma_store(&h->reach, 0);
 	if (h->mapped)
 		munmap(h->base, (size_t)h->mapped);
 	if (h->fd >= 0)

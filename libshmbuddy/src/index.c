@@ -155,6 +155,95 @@ void shmbuddy__index_correct(struct shmbuddy *h, const struct level *l, uint64_t
 		shmbuddy__index_list(h, l, i, (unsigned)again);
 }
 
+/* Of the words of a line: which have room of which order, all[0] being those that have none. */
+struct rooms {
+	uint64_t all[WORD_ORDERS + 1];
+};
+
+static struct rooms rooms_of(const struct shmbuddy *h, const struct level *l, uint64_t first, uint64_t words)
+{
+	struct rooms rooms = { { 0 } };
+
+	for (; words; words &= words - 1)
+		rooms.all[room_of(h, l, first + ma_lowest(words)) + 1] |= words & -words;
+	return rooms;
+}
+
+static void unlist_many(struct shmbuddy *h, const struct level *l, const struct rung *r, uint64_t part, uint64_t line,
+			unsigned order, uint64_t bits)
+{
+	if (inverted(l, order))
+		atomic_fetch_or(&r->lines[line].mask[order], bits);
+	else
+		atomic_fetch_and(&r->lines[line].mask[order], ~bits);
+	if (!listed(l, r, line, order))
+		unlist_upward(h, l, part, 1, line, order);
+}
+
+/* As for one word, in one step each for all of them. */
+void shmbuddy__index_correct_line(struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	uint64_t part, item, line, first, words = 0, less, gone = 0;
+	struct rooms rooms;
+	struct rung r;
+
+	locate(l, i, &part, &item);
+	r = inner_rung(h, l, part, 0);
+	line = item / 64;
+	first = i - item % 64;
+	for (unsigned k = 0; k <= l->cap; k++)
+		words |= listed(l, &r, line, k);
+	rooms = rooms_of(h, l, first, words);
+	less = rooms.all[0];
+	for (unsigned k = 0; k <= l->cap; less |= rooms.all[++k]) {
+		uint64_t more = rooms.all[k + 1] & ~listed(l, &r, line, k);
+
+		for (; more; more &= more - 1)
+			list_upward(h, l, part, 0, line * 64 + ma_lowest(more), k);
+	}
+	less = rooms.all[0];
+	for (unsigned k = 0; k <= l->cap; less |= rooms.all[++k]) {
+		uint64_t wrong = listed(l, &r, line, k) & less;
+
+		if (wrong)
+			unlist_many(h, l, &r, part, line, k, wrong);
+		gone |= wrong;
+	}
+	for (; gone; gone &= gone - 1) {
+		int room = room_of(h, l, first + ma_lowest(gone));
+
+		if (room >= 0 && !(rooms.all[room + 1] & gone & -gone))
+			shmbuddy__index_list(h, l, first + ma_lowest(gone), (unsigned)room);
+	}
+}
+
+uint64_t shmbuddy__index_room(const struct shmbuddy *h, const struct level *l, unsigned order, uint64_t i)
+{
+	uint64_t part, item, first, seen = 0;
+	unsigned from;
+	struct rung r;
+
+	locate(l, i, &part, &item);
+	r = inner_rung(h, l, part, 0);
+	from = (unsigned)(item % 64);
+	first = i - from;
+	for (unsigned k = order; k <= l->cap; k++) {
+		uint64_t words = listed(l, &r, item / 64, k) & ~seen, turned;
+
+		seen |= words;
+		turned = words >> from | words << (-from & 63);
+		for (; turned; turned &= turned - 1) {
+			uint64_t w;
+
+			i = first + ((ma_lowest(turned) + from) & 63);
+			w = ma_load_acquire(region_local_word(h, l, i)) | l->always;
+			if ((w & l->open) && word_ends(w, l->beyond, word_highest(order)))
+				return i;
+		}
+	}
+	return INDEX_NONE;
+}
+
 /* A bit of the line from `from` on; in the lowest line of the smallest order that has one, for what is large should stay whole. */
 static uint64_t pick(const struct level *l, const struct rung *r, uint64_t line, uint64_t from, unsigned order,
 		     bool best)
@@ -167,8 +256,8 @@ static uint64_t pick(const struct level *l, const struct rung *r, uint64_t line,
 }
 
 /* A bit above says that something is listed in this line, and it is not so. */
-static void correct_line(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height, uint64_t line,
-			 unsigned order)
+static void correct_above(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height, uint64_t line,
+			  unsigned order)
 {
 	struct rung r = inner_rung(h, l, part, height);
 
@@ -198,7 +287,7 @@ static uint64_t find_in_part(struct shmbuddy *h, const struct level *l, unsigned
 			continue;
 		}
 		if (descends)
-			correct_line(h, l, part, height, line, order);
+			correct_above(h, l, part, height, line, order);
 		descends = false;
 		if (++height == l->heights)
 			return INDEX_NONE;
@@ -207,50 +296,37 @@ static uint64_t find_in_part(struct shmbuddy *h, const struct level *l, unsigned
 	return INDEX_NONE;
 }
 
-static uint64_t find_around(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t part, uint64_t item)
+uint64_t shmbuddy__index_find(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t from)
 {
-	uint64_t found = find_in_part(h, l, order, part, item);
+	uint64_t part, item, found;
 
+	locate(l, from, &part, &item);
+	found = find_in_part(h, l, order, part, item);
 	if (found == INDEX_NONE && item)
 		found = find_in_part(h, l, order, part, 0);
 	return found == INDEX_NONE ? found : (part << l->fan_shift) + found;
 }
 
-/* In the lines over the parts: the first one from `from` on that is listed, and has its space or not as wanted. */
-static uint64_t find_part(const struct shmbuddy *h, const struct level *l, unsigned order, uint64_t from, bool backed)
+uint64_t shmbuddy__index_find_part(const struct shmbuddy *h, const struct level *l, unsigned order, uint64_t from,
+				   uint64_t end, bool only_backed)
 {
 	struct rung r = crown_rung(h, l);
 
-	for (uint64_t line = from / 64; line * 64 < r.items; line++, from = line * 64) {
+	for (uint64_t line = from / 64; line * 64 < end; line++, from = line * 64) {
 		uint64_t bits = listed_from(l, &r, line, order) & UINT64_MAX << from % 64;
-		uint64_t space = ma_load_acquire(&h->control->backed[line]);
 
-		bits &= backed ? space : ~space;
+		bits &= ma_low_bits(end - line * 64);
+		if (only_backed)
+			bits &= ma_load_acquire(&h->control->backed[line]);
 		if (bits)
 			return line * 64 + ma_lowest(bits);
 	}
 	return INDEX_NONE;
 }
 
-uint64_t shmbuddy__index_find(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t from)
+void shmbuddy__index_correct_part(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned order)
 {
-	uint64_t mask = ((uint64_t)1 << l->fan_shift) - 1, own = from >> l->fan_shift, part = own, found;
-
-	if (!region_is_backed(h, own))
-		found = INDEX_NONE;
-	else
-		found = find_around(h, l, order, own, from & mask);
-	for (unsigned turn = 0; found == INDEX_NONE && turn < 2; turn++) {
-		for (part = turn ? 0 : own + 1; found == INDEX_NONE; part++) {
-			part = find_part(h, l, order, part, true);
-			if (part == INDEX_NONE)
-				break;
-			found = find_around(h, l, order, part, from & mask);
-			if (found == INDEX_NONE)
-				correct_line(h, l, part, l->heights - 1u, 0, order);
-		}
-	}
-	return found;
+	correct_above(h, l, part, l->heights - 1u, 0, order);
 }
 
 uint64_t shmbuddy__index_find_crown(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t at)
@@ -264,9 +340,4 @@ uint64_t shmbuddy__index_find_crown(struct shmbuddy *h, const struct level *l, u
 			return found;
 	}
 	return INDEX_NONE;
-}
-
-uint64_t shmbuddy__index_find_unbacked(struct shmbuddy *h, const struct level *l, unsigned order)
-{
-	return find_part(h, l, order, 0, false);
 }

@@ -9,9 +9,11 @@
  * In the top level the mask of the largest order is stored inverted, so that zeros, which a new region is made of, list all its words.
  *
  * What keeps it true enough:
- *   - Who makes room lists the word before the change and looks again after it.
- *   - Who finds a word under a mask that it does not belong to takes it off, then looks at the word once more, and lists it again.
- *   - A thread that leaves a word, because it has no more room of the size it wants, does the same.
+ *   - Who makes room lists the word before the change and looks again after it; both are a look only, where it is listed already.
+ *   - Who takes room leaves the listing as it is. So a word that is taken and given in turn costs nothing here.
+ *   - Who comes by a listing and finds in its line no room of the size that he wants puts the whole line right: he lists each of
+ *     the 64 words under the order that it has room for, takes it off those above, then looks at it once more, and lists it again
+ *     if need be. That takes off as many listings as there were frees that put them there: malloc does it at the cost of free.
  * So a listing gets lost only when somebody is killed just between making room and the second look, while somebody else takes the
  * first listing off; mend.c finds such words.
  */
@@ -26,14 +28,29 @@
 void shmbuddy__index_list(struct shmbuddy *h, const struct level *l, uint64_t i, unsigned order);
 /* List word i under the order that it has room for, and no larger one. */
 void shmbuddy__index_correct(struct shmbuddy *h, const struct level *l, uint64_t i);
+/* The same for all 64 words of its line that are listed; of a local level. */
+void shmbuddy__index_correct_line(struct shmbuddy *h, const struct level *l, uint64_t i);
+/* A word of a local level, in the line of word i and from it on all around, that has room for this order, and is listed so. */
+uint64_t shmbuddy__index_room(const struct shmbuddy *h, const struct level *l, unsigned order, uint64_t i);
 /*
- * A word of a local level that is listed under this order or a larger one: in the part of word from, after it and then before it, then in
- * another part that has its space. INDEX_NONE: there is none.
+ * A word of a local level that is listed under this order or a larger one: in the part of word from, which has its space, after it and
+ * then before it. INDEX_NONE: there is none.
  */
 uint64_t shmbuddy__index_find(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t from);
-/* The same of a level in the crown: from word at on. */
+/* Of parts [from, end), the first in which a local level has words so listed. */
+uint64_t shmbuddy__index_find_part(const struct shmbuddy *h, const struct level *l, unsigned order, uint64_t from,
+				   uint64_t end, bool only_backed);
+/* Nothing was found in this part. */
+void shmbuddy__index_correct_part(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned order);
+/* A listed word of a level in the crown: from word at on. */
 uint64_t shmbuddy__index_find_crown(struct shmbuddy *h, const struct level *l, unsigned order, uint64_t at);
-/* A part without its space where the top level, a local one, has room. */
-uint64_t shmbuddy__index_find_unbacked(struct shmbuddy *h, const struct level *l, unsigned order);
+/* Is word `item` of a local level, in the part whose metadata begins there, listed under the largest order? Sequentially consistent. */
+MA_INLINE bool index_is_listed(const struct level *l, const char *meta, uint64_t item)
+{
+	const _Atomic uint64_t *mask =
+		(const _Atomic uint64_t *)(const void *)(meta + l->cap_at + (item & ~UINT64_C(63)));
+
+	return (atomic_load(mask) >> item % 64 & 1) != l->top;
+}
 
 #endif /* SHMBUDDY_INDEX_H */

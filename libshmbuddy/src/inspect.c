@@ -144,6 +144,23 @@ static int count(shm_offt offset, size_t size, void *arg)
 	return 0;
 }
 
+/* What a word says when all below it that has no block is merged, as malloc does when it wants the space. */
+static uint64_t merged(const struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	uint64_t w = region_view(l, ma_load_acquire(region_word(h, l, i)));
+
+	if (l == h->lay.level || !word_is_open(w, WORD_UPPER))
+		return w;
+	for (unsigned leaf = 0; leaf < WORD_UPPER; leaf++) {
+		uint64_t lower = i * WORD_UPPER + leaf;
+
+		if (word_is_split(w, WORD_UPPER, leaf) && readable(h, l - 1, lower) &&
+		    word_is_empty(merged(h, l - 1, lower), l[-1].leaves))
+			w = word_give(w, WORD_UPPER, leaf, 0);
+	}
+	return w;
+}
+
 /* Room in the words of one level, and in parts without space, which are all free. */
 static uint64_t largest_in(const struct shmbuddy *h, const struct level *l)
 {
@@ -158,7 +175,7 @@ static uint64_t largest_in(const struct shmbuddy *h, const struct level *l)
 		if (next >= l->words)
 			break;
 		i = next;
-		w = region_view(l, ma_load_acquire(region_word(h, l, i)));
+		w = merged(h, l, i);
 		room = word_is_open(w, l->leaves) ? word_room(w, l->leaves, l->cap) : -1;
 		best = room > best ? room : best;
 	}

@@ -47,6 +47,11 @@ static void lay_level(struct layout *lay, unsigned k, uint64_t *crown)
 	l->cover_shift = (uint8_t)(lay->small_shift + 5 + 3 * k);
 	l->leaf_shift = (uint8_t)(k ? l->cover_shift - 3 : lay->small_shift);
 	l->top = k == lay->top;
+	l->open = word_open(l->leaves);
+	l->always = l->top ? l->open : 0;
+	l->stamp = k ? (uint64_t)1 << WORD_STAMP_SHIFT : 0;
+	l->first = (uint32_t)l->leaf_shift - lay->small_shift;
+	l->beyond = ~word_leaves(l->leaves);
 	l->cap = (uint8_t)(l->cover_shift - l->leaf_shift);
 	if (l->top)
 		l->cap = (uint8_t)(lay->large_shift - l->leaf_shift);
@@ -55,6 +60,8 @@ static void lay_level(struct layout *lay, unsigned k, uint64_t *crown)
 	if (l->local) {
 		l->fan_shift = (uint8_t)(lay->part_shift - l->cover_shift);
 		lay_local(lay, l);
+		l->fan = ((uint64_t)1 << l->fan_shift) - 1;
+		l->cap_at = l->line_at[0] + l->cap * 8;
 	}
 	l->crown_items = l->local ? lay->parts : l->words;
 	l->crown_at = *crown;

@@ -71,6 +71,14 @@ struct level {
 	uint64_t line_at[LAYOUT_HEIGHTS]; /* Local: in the part's metadata, by height. */
 	uint64_t crown_at;                /* Lines over parts (local) or words, in the region. */
 	uint64_t crown_items;             /* Parts, or words. */
+	/* What is done to a word of either kind without asking of which it is. */
+	uint64_t open, always; /* Its OPEN bit; what is OR-ed to a word that was read: that of a top word. */
+	uint64_t stamp;        /* What each change adds. */
+	uint64_t fan;          /* Of its words in a part, less one: a mask. */
+	uint64_t
+		cap_at; /* In a part's metadata: where it says of its first 64 words whether they are listed under cap. */
+	uint32_t first;  /* How many smaller blocks there are than one of its leaves: a size class, less the order. */
+	uint32_t beyond; /* The bits of leaves that it has not. */
 };
 
 struct layout {

@@ -5,17 +5,21 @@
  * struct shmbuddy is the handle that callers hold. Its memory is never given back to the system, only used again for another region,
  * and not soon: so a call on a closed handle fails and does no harm.
  *
- * Everything in alloc.c, tree.c, index.c, mend.c and back.c may run in a signal handler that interrupted the same function: no lock,
+ * Everything in alloc.c, search.c, tree.c, index.c, mend.c and back.c may run in a signal handler that interrupted the same function: no lock,
  * no memory, no stdio, and only system calls that wait for nobody. tests/install/signals holds the list of symbols against them.
  */
 #ifndef SHMBUDDY_REGION_H
 #define SHMBUDDY_REGION_H
 
 #include "layout.h"
+#include "spot.h"
 #include <shmbuddy.h>
 
 struct shmbuddy {
-	_Atomic uint64_t id; /* Unique for ever in this process, another one in a fork child; 0: closed. */
+	_Atomic uint64_t id;    /* Unique for ever in this process, another one in a fork child; 0: closed. */
+	_Atomic uint64_t reach; /* Offsets in the area below it are for writing: all, or with 0 none. */
+	struct class class[SPOT_CLASSES];
+	unsigned classes; /* Sizes with hints, from the smallest on. */
 	char *base;
 	char *meta;
 	struct control *control;
@@ -27,7 +31,8 @@ struct shmbuddy {
 	bool debug; /* SHMBUDDY_DEBUG, as it was when the region was opened: getenv() is not for signal handlers. */
 	uint64_t closed_at;
 	struct shmbuddy *next;
-	char name[256]; /* For messages. */
+	char name[256];          /* For messages. */
+	struct spot spot[SPOTS]; /* The last: a handle that is used again keeps them, their id says whose they are. */
 };
 
 /* What failed in a call that a signal handler may make: errno, and one fixed line when asked for. */
@@ -50,16 +55,20 @@ MA_INLINE char *region_meta(const struct shmbuddy *h, uint64_t part)
 	return h->meta + part * h->lay.meta_bytes;
 }
 
-/* Word i of a level. Its part must be backed. */
+/* Word i of a local level. Its part must be backed. */
+MA_INLINE _Atomic uint64_t *region_local_word(const struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	char *at = region_meta(h, i >> l->fan_shift) + (i & (((uint64_t)1 << l->fan_shift) - 1)) * 8;
+
+	return (_Atomic uint64_t *)(void *)(at + l->words_at);
+}
+
+/* Of any level. */
 MA_INLINE _Atomic uint64_t *region_word(const struct shmbuddy *h, const struct level *l, uint64_t i)
 {
-	char *at;
-
 	if (MA_LIKELY(l->local))
-		at = region_meta(h, i >> l->fan_shift) + (i & (((uint64_t)1 << l->fan_shift) - 1)) * 8;
-	else
-		at = h->base + i * 8;
-	return (_Atomic uint64_t *)(void *)(at + l->words_at);
+		return region_local_word(h, l, i);
+	return (_Atomic uint64_t *)(void *)(h->base + i * 8 + l->words_at);
 }
 
 /* What a word says: a top word that was never written is OPEN. */

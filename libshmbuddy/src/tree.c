@@ -283,17 +283,19 @@ bool shmbuddy__tree_give(struct shmbuddy *h, struct place *place)
 			return false;
 		next = word_give(place->w, n, place->leaf, place->order);
 		joined = word_joined(place->w, n, place->leaf, place->order);
-		if (joined > l->cap)
+		/*
+		 * Room of a size that the word had no room for: the only time when others must be told. Where its listing may have
+		 * been taken off, it gets the largest order back, which the next free sees at one look (alloc.c).
+		 */
+		appears = l->local || joined > l->cap || !word_places(place->w, n, joined);
+		if (l->local || joined > l->cap)
 			joined = l->cap;
-		/* Room of a size that the word had no room for: the only time when others must be told. */
-		appears = !word_places(place->w, n, joined) && (l->top || !word_is_empty(next, n));
 		if (appears)
 			shmbuddy__index_list(h, l, place->i, joined);
 	} while (!ma_cas(place->at, &place->w, next));
 	if (appears)
 		shmbuddy__index_list(h, l, place->i, joined);
-	if (!l->top && word_is_empty(next, n))
-		shmbuddy__tree_merge(h, place->level, place->i);
+	place->w = next;
 	return true;
 }
 

@@ -45,7 +45,7 @@ struct place {
 
 /* False: none begins there. */
 bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct place *place);
-/* Free it. False: somebody else did. */
+/* Free it; the word is place->w then, and is not merged when that is empty. False: somebody else did. */
 bool shmbuddy__tree_give(struct shmbuddy *h, struct place *place);
 /* Make it another order of the same word. False: there is no room. */
 bool shmbuddy__tree_resize(struct shmbuddy *h, struct place *place, unsigned order);

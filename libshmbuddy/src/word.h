@@ -92,6 +92,40 @@ MA_INLINE uint32_t word_places(uint64_t w, unsigned n, unsigned order)
 	return free & word_aligned(order);
 }
 
+/* For word_ends(): the last leaves of blocks of this order. */
+MA_INLINE uint32_t word_highest(unsigned order)
+{
+	static const uint32_t highest[WORD_ORDERS] = { 0xffffffff, 0xaaaaaaaa, 0x88888888,
+						       0x80808080, 0x80008000, 0x80000000 };
+
+	return highest[order];
+}
+
+/*
+ * As word_places(), without a branch, each such leaf as the last one of its block, for both kinds of words: beyond is ~word_leaves(n),
+ * which stand for busy. In each group of 2^order bits: is it zero? Adding all ones but the highest to a group without its highest
+ * bit carries into that when there was any, and never out of the group.
+ */
+MA_INLINE uint32_t word_ends(uint64_t w, uint32_t beyond, uint32_t highest)
+{
+	uint32_t busy = (uint32_t)w | beyond, rest = ~highest;
+
+	return ~(((busy & rest) + rest) | busy | rest);
+}
+
+/*
+ * How many leaves the block at this leaf has, without a branch as above; 0: none begins there. A split leaf has one. The head bit of
+ * leaf 0 is the OPEN bit, which is set.
+ */
+MA_INLINE uint32_t word_length(uint64_t w, unsigned n, uint32_t beyond, unsigned leaf)
+{
+	uint32_t heads = (uint32_t)(w >> n);
+	uint64_t stops = (uint64_t)(heads | ~(uint32_t)w | beyond) | (uint64_t)1 << WORD_LEAVES;
+	uint32_t length = (uint32_t)__builtin_ctzll(stops >> (leaf + 1)) + 1;
+
+	return ((uint32_t)w & heads) >> leaf & 1 ? length : 0;
+}
+
 /* The largest order that there is room for, at most cap; -1 when all leaves are busy. */
 MA_INLINE int word_room(uint64_t w, unsigned n, unsigned cap)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * libshmbuddy's protocol between two words (libshmbuddy/src/tree.h), as tree.c has it: an upper leaf, and the lower word of two leaves below
- * it. Three processes allocate and free small blocks (a lower leaf) and large ones (the upper leaf), and mend whenever they like, also
- * what the living are at. One of them may stop for ever before any step.
+ * it. Three processes allocate and free small blocks (a lower leaf) and large ones (the upper leaf), leave empty words open or merge
+ * them, and mend whenever they like, also what the living are at. One of them may stop for ever before any step.
  *
  * Asserted: no two own one byte; who frees finds his block; a word below a leaf that is not split deals out nothing; and when all are
  * done, after one mend, whatever no dead process owns is free, in one piece when nothing is owned.
@@ -215,6 +215,7 @@ inline malloc_large()
 			:: else
 			fi
 		}
+	:: u_leaf == SPLIT -> merge()
 	:: else
 	fi
 }
@@ -258,9 +259,10 @@ inline free_block()
 		   :: else
 		   fi
 		od;
+		/* At once, or not: an empty word may stay open until a large block is wanted. */
 		if
 		:: l_busy == 0 -> merge()
-		:: else
+		:: true
 		fi
 	fi
 }

@@ -262,6 +262,43 @@ static void fill_costs_nothing(const char *name, uint64_t capacity, uint64_t lar
 	g_free(blocks);
 }
 
+/*
+ * Nearly full, and much was taken and given in turn, which leaves listings of what is taken again. Another handle, which has no hints, takes
+ * what was freed: it comes by those listings, and takes them off, but never by more of them than there were frees.
+ */
+static void listings_are_paid_for(const char *name, uint64_t capacity, uint64_t largest, size_t size)
+{
+	const char *path = support_path(name);
+	shmbuddy_t *region = buddy_open(path, capacity, 32, largest), *other = buddy_open(path, 0, 0, 0);
+	size_t all = capacity / size, live = all * 99 / 100, sum = 0, turns = 5000;
+	shm_offt *blocks = g_new(shm_offt, all);
+	struct support_rand rand;
+
+	support_rand_seed(&rand, size + 1);
+	g_assert_cmpuint(buddy_fill(region, size, blocks, live), ==, live);
+	for (size_t i = 0; i < turns; i++) {
+		size_t k = support_rand_below(&rand, live);
+
+		g_assert_cmpint(shmbuddy_free(region, blocks[k]), ==, 0);
+		g_assert_cmpuint(blocks[k] = shmbuddy_malloc(region, size), !=, SHM_NULL);
+	}
+	for (size_t i = 0; i < MEASURED; i++) {
+		size_t k = support_rand_below(&rand, live);
+
+		g_assert_cmpint(shmbuddy_free(region, blocks[k]), ==, 0);
+		sum += cost(other, size, &blocks[k]);
+		g_assert_cmpuint(blocks[k], !=, SHM_NULL);
+	}
+	g_test_message("%s: %zu instructions for %u mallocs after %zu turns", name, sum, MEASURED, turns);
+	g_assert_cmpuint(sum, <, turns * 500 + MEASURED * 3000);
+	support_watchdog(4 * SUPPORT_HUNG_SECONDS);
+	buddy_free_all(region);
+	buddy_is_empty(region);
+	buddy_close(other);
+	buddy_close(region);
+	g_free(blocks);
+}
+
 static void costs(void)
 {
 	if (!support_trap_begin(count))
@@ -270,6 +307,9 @@ static void costs(void)
 	fill_costs_nothing("flat, 1024 bytes", 64 * MIB, 1024, 1024);
 	fill_costs_nothing("stacked, 32 bytes", 16 * MIB, 16 * MIB, 32);
 	fill_costs_nothing("stacked, 8 KiB", 64 * MIB, MIB, 8 * KIB);
+	listings_are_paid_for("listed, flat, 32 bytes", 4 * MIB, 1024, 32);
+	listings_are_paid_for("listed, flat, 1024 bytes", 64 * MIB, 1024, 1024);
+	listings_are_paid_for("listed, stacked, 32 bytes", 4 * MIB, 4 * MIB, 32);
 }
 
 int main(int argc, char **argv)

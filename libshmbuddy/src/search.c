@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See search.h. */
+#include "search.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include "index.h"
+
+#define MOST_TRIES 65536u /* Listings that turn out wrong, in one call: more are not the work of threads. */
+#define MOST_LOST  64u    /* Words that have room and do not give it: they are damaged. */
+#define MOST_HINTS 16u    /* Hints that turn out wrong. */
+#define GROUP      8u     /* Words in one line of the cache: whoever takes from one may as well have them all. */
+
+__thread size_t shmbuddy__spot_at;
+
+/* ---- spots ---- */
+
+/* Another place, anywhere in the part of `near`. */
+static uint64_t elsewhere(const struct shmbuddy *h, struct spot *spot, uint64_t near)
+{
+	uint64_t size = (uint64_t)1 << h->lay.part_shift, first = near & ~(size - 1);
+	uint64_t seed = ma_load(&spot->seed) + 0x9e3779b97f4a7c15u;
+
+	ma_store(&spot->seed, seed);
+	return first + ma_mix(seed) % ma_min(size, h->lay.area - first);
+}
+
+/*
+ * Threads that run on different processors begin in parts that are far from each other: each next processor in the middle of the widest
+ * gap. It is the processors that count and not the threads, for the more first parts there are, the more disk space is taken.
+ */
+static uint32_t first_part(const struct shmbuddy *h)
+{
+	unsigned cpu = (unsigned)sched_getcpu(), turned = 0;
+
+	for (unsigned k = 0; k < 6; k++)
+		turned = turned << 1 | (cpu >> k & 1);
+	return (uint32_t)(h->lay.parts * turned >> 6);
+}
+
+static void clear(struct spot *spot)
+{
+	for (unsigned class = 0; class < SPOT_CLASSES; class ++)
+		for (unsigned k = 0; k < SPOT_HINTS; k++)
+			ma_store(&spot->hint[class][k], 0);
+	for (unsigned k = 0; k < SPOT_VACANT; k++)
+		ma_store(&spot->vacant[k], 0);
+}
+
+struct spot *shmbuddy__spot_settle(struct shmbuddy *h)
+{
+	static _Atomic unsigned threads;
+	uint64_t id = ma_load(&h->id), at;
+	struct spot *spot;
+
+	if (shmbuddy__spot_at == 0) {
+		unsigned number = 1 + atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % (SPOTS - 1);
+
+		shmbuddy__spot_at = number * sizeof(*spot);
+	}
+	spot = spot_of(h);
+	if (ma_load(&spot->id) == id)
+		return spot;
+	if (ma_load(&spot->id) != 0)
+		clear(spot);
+	ma_store(&spot->seed, ma_mix((uint64_t)gettid() << 32 ^ (uint64_t)getpid() ^ (uint64_t)(uintptr_t)spot) + id);
+	ma_store(&spot->part, first_part(h));
+	at = elsewhere(h, spot, (uint64_t)ma_load(&spot->part) << h->lay.part_shift);
+	for (unsigned class = 0; class < SPOT_CLASSES; class ++)
+		ma_store(&spot->at[class], at);
+	ma_store(&spot->id, id);
+	return spot;
+}
+
+static unsigned class_of(const struct shmbuddy *h, const struct want *want)
+{
+	return want->shift - h->lay.small_shift;
+}
+
+static _Atomic uint64_t *rover_of(const struct shmbuddy *h, struct spot *spot, const struct want *want)
+{
+	unsigned class = class_of(h, want);
+
+	return &spot->at[class < SPOT_CLASSES ? class : SPOT_CLASSES - 1];
+}
+
+static bool is_usable(const struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	return i < l->words && region_is_backed(h, i >> l->fan_shift);
+}
+
+/* ---- hints ---- */
+
+static uint64_t take_from_hints(struct shmbuddy *h, struct spot *spot, const struct want *want, int *error)
+{
+	const struct level *l = region_level(h, want->level);
+	unsigned class = class_of(h, want);
+
+	if (class >= h->classes)
+		return TREE_NONE;
+	for (unsigned turn = 0; turn < MOST_HINTS; turn++) {
+		uint32_t top = ma_load(&spot->top[class]) % SPOT_HINTS;
+		uint64_t hint = ma_load(&spot->hint[class][top]), found = TREE_NONE;
+
+		if (!hint)
+			break;
+		if (is_usable(h, l, hint >> 32))
+			found = shmbuddy__tree_take(h, want, hint >> 32, false, error);
+		if (found != TREE_NONE)
+			return found;
+		ma_store(&spot->hint[class][top], 0);
+		ma_store(&spot->top[class], top - 1);
+	}
+	return TREE_NONE;
+}
+
+/* The word that was found, and then its neighbours. */
+static void remember(struct shmbuddy *h, struct spot *spot, const struct want *want, uint64_t i)
+{
+	const struct level *l = region_level(h, want->level);
+	const char *at;
+	uint64_t first = i - i % GROUP;
+
+	if (class_of(h, want) >= h->classes)
+		return;
+	for (unsigned k = GROUP; k-- > 0;) {
+		uint64_t next = first + (i + k) % GROUP, w;
+
+		if (next >= l->words || next >> l->fan_shift != i >> l->fan_shift)
+			continue;
+		w = ma_load_acquire(region_word(h, l, next)) | l->always;
+		at = (const char *)region_local_word(h, l, next);
+		if ((w & l->open) && word_ends(w, l->beyond, word_highest(want->order)))
+			spot_push(spot, class_of(h, want), spot_hint(next, (uint64_t)(at - h->meta)));
+	}
+}
+
+void shmbuddy__search_vacate(struct shmbuddy *h, struct spot *spot, unsigned level, uint64_t i)
+{
+	uint64_t vacant = spot_vacant(level, i), old;
+	_Atomic uint64_t *place = spot_vacant_place(spot, vacant);
+
+	old = ma_load(place);
+	ma_store(place, vacant);
+	if (old == 0 || old == vacant)
+		return;
+	level = (unsigned)(old >> 56);
+	i = (old & (UINT64_MAX >> 8)) - 1;
+	if (level < h->lay.top && region_level(h, level)->local && is_usable(h, region_level(h, level), i))
+		shmbuddy__tree_merge(h, level, i);
+}
+
+/* ---- the index ---- */
+
+static uint64_t take_from(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t i, bool only_backed,
+			  int *error)
+{
+	if (level == want->level)
+		return shmbuddy__tree_take(h, want, i, only_backed, error);
+	return shmbuddy__tree_split(h, want, level, i, only_backed, error);
+}
+
+static unsigned order_at(const struct want *want, unsigned level)
+{
+	return level == want->level ? want->order : 0;
+}
+
+/* In the part of word from. */
+static uint64_t search_part(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t from, int *error)
+{
+	const struct level *l = region_level(h, level);
+	unsigned order = order_at(want, level), lost = 0;
+	uint64_t found, i, last = INDEX_NONE;
+
+	for (unsigned turn = 0; turn < MOST_TRIES && lost < MOST_LOST; turn++) {
+		from = shmbuddy__index_find(h, l, order, from);
+		if (from == INDEX_NONE)
+			break;
+		i = shmbuddy__index_room(h, l, order, from);
+		found = i == INDEX_NONE ? TREE_NONE : take_from(h, want, level, i, false, error);
+		if (found != TREE_NONE)
+			return found;
+		shmbuddy__index_correct_line(h, l, from);
+		lost += i != INDEX_NONE && i == last;
+		last = i;
+		if (lost && (from + 1) >> l->fan_shift == from >> l->fan_shift && from + 1 < l->words)
+			from++;
+	}
+	return TREE_NONE;
+}
+
+/* Where we were last; then in all parts from our first one on, with their space or without. On a full disk: in those that have it. */
+static uint64_t search_local(struct shmbuddy *h, struct spot *spot, const struct want *want, unsigned level, int *error)
+{
+	const struct level *l = region_level(h, level);
+	uint64_t at = ma_load(rover_of(h, spot, want)), first = ma_load(&spot->part), part, found;
+	bool only_backed = false;
+
+	if (at < h->lay.area && region_is_backed(h, region_part_of(h, at))) {
+		found = search_part(h, want, level, at >> l->cover_shift, error);
+		if (found != TREE_NONE)
+			return found;
+	}
+	for (unsigned turn = 0; turn < 2; turn++) {
+		uint64_t end = turn ? ma_min(first, h->lay.parts) : h->lay.parts;
+
+		part = turn ? 0 : first;
+		while ((part = shmbuddy__index_find_part(h, l, order_at(want, level), part, end, only_backed)) !=
+		       INDEX_NONE) {
+			if (shmbuddy__region_back(h, part << h->lay.part_shift, 1) < 0) {
+				*error = errno;
+				only_backed = true;
+				continue;
+			}
+			found = search_part(h, want, level, part << l->fan_shift, error);
+			if (found != TREE_NONE)
+				return found;
+			shmbuddy__index_correct_part(h, l, part, order_at(want, level));
+			part++;
+		}
+	}
+	return TREE_NONE;
+}
+
+/* First what has its space, then anything. */
+static uint64_t search_crown(struct shmbuddy *h, const struct want *want, unsigned level, int *error)
+{
+	const struct level *l = region_level(h, level);
+	uint64_t found;
+
+	for (int only_backed = 1; only_backed >= 0; only_backed--) {
+		for (uint64_t i = 0; (i = shmbuddy__index_find_crown(h, l, order_at(want, level), i)) != INDEX_NONE;
+		     i++) {
+			found = take_from(h, want, level, i, only_backed, error);
+			if (found != TREE_NONE)
+				return found;
+			shmbuddy__index_correct(h, l, i);
+		}
+	}
+	return TREE_NONE;
+}
+
+static uint64_t search_levels(struct shmbuddy *h, struct spot *spot, const struct want *want, int *error)
+{
+	uint64_t found = TREE_NONE;
+
+	for (unsigned level = want->level; level <= h->lay.top && found == TREE_NONE; level++) {
+		if (!region_level(h, level)->local)
+			found = search_crown(h, want, level, error);
+		else
+			found = search_local(h, spot, want, level, error);
+	}
+	if (found == TREE_NONE)
+		return found;
+	ma_store(rover_of(h, spot, want), found);
+	remember(h, spot, want, found >> region_level(h, want->level)->cover_shift);
+	return found;
+}
+
+/* ---- words that were left empty ---- */
+
+/* In one part: all that are listed as having no block. */
+static void merge_in_part(struct shmbuddy *h, unsigned level, uint64_t part)
+{
+	const struct level *l = region_level(h, level);
+	uint64_t from = part << l->fan_shift, i;
+
+	for (unsigned turn = 0; turn < MOST_TRIES; turn++) {
+		from = shmbuddy__index_find(h, l, l->cap, from);
+		if (from == INDEX_NONE)
+			return;
+		i = shmbuddy__index_room(h, l, l->cap, from);
+		if (i != INDEX_NONE)
+			shmbuddy__tree_merge(h, level, i);
+		else
+			shmbuddy__index_correct_line(h, l, from);
+	}
+}
+
+/* Of the levels below the one that we want: what is merged makes room there. */
+static void merge_below(struct shmbuddy *h, unsigned above)
+{
+	for (unsigned level = 0; level < above; level++) {
+		const struct level *l = region_level(h, level);
+		uint64_t i = 0;
+
+		if (l->local) {
+			while ((i = shmbuddy__index_find_part(h, l, l->cap, i, h->lay.parts, true)) != INDEX_NONE) {
+				merge_in_part(h, level, i);
+				shmbuddy__index_correct_part(h, l, i, l->cap);
+				i++;
+			}
+			continue;
+		}
+		for (; (i = shmbuddy__index_find_crown(h, l, l->cap, i)) != INDEX_NONE; i++) {
+			shmbuddy__tree_merge(h, level, i);
+			shmbuddy__index_correct(h, l, i);
+		}
+	}
+}
+
+uint64_t shmbuddy__search(struct shmbuddy *h, struct spot *spot, const struct want *want)
+{
+	int error = ENOMEM, saved = errno;
+	uint64_t found = take_from_hints(h, spot, want, &error);
+
+	if (found == TREE_NONE)
+		found = search_levels(h, spot, want, &error);
+	if (found == TREE_NONE && want->level) {
+		merge_below(h, want->level);
+		found = search_levels(h, spot, want, &error);
+	}
+	if (found == TREE_NONE && shmbuddy__region_mend_some(h))
+		found = search_levels(h, spot, want, &error);
+	errno = found == TREE_NONE ? error : saved;
+	return found;
+}
