@@ -407,6 +407,7 @@ static char *run_level(const char *level)
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	int status;
 
+	env = g_environ_setenv(env, "XMEMORY_TMPDIR", support_dir(), TRUE);
 	env = g_environ_setenv(env, "ASAN_OPTIONS", "detect_leaks=0", TRUE);
 	g_assert_cmpint(n, >, 0);
 	self[n] = '\0';
@@ -447,7 +448,7 @@ static void leak_report(void)
 
 static int leave_blocks(void)
 {
-	vm_begin(1);
+	xmemory_setlimit(1);
 	xmemory_free(xmemory_malloc(300000, "leak.c", 1), "leak.c", 2);
 	xmemory_setlimit(1000000);
 	for (int i = 0; i < 4; i++) {
