@@ -78,6 +78,8 @@ missing_packages() {
 	# Without it tests/install/m32 is skipped, so it is asked of nobody.
 	[ "$want_check" = no ] || [ "$(id -u)" -ne 0 ] || ! have apt-get || [ "$(uname -m)" != x86_64 ] ||
 		compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32/libgcc.a' >/dev/null || echo gcc-multilib
+	[ "$want_check" = no ] || have sqlite3 || echo sqlite3
+	[ "$want_check" = no ] || [ -x /usr/bin/python3 ] || echo python3
 	if [ "$want_fuzz" = yes ]; then
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev

@@ -23,9 +23,9 @@
 #include <unistd.h>
 
 const char *const adapters[] = {
-	"qalloc",     "qalloc-static", "mmalloc",  "mmalloc-anon", "shmbuddy", "shmbuddy-wide",
-	BASELINE,     "glibc",         "jemalloc", "tcmalloc",     "boost",    "boost-shm",
-	"boost-node", "boost-cached",  "pmemobj",  "memkind",      "apr",      NULL,
+	"qalloc",  "qalloc-static", "mmalloc",  "mmalloc-anon", "shmbuddy",  "shmbuddy-wide", BASELINE,
+	"glibc",   "jemalloc",      "tcmalloc", "boost",        "boost-shm", "boost-node",    "boost-cached",
+	"pmemobj", "memkind",       "apr",      "xmemory",      NULL,
 };
 
 const struct metric metrics[] = {

@@ -48,6 +48,13 @@ const struct limit limits[] = {
 	{ "shmbuddy", 'C', "ns", LIMIT_RATIO, 3, NULL },
 	{ "shmbuddy", 'G', "ns", LIMIT_PEER, 1 / 50.0, "boost-shm" },
 	{ "shmbuddy", 'P', "over_one", LIMIT_PLAIN, 1 / 1.8, NULL },
+	/* It counts and knows what the C library deals out. */
+	{ "xmemory", 'A', "ns", LIMIT_PEER, 1.5, "glibc" },
+	{ "xmemory", 'a', "ns", LIMIT_PEER, 1.5, "glibc" },
+	{ "xmemory", 'B', "ns", LIMIT_PEER, 1.5, "glibc" },
+	{ "xmemory", 'C', "ns", LIMIT_PEER, 1.5, "glibc" },
+	{ "xmemory", 'D', "ns", LIMIT_PEER, 1.5, "glibc" },
+	{ "xmemory", 'F', "ns", LIMIT_PEER, 1.5, "glibc" },
 	{ NULL, 0, NULL, LIMIT_PLAIN, 0, NULL },
 };
 
@@ -131,7 +138,7 @@ unsigned report_gate(const struct results *results, FILE *out)
 		broken += check_limit(results, limit, out);
 	for (size_t i = 0; adapters[i] != NULL; i++)
 		if (strncmp(adapters[i], "qalloc", 6) == 0 || strncmp(adapters[i], "mmalloc", 7) == 0 ||
-		    strncmp(adapters[i], "shmbuddy", 8) == 0)
+		    strncmp(adapters[i], "shmbuddy", 8) == 0 || strcmp(adapters[i], "xmemory") == 0)
 			broken += check_outcomes(results, i, out);
 	return broken;
 }

@@ -54,6 +54,7 @@ static const struct style styles[] = {
 	{ "pmemobj", "libpmemobj", "file", CIRCLE },
 	{ "memkind", "memkind file kind", "file", SQUARE },
 	{ "apr", "APR rmm", "file", UP },
+	{ "xmemory", "xmemory, in RAM", "memory", DOWN },
 };
 enum { STYLES = sizeof(styles) / sizeof(*styles) };
 

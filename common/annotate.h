@@ -3,7 +3,8 @@
  * What Valgrind and ASan are told of a map's blocks.
  *
  * Both keep their knowledge per process. A block that this process freed may be dealt out to another one and then be read
- * here, rightly. So by default only maps that nobody else sees are annotated (private and anonymous ones);
+ * here, rightly. So by default only maps that nobody else sees are annotated (private and anonymous ones, and
+ * those whose fork child gets a copy);
  * <LIB>_ANNOTATE=1 in the environment says that this process has its shared maps for itself too. In an annotated map
  * the fast paths are off (map->annotated): these functions run in the slow paths only and cost a normal run nothing.
  *

@@ -94,3 +94,16 @@ int ma_file_set_length(int fd, uint64_t length)
 	while (result < 0 && errno == EINTR);
 	return result;
 }
+
+int ma_file_above_standard(int fd)
+{
+	int above, error;
+
+	if (fd < 0 || fd > STDERR_FILENO)
+		return fd;
+	above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	error = errno;
+	close(fd);
+	errno = error;
+	return above;
+}

@@ -32,4 +32,10 @@ bool ma_file_allowed(uint64_t length);
 /* ftruncate(2) that reports RLIMIT_FSIZE as EFBIG where the kernel would send SIGXFSZ. */
 int ma_file_set_length(int fd, uint64_t length);
 
+/*
+ * The same file under a number above those of stdin, stdout and stderr: a program that was started without these writes to them
+ * all the same. A descriptor below 0 stays as it is. -1 with errno; fd is closed then.
+ */
+int ma_file_above_standard(int fd);
+
 #endif /* MA_FILE_H */

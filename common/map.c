@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -140,12 +141,58 @@ static bool child_attach(struct ma_map *map)
 	return true;
 }
 
+/* Valgrind takes a new mapping for memory in use, and its leak check reads that. */
+static void hide_unused(struct ma_map *map)
+{
+	uint64_t used = map->lay.user_off + ma_load(&ma_stream(map, 0)->backed) * MA_CHUNK;
+
+	if (map->annotated && map->lay.streams == 1 && used < map->mapped)
+		ma_annotate_unused(map->base + used, map->mapped - used);
+}
+
+/* The same addresses over the copy. Nobody else is attached to that, so what the parent's threads held is void. */
+static bool take_copy(struct ma_map *map, int fd)
+{
+	struct stat st;
+
+	close(map->fd);
+	map->fd = fd;
+	if (fd < 0 || fstat(fd, &st) < 0 || ma_file_attach_exclusive(fd) < 0 ||
+	    mmap(map->base, map->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
+		    MAP_FAILED)
+		return false;
+	map->header->device = map->device = st.st_dev;
+	map->header->inode = map->inode = st.st_ino;
+	if (map->engine->back(map) < 0)
+		return false;
+	ma_store(&map->slot, 0);
+	ma_body_recover(map);
+	ma_store(&map->slot, MA_NO_SLOT);
+	hide_unused(map);
+	return ma_file_attach_shared(fd) == 0;
+}
+
+/* Without a copy nothing is there: a fault is better than the parent's changing values. */
+static bool child_copy(struct ma_map *map)
+{
+	if (take_copy(map, map->fork_copy(map)))
+		return true;
+	ma_debug("%s: a fork child has no copy of its own: its handle is closed", map->name);
+	mmap(map->base, map->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (map->fd >= 0)
+		close(map->fd);
+	map->fd = -1;
+	return false;
+}
+
 static void child_map(struct ma_map *map)
 {
 	bool alive = true;
 
 	pthread_mutex_init(&map->mutex, NULL);
-	if (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON))
+	if (map->fork_copy)
+		alive = child_copy(map);
+	else if (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON))
 		ma_body_recover(map); /* The copy is ours alone, and nobody else of the parent came along. */
 	else if (ma_map_writable(map))
 		alive = child_attach(map);
@@ -166,6 +213,13 @@ static void fork_child(void)
 static void watch_forks(void)
 {
 	pthread_atfork(ma_map_hold_all, ma_map_let_go_all, fork_child);
+}
+
+void ma_map_watch_forks(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, watch_forks);
 }
 
 /* ---- watching ---- */
@@ -208,7 +262,7 @@ static void publish(struct ma_map *map)
 	ma_map_measure(map);
 	map->fast_items = ma_map_writable(map) && map->item_bytes ? map->lay.user_bytes : 0;
 	map->annotated = ma_map_is_annotated(map);
-	if (map->annotated && (map->flags & MA_MAP_ANON))
+	if (map->annotated && ((map->flags & MA_MAP_ANON) || map->fork_copy))
 		ma_annotate_unused(map->user, map->lay.user_bytes);
 	if (map->annotated || watch_all)
 		ma_map_watch(map);
@@ -348,6 +402,7 @@ static struct ma_map *open_once(const struct ma_open *how, bool *again)
 	if (!map)
 		return NULL;
 	handle_clear(map);
+	map->fork_copy = how->fork_copy;
 	if (how->flags & MA_MAP_ANON) {
 		if (ma_map_anonymous(map, how) != MA_ATTACH_DONE) {
 			give_up(map);
@@ -379,11 +434,10 @@ static struct ma_map *open_once(const struct ma_open *how, bool *again)
 
 struct ma_map *ma_map_open(const struct ma_open *how)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct ma_map *map;
 	bool again;
 
-	pthread_once(&once, watch_forks);
+	ma_map_watch_forks();
 	pthread_mutex_lock(&registry_mutex);
 	do {
 		again = false;

@@ -120,11 +120,12 @@ struct ma_map {
 	uint64_t smallest; /* What layout() found to be the smallest length, when it refused. */
 	uint64_t device, inode;
 	struct ma_header sealed; /* The header as it was checked: what is written once is read from here. */
-	pthread_mutex_t mutex;   /* Guards taking the slot. */
-	struct ma_map *source;   /* Of a snapshot that is being made: what it is copied from. */
-	int own_errno;           /* Why that failed. */
-	struct ma_map *next;     /* In the registry, for ever. */
-	char name[256];          /* For messages. */
+	int (*fork_copy)(struct ma_map *map);
+	pthread_mutex_t mutex; /* Guards taking the slot. */
+	struct ma_map *source; /* Of a snapshot that is being made: what it is copied from. */
+	int own_errno;         /* Why that failed. */
+	struct ma_map *next;   /* In the registry, for ever. */
+	char name[256];        /* For messages. */
 };
 
 struct ma_open {
@@ -144,6 +145,12 @@ struct ma_open {
 	const struct ma_engine *const *engines; /* Those that may be found, NULL at the end; the first one creates. */
 	/* Do the loaded map's numbers please the caller? 0, or -1 with errno. May be NULL. */
 	int (*accept)(const struct ma_map *map, const struct ma_open *how);
+	/*
+	 * NULL: a fork child goes on with the parent's file. Else it gets one of its own: this gives a descriptor of a copy
+	 * that was made before the fork, with all else at rest; -1: there is none, and the child's handle is closed. So
+	 * nobody else ever sees the map; it must be a new one.
+	 */
+	int (*fork_copy)(struct ma_map *map);
 };
 
 /* NULL with errno. */
@@ -152,6 +159,8 @@ struct ma_map *ma_map_open(const struct ma_open *how);
 int ma_map_close(struct ma_map *map);
 /* Is this a map that is open now? Else errno EBADF. */
 bool ma_map_is_open(const struct ma_map *map);
+/* Register what a fork does to maps: done by the first open, unless somebody's own handlers must come after. */
+void ma_map_watch_forks(void);
 /* Keep every map as it is, open or closed, while a thread that ends leaves its maps. */
 void ma_map_hold_all(void);
 void ma_map_let_go_all(void);

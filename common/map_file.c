@@ -48,7 +48,7 @@ bool ma_map_is_annotated(const struct ma_map *map)
 {
 	if (!MA_ASAN && !ma_under_valgrind())
 		return false;
-	return (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON)) || ma_env_on("ANNOTATE");
+	return (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON)) || map->fork_copy || ma_env_on("ANNOTATE");
 }
 
 int ma_map_reopen(int fd, unsigned flags)
@@ -65,7 +65,7 @@ int ma_map_reopen(int fd, unsigned flags)
 		return -1;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, how);
+	return ma_file_above_standard(open(path, how));
 }
 
 /* New files are made exclusively, which follows no symbolic link. */
@@ -91,7 +91,7 @@ int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat 
 	map->punch_bytes = how->punch_bytes;
 	if (how->filename) {
 		snprintf(map->name, sizeof(map->name), "%s", how->filename);
-		map->fd = open_name(how->filename, how->flags, &map->created);
+		map->fd = ma_file_above_standard(open_name(how->filename, how->flags, &map->created));
 	} else {
 		snprintf(map->name, sizeof(map->name), "descriptor %d", how->fd);
 		map->fd = ma_map_reopen(how->fd, how->flags);

@@ -5,8 +5,8 @@
 # Without a directory: $MA_BUILDDIR/examples. Without a tree: texts that each Debian machine has.
 #
 # Several processes index real text files into one map; one of them is killed in the middle. Then
-# new processes open the map and answer, and grep reads all the texts to check each answer. Exits
-# non-zero when one differs.
+# new processes open the map and answer, and grep reads all the texts to check each answer. Last, an image is
+# filtered that is larger than the RAM it may have. Exits non-zero when an answer or a pixel differs.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -75,6 +75,9 @@ compare 1991
 compare sublicensable
 compare x
 compare nosuchwordanywhere
+
+echo "== An image larger than its RAM."
+(cd "$tmp" && XMEMORY_TMPDIR=$tmp exec "$programs/bigimage") || wrong=$((wrong + 1))
 
 if [ "$wrong" -ne 0 ]; then
 	echo "demo: something went wrong"

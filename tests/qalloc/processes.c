@@ -405,6 +405,30 @@ static void others_wait_for_a_killed_creator(void)
 	}
 }
 
+/* Whatever is free gets the lowest number: then a map would be what printf() writes to. */
+static int create_without_standard(void *arg)
+{
+	struct creation *c = arg;
+	void *map;
+
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		close(fd);
+	map = create(c);
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (!map || write(fd, "text", 4) >= 0 || errno != EBADF)
+			return 1;
+	return support_used(map) != 0 || qalloc_close(map) != 0;
+}
+
+static void started_without_standard_descriptors(void)
+{
+	struct creation *c = support_shared(sizeof(*c));
+
+	c->path = support_path("without-stdout");
+	support_run_child(create_without_standard, c); /* It makes the map, */
+	support_run_child(create_without_standard, c); /* and it opens it. */
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -417,5 +441,6 @@ int main(int argc, char **argv)
 	support_add("/qalloc/processes/create-by-threads", threads_create);
 	support_add("/qalloc/processes/creator-killed", creator_killed_halfway);
 	support_add("/qalloc/processes/creator-killed-others-wait", others_wait_for_a_killed_creator);
+	support_add("/qalloc/processes/without-standard", started_without_standard_descriptors);
 	return support_run();
 }

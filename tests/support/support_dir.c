@@ -59,26 +59,32 @@ struct entry {
 	char name[];
 };
 
-/* readdir() may take locks and memory, which a signal handler may not. */
-void support__dir_remove(void)
+/* Empty the directory and close it. readdir() may take locks and memory, which a signal handler may not. */
+static void empty(int fd)
 {
-	_Alignas(struct entry) char buf[8192];
-	int fd;
+	_Alignas(struct entry) char buf[2048];
 	long n;
 
-	if (!dir[0])
-		return;
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	while (fd >= 0 && (n = syscall(SYS_getdents64, fd, buf, sizeof(buf))) > 0) {
 		for (long at = 0; at < n;) {
 			const struct entry *e = (const void *)(buf + at);
 
-			unlinkat(fd, e->name, 0);
 			at += e->len;
+			if (strcmp(e->name, ".") == 0 || strcmp(e->name, "..") == 0 || unlinkat(fd, e->name, 0) == 0)
+				continue;
+			empty(openat(fd, e->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+			unlinkat(fd, e->name, AT_REMOVEDIR);
 		}
 	}
 	if (fd >= 0)
 		close(fd);
+}
+
+void support__dir_remove(void)
+{
+	if (!dir[0])
+		return;
+	empty(open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	rmdir(dir);
 	dir[0] = '\0';
 }

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Mapped files. A file is mapped whole, private and writable, and all callers of falloc() share the mapping, as long as the
+ * file keeps its length. One that has grown or shrunk is mapped anew for the next callers: what was written into the
+ * last page of the old mapping would hide what the file has there now.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define XMEMORY_NO_SHIMS
+#include <xmemory.h>
+
+#include "core.h"
+
+#include "common/error.h"
+
+#define HEADS 4096
+
+struct mapping {
+	char *base;
+	uint64_t length;
+	dev_t device;
+	ino_t inode;
+	uint64_t refs;
+	struct mapping *next;
+};
+
+/* What one call gave. The same pointer may be given several times. */
+struct view {
+	char *ptr;
+	size_t size;
+	uint32_t site;
+	struct mapping *mapping;
+	struct view *next;
+};
+
+static struct {
+	struct mapping *mappings[HEADS];
+	struct view *views[HEADS];
+	uint64_t files, count;
+	struct xmemory__pool mapping_pool, view_pool;
+} mapped = { .mapping_pool.bytes = sizeof(struct mapping), .view_pool.bytes = sizeof(struct view) };
+
+static struct view **views_of(const void *ptr)
+{
+	return &mapped.views[ma_mix((uint64_t)(uintptr_t)ptr) % HEADS];
+}
+
+static struct mapping **mappings_of(const struct stat *st)
+{
+	return &mapped.mappings[ma_mix((uint64_t)st->st_ino ^ (uint64_t)st->st_dev << 32) % HEADS];
+}
+
+static struct mapping *find_mapping(const struct stat *st)
+{
+	struct mapping *m = *mappings_of(st);
+
+	while (m && (m->device != st->st_dev || m->inode != st->st_ino || m->length != (uint64_t)st->st_size))
+		m = m->next;
+	return m;
+}
+
+static struct mapping *new_mapping(int fd, const struct stat *st)
+{
+	struct mapping *m = xmemory__pool_take(&mapped.mapping_pool);
+	void *base;
+
+	if (!m)
+		return NULL;
+	base = mmap(NULL, (size_t)st->st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+	if (base == MAP_FAILED) {
+		xmemory__pool_give(&mapped.mapping_pool, m);
+		return ma_fail_null(errno, "cannot map %lld bytes of a file", (long long)st->st_size);
+	}
+	*m = (struct mapping){
+		.base = base, .length = (uint64_t)st->st_size, .device = st->st_dev, .inode = st->st_ino
+	};
+	m->next = *mappings_of(st);
+	*mappings_of(st) = m;
+	mapped.files++;
+	return m;
+}
+
+static void drop_mapping(struct mapping *m)
+{
+	struct stat st = { .st_dev = m->device, .st_ino = m->inode };
+	struct mapping **link = mappings_of(&st);
+
+	if (m->refs > 0)
+		return;
+	while (*link != m)
+		link = &(*link)->next;
+	*link = m->next;
+	munmap(m->base, m->length);
+	xmemory__pool_give(&mapped.mapping_pool, m);
+	mapped.files--;
+}
+
+static struct view *new_view(struct mapping *m, size_t offs, uint32_t site)
+{
+	struct view *view = xmemory__pool_take(&mapped.view_pool);
+	struct view **head = views_of(m->base + offs);
+
+	if (!view)
+		return NULL;
+	*view = (struct view){
+		.ptr = m->base + offs, .size = m->length - offs, .site = site, .mapping = m, .next = *head
+	};
+	*head = view;
+	m->refs++;
+	mapped.count++;
+	return view;
+}
+
+/* Which file, if it is one that can be mapped from there. -1 with errno. */
+static int open_file(const char *name, size_t offs, struct stat *st)
+{
+	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int error = 0;
+
+	if (fd < 0)
+		return ma_fail(errno, "%s: cannot open it", name);
+	if (fstat(fd, st) < 0)
+		error = errno;
+	else if (!S_ISREG(st->st_mode))
+		error = S_ISDIR(st->st_mode) ? EISDIR : EINVAL;
+	else if (offs >= (uint64_t)st->st_size)
+		error = st->st_size == 0 ? ENODATA : EINVAL;
+	else if ((uint64_t)st->st_size > SIZE_MAX)
+		error = EFBIG;
+	if (error == 0)
+		return fd;
+	close(fd);
+	return ma_fail(error, "%s: cannot be mapped from byte %zu on", name, offs);
+}
+
+/* The lock is held. */
+static struct view *map_view(int fd, const struct stat *st, size_t offs, uint32_t site)
+{
+	struct mapping *m = find_mapping(st);
+	struct view *view;
+
+	if (!m)
+		m = new_mapping(fd, st);
+	if (!m)
+		return NULL;
+	view = new_view(m, offs, site);
+	if (!view)
+		drop_mapping(m);
+	return view;
+}
+
+char *xmemory_falloc(const char *name, size_t offs, size_t *size, const char *file, int line)
+{
+	struct view *view;
+	struct stat st;
+	char *ptr = NULL;
+	int fd;
+
+	xmemory__ready();
+	if (ma_load(&xmemory__mode) & XMEMORY__OFF)
+		return ma_fail_null(EPERM, "xmemory is off");
+	if (!name)
+		return ma_fail_null(EINVAL, "no name of a file");
+	fd = open_file(name, offs, &st);
+	if (fd < 0)
+		return NULL;
+	xmemory__lock();
+	view = map_view(fd, &st, offs, xmemory__site(file, line));
+	if (view) {
+		ptr = view->ptr;
+		if (size)
+			*size = view->size;
+	}
+	xmemory__unlock();
+	close(fd);
+	if (ptr)
+		xmemory__count((int64_t)((uint64_t)st.st_size - offs), 1);
+	return ptr;
+}
+
+static struct view **find_view(const void *ptr)
+{
+	struct view **link = views_of(ptr);
+
+	while (*link && (*link)->ptr != ptr)
+		link = &(*link)->next;
+	return link;
+}
+
+bool xmemory__mapped_free(void *ptr)
+{
+	struct view **link = find_view(ptr);
+	struct view *view = *link;
+	size_t size;
+
+	if (!view)
+		return false;
+	*link = view->next;
+	size = view->size;
+	view->mapping->refs--;
+	drop_mapping(view->mapping);
+	xmemory__pool_give(&mapped.view_pool, view);
+	mapped.count--;
+	xmemory__count(-(int64_t)size, -1);
+	return true;
+}
+
+static struct xmemory__block block_of(const struct view *view)
+{
+	return (struct xmemory__block){
+		.ptr = view->ptr, .size = view->size, .site = view->site, .kind = XMEMORY_MAPPED
+	};
+}
+
+bool xmemory__mapped_look(const void *ptr, struct xmemory__block *block)
+{
+	struct view *view = *find_view(ptr);
+
+	if (view)
+		*block = block_of(view);
+	return view != NULL;
+}
+
+void xmemory__mapped_walk(xmemory__block_fn *fn, void *arg)
+{
+	for (size_t i = 0; i < HEADS; i++)
+		for (struct view *view = mapped.views[i]; view; view = view->next) {
+			struct xmemory__block block = block_of(view);
+
+			fn(&block, arg);
+		}
+}
+
+void xmemory__mapped_figures(uint64_t *files, uint64_t *mappings)
+{
+	*files = mapped.files;
+	*mappings = mapped.count;
+}

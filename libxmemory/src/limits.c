@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * How much RAM there is for us, as far as anybody says: the environment, the process's own limits, its control groups,
+ * the machine. Each rule gives bytes for blocks, or NO_LIMIT. What the process uses otherwise is left out of a limit that
+ * counts it too, and so is a reserve, for a program that can get no memory at all by any other way does not live long.
+ */
+#include "limits.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/error.h"
+
+#define SHARE(bytes)   ((bytes) / 4 * 3)
+#define RESERVE(bytes) ((bytes) / 16)
+
+/* $XMEMORY__ROOT stands before /proc and /sys: tests have machines of their own. */
+static int64_t read_file(const char *name, char *text, size_t size)
+{
+	const char *root = secure_getenv("XMEMORY__ROOT");
+	char path[1024];
+	ssize_t n;
+	int fd;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s%s", root ? root : "", name) >= sizeof(path))
+		return -1;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	n = read(fd, text, size - 1);
+	close(fd);
+	text[n < 0 ? 0 : n] = '\0';
+	return n;
+}
+
+/* A figure of /proc/meminfo, in bytes; 0 when it is not there. */
+static int64_t meminfo(const char *key)
+{
+	char text[4096];
+	char *at;
+
+	if (read_file("/proc/meminfo", text, sizeof(text)) <= 0)
+		return 0;
+	at = strstr(text, key);
+	return at ? strtoll(at + strlen(key), NULL, 10) * 1024 : 0;
+}
+
+/* Pages of /proc/self/statm, in bytes: all, resident, of files, code, 0, data and stack. */
+static bool statm(int64_t bytes[6])
+{
+	char text[256];
+	char *at = text;
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	for (int i = 0; i < 6; i++)
+		bytes[i] = strtoll(at, &at, 10) * (int64_t)MA_PAGE;
+	return true;
+}
+
+/* ---- the environment ---- */
+
+static int64_t unit(const char *text)
+{
+	static const char units[] = "kmgt";
+	const char *at = *text ? strchr(units, tolower((unsigned char)*text)) : NULL;
+
+	return at ? (int64_t)1 << 10 * (at - units + 1) : 1;
+}
+
+static int64_t percent(uint64_t n)
+{
+	int64_t total = meminfo("MemTotal:");
+
+	return total ? (int64_t)((double)total / 100 * (double)n) : NO_LIMIT;
+}
+
+/* A number, then nothing, or K, M, G, T (B or iB may follow), or %. -1: it is none. */
+int64_t xmemory__limit_parse(const char *text)
+{
+	char *end;
+	uint64_t n;
+	int64_t bytes;
+
+	while (isspace((unsigned char)*text))
+		text++;
+	if (!isdigit((unsigned char)*text))
+		return -1;
+	n = strtoull(text, &end, 10);
+	if (strcmp(end, "%") == 0)
+		return n <= 100 ? percent(n) : -1;
+	if (__builtin_mul_overflow(n, unit(end), &bytes))
+		bytes = NO_LIMIT;
+	end += unit(end) > 1;
+	if (strcasecmp(end, "") != 0 && strcasecmp(end, "b") != 0 && strcasecmp(end, "ib") != 0)
+		return -1;
+	return bytes < NO_LIMIT ? bytes : NO_LIMIT;
+}
+
+/* ---- the process ---- */
+
+/* Of a limit that counts all of the process's memory of one sort. */
+static int64_t own_limit(__rlimit_resource_t resource, int field, int64_t charged)
+{
+	struct rlimit limit;
+	int64_t bytes, sizes[6];
+
+	if (getrlimit(resource, &limit) < 0 || limit.rlim_cur >= (rlim_t)NO_LIMIT)
+		return NO_LIMIT;
+	bytes = (int64_t)limit.rlim_cur - RESERVE((int64_t)limit.rlim_cur);
+	if (statm(sizes))
+		bytes -= sizes[field] > charged ? sizes[field] - charged : 0;
+	return bytes > 0 ? bytes : 0;
+}
+
+static int64_t data_limit(int64_t charged)
+{
+	return own_limit(RLIMIT_DATA, 5, charged);
+}
+
+static int64_t space_limit(int64_t charged)
+{
+	return own_limit(RLIMIT_AS, 0, charged);
+}
+
+/* ---- control groups ---- */
+
+/* The smallest limit of a group and those above it; path is cut off on the way up. */
+static int64_t group_limit(const char *mount, char *path, const char *file)
+{
+	int64_t least = NO_LIMIT;
+	char name[1024], text[64];
+
+	for (;;) {
+		char *slash = strrchr(path, '/');
+
+		if ((size_t)snprintf(name, sizeof(name), "%s%s/%s", mount, strcmp(path, "/") == 0 ? "" : path, file) <
+			    sizeof(name) &&
+		    read_file(name, text, sizeof(text)) > 0 && isdigit((unsigned char)*text)) {
+			uint64_t bytes =
+				strtoull(text, NULL, 10); /* Version 2 says "max", version 1 an absurd number. */
+
+			least = (int64_t)ma_min((uint64_t)least, bytes);
+		}
+		if (!slash || path[0] == '\0' || strcmp(path, "/") == 0)
+			return least;
+		path[slash == path ? 1 : slash - path] = '\0';
+	}
+}
+
+/* A line is number:controllers:path; version 2 has number 0 and no controllers. */
+static int64_t line_limit(char *line)
+{
+	char *controllers = strchr(line, ':');
+	char *path = controllers ? strchr(controllers + 1, ':') : NULL;
+
+	if (!path)
+		return NO_LIMIT;
+	*controllers++ = '\0';
+	*path++ = '\0';
+	if (*controllers == '\0')
+		return group_limit("/sys/fs/cgroup", path, "memory.max");
+	for (char *save, *c = strtok_r(controllers, ",", &save); c; c = strtok_r(NULL, ",", &save))
+		if (strcmp(c, "memory") == 0)
+			return group_limit("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes");
+	return NO_LIMIT;
+}
+
+/* The rest of the group's memory keeps pages of VM files on their way to the disk, and its other processes. */
+static int64_t cgroup_limit(int64_t charged)
+{
+	int64_t least = NO_LIMIT;
+	char text[8192];
+	char *save;
+
+	(void)charged;
+	if (read_file("/proc/self/cgroup", text, sizeof(text)) <= 0)
+		return NO_LIMIT;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		least = (int64_t)ma_min((uint64_t)least, (uint64_t)line_limit(line));
+	return least < NO_LIMIT ? SHARE(least) : NO_LIMIT;
+}
+
+/* ---- the machine ---- */
+
+/* Blocks that were not yet written to take no memory: so what counts is what the process has, and all that it could get. */
+static int64_t available(int64_t charged)
+{
+	int64_t bytes = meminfo("MemAvailable:");
+	int64_t sizes[6];
+
+	(void)charged;
+	if (!bytes)
+		return NO_LIMIT;
+	if (statm(sizes))
+		bytes += sizes[1] - sizes[2];
+	return SHARE(bytes);
+}
+
+int64_t xmemory__limit_found(int64_t charged, int *source)
+{
+	static int64_t (*const rules[])(int64_t) = { data_limit, space_limit, cgroup_limit, available };
+	static const int sources[] = { XMEMORY_LIMIT_DATA, XMEMORY_LIMIT_AS, XMEMORY_LIMIT_CGROUP,
+				       XMEMORY_LIMIT_AVAILABLE };
+	int64_t least = NO_LIMIT;
+
+	*source = XMEMORY_LIMIT_NONE;
+	for (size_t i = 0; i < MA_COUNT(rules); i++) {
+		int64_t bytes = rules[i](charged);
+
+		if (bytes < least) {
+			least = bytes;
+			*source = sources[i];
+		}
+	}
+	return least;
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Looking: what a pointer is, figures, the status, leaks by site. Blocks are visited without stopping anybody, so what
+ * changes meanwhile may be seen or not. Lines go to stderr with one write(2) each, and nothing here allocates.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define XMEMORY_NO_SHIMS
+#include <xmemory.h>
+
+#include "core.h"
+
+#include "common/error.h"
+
+void xmemory__say(const char *format, ...)
+{
+	char line[1024];
+	int saved = errno;
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(line, sizeof(line) - 1, format, args);
+	va_end(args);
+	n = n < 0 ? 0 : n < (int)sizeof(line) - 1 ? n : (int)sizeof(line) - 2;
+	line[n] = '\n';
+	if (write(STDERR_FILENO, line, (size_t)n + 1) < 0)
+		errno = 0; /* Nobody to tell. */
+	errno = saved;
+}
+
+/* ---- one block ---- */
+
+static bool look_elsewhere(const void *ptr, struct xmemory__block *block)
+{
+	uint64_t entry;
+	bool known;
+
+	xmemory__lock();
+	if (xmemory__find(ptr, &entry))
+		known = xmemory__entry_is_vm(entry) && xmemory__vm_look(xmemory__entry_site(entry), block);
+	else
+		known = xmemory__small_has(ptr) ? xmemory__small_look(ptr, block) : xmemory__mapped_look(ptr, block);
+	xmemory__unlock();
+	return known;
+}
+
+static struct xmemory__block ram_block(void *ptr, uint64_t entry)
+{
+	return (struct xmemory__block){
+		.ptr = ptr, .size = xmemory__entry_size(entry), .site = xmemory__entry_site(entry), .kind = XMEMORY_RAM
+	};
+}
+
+bool xmemory__look(const void *ptr, struct xmemory__block *block)
+{
+	uint64_t entry;
+
+	if (!ptr)
+		return false;
+	if (!xmemory__find(ptr, &entry) || xmemory__entry_is_vm(entry))
+		return look_elsewhere(ptr, block);
+	*block = ram_block((void *)(uintptr_t)ptr, entry);
+	return true;
+}
+
+enum xmemory_kind xmemory_kind(const void *ptr)
+{
+	struct xmemory__block block;
+
+	return xmemory__look(ptr, &block) ? (enum xmemory_kind)block.kind : XMEMORY_UNKNOWN;
+}
+
+unsigned xmemory_vmfile_id(const void *ptr)
+{
+	struct xmemory__block block;
+
+	if (xmemory__look(ptr, &block))
+		return block.vmfile;
+	errno = EINVAL;
+	return 0;
+}
+
+size_t xmemory_size(const void *ptr)
+{
+	struct xmemory__block block;
+
+	if (xmemory__look(ptr, &block))
+		return block.size;
+	errno = EINVAL;
+	return 0;
+}
+
+/* ---- advice ---- */
+
+/* Of the range, the pages that have nothing of another block. */
+static int advise_pages(const struct xmemory__block *block, const char *ptr, size_t len, int how)
+{
+	uintptr_t end = (uintptr_t)block->ptr + block->size;
+	uintptr_t from = (uintptr_t)ptr & ~(MA_PAGE - 1);
+	uintptr_t to = (uintptr_t)ptr + ma_min(len, end - (uintptr_t)ptr);
+
+	if (from < (uintptr_t)block->ptr)
+		from += MA_PAGE;
+	to = to == end && ((uintptr_t)block->ptr & (MA_PAGE - 1)) == 0 ? ma_up(to, MA_PAGE) : ma_down(to, MA_PAGE);
+	if (from >= to)
+		return 0;
+	return madvise((void *)from, to - from, how);
+}
+
+int xmemory_advise(void *ptr, size_t len, enum xmemory_advice advice)
+{
+	static const int how[] = { [XMEMORY_NORMAL] = MADV_NORMAL,
+				   [XMEMORY_SEQUENTIAL] = MADV_SEQUENTIAL,
+				   [XMEMORY_RANDOM] = MADV_RANDOM,
+				   [XMEMORY_WILLNEED] = MADV_WILLNEED,
+				   [XMEMORY_DONTNEED] = MADV_PAGEOUT };
+	struct xmemory__block block;
+
+	if ((unsigned)advice >= MA_COUNT(how))
+		return ma_fail(EINVAL, "%d is no advice", (int)advice);
+	if (!xmemory__look(ptr, &block))
+		return ma_fail(EINVAL, "%p is not a block", ptr);
+	if (block.kind == XMEMORY_RAM)
+		return 0;
+	/* Advice: a kernel that does not know it does without. */
+	if (advise_pages(&block, ptr, len, how[advice]) < 0 && errno != EINVAL)
+		return ma_fail(errno, "%p: the kernel does not take the advice", ptr);
+	return 0;
+}
+
+/* ---- figures ---- */
+
+int xmemory_stats(struct xmemory_stats *stats)
+{
+	struct xmemory__figures vm = { 0 };
+	struct xmemory__totals totals;
+
+	if (!stats)
+		return ma_fail(EINVAL, "no place for the figures");
+	memset(stats, 0, sizeof(*stats));
+	xmemory__totals(&totals);
+	xmemory__lock();
+	xmemory__vm_figures(&vm);
+	xmemory__small_figures(&vm);
+	xmemory__mapped_figures(&stats->mapped_files, &stats->mappings);
+	xmemory__unlock();
+	stats->vm_files = vm.files;
+	stats->vm_bytes = vm.bytes;
+	stats->vm_disk_bytes = vm.disk_bytes;
+	stats->pointers = (uint64_t)totals.blocks;
+	stats->bytes = (uint64_t)totals.bytes;
+	stats->ram_pointers = (uint64_t)totals.ram_blocks;
+	stats->ram_bytes = (uint64_t)totals.ram_bytes;
+	stats->peak_pointers = (uint64_t)totals.peak_blocks;
+	stats->peak_bytes = (uint64_t)totals.peak_bytes;
+	stats->limit = xmemory_getlimit();
+	stats->limit_source = (enum xmemory_limit_source)totals.source;
+	return 0;
+}
+
+/* ---- all blocks ---- */
+
+struct walk {
+	xmemory__block_fn *fn;
+	void *arg;
+};
+
+static void walk_entry(void *ptr, uint64_t entry, void *arg)
+{
+	struct walk *walk = arg;
+	struct xmemory__block block = ram_block(ptr, entry);
+	bool known = true;
+
+	if (xmemory__entry_is_vm(entry)) {
+		xmemory__lock();
+		known = xmemory__vm_look(xmemory__entry_site(entry), &block);
+		xmemory__unlock();
+	}
+	if (known)
+		walk->fn(&block, walk->arg);
+}
+
+void xmemory__walk(xmemory__block_fn *fn, void *arg)
+{
+	struct walk walk = { fn, arg };
+
+	xmemory__table_walk(walk_entry, &walk);
+	xmemory__lock();
+	xmemory__small_walk(fn, arg);
+	xmemory__mapped_walk(fn, arg);
+	xmemory__unlock();
+}
+
+static void say_block(const struct xmemory__block *block, void *arg)
+{
+	const struct xmemory__site *site = xmemory__site_of(block->site);
+
+	(void)arg;
+	xmemory__say("%c %p %s %d %zu", "?RSM"[block->kind], block -> ptr, site -> name, site -> line, block -> size);
+}
+
+void xmemory_status_(const char *file, int line)
+{
+	struct xmemory_stats s;
+
+	xmemory_stats(&s);
+	xmemory__say("#----- memory status, called from %s, line %d", file ? file : "?", line);
+	xmemory__say("ALL_npointers %llu", (unsigned long long)s.pointers);
+	xmemory__say("ALL_size %llu", (unsigned long long)s.bytes);
+	xmemory__say("ALL_maxalloc_kb %llu", (unsigned long long)(s.peak_bytes / 1024));
+	xmemory__say("ALL_maxpointers %llu", (unsigned long long)s.peak_pointers);
+	xmemory__say("RAM_alloc %llu", (unsigned long long)s.ram_bytes);
+	xmemory__say("SWP_alloc %llu", (unsigned long long)s.vm_bytes);
+	xmemory__say("SWP_files %llu", (unsigned long long)s.vm_files);
+	xmemory__say("MAP_files %llu", (unsigned long long)s.mapped_files);
+	xmemory__say("MAP_mappings %llu", (unsigned long long)s.mappings);
+	xmemory__say("# kind, pointer, file, line, bytes");
+	xmemory__walk(say_block, NULL);
+	xmemory__say("#----- end");
+}
+
+/* ---- leaks ---- */
+
+struct sums {
+	struct xmemory_leak *sites;
+	uint32_t end;
+};
+
+static void add_block(const struct xmemory__block *block, void *arg)
+{
+	struct sums *sums = arg;
+	uint32_t site = block->site < sums->end ? block->site : 0;
+
+	sums->sites[site].blocks++;
+	sums->sites[site].bytes += block->size;
+}
+
+typedef bool order_fn(const struct xmemory_leak *a, const struct xmemory_leak *b);
+
+static bool by_name(const struct xmemory_leak *a, const struct xmemory_leak *b)
+{
+	int names = strcmp(a->file, b->file);
+
+	return names < 0 || (names == 0 && a->line <= b->line);
+}
+
+/* Most bytes first. */
+static bool by_bytes(const struct xmemory_leak *a, const struct xmemory_leak *b)
+{
+	return a->bytes == b->bytes ? by_name(a, b) : a->bytes > b->bytes;
+}
+
+/* Shell's sort: in place, without the C library's, which may call malloc. */
+static void sort(struct xmemory_leak *leaks, uint32_t count, order_fn *in_order)
+{
+	for (uint32_t gap = count / 2; gap > 0; gap /= 2)
+		for (uint32_t i = gap; i < count; i++) {
+			struct xmemory_leak moving = leaks[i];
+			uint32_t at = i;
+
+			for (; at >= gap && !in_order(&leaks[at - gap], &moving); at -= gap)
+				leaks[at] = leaks[at - gap];
+			leaks[at] = moving;
+		}
+}
+
+/* Those that have blocks, with their names. */
+static uint32_t compact(struct xmemory_leak *leaks, uint32_t end)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < end; i++) {
+		const struct xmemory__site *site = xmemory__site_of(i);
+
+		if (leaks[i].blocks == 0)
+			continue;
+		leaks[count] = leaks[i];
+		leaks[count].file = site->name;
+		leaks[count++].line = site->line;
+	}
+	return count;
+}
+
+/* Equal names and lines: a place in a header that several files include has a number for each. They stand in a row. */
+static uint32_t merge(struct xmemory_leak *leaks, uint32_t count)
+{
+	uint32_t last = 0;
+
+	for (uint32_t i = 1; i < count; i++) {
+		if (leaks[last].line != leaks[i].line || strcmp(leaks[last].file, leaks[i].file) != 0) {
+			leaks[++last] = leaks[i];
+			continue;
+		}
+		leaks[last].blocks += leaks[i].blocks;
+		leaks[last].bytes += leaks[i].bytes;
+	}
+	return count ? last + 1 : 0;
+}
+
+int xmemory_leaks(xmemory_leak_fn *fn, void *arg)
+{
+	struct sums sums = { .end = xmemory__site_end() };
+	size_t bytes = ma_up(sums.end * sizeof(*sums.sites), MA_PAGE);
+	uint32_t count;
+	int result = 0;
+
+	if (!fn)
+		return ma_fail(EINVAL, "no function to call for each site");
+	sums.sites = xmemory__pages(bytes);
+	if (!sums.sites)
+		return -1;
+	xmemory__walk(add_block, &sums);
+	count = compact(sums.sites, sums.end);
+	sort(sums.sites, count, by_name);
+	count = merge(sums.sites, count);
+	sort(sums.sites, count, by_bytes);
+	for (uint32_t i = 0; i < count && result == 0; i++)
+		result = fn(&sums.sites[i], arg);
+	munmap(sums.sites, bytes);
+	return result;
+}
+
+static int say_leak(const struct xmemory_leak *leak, void *arg)
+{
+	struct xmemory_leak *total = arg;
+
+	total->blocks += leak->blocks;
+	total->bytes += leak->bytes;
+	xmemory__say("xmemory: leak: %s, line %d: %llu blocks, %llu bytes", leak->file, leak->line,
+		     (unsigned long long)leak->blocks, (unsigned long long)leak->bytes);
+	return 0;
+}
+
+__attribute__((destructor)) static void report_leaks(void)
+{
+	struct xmemory_leak total = { 0 };
+
+	if (xmemory__level() < 1)
+		return;
+	xmemory_leaks(say_leak, &total);
+	xmemory__say("xmemory: %llu blocks, %llu bytes were never freed", (unsigned long long)total.blocks,
+		     (unsigned long long)total.bytes);
+}

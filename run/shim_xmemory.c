@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Back end: blocks in RAM within the budget, then in VM files. The environment says how (xmemory.h). */
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define XMEMORY_NO_SHIMS
+#include <xmemory.h>
+
+#include "shim.h"
+
+#include "libxmemory/src/core.h"
+
+#define MAPPED_FROM (1 << 20)
+
+const char shim_name[] = "xmemory-run";
+
+void shim_prepare(void)
+{
+	if (xmemory__ram.malloc == __libc_malloc)
+		return;
+	xmemory__ram =
+		(struct xmemory__ram){ __libc_malloc, __libc_calloc, __libc_realloc, __libc_free, __libc_memalign };
+}
+
+/*
+ * What is freed in RAM must leave it, for the budget counts it as gone: so large blocks are mapped each for itself, and
+ * this does not change as the program goes on, which it would otherwise.
+ */
+void shim_begin(void)
+{
+	mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
+	mallopt(M_TRIM_THRESHOLD, MAPPED_FROM);
+	xmemory__ready();
+	xmemory_settmpdir(xmemory_gettmpdir()); /* Programs clear the environment. */
+}
+
+void *shim_new(size_t size)
+{
+	return xmemory_malloc(size, NULL, 0);
+}
+
+void *shim_zeroed(size_t size)
+{
+	return xmemory_calloc(1, size, NULL, 0);
+}
+
+void *shim_resize(void *ptr, size_t size)
+{
+	return xmemory_realloc(ptr, size, NULL, 0);
+}
+
+void *shim_aligned(size_t alignment, size_t size)
+{
+	return xmemory_memalign(alignment, size, NULL, 0);
+}
+
+void shim_give(void *ptr)
+{
+	xmemory_free(ptr, NULL, 0);
+}
+
+/* No more than was asked for: then nobody has to be told when more of it is used. */
+size_t shim_room(void *ptr)
+{
+	return xmemory_size(ptr);
+}
+
+int *shim_kept(unsigned i)
+{
+	return xmemory__small_descriptor(i);
+}
+
+static void mib(char text[32], uint64_t bytes)
+{
+	uint64_t tenths = (bytes * 10 + ((uint64_t)1 << 19)) >> 20;
+
+	snprintf(text, 32, "%llu.%llu MiB", (unsigned long long)(tenths / 10), (unsigned long long)(tenths % 10));
+}
+
+int shim_figures(char *text, size_t size)
+{
+	struct xmemory__totals totals;
+	char ram[32], limit[32], vm[32];
+
+	xmemory__totals(&totals);
+	mib(ram, (uint64_t)totals.peak_ram);
+	mib(limit, (uint64_t)totals.limit);
+	mib(vm, (uint64_t)totals.peak_elsewhere);
+	return snprintf(text, size, "peak RAM %s of %s, peak VM %s, %u VM files", ram, limit, vm,
+			xmemory__vm_files_made());
+}

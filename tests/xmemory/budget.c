@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where the budget comes from, one case for each rule, and what blocks do that no longer fit. */
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+
+#include "tests/support/support_fault.h"
+#include "tests/support/support_xmemory.h"
+
+static void explicit_limit(void)
+{
+	void *first, *second, *small;
+
+	vm_begin(MIB);
+	g_assert_cmpuint(xmemory_getlimit(), ==, MIB);
+	g_assert_cmpint(figures().limit_source, ==, XMEMORY_LIMIT_SET);
+	first = take(600 * KIB);
+	g_assert_cmpint(xmemory_kind(first), ==, XMEMORY_RAM);
+	second = take(600 * KIB);
+	g_assert_cmpint(xmemory_kind(second), ==, XMEMORY_VMFILE);
+	small = take(100 * KIB);
+	g_assert_cmpint(xmemory_kind(small), ==, XMEMORY_RAM);
+	give(first);
+	first = take(600 * KIB);
+	g_assert_cmpint(xmemory_kind(first), ==, XMEMORY_RAM);
+	give(first);
+	give(second);
+	give(small);
+	xmemory_setlimit(SIZE_MAX);
+	g_assert_cmpuint(xmemory_getlimit(), ==, SIZE_MAX);
+	xmemory_setlimit(0);
+	g_assert_cmpint(figures().limit_source, !=, XMEMORY_LIMIT_SET);
+}
+
+/* Many small blocks come to exactly so many: each costs its bytes and 40. */
+static void small_blocks_count(void)
+{
+	size_t fit = MIB / (100 + 40), count = 0;
+	void *blocks[20000];
+
+	vm_begin(MIB);
+	do
+		blocks[count] = take(100);
+	while (xmemory_kind(blocks[count++]) == XMEMORY_RAM);
+	g_assert_cmpuint(count - 1, ==, fit);
+	while (count > 0)
+		give(blocks[--count]);
+	xmemory_setlimit(0);
+}
+
+static void back_to_ram(void)
+{
+	char *big, *block, *small;
+
+	vm_begin(2 * MIB);
+	big = take(3 * MIB / 2);
+	block = take(MIB);
+	fill(block, MIB, 5);
+	small = NULL;
+	g_assert_cmpint(xmemory_kind(block), ==, XMEMORY_VMFILE);
+	block = retake(block, MIB + 5000);
+	g_assert_cmpint(xmemory_kind(block), ==, XMEMORY_VMFILE);
+	check(block, MIB, 5);
+	xmemory_setlimit(1);
+	small = take(100);
+	fill(small, 100, 6);
+	g_assert_cmpint(xmemory_kind(small), ==, XMEMORY_VMFILE);
+	give(big);
+	xmemory_setlimit(2 * MIB);
+	block = retake(block, MIB + 6000);
+	g_assert_cmpint(xmemory_kind(block), ==, XMEMORY_RAM);
+	check(block, MIB, 5);
+	small = retake(small, 200);
+	g_assert_cmpint(xmemory_kind(small), ==, XMEMORY_RAM);
+	check(small, 100, 6);
+	block = retake(block, 3 * MIB); /* And out again. */
+	g_assert_cmpint(xmemory_kind(block), ==, XMEMORY_VMFILE);
+	check(block, MIB, 5);
+	block = retake(block, 1000);
+	g_assert_cmpint(xmemory_kind(block), ==, XMEMORY_RAM);
+	check(block, 1000, 5);
+	give(block);
+	give(small);
+	g_assert_cmpuint(figures().vm_bytes, ==, 0);
+	xmemory_setlimit(0);
+}
+
+/* A block in RAM that grows is weighed without what it has already. */
+static void growth_in_ram(void)
+{
+	char *block;
+
+	vm_begin(MIB);
+	block = take(700 * KIB);
+	fill(block, 700 * KIB, 1);
+	block = retake(block, 1000 * KIB);
+	g_assert_cmpint(xmemory_kind(block), ==, XMEMORY_RAM);
+	check(block, 700 * KIB - 1, 1);
+	give(block);
+	g_assert_cmpuint(figures().ram_bytes, ==, 0);
+	xmemory_setlimit(0);
+}
+
+static void environment(const char *value, size_t limit, enum xmemory_limit_source source)
+{
+	if (!support_in_process_with("XMEMORY_LIMIT", value))
+		return;
+	if (limit)
+		g_assert_cmpuint(xmemory_getlimit(), ==, limit);
+	g_assert_cmpint(figures().limit_source, ==, source);
+}
+
+#define ENVIRONMENT(name, value, limit, source)                    \
+	static void name(void)                                     \
+	{                                                          \
+		environment(value, limit, XMEMORY_LIMIT_##source); \
+	}
+ENVIRONMENT(env_plain, "123456", 123456, ENVIRONMENT)
+ENVIRONMENT(env_kib, "12k", 12 * KIB, ENVIRONMENT)
+ENVIRONMENT(env_mib, " 64MiB", 64 * MIB, ENVIRONMENT)
+ENVIRONMENT(env_gib, "2G", 2 * GIB, ENVIRONMENT)
+ENVIRONMENT(env_percent, "50%", 0, ENVIRONMENT)
+ENVIRONMENT(env_huge, "99999999999T", SIZE_MAX, ENVIRONMENT)
+ENVIRONMENT(env_garbage, "much", 0, AVAILABLE)
+ENVIRONMENT(env_tail, "12Q", 0, AVAILABLE)
+ENVIRONMENT(env_over, "101%", 0, AVAILABLE)
+
+/* ---- a machine of our own: files under $XMEMORY__ROOT ---- */
+
+static void machine_file(const char *root, const char *name, const char *text)
+{
+	char *path = g_strconcat(root, name, NULL), *dir = g_path_get_dirname(path);
+
+	g_assert_cmpint(g_mkdir_with_parents(dir, 0700), ==, 0);
+	support_file_write(path, text, strlen(text));
+	g_free(dir);
+	g_free(path);
+}
+
+struct machine {
+	const char *meminfo, *cgroup;
+	const char *files[6];
+	uint64_t limit;
+	enum xmemory_limit_source source;
+};
+
+static int on_machine(void *arg)
+{
+	const struct machine *m = arg;
+	const char *root = support_path("machine");
+	struct xmemory_stats s;
+
+	g_mkdir(root, 0700);
+	machine_file(root, "/proc/meminfo", m->meminfo);
+	machine_file(root, "/proc/self/cgroup", m->cgroup);
+	for (size_t i = 0; i < 6 && m->files[i]; i += 2)
+		machine_file(root, m->files[i], m->files[i + 1]);
+	g_setenv("XMEMORY__ROOT", root, TRUE);
+	g_unsetenv("XMEMORY_LIMIT");
+	xmemory_setlimit(0);
+	s = figures();
+	g_assert_cmpint(s.limit_source, ==, m->source);
+	if (m->source == XMEMORY_LIMIT_AVAILABLE) {
+		/* And what the process has itself. */
+		g_assert_cmpuint(s.limit, >=, m->limit);
+		g_assert_cmpuint(s.limit, <, m->limit + GIB);
+	} else {
+		g_assert_cmpuint(s.limit, ==, m->limit);
+	}
+	return 0;
+}
+
+#define PLENTY "MemTotal: 900000000 kB\nMemAvailable: 800000000 kB\n"
+
+static void machines(void)
+{
+	static const struct machine all[] = {
+		{ PLENTY,
+		  "0::/a/b\n",
+		  { "/sys/fs/cgroup/a/b/memory.max", "104857600\n" },
+		  78643200,
+		  XMEMORY_LIMIT_CGROUP },
+		{ PLENTY,
+		  "0::/a/b\n",
+		  { "/sys/fs/cgroup/a/b/memory.max", "max\n", "/sys/fs/cgroup/a/memory.max", "104857600\n" },
+		  78643200,
+		  XMEMORY_LIMIT_CGROUP },
+		{ PLENTY, "0::/\n", { "/sys/fs/cgroup/memory.max", "4000\n" }, 3000, XMEMORY_LIMIT_CGROUP },
+		{ PLENTY,
+		  "5:cpu,memory:/x\n3:freezer:/y\n0::/\n",
+		  { "/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "8000\n",
+		    "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n" },
+		  6000,
+		  XMEMORY_LIMIT_CGROUP },
+		{ PLENTY,
+		  "5:memory:/\n",
+		  { "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n" },
+		  (uint64_t)600000000 * 1024,
+		  XMEMORY_LIMIT_AVAILABLE },
+		{ "MemTotal: 900000 kB\nMemAvailable: 100000 kB\n",
+		  "",
+		  { NULL },
+		  75000 * 1024,
+		  XMEMORY_LIMIT_AVAILABLE },
+		{ "MemTotal: 900000 kB\nMemAvailable: 100000 kB\n",
+		  "0::/a\n",
+		  { "/sys/fs/cgroup/a/memory.max", "max\n" },
+		  75000 * 1024,
+		  XMEMORY_LIMIT_AVAILABLE },
+		{ "", "nonsense\n:\n", { NULL }, UINT64_MAX, XMEMORY_LIMIT_NONE },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
+		support_run_child(on_machine, (void *)(uintptr_t)&all[i]);
+}
+
+/* It is looked at anew, though not at once. */
+static int changing_machine(void *arg)
+{
+	const char *root = support_path("changing");
+	void *block;
+
+	(void)arg;
+	g_mkdir(root, 0700);
+	machine_file(root, "/proc/meminfo", PLENTY);
+	machine_file(root, "/proc/self/cgroup", "0::/a\n");
+	machine_file(root, "/sys/fs/cgroup/a/memory.max", "1000000");
+	g_setenv("XMEMORY__ROOT", root, TRUE);
+	vm_begin(0);
+	block = take(2000000);
+	g_assert_cmpint(xmemory_kind(block), ==, XMEMORY_VMFILE);
+	give(block);
+	machine_file(root, "/sys/fs/cgroup/a/memory.max", "8000000");
+	support_sleep_us(150000);
+	block = take(2000000);
+	g_assert_cmpint(xmemory_kind(block), ==, XMEMORY_RAM);
+	give(block);
+	return 0;
+}
+
+static void changes(void)
+{
+	support_run_child(changing_machine, NULL);
+}
+
+/* ---- the process's limits ---- */
+
+static uint64_t statm(unsigned field)
+{
+	char *text = proc_text("/proc/self/statm"), *at = text;
+	uint64_t pages = 0;
+
+	for (unsigned i = 0; i <= field; i++)
+		pages = g_ascii_strtoull(at, &at, 10);
+	g_free(text);
+	return pages * 4096;
+}
+
+static void set_limit(__rlimit_resource_t resource, uint64_t bytes)
+{
+	struct rlimit limit = { .rlim_cur = bytes, .rlim_max = RLIM_INFINITY };
+
+	g_assert_cmpint(setrlimit(resource, &limit), ==, 0);
+}
+
+/* Three times the limit: the first blocks are in RAM, the others go to the disk, and all work. */
+static void take_three_times(uint64_t bytes, enum xmemory_limit_source source)
+{
+	unsigned ram = 0, vm = 0;
+	void *blocks[24];
+
+	g_assert_cmpint(figures().limit_source, ==, source);
+	for (size_t i = 0; i < 24; i++) {
+		blocks[i] = take(bytes / 8);
+		g_assert_nonnull(blocks[i]);
+		fill(blocks[i], bytes / 8, (unsigned)i);
+		ram += xmemory_kind(blocks[i]) == XMEMORY_RAM;
+		vm += xmemory_kind(blocks[i]) == XMEMORY_VMFILE;
+	}
+	g_assert_cmpuint(ram, >=, 4);
+	g_assert_cmpuint(ram, <=, 8);
+	g_assert_cmpuint(ram + vm, ==, 24);
+	for (size_t i = 0; i < 24; i++) {
+		check(blocks[i], bytes / 8, (unsigned)i);
+		give(blocks[i]);
+	}
+}
+
+static int under_data_limit(void *arg)
+{
+	(void)arg;
+	give(take(1)); /* What that needs is there before the limit is. */
+	set_limit(RLIMIT_DATA, statm(5) + 64 * MIB);
+	vm_begin(0);
+	take_three_times(64 * MIB, XMEMORY_LIMIT_DATA);
+	return 0;
+}
+
+static void data_limit(void)
+{
+	if (support_asan() || support_tsan() || support_valgrind())
+		g_test_skip("the tool's own memory counts too");
+	else
+		support_run_child(under_data_limit, NULL);
+}
+
+/* ---- a control group of our own, where this machine lets us make one ---- */
+
+#define GROUP_BYTES (64 * MIB)
+
+struct group {
+	char path[4096];
+	int version;
+};
+
+static bool write_group(const struct group *g, const char *file, uint64_t number)
+{
+	char *name = g_strconcat(g->path, "/", file, NULL), text[32];
+	int fd = open(name, O_WRONLY | O_CLOEXEC), length = g_snprintf(text, sizeof(text), "%" PRIu64, number);
+	bool done = fd >= 0 && write(fd, text, (size_t)length) == length;
+
+	if (fd >= 0)
+		close(fd);
+	g_free(name);
+	return done;
+}
+
+/* Below the group at. In version 2 a group with processes has no groups with limits, but those above it have. */
+static bool make_group(struct group *g, int version, const char *at)
+{
+	g->version = version;
+	g_snprintf(g->path, sizeof(g->path), "/sys/fs/cgroup%s%s/mapalloc-test-%d", version == 1 ? "/memory" : "",
+		   strcmp(at, "/") == 0 ? "" : at, (int)getpid());
+	if (mkdir(g->path, 0755) < 0)
+		return false;
+	if (write_group(g, version == 1 ? "memory.limit_in_bytes" : "memory.max", GROUP_BYTES))
+		return true;
+	rmdir(g->path);
+	return false;
+}
+
+static bool make_group_beside(struct group *g, const char *line)
+{
+	char **parts = g_strsplit(line, ":", 3), *at;
+	int version = 0;
+
+	if (g_strv_length(parts) == 3)
+		version = !*parts[1] ? 2 : strstr(parts[1], "memory") ? 1 : 0;
+	at = version ? g_strdup(parts[2]) : g_strdup("/");
+	while (version && !make_group(g, version, at)) {
+		char *above = g_path_get_dirname(at);
+
+		if (strcmp(at, "/") == 0)
+			version = 0;
+		g_free(at);
+		at = above;
+	}
+	g_free(at);
+	g_strfreev(parts);
+	return version != 0;
+}
+
+static bool own_group(struct group *g)
+{
+	char *text = proc_text("/proc/self/cgroup"), **lines = g_strsplit(text, "\n", -1);
+	bool made = false;
+
+	for (size_t i = 0; lines[i] && !made; i++)
+		made = make_group_beside(g, lines[i]);
+	g_strfreev(lines);
+	g_free(text);
+	return made;
+}
+
+/* Who takes more than the group has is killed: three times as much in blocks says that it was the disk's. */
+static int in_group(void *arg)
+{
+	struct group *g = arg;
+	struct statfs fs;
+
+	if (!write_group(g, "cgroup.procs", (uint64_t)getpid()))
+		return SUPPORT_CANNOT;
+	vm_begin(0);
+	g_assert_cmpint(figures().limit_source, ==, XMEMORY_LIMIT_CGROUP);
+	g_assert_cmpuint(xmemory_getlimit(), ==, GROUP_BYTES / 4 * 3);
+	g_assert_cmpint(statfs(support_dir(), &fs), ==, 0);
+	if (fs.f_type == TMPFS_MAGIC) /* Its files are memory of the group's too. */
+		return 0;
+	take_three_times(GROUP_BYTES, XMEMORY_LIMIT_CGROUP);
+	return 0;
+}
+
+static void real_group(void)
+{
+	struct group g;
+	int status;
+
+	if (support_asan() || support_tsan() || support_valgrind()) {
+		g_test_skip("the tool's own memory counts too");
+		return;
+	}
+	if (!own_group(&g)) {
+		g_test_skip(
+			"no control group with a limit can be made here: only /xmemory/budget/machines, made-up ones");
+		return;
+	}
+	status = support_wait(support_fork(in_group, &g));
+	for (int i = 0; i < 100 && rmdir(g.path) < 0 && errno == EBUSY; i++)
+		support_sleep_us(10000);
+	g_assert_cmpint(access(g.path, F_OK), ==, -1);
+	g_test_message("a group of version %d: %s", g.version, g.path);
+	g_assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == SUPPORT_CANNOT)
+		g_test_skip("no process can be moved to a control group here: only /xmemory/budget/machines");
+	else
+		g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+}
+
+/* VM files take address space as well: so here the last of the blocks are refused, with ENOMEM. */
+static int under_address_limit(void *arg)
+{
+	void *blocks[64];
+	size_t count = 0;
+
+	(void)arg;
+	give(take(1));
+	set_limit(RLIMIT_AS, statm(0) + 256 * MIB);
+	vm_begin(0);
+	g_assert_cmpint(figures().limit_source, ==, XMEMORY_LIMIT_AS);
+	errno = 0;
+	while (count < 64 && (blocks[count] = take(8 * MIB)) != NULL)
+		count++;
+	g_assert_cmpint(errno, ==, ENOMEM);
+	g_assert_cmpuint(count, >=, 16);
+	while (count > 0)
+		give(blocks[--count]);
+	return 0;
+}
+
+static void address_limit(void)
+{
+	if (support_asan() || support_tsan() || support_valgrind())
+		g_test_skip("the tool's own address space counts too");
+	else
+		support_run_child(under_address_limit, NULL);
+}
+
+/* No limit that we know of, and malloc says no: RLIMIT_DATA came after we looked, and we were told not to. */
+static int malloc_refuses(void *arg)
+{
+	void *block;
+
+	(void)arg;
+	vm_begin(SIZE_MAX);
+	give(take(1));
+	set_limit(RLIMIT_DATA, statm(5) + 8 * MIB);
+	block = take(64 * MIB);
+	g_assert_cmpint(xmemory_kind(block), ==, XMEMORY_VMFILE);
+	block = retake(block, 65 * MIB);
+	g_assert_cmpint(xmemory_kind(block), ==, XMEMORY_VMFILE);
+	give(block);
+	g_assert_cmpuint(figures().pointers, ==, 0);
+	g_assert_cmpuint(figures().bytes, ==, 0);
+	return 0;
+}
+
+static void refused(void)
+{
+	if (support_asan() || support_tsan() || support_valgrind())
+		g_test_skip("the tool's own memory counts too");
+	else
+		support_run_child(malloc_refuses, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	support_init(&argc, &argv);
+	/* The shared VM file has its address space from when it is first needed: so this comes before it is. */
+	support_add("/xmemory/budget/rlimit-as", address_limit);
+	support_add("/xmemory/budget/set", explicit_limit);
+	support_add("/xmemory/budget/small", small_blocks_count);
+	support_add("/xmemory/budget/back-to-ram", back_to_ram);
+	support_add("/xmemory/budget/growth", growth_in_ram);
+	support_add("/xmemory/budget/env/plain", env_plain);
+	support_add("/xmemory/budget/env/kib", env_kib);
+	support_add("/xmemory/budget/env/mib", env_mib);
+	support_add("/xmemory/budget/env/gib", env_gib);
+	support_add("/xmemory/budget/env/percent", env_percent);
+	support_add("/xmemory/budget/env/huge", env_huge);
+	support_add("/xmemory/budget/env/garbage", env_garbage);
+	support_add("/xmemory/budget/env/tail", env_tail);
+	support_add("/xmemory/budget/env/over", env_over);
+	support_add("/xmemory/budget/machines", machines);
+	support_add("/xmemory/budget/changes", changes);
+	support_add("/xmemory/budget/rlimit-data", data_limit);
+	support_add("/xmemory/budget/group", real_group);
+	support_add("/xmemory/budget/refused", refused);
+	return support_run();
+}
