@@ -53,9 +53,9 @@ static MA_NOINLINE shm_offt malloc_without(void)
 MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 {
 	const struct class *class;
-	_Atomic uint64_t *word, *place;
+	_Atomic uint64_t *word;
 	uint64_t hint, w, next, at;
-	uint32_t ends, leaf, top;
+	uint32_t ends, leaf;
 	struct spot *spot;
 	unsigned shift, k;
 
@@ -67,9 +67,7 @@ MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 	if (MA_UNLIKELY(k >= h->classes || ma_load(&spot->id) != ma_load(&h->id)))
 		return malloc_slow(h, shift);
 	class = &h->class[k];
-	top = ma_load(&spot->top[k]) % SPOT_HINTS;
-	place = &spot->hint[k][top];
-	hint = ma_load(place);
+	hint = ma_load(&spot->now[k]);
 	if (MA_UNLIKELY(!hint))
 		return malloc_slow(h, shift);
 	word = (_Atomic uint64_t *)(void *)(h->meta + ((hint & UINT32_MAX) - 1) * 8);
@@ -80,16 +78,12 @@ MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 		return malloc_slow(h, shift);
 	leaf = (uint32_t)__builtin_ctz(ends) + 1 - class->leaves;
 	at = (hint >> 32) * class->cover + leaf * class->leaf;
-	/* The caller writes to it next, and the next locked instruction waits for that. */
-	__builtin_prefetch(h->base + h->lay.area_at + at, 1);
 	/* As word_take(): for leaf 0 the bit of the head is that of OPEN, which is set. */
 	next = (next | class->take << leaf) + class->stamp;
-	ends &= ends - 1;
-	ma_store(place, ends ? hint : 0);
-	ma_store(&spot->top[k], top - (ends == 0));
 	/* Beyond the area: damage. */
 	if (MA_UNLIKELY(at >= h->lay.area || !ma_cas(word, &w, next)))
 		return malloc_slow(h, shift);
+	spot_pop(spot, k, hint, (ends & (ends - 1)) == 0);
 	return (shm_offt)(h->lay.area_at + at);
 }
 
@@ -176,62 +170,81 @@ static MA_NOINLINE int free_slow_end(struct shmbuddy *h, const struct level *l, 
 	return 0;
 }
 
-/* The block at this offset of the area is in word `item` of this level, of n leaves, in the part whose metadata begins there. */
-MA_INLINE int free_in(struct shmbuddy *h, shm_offt offset, const struct level *l, unsigned n, char *meta, uint64_t item,
-		      uint64_t w)
+/* A block that lies in word i of a level of n leaves, which says w. */
+struct given {
+	shm_offt offset;
+	uint64_t at; /* The same in the area. */
+	const struct level *l;
+	char *meta; /* Of its part. */
+	uint64_t i, w;
+};
+
+MA_INLINE _Atomic uint64_t *given_word(const struct given *g)
 {
-	uint64_t stamp = n == WORD_UPPER ? (uint64_t)1 << WORD_STAMP_SHIFT : 0, open = word_open(n), next = w | open;
-	uint64_t at = (uint64_t)offset - h->lay.area_at, place = l->words_at + item * 8, hint;
-	uint32_t leaf = (uint32_t)(at >> l->leaf_shift) & (n - 1), leaves, class;
-	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(meta + place);
+	return (_Atomic uint64_t *)(void *)(g->meta + g->l->words_at + (g->i & g->l->fan) * 8);
+}
+
+/* Of level 0 all sizes have hints, if any has. */
+MA_INLINE int give(struct shmbuddy *h, const struct given *g, unsigned n)
+{
+	uint64_t stamp = n == WORD_UPPER ? (uint64_t)1 << WORD_STAMP_SHIFT : 0, open = word_open(n), next = g->w | open;
+	uint64_t first, block, w = g->w;
+	const struct level *l = g->l;
+	uint32_t leaf = (uint32_t)(g->at >> l->leaf_shift) & (n - 1), leaves, class;
+	_Atomic uint64_t *word = given_word(g);
 	struct spot *spot = spot_of(h);
 
-	leaves = word_length(next, n, ~word_leaves(n), leaf);
-	if (MA_UNLIKELY((at & (((uint64_t)1 << l->leaf_shift) - 1)) || !leaves || ((leaf | leaves) & (leaves - 1)) ||
-			word_is_split(next, n, leaf) || !index_is_listed(l, meta, item)))
-		return free_slow(h, offset);
+	first = (uint64_t)1 << leaf;
+	block = word_block(next, n, first);
+	leaves = (uint32_t)__builtin_ctzll(block + first) - leaf;
+	if (MA_UNLIKELY((g->at & l->leaf_rest) || !block || ((leaf | leaves) & (leaves - 1)) ||
+			word_is_split(next, n, leaf) || !index_is_listed(l, g->meta, g->i & l->fan)))
+		return free_slow(h, g->offset);
 	class = l->first + (uint32_t)__builtin_ctz(leaves);
-	if (MA_UNLIKELY(class >= h->classes || ma_load(&spot->id) != ma_load(&h->id)))
-		return free_slow(h, offset);
-	hint = spot_hint(at >> l->cover_shift, (uint64_t)((char *)word - h->meta));
-	spot_push(spot, class, hint);
+	if (MA_UNLIKELY((n == WORD_UPPER && class >= h->classes) || ma_load(&spot->id) != ma_load(&h->id)))
+		return free_slow(h, g->offset);
 	/* As word_give(). */
-	next = ((next & ~((((uint64_t)1 << leaves) - 1 + open) << leaf)) | open) + stamp;
+	next = ((next & ~(block | first << n)) | open) + stamp;
 	/* Sequentially consistent, as are all looks at the index: whoever takes the listing off before our second look sees the change. */
 	if (MA_UNLIKELY(!atomic_compare_exchange_strong(word, &w, next)))
-		return free_slow(h, offset);
-	if (MA_UNLIKELY(!index_is_listed(l, meta, item) || (word_busy(next, n) == 0 && !l->top)))
-		return free_slow_end(h, l, hint >> 32, next);
+		return free_slow(h, g->offset);
+	spot_push(spot, class, spot_hint(g->i, (uint64_t)((char *)word - h->meta)));
+	if (MA_UNLIKELY(!index_is_listed(l, g->meta, g->i & l->fan) || (!l->top && word_busy(next, n) == 0)))
+		return free_slow_end(h, l, g->i, next);
 	return 0;
+}
+
+MA_INLINE void look_up(struct given *g)
+{
+	g->i = g->at >> g->l->cover_shift;
+	g->w = ma_load_acquire(given_word(g)) | g->l->always;
 }
 
 MA_HOT int shmbuddy_free(shmbuddy_t *h, shm_offt offset)
 {
-	const struct level *l;
-	uint64_t at, w, item;
-	char *meta;
+	struct given g = { .offset = offset };
+	uint64_t part;
 
 	if (MA_UNLIKELY(!h))
 		return free_slow(h, offset);
-	at = (uint64_t)offset - h->lay.area_at;
-	l = region_level(h, 0);
-	if (MA_UNLIKELY(at >= ma_load(&h->reach) || !l->local || !region_is_backed(h, region_part_of(h, at))))
+	g.at = (uint64_t)offset - h->lay.area_at;
+	part = region_part_of(h, g.at);
+	if (MA_UNLIKELY(g.at >= ma_load(&h->reach) || !region_is_backed(h, part)))
 		return free_slow(h, offset);
 	/* The next malloc of this size takes this block, and its caller writes to it. */
 	__builtin_prefetch(h->base + offset, 1);
-	meta = region_meta(h, region_part_of(h, at));
-	item = at >> l->cover_shift & l->fan;
-	w = ma_load_acquire((_Atomic uint64_t *)(void *)(meta + l->words_at + item * 8)) | l->always;
-	if (w & word_open(WORD_LEAVES))
-		return free_in(h, offset, l, WORD_LEAVES, meta, item, w);
+	g.meta = region_meta(h, part);
+	g.l = region_level(h, 0);
+	look_up(&g);
+	if (g.w & word_open(WORD_LEAVES))
+		return give(h, &g, WORD_LEAVES);
 	do {
-		l++;
-		if (MA_UNLIKELY(!l->local))
+		g.l++;
+		if (MA_UNLIKELY(!g.l->local))
 			return free_slow(h, offset);
-		item = at >> l->cover_shift & l->fan;
-		w = ma_load_acquire((_Atomic uint64_t *)(void *)(meta + l->words_at + item * 8)) | l->always;
-	} while (!(w & word_open(WORD_UPPER)));
-	return free_in(h, offset, l, WORD_UPPER, meta, item, w);
+		look_up(&g);
+	} while (!(g.w & word_open(WORD_UPPER)));
+	return give(h, &g, WORD_UPPER);
 }
 
 size_t shmbuddy_usable_size(shmbuddy_t *h, shm_offt offset)

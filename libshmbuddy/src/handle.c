@@ -123,7 +123,7 @@ void shmbuddy__handle_open(struct shmbuddy *h)
 {
 	h->debug = ma_debug_on();
 	sort_classes(h);
-	if (h->writable)
+	if (h->writable && h->classes)
 		ma_store(&h->reach, h->lay.area);
 	ma_store_release(&h->id, new_id());
 }

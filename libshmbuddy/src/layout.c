@@ -46,6 +46,7 @@ static void lay_level(struct layout *lay, unsigned k, uint64_t *crown)
 	l->leaves = k ? WORD_UPPER : WORD_LEAVES;
 	l->cover_shift = (uint8_t)(lay->small_shift + 5 + 3 * k);
 	l->leaf_shift = (uint8_t)(k ? l->cover_shift - 3 : lay->small_shift);
+	l->leaf_rest = ((uint64_t)1 << l->leaf_shift) - 1;
 	l->top = k == lay->top;
 	l->open = word_open(l->leaves);
 	l->always = l->top ? l->open : 0;

@@ -75,6 +75,7 @@ struct level {
 	uint64_t open, always; /* Its OPEN bit; what is OR-ed to a word that was read: that of a top word. */
 	uint64_t stamp;        /* What each change adds. */
 	uint64_t fan;          /* Of its words in a part, less one: a mask. */
+	uint64_t leaf_rest;    /* Of a leaf's bytes, the same. */
 	uint64_t
 		cap_at; /* In a part's metadata: where it says of its first 64 words whether they are listed under cap. */
 	uint32_t first;  /* How many smaller blocks there are than one of its leaves: a size class, less the order. */

@@ -17,7 +17,7 @@
 
 struct shmbuddy {
 	_Atomic uint64_t id;    /* Unique for ever in this process, another one in a fork child; 0: closed. */
-	_Atomic uint64_t reach; /* Offsets in the area below it are for writing: all, or with 0 none. */
+	_Atomic uint64_t reach; /* Offsets in the area below it may be freed the fast way: all, or with 0 none. */
 	struct class class[SPOT_CLASSES];
 	unsigned classes; /* Sizes with hints, from the smallest on. */
 	char *base;

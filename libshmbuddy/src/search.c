@@ -42,9 +42,11 @@ static uint32_t first_part(const struct shmbuddy *h)
 
 static void clear(struct spot *spot)
 {
-	for (unsigned class = 0; class < SPOT_CLASSES; class ++)
+	for (unsigned class = 0; class < SPOT_CLASSES; class ++) {
+		ma_store(&spot->now[class], 0);
 		for (unsigned k = 0; k < SPOT_HINTS; k++)
 			ma_store(&spot->hint[class][k], 0);
+	}
 	for (unsigned k = 0; k < SPOT_VACANT; k++)
 		ma_store(&spot->vacant[k], 0);
 }
@@ -101,8 +103,7 @@ static uint64_t take_from_hints(struct shmbuddy *h, struct spot *spot, const str
 	if (class >= h->classes)
 		return TREE_NONE;
 	for (unsigned turn = 0; turn < MOST_HINTS; turn++) {
-		uint32_t top = ma_load(&spot->top[class]) % SPOT_HINTS;
-		uint64_t hint = ma_load(&spot->hint[class][top]), found = TREE_NONE;
+		uint64_t hint = ma_load(&spot->now[class]), found = TREE_NONE;
 
 		if (!hint)
 			break;
@@ -110,8 +111,7 @@ static uint64_t take_from_hints(struct shmbuddy *h, struct spot *spot, const str
 			found = shmbuddy__tree_take(h, want, hint >> 32, false, error);
 		if (found != TREE_NONE)
 			return found;
-		ma_store(&spot->hint[class][top], 0);
-		ma_store(&spot->top[class], top - 1);
+		spot_pop(spot, class, hint, true);
 	}
 	return TREE_NONE;
 }

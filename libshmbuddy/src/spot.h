@@ -6,8 +6,8 @@
  * A handle has SPOTS of them; a thread's number says which is its own, and threads whose numbers are too far apart share one. So
  * all is read and written one word at a time, and whatever mixture comes of that, or of a signal handler in between, is a hint as well.
  *
- * For each size class there is a stack of words. It is a ring: what is pushed onto a full one takes the place of the oldest, and an
- * entry that was popped is 0. Words that a free left OPEN and empty stand in the table `vacant` until another one comes to
+ * For each size class there is a stack of words, the top of which lies apart, one load away. The rest is a ring: what is pushed onto
+ * a full one takes the place of the oldest, and an entry that was popped is 0. Words that a free left OPEN and empty stand in the table `vacant` until another one comes to
  * the same place; then they are merged, if they still are empty.
  */
 #ifndef SHMBUDDY_SPOT_H
@@ -37,10 +37,11 @@ struct spot {
 	_Atomic uint64_t id;   /* Of the region; 0: of none. */
 	_Atomic uint32_t part; /* Where this thread looks first. */
 	_Atomic uint64_t seed;
-	_Atomic uint64_t at[SPOT_CLASSES]; /* Offset in the area: a search begins there. */
-	_Atomic uint32_t top[SPOT_CLASSES];
-	_Atomic uint64_t vacant[SPOT_VACANT];            /* spot_vacant(); 0: none. */
-	_Atomic uint64_t hint[SPOT_CLASSES][SPOT_HINTS]; /* spot_hint(); 0: none. */
+	_Atomic uint64_t at[SPOT_CLASSES];    /* Offset in the area: a search begins there. */
+	_Atomic uint64_t now[SPOT_CLASSES];   /* spot_hint(); 0: none. */
+	_Atomic uint32_t top[SPOT_CLASSES];   /* Of the others, in `hint`. */
+	_Atomic uint64_t vacant[SPOT_VACANT]; /* spot_vacant(); 0: none. */
+	_Atomic uint64_t hint[SPOT_CLASSES][SPOT_HINTS];
 };
 
 /* A word by its number in its level, and by where it is in all parts' metadata; both fit, or there are no hints (handle.c). */
@@ -49,13 +50,37 @@ MA_INLINE uint64_t spot_hint(uint64_t i, uint64_t at)
 	return i << 32 | (at / 8 + 1);
 }
 
+/* Without a branch: which word comes next is anybody's guess, and a wrong one costs more than a few stores. */
+MA_INLINE uint64_t spot_either(bool which, uint64_t yes, uint64_t no)
+{
+	uint64_t mask = ~(uint64_t)which + 1;
+
+	__asm__("" : "+r"(mask)); /* Or the compiler finds out what it is, and branches. */
+	return no ^ ((yes ^ no) & mask);
+}
+
 MA_INLINE void spot_push(struct spot *spot, unsigned class, uint64_t hint)
 {
-	uint32_t top = ma_load(&spot->top[class]) % SPOT_HINTS;
+	uint64_t was = ma_load(&spot->now[class]);
+	bool differs = was != hint;
+	uint32_t top = (ma_load(&spot->top[class]) + differs) % SPOT_HINTS;
+	_Atomic uint64_t *place = &spot->hint[class][top];
 
-	top = (top + (ma_load(&spot->hint[class][top]) != hint)) % SPOT_HINTS;
-	ma_store(&spot->hint[class][top], hint);
+	ma_store(place, spot_either(differs, was, ma_load(place)));
 	ma_store(&spot->top[class], top);
+	ma_store(&spot->now[class], hint);
+}
+
+/* The hint that lies on top goes, if it is exhausted. */
+MA_INLINE void spot_pop(struct spot *spot, unsigned class, uint64_t hint, bool exhausted)
+{
+	uint32_t top = ma_load(&spot->top[class]) % SPOT_HINTS;
+	_Atomic uint64_t *place = &spot->hint[class][top];
+	uint64_t next = ma_load(place);
+
+	ma_store(&spot->now[class], spot_either(exhausted, next, hint));
+	ma_store(place, spot_either(exhausted, 0, next));
+	ma_store(&spot->top[class], top - exhausted);
 }
 
 MA_INLINE uint64_t spot_vacant(unsigned level, uint64_t word)

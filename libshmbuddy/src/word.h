@@ -114,16 +114,14 @@ MA_INLINE uint32_t word_ends(uint64_t w, uint32_t beyond, uint32_t highest)
 }
 
 /*
- * How many leaves the block at this leaf has, without a branch as above; 0: none begins there. A split leaf has one. The head bit of
- * leaf 0 is the OPEN bit, which is set.
+ * The leaves, as bits, of the block or split leaf that begins at the leaf of this bit, without a branch; 0: none does. The next head
+ * or free leaf ends it: below that bit, down to the first one, all are its own. The head bit of leaf 0 is the OPEN bit, which is set.
  */
-MA_INLINE uint32_t word_length(uint64_t w, unsigned n, uint32_t beyond, unsigned leaf)
+MA_INLINE uint64_t word_block(uint64_t w, unsigned n, uint64_t first)
 {
-	uint32_t heads = (uint32_t)(w >> n);
-	uint64_t stops = (uint64_t)(heads | ~(uint32_t)w | beyond) | (uint64_t)1 << WORD_LEAVES;
-	uint32_t length = (uint32_t)__builtin_ctzll(stops >> (leaf + 1)) + 1;
+	uint64_t heads = w >> n, ends = (heads | ~w | ~(uint64_t)word_leaves(n)) & (~first + 1) << 1;
 
-	return ((uint32_t)w & heads) >> leaf & 1 ? length : 0;
+	return w & heads & first ? (ends & (~ends + 1)) - first : 0;
 }
 
 /* The largest order that there is room for, at most cap; -1 when all leaves are busy. */

@@ -70,6 +70,7 @@ static void takes(const struct model *m, uint64_t w, uint64_t stamp)
 {
 	for (unsigned order = 0; 1u << order <= m->n; order++) {
 		uint32_t places = word_places(w, m->n, order);
+		uint32_t ends = word_ends(w, ~word_leaves(m->n), word_highest(order));
 
 		for (unsigned leaf = 0; leaf < m->n; leaf++) {
 			bool can = leaf % (1u << order) == 0 && is_free(m, leaf, order);
@@ -78,6 +79,7 @@ static void takes(const struct model *m, uint64_t w, uint64_t stamp)
 			g_assert_cmpint(places >> leaf & 1, ==, can);
 			if (!can)
 				continue;
+			ends ^= 1u << (leaf + (1u << order) - 1);
 			put(&after, leaf, order, BLOCK);
 			g_assert_cmphex(word_take(w, m->n, leaf, order), ==, encode(&after, next_stamp(m, stamp)));
 			if (m->n != 8 || order)
@@ -85,6 +87,7 @@ static void takes(const struct model *m, uint64_t w, uint64_t stamp)
 			put(&after, leaf, 0, SPLIT);
 			g_assert_cmphex(word_divide(w, leaf), ==, encode(&after, next_stamp(m, stamp)));
 		}
+		g_assert_cmphex(ends, ==, 0);
 	}
 }
 
@@ -97,9 +100,11 @@ static void gives(const struct model *m, uint64_t w, uint64_t stamp)
 		g_assert_cmpint(word_is_split(w, m->n, leaf), ==, m->node[leaf] == SPLIT);
 		if (m->node[leaf] != BLOCK && m->node[leaf] != SPLIT) {
 			g_assert_cmpint(word_order(w, m->n, leaf), ==, -1);
+			g_assert_cmphex(word_block(w, m->n, (uint64_t)1 << leaf), ==, 0);
 			continue;
 		}
 		g_assert_cmpint(word_order(w, m->n, leaf), ==, (int)order);
+		g_assert_cmphex(word_block(w, m->n, (uint64_t)1 << leaf), ==, word_run(leaf, order));
 		put(&after, leaf, order, FREE);
 		g_assert_cmphex(word_give(w, m->n, leaf, order), ==, encode(&after, next_stamp(m, stamp)));
 		while (2u << joined <= m->n && is_free(&after, leaf & ~((2u << joined) - 1), joined + 1))
