@@ -72,14 +72,13 @@ MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 		return malloc_slow(h, shift);
 	word = (_Atomic uint64_t *)(void *)(h->meta + ((hint & UINT32_MAX) - 1) * 8);
 	w = ma_load_acquire(word);
-	next = w | class->always;
-	ends = word_ends(next, class->beyond, class->highest);
-	if (MA_UNLIKELY(!ends || !(next & class->open)))
+	ends = word_ends(w, class->beyond, class->highest);
+	if (MA_UNLIKELY(!ends || !(w & class->open)))
 		return malloc_slow(h, shift);
-	leaf = (uint32_t)__builtin_ctz(ends) + 1 - class->leaves;
+	leaf = (uint32_t)__builtin_ctz(ends) - class->rest;
 	at = (hint >> 32) * class->cover + leaf * class->leaf;
 	/* As word_take(): for leaf 0 the bit of the head is that of OPEN, which is set. */
-	next = (next | class->take << leaf) + class->stamp;
+	next = (w + class->stamp) | class->take << leaf;
 	/* Beyond the area: damage. */
 	if (MA_UNLIKELY(at >= h->lay.area || !ma_cas(word, &w, next)))
 		return malloc_slow(h, shift);
@@ -187,24 +186,23 @@ MA_INLINE _Atomic uint64_t *given_word(const struct given *g)
 /* Of level 0 all sizes have hints, if any has. */
 MA_INLINE int give(struct shmbuddy *h, const struct given *g, unsigned n)
 {
-	uint64_t stamp = n == WORD_UPPER ? (uint64_t)1 << WORD_STAMP_SHIFT : 0, open = word_open(n), next = g->w | open;
-	uint64_t first, block, w = g->w;
+	uint64_t stamp = n == WORD_UPPER ? (uint64_t)1 << WORD_STAMP_SHIFT : 0, w = g->w, first, block, next;
 	const struct level *l = g->l;
 	uint32_t leaf = (uint32_t)(g->at >> l->leaf_shift) & (n - 1), leaves, class;
 	_Atomic uint64_t *word = given_word(g);
 	struct spot *spot = spot_of(h);
 
 	first = (uint64_t)1 << leaf;
-	block = word_block(next, n, first);
+	block = word_block(w, n, first);
 	leaves = (uint32_t)__builtin_ctzll(block + first) - leaf;
 	if (MA_UNLIKELY((g->at & l->leaf_rest) || !block || ((leaf | leaves) & (leaves - 1)) ||
-			word_is_split(next, n, leaf) || !index_is_listed(l, g->meta, g->i & l->fan)))
+			word_is_split(w, n, leaf) || !index_is_listed(l, g->meta, g->i & l->fan)))
 		return free_slow(h, g->offset);
 	class = l->first + (uint32_t)__builtin_ctz(leaves);
 	if (MA_UNLIKELY((n == WORD_UPPER && class >= h->classes) || ma_load(&spot->id) != ma_load(&h->id)))
 		return free_slow(h, g->offset);
-	/* As word_give(). */
-	next = ((next & ~(block | first << n)) | open) + stamp;
+	/* As word_give(): these bits are all set, but for the head's of leaf 0, which is OPEN. The block is known last. */
+	next = w + stamp - (first << n & ~word_open(n)) - block;
 	/* Sequentially consistent, as are all looks at the index: whoever takes the listing off before our second look sees the change. */
 	if (MA_UNLIKELY(!atomic_compare_exchange_strong(word, &w, next)))
 		return free_slow(h, g->offset);
@@ -217,7 +215,7 @@ MA_INLINE int give(struct shmbuddy *h, const struct given *g, unsigned n)
 MA_INLINE void look_up(struct given *g)
 {
 	g->i = g->at >> g->l->cover_shift;
-	g->w = ma_load_acquire(given_word(g)) | g->l->always;
+	g->w = ma_load_acquire(given_word(g));
 }
 
 MA_HOT int shmbuddy_free(shmbuddy_t *h, shm_offt offset)

@@ -106,15 +106,13 @@ static void sort_classes(struct shmbuddy *h)
 		h->class[h->classes] = (struct class){
 			.l = l,
 			.open = l->open,
-			.always = l->always,
 			.stamp = l->stamp,
 			.take = word_run(0, order) + l->open,
 			.cover = (uint64_t)1 << l->cover_shift,
 			.leaf = (uint64_t)1 << l->leaf_shift,
 			.highest = word_highest(order),
 			.beyond = l->beyond,
-			.leaves = 1u << order,
-			.order = order,
+			.rest = (1u << order) - 1,
 		};
 	}
 }

@@ -26,11 +26,11 @@ struct level;
 struct class
 {
 	const struct level *l;
-	uint64_t open, always, stamp; /* As in struct level. */
-	uint64_t take;                /* What a block at leaf 0 sets: its leaves, and the bit of its head. */
-	uint64_t cover, leaf;         /* Bytes of the area that a word has, and a leaf. */
-	uint32_t highest, beyond;     /* For word_ends(). */
-	uint32_t leaves, order;
+	uint64_t open, stamp;     /* As in struct level. */
+	uint64_t take;            /* What a block at leaf 0 sets: its leaves, and the bit of its head. */
+	uint64_t cover, leaf;     /* Bytes of the area that a word has, and a leaf. */
+	uint32_t highest, beyond; /* For word_ends(). */
+	uint32_t rest;            /* Its leaves but one. */
 };
 
 struct spot {
