@@ -45,10 +45,10 @@ static int open_name(struct opening *how, int flags)
 
 	how->created = false;
 	do {
-		fd = open(how->filename, flags);
+		fd = ma_file_above_standard(open(how->filename, flags));
 		if (fd >= 0 || errno != ENOENT || wants(how, SHMBUDDY_EXISTING | SHMBUDDY_RDONLY))
 			return fd;
-		fd = open(how->filename, flags | O_CREAT | O_EXCL, mode);
+		fd = ma_file_above_standard(open(how->filename, flags | O_CREAT | O_EXCL, mode));
 	} while (fd < 0 && errno == EEXIST && access(how->filename, F_OK) == 0);
 	how->created = fd >= 0;
 	return fd;
@@ -67,7 +67,7 @@ static int reopen(const struct opening *how, int flags)
 		return -1;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", how->fd);
-	return open(path, flags);
+	return ma_file_above_standard(open(path, flags));
 }
 
 static int open_file(struct shmbuddy *h, struct opening *how)

@@ -257,16 +257,12 @@ static void end(pid_t pid)
 /* It may wait for others a second, in all that it does; why it failed is on stderr. */
 static bool comes_back(pid_t pid, const char *who)
 {
-	uint64_t start = support_now_us(), busy = support_busy_us(pid);
 	int status;
 
-	while (waitpid(pid, &status, WNOHANG) == 0) {
-		if (support_now_us() - start > AFTERWARDS_US + support_busy_us(pid) - busy) {
-			g_test_message("%s: %s waited for a second", current->row.name, who);
-			end(pid);
-			return false;
-		}
-		usleep(50);
+	if (!support_ends_within_us(pid, AFTERWARDS_US, &status)) {
+		g_test_message("%s: %s waited for a second", current->row.name, who);
+		end(pid);
+		return false;
 	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return true;

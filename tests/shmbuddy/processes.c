@@ -291,6 +291,29 @@ static void racing_roots(void)
 	buddy_close(region);
 }
 
+/* Whatever is free gets the lowest number: then a region would be what printf() writes to. */
+static int open_without_standard(void *path)
+{
+	shmbuddy_t *region;
+
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		close(fd);
+	region = shmbuddy_open(path, NULL);
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (!region || write(fd, "text", 4) >= 0 || errno != EBADF)
+			return 1;
+	return shmbuddy_close(region) != 0;
+}
+
+static void started_without_standard_descriptors(void)
+{
+	char *path = g_strdup(support_path("without-stdout"));
+
+	support_run_child(open_without_standard, path); /* It makes the region, */
+	support_run_child(open_without_standard, path); /* and it opens it. */
+	g_free(path);
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -303,5 +326,6 @@ int main(int argc, char **argv)
 	support_add("/shmbuddy/processes/kills", kills);
 	support_add("/shmbuddy/processes/fork", forks);
 	support_add("/shmbuddy/processes/racing-roots", racing_roots);
+	support_add("/shmbuddy/processes/without-standard-descriptors", started_without_standard_descriptors);
 	return support_run();
 }

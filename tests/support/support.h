@@ -115,8 +115,11 @@ bool support_kill(pid_t pid);
 bool support_kill_after_us(pid_t pid, unsigned usec);
 void support_sleep_us(unsigned usec);
 uint64_t support_now_us(void);
-/** How long this process ran, or would have if there had been a processor for it. 0 where the kernel does not tell. */
-uint64_t support_busy_us(pid_t pid);
+/**
+ * Wait for the end of a child; false: it has been asleep for so long in all, and goes on. What the machine does beside is not its
+ * fault: to wait for a processor or a disk is not to sleep, and of two looks that lie far apart only a millisecond counts.
+ */
+bool support_ends_within_us(pid_t pid, uint64_t limit, int *status);
 
 /** Named points at which a child waits for its parent. In memory from support_shared(). */
 struct support_sync {

@@ -8,9 +8,11 @@
  */
 #include "tests/support/support.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -96,20 +98,39 @@ uint64_t support_now_us(void)
 	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
-uint64_t support_busy_us(pid_t pid)
+/* Does this process wait for somebody? Not for a processor, and not for a disk. */
+static bool is_asleep(pid_t pid)
 {
-	unsigned long long run = 0, queued = 0;
-	char path[40];
-	FILE *file;
+	char path[40], text[512];
+	const char *end;
+	ssize_t got;
+	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)pid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%llu %llu", &run, &queued) != 2)
-		run = queued = 0;
-	fclose(file);
-	return (run + queued) / 1000;
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	got = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[got > 0 ? got : 0] = '\0';
+	end = strrchr(text, ')'); /* The name may have one, too. */
+	return end && end[1] == ' ' && end[2] == 'S';
+}
+
+bool support_ends_within_us(pid_t pid, uint64_t limit, int *status)
+{
+	uint64_t last = support_now_us(), waited = 0;
+
+	while (waitpid(pid, status, WNOHANG) == 0) {
+		uint64_t now = support_now_us();
+
+		waited += is_asleep(pid) ? MIN(now - last, 1000) : 0;
+		last = now;
+		if (waited > limit)
+			return false;
+		usleep(50);
+	}
+	return true;
 }
 
 /* Short waits are spent yielding: a sleep would be rounded up to the timer's slack. */
