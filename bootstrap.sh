@@ -19,7 +19,7 @@ jobs=${MA_JOBS:-$(nproc)}
 read -ra configure_args <<<"${MA_CONFIGURE:-}"
 
 if [ $# -eq 0 ] || [ "$1" = -h ] || [ "$1" = --help ]; then
-	echo "usage: $0 TARGET... [VAR=VALUE...]   (check, demo, bench, all, install, check-valgrind, distcheck, ...)" >&2
+	echo "usage: $0 TARGET... [VAR=VALUE...]   (check, demo, bench, all, install, check-valgrind, distcheck, deb, ...)" >&2
 	exit 2
 fi
 
@@ -86,10 +86,23 @@ missing_packages() {
 	fi
 	[ "$want_model" = no ] || have spin || echo spin
 	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
+	[ "$want_deb" = no ] || missing_for_packages
 	[ "$want_words" = no ] || [ -r /usr/share/dict/american-english ] || [ -r /usr/share/dict/words ] || echo wamerican
 	for package in ${MA_PACKAGES:-}; do
 		dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package"
 	done
+}
+
+# What debian/control asks for; its own line says what that is, and the tools of check-deb.
+missing_for_packages() {
+	have dpkg-checkbuilddeps || { echo dpkg-dev; return; }
+	dpkg-checkbuilddeps 2>&1 | sed -n 's/^dpkg-checkbuilddeps: error: Unmet build dependencies: //p' |
+		sed 's/([^)]*)//g; s/:[a-z]*//g; s/ | [^ ]*//g' | tr -s ' ' '\n'
+	[ "$want_deb" = check ] || return 0
+	have lintian || echo lintian
+	have blhc || echo blhc
+	have hardening-check || echo devscripts
+	have autopkgtest || echo autopkgtest
 }
 
 # The allocators that the benchmark compares with, those that are missing; each is optional.
@@ -138,6 +151,7 @@ want_fuzz=no
 want_afl=no
 want_words=no
 want_model=no
+want_deb=no
 targets=()
 variables=()
 for argument; do
@@ -148,6 +162,8 @@ for argument; do
 	case $argument in
 	bench* | callgrind) want_bench=yes ;;
 	check-model) want_model=yes ;;
+	deb) want_deb=yes ;;
+	check-deb) want_deb=check ;;
 	check* | distcheck) want_check=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
@@ -165,7 +181,12 @@ if [ ${#missing[@]} -gt 0 ]; then
   sudo apt-get update && sudo apt-get install -y ${missing[*]}"
 	fi
 	must "packages (${missing[*]})" install_packages "${missing[@]}"
+	# One more round: what tells the names of others may have been missing itself.
 	mapfile -t missing < <(missing_packages)
+	if [ "$want_deb" != no ] && [ ${#missing[@]} -gt 0 ]; then
+		must "packages (${missing[*]})" install_packages "${missing[@]}"
+		mapfile -t missing < <(missing_packages)
+	fi
 	[ ${#missing[@]} -eq 0 ] || die "still missing after installing: ${missing[*]}"
 fi
 mapfile -t missing < <(missing_peers)
@@ -206,6 +227,10 @@ for target in ${targets[@]+"${targets[@]}"}; do
 	check-crash)
 		must build make -C "$build" -j"$jobs" build-all
 		make --no-print-directory -s -C "$build" check-crash ${variables[@]+"${variables[@]}"} || exit 1
+		;;
+	check-deb)
+		must build make -C "$build" -j"$jobs" all
+		make --no-print-directory -s -C "$build" check-deb ${variables[@]+"${variables[@]}"} || exit 1
 		;;
 	check-model)
 		mkdir -p "$build"
