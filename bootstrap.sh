@@ -86,6 +86,7 @@ missing_packages() {
 	fi
 	[ "$want_model" = no ] || have spin || echo spin
 	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
+	[ "$want_abi" = no ] || have abidiff || echo abigail-tools
 	[ "$want_deb" = no ] || missing_for_packages
 	[ "$want_words" = no ] || [ -r /usr/share/dict/american-english ] || [ -r /usr/share/dict/words ] || echo wamerican
 	if [ "$want_doc" = yes ]; then
@@ -159,6 +160,7 @@ want_afl=no
 want_words=no
 want_model=no
 want_deb=no
+want_abi=no
 targets=()
 variables=()
 for argument; do
@@ -171,6 +173,7 @@ for argument; do
 	check-model) want_model=yes ;;
 	deb) want_deb=yes ;;
 	check-deb) want_deb=check ;;
+	check-abi | accept-abi) want_abi=yes ;;
 	doc | check-doc | html | install-html) want_doc=yes ;;
 	check* | distcheck) want_check=yes ;;
 	fuzz) want_fuzz=yes ;;
@@ -236,9 +239,9 @@ for target in ${targets[@]+"${targets[@]}"}; do
 		must build make -C "$build" -j"$jobs" build-all
 		make --no-print-directory -s -C "$build" check-crash ${variables[@]+"${variables[@]}"} || exit 1
 		;;
-	check-deb)
+	check-abi|check-deb)
 		must build make -C "$build" -j"$jobs" all
-		make --no-print-directory -s -C "$build" check-deb ${variables[@]+"${variables[@]}"} || exit 1
+		make --no-print-directory -s -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1
 		;;
 	check-model)
 		mkdir -p "$build"
