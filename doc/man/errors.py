@@ -16,7 +16,7 @@ CODE = r'E[A-Z0-9]{2,}\b'
 GROUP = rf'{CODE}(?:(?:, and |, or |, | or | and ){CODE})*(?:, \.\.\.)?'
 CALL = r'\w+\(\)'
 PAGE = r'\w+\(\d\)'
-START = re.compile(rf'(?:,? with )?\berrno(?:, when [^:]*)?(?::| is)? ?(?= {CODE}|{CODE}| as |as )')
+START = re.compile(rf'(?:,? with )?\berrno(?:, (?P<when>when [^:]*))?:? ?(?= {CODE}|{CODE}| as |as )')
 AS = re.compile(rf'^[Aa]s (?:for |in )?({CALL}(?: or {CALL})*)')
 
 
@@ -26,6 +26,7 @@ class Errors:
 		self.like = []      # (function, only what is not listed here, in which case)
 		self.pages = []     # 'open(2)'
 		self.opening = False
+		self.when = ''      # 'when nothing was changed'
 
 
 def balanced_split(text, separator):
@@ -71,6 +72,8 @@ def parse(text, errors, where):
 		if stray and stray.group() in CODES:
 			raise Problem(where, f'{stray.group()} without "errno" before it')
 		return text
+	if start and start.group('when'):
+		errors.when = start.group('when')
 	end = list_end(rest)
 	for clause in clauses(rest[:end]):
 		parse_clause(clause.strip(), errors, where)

@@ -7,8 +7,14 @@
  * holds there of threads, fork, death and disks holds here. A region that shmbuddy_open() made with other numbers is
  * just as welcome.
  *
- * - @b Errors: before shm_init(), and after shm_deinit(), calls fail with EBADF; else as in shmbuddy.h.
+ * - @b Errors: as in shmbuddy.h.
  * - @b Signals: but for shm_init() and shm_deinit(), all are async-signal-safe.
+ *
+ * What this means where a function's text gives no reason:
+ *
+ * | errno | reason                                                                        |
+ * |-------|-------------------------------------------------------------------------------|
+ * | EBADF | there is no default region: before shm_init(), or after shm_deinit()          |
  */
 #ifndef SHM_ALLOC_H
 #define SHM_ALLOC_H
