@@ -90,6 +90,12 @@ missing_packages() {
 	[ "$want_model" = no ] || have spin || echo spin
 	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
 	[ "$want_words" = no ] || [ -r /usr/share/dict/american-english ] || [ -r /usr/share/dict/words ] || echo wamerican
+	if [ "$want_doc" = yes ]; then
+		have doxygen || echo doxygen
+		have dot || echo graphviz
+		[ -e /usr/share/doxygen-awesome-css/doxygen-awesome.css ] || echo doxygen-awesome-css
+		have python3 || echo python3
+	fi
 	for package in ${MA_PACKAGES:-}; do
 		dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package"
 	done
@@ -137,6 +143,7 @@ install_packages() {
 
 want_bench=no
 want_check=no
+want_doc=no
 want_fuzz=no
 want_afl=no
 want_words=no
@@ -152,6 +159,7 @@ for argument; do
 	case $argument in
 	bench* | callgrind) want_bench=yes ;;
 	check-model) want_model=yes ;;
+	doc | check-doc | html | install-html) want_doc=yes ;;
 	check* | distcheck) want_check=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;

@@ -2,6 +2,7 @@
 """Finds the errors of a function in its comment: in what follows `errno` in a paragraph of its own, in @return and in @retval.
 
     errno[, when ...][:] CLAUSE; CLAUSE; and CLAUSE. More text.
+    ... or the error: CLAUSE; CLAUSE.
 
 A clause is codes and a reason (`ENOSPC, EDQUOT no disk space`), codes alone (the reason is in the overview's table), another
 function (`as mmalloc()`; `else as ...` for all that is not listed here), a manual page (`else as open(2)`) or `the table above`.
@@ -16,7 +17,7 @@ CODE = r'E[A-Z0-9]{2,}\b'
 GROUP = rf'{CODE}(?:(?:, and |, or |, | or | and ){CODE})*(?:, \.\.\.)?'
 CALL = r'\w+\(\)'
 PAGE = r'\w+\(\d\)'
-START = re.compile(rf'(?:,? with )?\berrno(?:, (?P<when>when [^:]*))?:? ?(?= {CODE}|{CODE}| as |as )')
+START = re.compile(rf'(?:(?:,? with )?\berrno(?:, (?P<when>when [^:]*))?:? ?|(?P<value>\bthe error): )(?={CODE}|as )')
 AS = re.compile(rf'^[Aa]s (?:for |in )?({CALL}(?: or {CALL})*)')
 
 
@@ -26,7 +27,8 @@ class Errors:
 		self.like = []      # (function, only what is not listed here, in which case)
 		self.pages = []     # 'open(2)'
 		self.opening = False
-		self.when = ''      # 'when nothing was changed'
+		self.when = None    # 'when nothing was changed'
+		self.value = False  # the error is returned, errno stays
 
 
 def balanced_split(text, separator):
@@ -72,7 +74,7 @@ def parse(text, errors, where):
 		if stray and stray.group() in CODES:
 			raise Problem(where, f'{stray.group()} without "errno" before it')
 		return text
-	if start and start.group('when'):
+	if start:
 		errors.when = start.group('when')
 	end = list_end(rest)
 	for clause in clauses(rest[:end]):
@@ -80,6 +82,9 @@ def parse(text, errors, where):
 	if begin == 0 and like:
 		return like.group() + rest[end:]
 	before = text[:begin].rstrip(' ;')
+	if start.group('value'):
+		errors.value = True
+		return f'{before} the error.'
 	if not before:
 		before = 'errno is set'
 	elif start.group().lstrip(', ').startswith('with') or 'NULL' in before.split('. ')[-1]:

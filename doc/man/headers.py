@@ -257,6 +257,8 @@ def read(path, name):
 			add_macro(header, ' '.join(text.rstrip('\\').strip() for _, text in part), doc)
 		elif line.startswith('static __inline__'):
 			part, at = take_until(lines, at, lambda text: text == '}')
+			head = ' '.join(text for _, text in part).partition('{')[0]
+			header.symbols.append(declaration(head.replace('static __inline__ ', '').strip(), doc, where))
 		elif re.match(r'(struct|enum) \w+ \{$', line):
 			part, at = take_until(lines, at, lambda text: text == '};')
 			symbol = Symbol(line.split()[0], line.split()[1], doc, ' '.join(line.split()[:2]))
