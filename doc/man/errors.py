@@ -88,7 +88,8 @@ def parse(text, errors, where):
 	if not before:
 		before = 'errno is set'
 	elif start.group().lstrip(', ').startswith('with') or 'NULL' in before.split('. ')[-1]:
-		before = before.rstrip('.') + ' with errno set'
+		before = before.rstrip('.')
+		before += ' with errno set' if before.endswith('NULL') or not start.group().startswith('errno') else ', with errno set'
 	else:
 		before += ' errno is set'
 	return before + (rest[end:] or '.')

@@ -11,7 +11,9 @@ PARTS = {'file', 'brief', 'param', 'return', 'retval', 'par', 'since', *NOTES}
 GROUPING = {'ingroup', 'defgroup', 'addtogroup', 'name', '{', '}', 'def', 'hideinitializer'}
 INLINE = {'p', 'c', 'b', 'e', 'a'}
 
-FUNCTION = re.compile(r'\b([A-Za-z_]\w*)\(\)')
+# Markdown and HTML that comments do without.
+FOREIGN = re.compile(r' {0,3}(?:#+ |\d+[.)] |[*+] |>|---|===|```|~~~)')
+FOREIGN_INSIDE = re.compile(r'\]\(|</?[a-z]+>|&[a-z]+;|\*\*')
 
 
 class Problem(Exception):
@@ -92,6 +94,8 @@ def parse_comment(lines, where):
 		for command in re.findall(r'(?<!\w)[@\\]([a-z]+|[{}])', re.sub(r'`[^`]*`', '', content)):
 			if command not in known:
 				raise Problem(here, f'unknown command @{command}')
+		if FOREIGN.match(line) or FOREIGN_INSIDE.search(re.sub(r'`[^`]*`', '', content)):
+			raise Problem(here, f'markup that is not known here: {content}')
 		begin = re.match(r'@([a-z]+|[{}])(?:\[([a-z,]+)\])?\s*(.*)$', content)
 		name = begin.group(1) if begin else None
 		if name == 'code':

@@ -3,7 +3,6 @@
 import re
 
 from errors import CODES
-from headers import Problem
 
 WIDTH = 79
 CLOSING = '.,;:!?)'
@@ -112,8 +111,6 @@ def closing(behind):
 
 def text_lines(text, names):
 	"""A paragraph, as lines of mdoc."""
-	if re.search(r'@(?![pcb] )\w|\*\*', re.sub(r'`[^`]*`', '', text)):
-		raise Problem(('comment', 0), f'markup that is not understood: {text}')
 	lines, line = [], ''
 	for kind, value in pieces(text, names):
 		if kind == 'macro':
