@@ -220,6 +220,9 @@ for target in ${targets[@]+"${targets[@]}"}; do
 		must build make -C "$build" -j"$jobs" build-all
 		make --no-print-directory -s -C "$build" check-crash ${variables[@]+"${variables[@]}"} || exit 1
 		;;
+	check-doc)
+		make --no-print-directory -s -C "$build" check-doc ${variables[@]+"${variables[@]}"} || exit 1
+		;;
 	check-model)
 		mkdir -p "$build"
 		make --no-print-directory -s -C "$build" check-model ${variables[@]+"${variables[@]}"} || exit 1
