@@ -80,6 +80,9 @@ missing_packages() {
 		compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32/libgcc.a' >/dev/null || echo gcc-multilib
 	[ "$want_check" = no ] || have sqlite3 || echo sqlite3
 	[ "$want_check" = no ] || [ -x /usr/bin/python3 ] || echo python3
+	[ "$want_man" = no ] || have python3 || echo python3
+	# Without it tests/install/man looks at the pages with man alone, so it is asked of nobody.
+	[ "$want_check" = no ] || [ "$(id -u)" -ne 0 ] || ! have apt-get || have mandoc || echo mandoc
 	if [ "$want_fuzz" = yes ]; then
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev
@@ -161,6 +164,7 @@ want_words=no
 want_model=no
 want_deb=no
 want_abi=no
+want_man=no
 targets=()
 variables=()
 for argument; do
@@ -179,6 +183,7 @@ for argument; do
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
 	demo) want_words=yes ;;
+	man | install-man) want_man=yes ;;
 	esac
 done
 
@@ -209,7 +214,7 @@ mkdir -p "$build" && exec 9>"$top/.bootstrap.lock" && flock 9 || die 'cannot loc
 # configure and Makefile.in are stale when anything they are made from is newer, or is gone.
 stale() {
 	[ -e configure ] && [ -e Makefile.in ] && [ -e build-aux/tap-driver.sh ] || return 0
-	[ -n "$(find configure.ac Makefile.am m4/ma_*.m4 ./*/Makemodule.am -newer Makefile.in)" ] && return 0
+	[ -n "$(find configure.ac Makefile.am m4/ma_*.m4 ./*/Makemodule.am ./*/*/Makemodule.am -newer Makefile.in)" ] && return 0
 	[ -n "$(find configure.ac m4/ma_*.m4 -newer configure)" ]
 }
 if stale; then
@@ -219,7 +224,7 @@ if stale; then
 	touch configure Makefile.in
 fi
 
-arguments="CC=${CC:-} CXX=${CXX:-} CFLAGS=${CFLAGS:-} $(have valgrind && echo valgrind)"
+arguments="CC=${CC:-} CXX=${CXX:-} CFLAGS=${CFLAGS:-} $(have valgrind && echo valgrind) $(have python3 && echo python3)"
 # Peers that were installed since must be found.
 arguments+=" $(want_bench=yes missing_peers | tr '\n' ' ')"
 arguments+=" ${configure_args[*]-}"
@@ -242,6 +247,8 @@ for target in ${targets[@]+"${targets[@]}"}; do
 	check-abi|check-deb)
 		must build make -C "$build" -j"$jobs" all
 		make --no-print-directory -s -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1
+	check-doc)
+		make --no-print-directory -s -C "$build" check-doc ${variables[@]+"${variables[@]}"} || exit 1
 		;;
 	check-model)
 		mkdir -p "$build"

@@ -101,7 +101,7 @@ def draw_legend(adapters, parts):
 
 def draw_axis(bottom, parts):
     parts.append(f'<rect class="strip" x="{LABELS + AXIS + 12}" y="{TOP}" width="{STRIP}" height="{bottom - TOP}"/>')
-    parts.append(text(LABELS + AXIS + 12 + STRIP / 2, TOP - 6, "beyond 100, or too slow", "middle", 11))
+    parts.append(text(LABELS + AXIS + 12 + STRIP / 2, TOP - 6, "beyond; too slow", "middle", 11))
     for tick in TICKS:
         parts.append(line("one" if tick == 1 else "grid", place(tick), TOP, bottom))
         for y in (TOP - 6, bottom + 15):

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 
 import draw
 import proofs
@@ -88,6 +89,17 @@ def link_texts(text):
     return text
 
 
+def link_qalloc(text):
+    """Doxygen does not link this name by itself, for <qthread/qalloc.h> has it too. (Nor would it in code, in which nothing is changed.)"""
+    out, code = [], False
+    for line in text.split("\n"):
+        code ^= line.startswith("```")
+        if not (code or line.startswith("    ")):
+            line = re.sub(r"(?<![\w/`<.\"-])qalloc\.h(?![\w`>])", '<a href="qalloc_8h.html">qalloc.h</a>', line)
+        out.append(line)
+    return "\n".join(out)
+
+
 def labelled(text, label):
     """The first heading gets the page's label."""
     return re.sub(r"\A# (.*)$", rf"# \1 {{#{label}}}", text, count=1, flags=re.M)
@@ -100,12 +112,25 @@ def make_pages(source, out, tests):
         text = page.read_text()
         if name in TEXTS:
             continue
-        (out / page.name).write_text(draw.fill_in(source, link_texts(text)))
+        (out / page.name).write_text(draw.fill_in(source, link_qalloc(link_texts(text))))
     for name, label in TEXTS.items():
-        text = labelled(link_texts((source / name).read_text()), label)
+        text = labelled(link_qalloc(link_texts((source / name).read_text())), label)
         if label in ("crash", "tests"):
             text = tests.link(text, strict=label == "crash")
         (out / f"{label}.md").write_text(draw.fill_in(source, text))
+
+
+def copy_examples(source, out):
+    """A fragment between two comments /* [name] */ begins at the left."""
+    out.mkdir()
+    for example in sorted(source.glob("*.[ch]")):
+        text = re.sub(
+            r"(^\t+/\* \[([\w-]+)\] \*/\n)(.*?)(?=^\t+/\* \[\2\] \*/$)",
+            lambda found: found.group(1) + textwrap.dedent(found.group(3)),
+            example.read_text(),
+            flags=re.M | re.S,
+        )
+        (out / example.name).write_text(text)
 
 
 def main():
@@ -118,7 +143,7 @@ def main():
     tests = proofs.Proofs(source)
     make_pages(source, out / "input/pages", tests)
     tests.write(out / "input")
-    shutil.copytree(source / "examples", out / "input/examples")
+    copy_examples(source / "examples", out / "input/examples")
 
 
 if __name__ == "__main__":

@@ -55,9 +55,11 @@ static int fill_all(const char *path, char **names, size_t count)
 	for (unsigned i = 0; i < WORKERS; i++)
 		if ((pid[i] = fork()) == 0)
 			_exit(nice(10) == -1 ? 2 : fill(path, i, names, count)); /* the one who kills goes first */
+	/* [kill] */
 	while (atomic_load(&here.cache->done[0]) < first / 2 && waitpid(pid[0], &status, WNOHANG) == 0)
 		usleep(50);
 	kill(pid[0], SIGKILL);
+	/* [kill] */
 	for (unsigned i = 0; i < WORKERS; i++)
 		if (waitpid(pid[i], &status, 0) == pid[i] && status != 0 && (i != 0 || !WIFSIGNALED(status)))
 			worst = 2;
@@ -84,7 +86,9 @@ static int ask_all(const char *path, char **names, size_t count)
 	}
 	fprintf(stderr, "  %zu names: %zu missing; %zu are not there, as the killed worker did not get to them.\n",
 		count, missing, beyond);
+	/* [check] */
 	return missing != 0 || shmbuddy_check(here.region, NULL, NULL) != 0;
+	/* [check] */
 }
 
 int main(int argc, char **argv)

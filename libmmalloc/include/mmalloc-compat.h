@@ -24,7 +24,7 @@
 #endif
 
 /**
- * @brief malloc(). As the C library's, and unlike mmalloc(), it gives a block for 0 bytes.
+ * @brief malloc(), which as the C library's, and unlike mmalloc(), gives a block for 0 bytes.
  * @param[in] md    A descriptor, or NULL.
  * @param[in] size  Bytes.
  * @return As mmalloc().
@@ -95,10 +95,10 @@ static __inline__ void *mmalloc_compat_reallocarray(void *md, void *ptr, size_t 
 /**
  * @brief posix_memalign(): errno stays.
  * @param[in] md         A descriptor, or NULL.
- * @param[out] out        Where the block's address goes; it stays as it is when there is none.
+ * @param[out] out       Where the block's address goes; it stays as it is when there is none.
  * @param[in] alignment  A power of two, and a multiple of the size of a pointer.
  * @param[in] size       Bytes.
- * @return 0, or what mmemalign() has for errno: EINVAL @p alignment is none, ENOMEM, ENOSPC, ...
+ * @return 0, or the error: EINVAL @p alignment is no such number; else as mmemalign().
  * @since 1.0
  */
 static __inline__ int mmalloc_compat_posix_memalign(void *md, void **out, size_t alignment, size_t size)
