@@ -2,7 +2,8 @@
 """Drawings for pages, as SVG in the page itself, so that they have its colours, light or dark.
 
 A line <!-- bytes ... -->, <!-- bits ... --> or <!-- stack ... --> before a table has the table drawn; <!-- dot FILE --> has
-doc/FILE drawn by graphviz, <!-- plot FILE --> the bench's JSON. tests/install/format holds the same tables against the sources.
+doc/FILE drawn by graphviz, <!-- plot FILE --> the bench's JSON. What stands between <!-- then --> and <!-- now --> is shown beside what
+stands between that and <!-- both -->. tests/install/format holds the same tables against the sources.
 """
 
 import html
@@ -23,8 +24,9 @@ def block(svg):
 
 
 def element(width, height, title, parts):
+    wide = ' class="wide"' if width > 600 else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="wide" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg"{wide} viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'role="img" font-size="13"><title>{html.escape(title)}</title>\n' + "\n".join(parts) + "\n</svg>"
     )
 
@@ -125,12 +127,21 @@ def dot(source, name):
     return svg.replace("xlink:href", "href").replace("<svg ", '<svg class="wide" role="img" ', 1)
 
 
+SIDES = {
+    "<!-- then -->": '<div class="sides"><div>',
+    "<!-- now -->": "</div><div>",
+    "<!-- both -->": "</div></div>",
+}
+
+
 def fill_in(source, page):
     lines = page.split("\n")
     out = []
     for at, line in enumerate(lines):
         order = re.fullmatch(r"<!-- (bytes|bits|stack|dot|plot) (.*) -->", line)
-        if not order:
+        if line in SIDES:
+            out.append(f"\\htmlonly[block]\n{SIDES[line]}\n\\endhtmlonly\n")
+        elif not order:
             out.append(line)
         elif order.group(1) == "dot":
             out.append(block(dot(source, order.group(2))))

@@ -120,7 +120,8 @@ def svg(path):
     draw_axis(bottom, parts)
     for n, (key, row) in enumerate(rows.items()):
         draw_row(key, row, TOP + (n + 0.5) * ROW, parts)
-    parts.append(text(LABELS + AXIS / 2, bottom + 34, f"time or memory as a multiple of {data['baseline']}'s; left is better", "middle"))
+    below = f"time or memory as a multiple of {data['baseline']}'s; left is better"
+    parts.append(text(LABELS + AXIS / 2, bottom + 34, below, "middle"))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="bench wide" viewBox="0 0 {width} {bottom + 44}" width="{width}" '
         f'height="{bottom + 44}" role="img">\n<title>The benchmark\'s ratios</title>\n<style>\n{CSS}</style>\n' + "\n".join(parts) + "\n</svg>"

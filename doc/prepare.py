@@ -10,6 +10,7 @@ OUT/theme           stylesheets, scripts, header and footer
 Everything is relative to OUT, so the result is the same wherever it is made.
 """
 
+import html
 import pathlib
 import re
 import shutil
@@ -100,6 +101,15 @@ def link_qalloc(text):
     return "\n".join(out)
 
 
+def guard_code(text):
+    """Doxygen takes the % of `%D%` for a sign of its own, and the ( of `$(NAME)` for a variable."""
+    return re.sub(
+        r"`([^`\n]*(?:%|\$\()[^`\n]*)`",
+        lambda span: "<code>" + html.escape(span.group(1)).replace("%", "\\%").replace("$(", "\\$(") + "</code>",
+        text,
+    )
+
+
 def labelled(text, label):
     """The first heading gets the page's label."""
     return re.sub(r"\A# (.*)$", rf"# \1 {{#{label}}}", text, count=1, flags=re.M)
@@ -114,7 +124,7 @@ def make_pages(source, out, tests):
             continue
         (out / page.name).write_text(draw.fill_in(source, link_qalloc(link_texts(text))))
     for name, label in TEXTS.items():
-        text = labelled(link_qalloc(link_texts((source / name).read_text())), label)
+        text = labelled(guard_code(link_qalloc(link_texts((source / name).read_text()))), label)
         if label in ("crash", "tests"):
             text = tests.link(text, strict=label == "crash")
         (out / f"{label}.md").write_text(draw.fill_in(source, text))

@@ -35,11 +35,11 @@ class Proofs:
         self.used = set()
         self.unknown = []
 
-    def file(self, name):
-        """The file of this name, as the texts shorten it."""
+    def file(self, name, beside=""):
+        """The file of this name, as the texts shorten it: without tests/, and without a folder when it lies beside the one before."""
         if name in ELSEWHERE:
             return ELSEWHERE[name]
-        folders = ("tests/", "") if "/" in name else ("tests/stress/",)
+        folders = ("tests/", "") if "/" in name else (f"tests/{beside}/",)
         for path in (folder + name + ending for folder in folders for ending in ENDINGS):
             if (self.source / path).is_file():
                 return path
@@ -57,7 +57,7 @@ class Proofs:
     def find(self, name, before):
         """File and line of a test. before: the file of the name before this one, which short names belong to."""
         begin = name.split("*")[0].rstrip("/")
-        path = self.file(begin.strip("/"))
+        path = self.file(begin.strip("/"), before.split("/")[1] if before else "")
         if path:
             return path, 0
         for path in self.texts:
