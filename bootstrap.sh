@@ -247,6 +247,7 @@ for target in ${targets[@]+"${targets[@]}"}; do
 	check-abi|check-deb)
 		must build make -C "$build" -j"$jobs" all
 		make --no-print-directory -s -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1
+		;;
 	check-doc)
 		make --no-print-directory -s -C "$build" check-doc ${variables[@]+"${variables[@]}"} || exit 1
 		;;
