@@ -31,6 +31,7 @@ static char **read_names(const char *path, size_t *count)
 		line[strcspn(line, "\n")] = 0;
 		names[(*count)++] = line;
 	}
+	free(line); /* the one that ended it */
 	if (names == NULL)
 		perror(path);
 	if (in != NULL)
@@ -95,11 +96,16 @@ int main(int argc, char **argv)
 {
 	size_t count = 0;
 	char **names;
+	int status;
 
 	if (argc != 4 || (strcmp(argv[1], "fill") != 0 && strcmp(argv[1], "ask") != 0))
 		return fputs("usage: pathcache fill REGION NAMES | ask REGION NAMES\n", stderr), 2;
 	names = read_names(argv[3], &count);
 	if (names == NULL)
 		return 2;
-	return strcmp(argv[1], "fill") == 0 ? fill_all(argv[2], names, count) : ask_all(argv[2], names, count);
+	status = strcmp(argv[1], "fill") == 0 ? fill_all(argv[2], names, count) : ask_all(argv[2], names, count);
+	while (count > 0)
+		free(names[--count]);
+	free(names);
+	return status;
 }
