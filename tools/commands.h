@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* All commands, and what some of them have from others. */
+#ifndef TOOLS_COMMANDS_H
+#define TOOLS_COMMANDS_H
+
+#include "tools/view.h"
+
+extern const struct command command_info, command_check;
+
+/* The member "occupancy". */
+void info_json_occupancy(struct view *view, const struct figures *figures);
+
+#endif /* TOOLS_COMMANDS_H */
