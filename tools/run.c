@@ -6,7 +6,8 @@
 
 #include "tools/commands.h"
 
-const struct command *const tool_commands[] = { &command_info, &command_check, NULL };
+const struct command *const tool_commands[] = { &command_info, &command_check, &command_list,
+						&command_stat, &command_leaks, NULL };
 
 static void help(FILE *out)
 {
