@@ -6,6 +6,7 @@
 #include "tools/view.h"
 
 extern const struct command command_info, command_check, command_list, command_leaks, command_stat;
+extern const struct command command_repair, command_plot, command_snapshot;
 
 /* The member "occupancy". */
 void info_json_occupancy(struct view *view, const struct figures *figures);

@@ -87,8 +87,10 @@ static void check(struct view *view)
 }
 
 /* Leaves and spans follow from the chunk words, whatever they say: they can be made anew. */
-static void mend_leaves(struct ma_map *map)
+static void rebuild(struct view *view)
 {
+	struct ma_map *map = &view->map;
+
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t top = ma_min(ma_load(&ma_stream(map, s)->top), map->lay.leaves);
 
@@ -101,7 +103,7 @@ static uint64_t rehearse(struct view *view)
 	kind_map_recover(view);
 	if (ma_heap_check(&view->map, kind_map_report, view) == 0)
 		return 0;
-	mend_leaves(&view->map);
+	rebuild(view);
 	return ma_heap_check(&view->map, NULL, NULL);
 }
 
@@ -254,6 +256,7 @@ const struct kind kind_dynamic = {
 	.furnish = furnish,
 	.check = check,
 	.rehearse = rehearse,
+	.rebuild = rebuild,
 	.walk = kind_map_walk,
 	.roots = kind_map_roots,
 	.measure = measure,
@@ -268,6 +271,7 @@ const struct kind kind_mmalloc = {
 	.furnish = furnish,
 	.check = check,
 	.rehearse = rehearse,
+	.rebuild = rebuild,
 	.walk = kind_map_walk,
 	.roots = kind_map_roots,
 	.measure = measure,

@@ -6,8 +6,9 @@
 
 #include "tools/commands.h"
 
-const struct command *const tool_commands[] = { &command_info, &command_check, &command_list,
-						&command_stat, &command_leaks, NULL };
+const struct command *const tool_commands[] = { &command_info, &command_check,    &command_list,
+						&command_stat, &command_leaks,    &command_repair,
+						&command_plot, &command_snapshot, NULL };
 
 static void help(FILE *out)
 {

@@ -101,6 +101,8 @@ struct kind {
 	void (*check)(struct view *view);
 	/* In a view of its own: do what the next user would do first, and say how many rules are broken then. */
 	uint64_t (*rehearse)(struct view *view);
+	/* Make anew what follows from the rest; NULL: nothing does. In a view of its own, or one that writes to the file. */
+	void (*rebuild)(struct view *view);
 	int (*walk)(struct view *view, block_fn *fn, void *arg);
 	void (*roots)(struct view *view, root_fn *fn, void *arg);
 	void (*measure)(struct view *view, struct figures *figures);
