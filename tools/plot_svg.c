@@ -10,6 +10,7 @@
 #include "tools/picture.h"
 
 #define SIDE      640 /* Of the cells. */
+#define SIDE_MOST 48  /* Of one. */
 #define MARGIN    24
 #define HEAD      78
 #define LEGEND    250 /* Width. */
@@ -92,7 +93,6 @@ struct grid {
 	double side; /* Of a cell, in pixels. */
 };
 
-/* Few cells fill half a square at least; so many rows as there are cells for. */
 static struct grid grid_for(const struct picture *picture, bool hilbert)
 {
 	struct grid grid = { .hilbert = hilbert };
@@ -100,20 +100,20 @@ static struct grid grid_for(const struct picture *picture, bool hilbert)
 
 	if (hilbert) {
 		grid.columns = grid.rows = grid_side(cells);
-		if (cells <= (uint64_t)grid.columns * grid.rows / 2) /* The curve fills one half first, the left one. */
-			grid.rows = grid.columns;
+		if (cells <= (uint64_t)grid.columns * grid.rows / 2) /* The curve fills the upper half first. */
+			grid.rows = grid.columns / 2;
 	} else {
 		grid.columns = cells >= (uint64_t)COLUMNS * COLUMNS / 2 ? COLUMNS : (unsigned)ceil(sqrt((double)cells));
 		grid.rows = (unsigned)((cells + grid.columns - 1) / grid.columns);
 	}
-	grid.side = (double)SIDE / grid.columns;
+	grid.side = fmin((double)SIDE / grid.columns, SIDE_MOST);
 	return grid;
 }
 
 static void place(const struct grid *grid, uint64_t cell, unsigned *x, unsigned *y)
 {
 	if (grid->hilbert) {
-		hilbert_at(grid->columns, cell, x, y);
+		hilbert_at(grid->columns, cell, y, x);
 	} else {
 		*x = (unsigned)(cell % grid->columns);
 		*y = (unsigned)(cell / grid->columns);
