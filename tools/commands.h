@@ -7,6 +7,11 @@
 
 extern const struct command command_info, command_check, command_list, command_leaks, command_stat;
 extern const struct command command_repair, command_plot, command_snapshot;
+extern const struct command command_create, command_resize, command_reap, command_dump, command_load;
+
+struct dump_load;
+/* What came of it, on standard output. */
+void load_report(struct tool *tool, const struct dump_load *load);
 
 /* The member "occupancy". */
 void info_json_occupancy(struct view *view, const struct figures *figures);

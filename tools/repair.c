@@ -5,25 +5,18 @@
  * and whoever dies in between leaves a file that its next opener recovers.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/file.h"
 #include "common/map_file.h"
 #include "common/proc.h"
 #include "common/space.h"
+#include "tools/alone.h"
 #include "tools/commands.h"
 #include "tools/copy.h"
 #include <shmbuddy.h>
-
-static enum status refuse(struct tool *tool, const char *name, const char *why)
-{
-	complain(tool, name, "not repaired: %s", why);
-	return STATUS_REFUSED;
-}
 
 /* ---- those with locks ---- */
 
@@ -60,15 +53,6 @@ static int recover(struct view *view)
 	return ma_space_sync(map, 0, MA_PAGE);
 }
 
-/* The same file for writing, in place of the view's private mapping. */
-static bool map_shared(struct view *view, int fd)
-{
-	view->map.fd = fd;
-	view->map.flags = 0;
-	return mmap(view->base, view->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) !=
-	       MAP_FAILED;
-}
-
 static enum status repair_map(struct tool *tool, const char *name, int fd)
 {
 	struct view view;
@@ -79,8 +63,8 @@ static enum status repair_map(struct tool *tool, const char *name, int fd)
 		return status;
 	if (!view.kind || view.why != MA_OK || fstat(fd, &st) < 0 || st.st_ino != view.st.st_ino ||
 	    st.st_dev != view.st.st_dev)
-		status = refuse(tool, name, "it changed while it was looked at");
-	else if (!map_shared(&view, fd) || recover(&view) < 0)
+		status = alone_refuse(tool, name, "repaired", "it changed while it was looked at");
+	else if (!alone_map(&view, fd) || recover(&view) < 0)
 		status = complain_reason(tool, name, "cannot be repaired");
 	view_close(&view);
 	return status;
@@ -104,39 +88,21 @@ static enum status repair_region(struct tool *tool, const char *name)
 
 /* ---- the command ---- */
 
-/* The file is ours alone, and stays so while it has the lock; a region's users take no lock while they use it. */
-static enum status take(struct tool *tool, const char *name, int fd, const struct view *view)
+static enum status repair(struct tool *tool, const char *name, const struct view *seen)
 {
-	int alone;
-
-	if (ma_file_attach_exclusive(fd) < 0)
-		return errno == EAGAIN ? refuse(tool, name, "somebody attached to it just now")
-				       : refuse(tool, name,
-						"its file system has no locks: nobody can tell whether it is in use");
-	alone = people_alone(fd);
-	if (alone == 0)
-		return refuse(tool, name, "another process has it open or mapped");
-	if (alone < 0 && MA_KIND_FLOATS(view->header.kind) && view->people.proc_unknown)
-		return refuse(tool, name, "it cannot be told whether another process has it mapped");
-	return STATUS_OK;
-}
-
-static enum status repair(struct tool *tool, const char *name, bool is_region, const struct view *view)
-{
-	int fd = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	enum status status;
+	int fd;
 
-	if (fd < 0)
-		return complain_reason(tool, name, "cannot open it for writing");
-	status = take(tool, name, fd, view);
-	if (status == STATUS_OK && tool->options.backup && copy_to_name(fd, tool->options.backup) < 0) {
+	status = alone_open(tool, name, seen, "repaired", &fd);
+	if (status != STATUS_OK)
+		return status;
+	if (tool->options.backup && copy_to_name(fd, tool->options.backup) < 0) {
 		reason_clear();
 		status = complain_reason(tool, tool->options.backup, "not repaired: cannot make the backup");
-	}
-	if (status == STATUS_OK && is_region) {
+	} else if (MA_KIND_FLOATS(seen->header.kind)) {
 		ma_file_detach(fd); /* The library takes it itself. */
 		status = repair_region(tool, name);
-	} else if (status == STATUS_OK) {
+	} else {
 		status = repair_map(tool, name, fd);
 	}
 	close(fd);
@@ -161,7 +127,7 @@ static enum status look(struct tool *tool, const char *name, struct view *view)
 		return status;
 	}
 	if (view->people.is_attached)
-		return refuse(tool, name, "it is in use: those who use it mend it when they come by");
+		return alone_refuse(tool, name, "repaired", "it is in use: those who use it mend it when they come by");
 	return status;
 }
 
@@ -176,7 +142,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		struct view seen = view;
 
 		view_close(&view); /* Nobody may have it open, nor we. */
-		status = repair(tool, name, MA_KIND_FLOATS(seen.header.kind), &seen);
+		status = repair(tool, name, &seen);
 		if (status != STATUS_OK)
 			return status;
 		after = view_open(tool, name, &view);

@@ -6,9 +6,15 @@
 
 #include "tools/commands.h"
 
-const struct command *const tool_commands[] = { &command_info, &command_check,    &command_list,
-						&command_stat, &command_leaks,    &command_repair,
-						&command_plot, &command_snapshot, NULL };
+const struct command *const tool_commands[] = {
+	&command_info,     &command_check,
+	&command_list,     &command_stat,
+	&command_leaks,    &command_repair,
+	&command_plot,     &command_create,
+	&command_snapshot, &command_resize,
+	&command_reap,     &command_dump,
+	&command_load,     NULL,
+};
 
 static void help(FILE *out)
 {

@@ -27,9 +27,9 @@ enum status {
 
 /* What the command line says; 0 where it says nothing. */
 struct options {
-	bool json, bytes, force, relocate, watch, help, recursive;
+	bool json, bytes, force, relocate, watch, help;
 	const char *color, *backup, *output, *layout;
-	uint64_t size, reserve, base, item, streams, smallest, largest, min_size, count;
+	uint64_t size, base, item, streams, smallest, largest, min_size, count;
 	double interval;
 };
 
