@@ -15,7 +15,7 @@
 
 #include "tools/guard.h"
 
-#define FINDINGS_MOST 1000
+#define FINDINGS_MOST 1024
 
 static const struct kind *const kinds[] = { &kind_static, &kind_dynamic, &kind_mmalloc, &kind_buddy };
 
@@ -64,22 +64,34 @@ const char *status_name(enum status status)
 
 /* ---- findings ---- */
 
+static bool have_room(struct view *view)
+{
+	size_t room = view->room ? view->room * 2 : 16;
+	struct finding *more;
+
+	if (view->findings < view->room)
+		return true;
+	more = view->findings < FINDINGS_MOST ? realloc(view->finding, room * sizeof(*more)) : NULL;
+	if (!more)
+		return false;
+	view->finding = more;
+	view->room = room;
+	return true;
+}
+
 void view_find(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
 {
-	struct finding *more;
+	struct finding *f;
 	va_list args;
 
-	more = view->findings < FINDINGS_MOST ? realloc(view->finding, (view->findings + 1) * sizeof(*view->finding))
-					      : NULL;
-	if (!more) {
+	if (!have_room(view)) {
 		view->unlisted++;
 		return;
 	}
-	view->finding = more;
-	more += view->findings;
-	*more = (struct finding){ .severity = severity, .rule = rule, .at = at };
+	f = &view->finding[view->findings];
+	*f = (struct finding){ .severity = severity, .rule = rule, .at = at };
 	va_start(args, format);
-	if (vasprintf(&more->text, format, args) >= 0)
+	if (vasprintf(&f->text, format, args) >= 0)
 		view->findings++;
 	va_end(args);
 }

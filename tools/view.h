@@ -131,7 +131,7 @@ struct view {
 	struct shmbuddy *region; /* shmbuddy. */
 	struct people people;
 	struct finding *finding;
-	size_t findings;
+	size_t findings, room;
 	uint64_t unlisted; /* Findings beyond those. */
 };
 
