@@ -35,6 +35,9 @@ enum status alone_open(struct tool *tool, const char *name, const struct view *s
 {
 	const char *why;
 
+	*fd = -1;
+	if (seen->header.rocompat)
+		return alone_refuse(tool, name, what, "it has features that this program can only read");
 	reason_clear();
 	*fd = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0)

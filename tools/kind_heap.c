@@ -86,15 +86,23 @@ static void check(struct view *view)
 	progress_end(&progress);
 }
 
-/* Leaves and spans follow from the chunk words, whatever they say: they can be made anew. */
+/*
+ * Leaves and spans follow from the chunk words, whatever they say: they can be made anew. Killed here, the intent has whoever comes
+ * next do it; he also frees followers without a head, of which there are none, or this would be called damaged.
+ */
 static void rebuild(struct view *view)
 {
 	struct ma_map *map = &view->map;
 
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = ma_range_first(map, s), count = ma_range_count(map, s);
 		uint64_t top = ma_min(ma_load(&ma_stream(map, s)->top), map->lay.leaves);
 
-		ma_tree_mend(map, s, ma_range_first(map, s), ma_min(top * MA_LEAF, ma_range_count(map, s)));
+		ma_intent_set(ma_stream(map, s), first, count);
+		for (uint64_t leaf = 0; leaf < top; leaf++)
+			ma_store(ma_tree_leaf(map, s, leaf), 0);
+		ma_tree_mend(map, s, first, ma_min(top * MA_LEAF, count));
+		ma_intent_clear(ma_stream(map, s));
 	}
 }
 

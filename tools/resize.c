@@ -192,6 +192,8 @@ static enum status resize(struct tool *tool, const char *name, const struct view
 {
 	char text[SIZE_TEXT];
 
+	if (seen->header.rocompat)
+		return alone_refuse(tool, name, "resized", "it has features that this program can only read");
 	if (seen->header.kind == MA_KIND_MMALLOC && size <= seen->header.reserved) {
 		size = ma_up(size, MA_PAGE);
 		return size < old   ? shrink(tool, name, seen, size)
