@@ -140,14 +140,29 @@ static void check_block(struct check *check, uint64_t chunk, uint64_t end)
 	check_claims(check, chunk, end);
 }
 
+static void check_chunks(struct check *check, uint32_t stream, uint64_t from, uint64_t end)
+{
+	uint64_t last = ma_range_first(check->map, stream) + ma_range_count(check->map, stream);
+
+	for (uint64_t chunk = from; chunk < end; chunk++)
+		check_block(check, chunk, last);
+}
+
+uint64_t ma_heap_check_some(struct ma_map *map, uint32_t stream, uint64_t from, uint64_t end,
+			    void (*report)(const char *text, void *arg), void *arg)
+{
+	struct check check = { .map = map, .report = report, .arg = arg };
+
+	check_chunks(&check, stream, from, end);
+	return check.violations;
+}
+
 static void check_stream(struct check *check, uint32_t stream)
 {
 	struct ma_map *map = check->map;
 	uint64_t first = ma_range_first(map, stream);
-	uint64_t end = first + ma_range_used(map, stream);
 
-	for (uint64_t chunk = first; chunk < end; chunk++)
-		check_block(check, chunk, first + ma_range_count(map, stream));
+	check_chunks(check, stream, first, first + ma_range_used(map, stream));
 	if (ma_load(&ma_stream(map, stream)->top) > map->lay.leaves)
 		violation(check, "stream %u: more chunks in use than it has", stream);
 	if (ma_map_writable(map))

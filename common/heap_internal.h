@@ -218,6 +218,9 @@ bool ma_heap_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t i
 /* ---- looking (heap_check.c) ---- */
 
 uint64_t ma_heap_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
+/* Chunks [from, end) of a stream alone, of those that are in use; no lock is taken. For whoever shows how far he is. */
+uint64_t ma_heap_check_some(struct ma_map *map, uint32_t stream, uint64_t from, uint64_t end,
+			    void (*report)(const char *text, void *arg), void *arg);
 void ma_heap_own_metadata(struct ma_map *map);
 int ma_heap_used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
 

@@ -316,3 +316,41 @@ uint64_t ma_root_check(struct ma_map *map, void (*report)(const char *text, void
 	visit(map, &t, check_table, &check);
 	return check.wrong;
 }
+
+struct walk {
+	ma_root_fn *fn;
+	void *arg;
+	int result;
+};
+
+/* A name that is being changed meanwhile is seen whole, or passed by. */
+static int show_root(struct ma_root *root, struct walk *walk)
+{
+	uint64_t state = ma_load_acquire(&root->state);
+	uint64_t offset = ma_load_acquire(&root->offset);
+	struct key key;
+
+	for (size_t i = 0; i < MA_COUNT(key.word); i++)
+		key.word[i] = ma_load_acquire(&root->name[i]);
+	if (!(state & 1) || offset == 0 || ma_load(&root->state) != state)
+		return 0;
+	return walk->fn((const char *)key.word, strnlen((const char *)key.word, MA_ROOT_NAME), offset, walk->arg);
+}
+
+static void walk_table(struct ma_map *map, const struct table *t, void *arg)
+{
+	struct walk *walk = arg;
+
+	(void)map;
+	for (uint64_t i = 0; i < t->places && walk->result == 0; i++)
+		walk->result = show_root(&t->first[i], walk);
+}
+
+int ma_root_walk(struct ma_map *map, ma_root_fn *fn, void *arg)
+{
+	struct walk walk = { .fn = fn, .arg = arg };
+	struct table t = fixed_table(map);
+
+	visit(map, &t, walk_table, &walk);
+	return walk.result;
+}

@@ -52,6 +52,10 @@ bool ma_root_is_linked(struct ma_map *map, uint64_t unit);
 /* A private view, when all else is its own: make own copies of the tables in the user area. */
 void ma_root_own(struct ma_map *map);
 
+/* Each root, until fn returns something but 0: that. The name has no closing zero, and the offset may be anything in a damaged file. */
+typedef int ma_root_fn(const char *name, size_t bytes, uint64_t offset, void *arg);
+int ma_root_walk(struct ma_map *map, ma_root_fn *fn, void *arg);
+
 /* Roots that point out of the user area. */
 uint64_t ma_root_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
 

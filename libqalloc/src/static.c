@@ -181,14 +181,13 @@ static int back(struct ma_map *map)
 	return 0;
 }
 
-static uint64_t check_range(struct ma_map *map, uint32_t stream, void (*report)(const char *text, void *arg), void *arg)
+uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t end,
+				   void (*report)(const char *text, void *arg), void *arg)
 {
-	uint64_t first = (uint64_t)stream * map->lay.per_stream * map->lay.group_items;
-	uint64_t end = first + qalloc__range_used(map, stream) * map->lay.group_items;
 	uint64_t violations = 0;
 	char text[120];
 
-	for (uint64_t item = first; item < end; item++) {
+	for (uint64_t item = from; item < end; item++) {
 		uint8_t truth = ma_load(&map->truth[item]);
 
 		if (truth == 0 || (truth == 1 && item < qalloc__static_items(map)))
@@ -205,8 +204,12 @@ static uint64_t check(struct ma_map *map, void (*report)(const char *text, void 
 {
 	uint64_t violations = 0;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++)
-		violations += check_range(map, s, report, arg);
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = (uint64_t)s * map->lay.per_stream * map->lay.group_items;
+		uint64_t end = first + qalloc__range_used(map, s) * map->lay.group_items;
+
+		violations += qalloc__static_check_some(map, first, end, report, arg);
+	}
 	return violations + ma_root_check(map, report, arg);
 }
 

@@ -32,6 +32,9 @@ uint64_t qalloc__static_items(const struct ma_map *map);
 void *qalloc__static_malloc_slow(struct ma_map *map, size_t size);
 void qalloc__static_free_slow(struct ma_map *map, void *block);
 bool qalloc__static_holds(struct ma_map *map, const void *block);
+/* Truth bytes of items [from, end), which are in use. Returns the number of violations. */
+uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t end,
+				   void (*report)(const char *text, void *arg), void *arg);
 int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 
 /*

@@ -29,6 +29,12 @@ bool shmbuddy__handle_plan(const struct shmbuddy_options *options, bool sparse, 
 /* Are they sound by themselves? flags is what may be given. False: errno EINVAL. */
 bool shmbuddy__handle_options(const struct shmbuddy_options *options, unsigned flags, unsigned *small, unsigned *large);
 
+/*
+ * Is nothing known of parts without disk space, as it should be? Else the bit that says of one that it has it was lost on the way to the
+ * disk. By h->fd.
+ */
+bool shmbuddy__handle_no_part_was_lost(const struct shmbuddy *h);
+
 /* Map h->fd, aligned as blocks are, if possible at this address. -1 with errno. */
 int shmbuddy__handle_map(struct shmbuddy *h, void *address);
 

@@ -255,44 +255,6 @@ static int back_again(struct shmbuddy *h)
 	return 0;
 }
 
-/* Are these bytes zeros? Holes are, and reading the rest takes no space, as it would through the mapping. */
-static bool is_untouched(const struct shmbuddy *h, uint64_t from, uint64_t to)
-{
-	static const char zeros[MA_PAGE];
-	char page[MA_PAGE];
-
-	while (from < to) {
-		off_t data = lseek(h->fd, (off_t)from, SEEK_DATA);
-		ssize_t got;
-
-		if (data < 0 && errno == ENXIO)
-			return true;
-		if (data >= 0) /* Else its file system knows no holes. */
-			from = (uint64_t)data;
-		if (from >= to)
-			return true;
-		got = pread(h->fd, page, ma_min(sizeof(page), to - from), (off_t)from);
-		if (got <= 0 || memcmp(page, zeros, (size_t)got) != 0)
-			return false;
-		from += (uint64_t)got;
-	}
-	return true;
-}
-
-/* What is known of parts without space is nothing yet. Else the bit that says of one that it has it was lost on the way to the disk. */
-static bool no_part_was_lost(const struct shmbuddy *h)
-{
-	uint64_t bytes = h->lay.meta_bytes;
-
-	for (uint64_t part = 0; part < h->lay.parts; part++) {
-		uint64_t at = h->lay.meta_at + part * bytes;
-
-		if (!region_is_backed(h, part) && !is_untouched(h, at, at + bytes))
-			return false;
-	}
-	return true;
-}
-
 static int check_whole(struct shmbuddy *h)
 {
 	int result;
@@ -300,7 +262,7 @@ static int check_whole(struct shmbuddy *h)
 	shmbuddy__handle_open(h);
 	result = shmbuddy_check(h, complain, h);
 	ma_store(&h->id, 0);
-	if (result == 0 && !no_part_was_lost(h))
+	if (result == 0 && !shmbuddy__handle_no_part_was_lost(h))
 		return ma_fail(EUCLEAN, "%s: a part that has no disk space yet is in use", h->name);
 	return result;
 }

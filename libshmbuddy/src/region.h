@@ -107,6 +107,11 @@ MA_INLINE unsigned region_level_for(const struct shmbuddy *h, unsigned shift)
 int shmbuddy__region_back(struct shmbuddy *h, uint64_t at, uint64_t bytes);
 bool shmbuddy__region_has(const struct shmbuddy *h, uint64_t at, uint64_t bytes);
 
+/* ---- roots: roots.c ---- */
+
+/* The root in place i, its name with a closing zero. False: there is none. Any file will do; the offset may be anything then. */
+bool shmbuddy__root_at(const struct shmbuddy *h, unsigned i, char name[SHMBUDDY_ROOT_MAX + 1], uint64_t *offset);
+
 /* ---- mending: mend.c ---- */
 
 /* Mend some of what the dead left, unless that was done just before. False: it was. */

@@ -158,6 +158,25 @@ static int add(const struct shmbuddy *h, const struct name *name, uint64_t offse
 	return 0;
 }
 
+bool shmbuddy__root_at(const struct shmbuddy *h, unsigned i, char name[SHMBUDDY_ROOT_MAX + 1], uint64_t *offset)
+{
+	struct root *root = root_at(h, i);
+	uint64_t state = ma_load_acquire(&root->state);
+
+	if (kind_of(state) != KIND_USED)
+		return false;
+	for (unsigned k = 0; k < SHMBUDDY_ROOT_MAX; k++) {
+		uint64_t word = ma_load_acquire(&root->name[k / WORD_NAME]);
+
+		if (word >> 48 != tag_of(state))
+			return false;
+		name[k] = (char)(word >> k % WORD_NAME * 8);
+	}
+	name[SHMBUDDY_ROOT_MAX] = '\0';
+	*offset = offset_of(state);
+	return name[0] && tag_of(ma_load_acquire(&root->state)) == tag_of(state);
+}
+
 static int set(const struct shmbuddy *h, const struct name *name, uint64_t offset)
 {
 	uint64_t state;

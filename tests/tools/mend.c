@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What check makes of each thing that a kill may leave, and of damage that looks like it; and that repair mends the one, keeping every
+ * block and root, and leaves the other alone. Words are set by hand, in copies of golden maps.
+ */
+#include <stdio.h>
+
+#include "common/heap_internal.h"
+#include "tests/support/support_golden.h"
+#include "tests/tools/heaps.h"
+#include "tools/view.h"
+
+static struct view view;
+
+/* Look into a copy, to know where things are, and change it. */
+static const char *begin(const char *golden)
+{
+	static struct tool tool;
+	const char *copy = support_golden_copy(golden);
+
+	tool = (struct tool){ .out = stderr, .err = stderr };
+	assert_status(0, "check", copy);
+	g_assert_cmpint(view_open(&tool, copy, &view), ==, STATUS_OK);
+	g_assert_nonnull(view.kind);
+	return copy;
+}
+
+static void put(const char *path, const void *at, uint64_t value, size_t bytes)
+{
+	FILE *f = fopen(path, "r+e");
+
+	g_assert_nonnull(f);
+	g_assert_cmpint(fseek(f, (const char *)at - view.base, SEEK_SET), ==, 0);
+	g_assert_cmpuint(fwrite(&value, 1, bytes, f), ==, bytes);
+	fclose(f);
+}
+
+static char *contents(const char *path)
+{
+	char *text;
+
+	assert_status(0, "dump", path);
+	text = g_strdup(run_out);
+	return text;
+}
+
+/* It is mended, and nothing of what it holds is another than in the golden map. */
+static void mends(const char *golden, const char *path, const char *rule)
+{
+	char *was, *is;
+
+	view_close(&view);
+	assert_status(1, "check", path);
+	assert_said(rule);
+	assert_status(0, "repair", path);
+	assert_said("repaired: sound");
+	assert_status(0, "check", path);
+	is = contents(path);
+	was = contents(support_golden_copy(golden)); /* Over the one that was mended. */
+	g_assert_cmpstr(is, ==, was);
+	g_free(was);
+	g_free(is);
+}
+
+/* It is called damaged, and not touched. */
+static void leaves(const char *path, const char *rule)
+{
+	size_t size, again;
+	char *before = support_file_read(path, &size), *after;
+
+	view_close(&view);
+	assert_status(2, "check", path);
+	assert_said(rule);
+	assert_status(2, "repair", path);
+	assert_complained("could only be guessed");
+	after = support_file_read(path, &again);
+	g_assert_true(size == again && memcmp(before, after, size) == 0);
+	g_free(before);
+	g_free(after);
+}
+
+static const char *const with_locks[] = { "static-1.map", "dynamic-1.map", "mmalloc-1.map" };
+
+static void locks(void)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(with_locks); i++) {
+		const char *path = begin(with_locks[i]);
+
+		put(path, &ma_body(&view.map)->root_lock, 3, 4);
+		mends(with_locks[i], path, "state/lock");
+		path = begin(with_locks[i]);
+		put(path, &ma_body(&view.map)->length_lock, 0x80010007, 4);
+		mends(with_locks[i], path, "the lock of the length is held by process slot 6");
+		path = begin(with_locks[i]);
+		put(path, &ma_stream(&view.map, 1)->lock, 0xffff, 4); /* No such slot. */
+		mends(with_locks[i], path, "the lock of stream 1");
+	}
+}
+
+static void leases(void)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(with_locks); i++) {
+		const char *path = begin(with_locks[i]);
+
+		put(path, &ma_body(&view.map)->owner_top, 3, 4);
+		put(path, view.base + view.map.lay.owner_off + 64, (uint64_t)5 << 16 | 9, 8);
+		mends(with_locks[i], path, "1 leases of process slot 8");
+	}
+}
+
+static void phases(void)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(with_locks); i++) {
+		const char *path = begin(with_locks[i]);
+
+		put(path, &view.map.header->phase, 0, 4);
+		mends(with_locks[i], path, "state/phase");
+		path = begin(with_locks[i]);
+		put(path, &view.map.header->state, MA_STATE_IN_USE, 4);
+		mends(with_locks[i], path, "state/in-use");
+	}
+}
+
+/* The followers of a run whose head was never stored: with the intent that says so they are free. */
+static void intent(void)
+{
+	const char *path = begin("dynamic-1.map");
+	struct ma_stream *st = ma_stream(&view.map, 0);
+	uint64_t chunk = 0;
+
+	while (!ma_chunk_is_backed(&view.map, chunk) || ma_chunk_load(&view.map, chunk) != MA_FREE)
+		g_assert_cmpuint(++chunk, <, view.map.lay.units);
+	put(path, ma_chunk(&view.map, chunk), ma_word(MA_CONT, 0, chunk - 1), 8);
+	put(path, &st->intent_first, 0, 8);
+	put(path, &st->intent_count, view.map.lay.units, 8);
+	put(path, &st->intent_valid, 1, 4);
+	mends("dynamic-1.map", path, "state/intent");
+	path = begin("dynamic-1.map");
+	put(path, ma_chunk(&view.map, chunk), ma_word(MA_CONT, 0, chunk - 1), 8);
+	leaves(path, "makes no sense"); /* Without an intent it may be what is left of a block. */
+}
+
+/* As if it was no copy: of a copy the next opener believes nothing that follows from the rest. */
+static const char *begin_original(const char *golden)
+{
+	const char *path = begin(golden);
+
+	put(path, &view.map.header->device, view.st.st_dev, 8);
+	put(path, &view.map.header->inode, view.st.st_ino, 8);
+	return path;
+}
+
+/* Which chunks are free is told by their words: the bits that say so too are made anew. */
+static void leaf(void)
+{
+	const char *path = begin_original("dynamic-1.map");
+
+	put(path, view.base + view.map.lay.leaf_off, 0, 8);
+	mends("dynamic-1.map", path, "body/free-chunks");
+	path = begin_original("dynamic-1.map");
+	put(path, view.base + view.map.lay.leaf_off, UINT64_MAX, 8);
+	mends("dynamic-1.map", path, "counted wrong");
+}
+
+static void damage(void)
+{
+	const char *path = begin("static-1.map");
+
+	put(path, view.base + view.map.lay.truth_off, 7, 1);
+	leaves(path, "body/item");
+	path = begin("dynamic-1.map");
+	for (uint64_t chunk = 0; chunk < view.map.lay.units; chunk++)
+		if (ma_word_kind(ma_chunk_load(&view.map, chunk)) == MA_SLAB)
+			put(path, &view.map.spot[chunk], 0, 8);
+	leaves(path, "its truth is not its own");
+}
+
+/* A newer program's map, of which we know how to read it and not how to write it. */
+static void only_readable(void)
+{
+	const char *path = support_golden_copy("bad-rocompat.map");
+	struct tool tool = { .out = stderr, .err = stderr };
+
+	assert_status(0, "check", path);
+	g_assert_cmpint(view_open(&tool, path, &view), ==, STATUS_OK);
+	put(path, &view.map.header->state, MA_STATE_IN_USE, 4);
+	view_close(&view);
+	assert_status(1, "check", path);
+	assert_status(5, "repair", path);
+	assert_complained("only read");
+}
+
+int main(int argc, char **argv)
+{
+	support_init(&argc, &argv);
+	support_add("/tools/mend/locks", locks);
+	support_add("/tools/mend/leases", leases);
+	support_add("/tools/mend/phases", phases);
+	support_add("/tools/mend/intent", intent);
+	support_add("/tools/mend/leaf", leaf);
+	support_add("/tools/mend/damage", damage);
+	support_add("/tools/mend/only-readable", only_readable);
+	return support_run();
+}

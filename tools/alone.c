@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See alone.h. */
+#include "tools/alone.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/file.h"
+
+enum status alone_refuse(struct tool *tool, const char *name, const char *what, const char *why)
+{
+	complain(tool, name, "not %s: %s", what, why);
+	return STATUS_REFUSED;
+}
+
+/* Users of a region take no lock while they use it, and readers of any kind take none: so the kernel is asked too. */
+static const char *obstacle(int fd, const struct view *seen)
+{
+	int alone;
+
+	if (ma_file_attach_exclusive(fd) < 0)
+		return errno == EAGAIN ? "somebody is attached to it"
+				       : "its file system has no locks: nobody can tell whether it is in use";
+	alone = people_alone(fd);
+	if (alone == 0)
+		return "another process has it open or mapped";
+	if (alone < 0 && MA_KIND_FLOATS(seen->header.kind) && seen->people.proc_unknown)
+		return "it cannot be told whether another process has it mapped";
+	return NULL;
+}
+
+enum status alone_open(struct tool *tool, const char *name, const struct view *seen, const char *what, int *fd)
+{
+	const char *why;
+
+	*fd = -1;
+	if (seen->header.rocompat)
+		return alone_refuse(tool, name, what, "it has features that this program can only read");
+	reason_clear();
+	*fd = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (*fd < 0)
+		return complain_reason(tool, name, "cannot open it for writing");
+	why = obstacle(*fd, seen);
+	if (!why)
+		return STATUS_OK;
+	close(*fd);
+	*fd = -1;
+	return alone_refuse(tool, name, what, why);
+}
+
+bool alone_map(struct view *view, int fd)
+{
+	view->map.fd = fd;
+	view->map.flags = 0;
+	return mmap(view->base, view->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) !=
+	       MAP_FAILED;
+}

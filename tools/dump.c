@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* mapalloc dump. See dump.h. */
+#include "tools/dump.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "libshmbuddy/src/handle.h"
+#include "tools/base64.h"
+#include "tools/commands.h"
+
+struct counts {
+	FILE *to;
+	uint64_t blocks, roots;
+};
+
+static void write_head(struct view *view, FILE *to)
+{
+	const struct ma_header *h = &view->header;
+	const struct shmbuddy *region = view->region;
+
+	fprintf(to,
+		"{\"mapalloc_dump\": %d, \"kind\": \"%s\", \"base\": %" PRIu64 ", \"length\": %" PRIu64
+		", \"range\": %" PRIu64,
+		DUMP_FORMAT, view->kind->name, h->base, (uint64_t)ma_load(&h->length), h->reserved);
+	if (region)
+		fprintf(to, ", \"capacity\": %" PRIu64 ", \"smallest\": %" PRIu64 ", \"largest\": %" PRIu64,
+			region->lay.area, (uint64_t)1 << region->lay.small_shift,
+			(uint64_t)1 << region->lay.large_shift);
+	else
+		fprintf(to, ", \"streams\": %u", view->map.lay.streams);
+	if (h->kind == MA_KIND_STATIC)
+		fprintf(to, ", \"item_bytes\": %" PRIu64, view->map.item_bytes);
+	fputs("}\n", to);
+}
+
+/* Pages that were never touched are not read one by one: most of a large block's are zeros at its end. */
+static uint64_t without_zeros(const volatile unsigned char *at, uint64_t size)
+{
+	while (size >= 8 && *(const volatile uint64_t *)(const volatile void *)(at + size - 8) == 0)
+		size -= 8;
+	while (size > 0 && at[size - 1] == 0)
+		size--;
+	return size;
+}
+
+static int write_block(struct view *view, uint64_t offset, uint64_t size, void *arg)
+{
+	const volatile unsigned char *at = (const volatile unsigned char *)view->base + offset;
+	struct counts *counts = arg;
+
+	if (offset >= view->mapped || size > view->mapped - offset)
+		return 0;
+	fprintf(counts->to, "{\"block\": %" PRIu64 ", \"size\": %" PRIu64 ", \"data\": \"", offset, size);
+	base64_write(counts->to, at, without_zeros(at, size));
+	fputs("\"}\n", counts->to);
+	counts->blocks++;
+	return ferror(counts->to);
+}
+
+/* Plain enough to stand in JSON as it is. */
+static bool is_plain(const char *name, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		if ((unsigned char)name[i] < 0x20 || (unsigned char)name[i] >= 0x7f || name[i] == '"' ||
+		    name[i] == '\\')
+			return false;
+	return true;
+}
+
+static void write_root(struct view *view, const char *name, size_t bytes, int key, uint64_t offset, void *arg)
+{
+	struct counts *counts = arg;
+
+	counts->roots++;
+	if (key >= 0) {
+		fprintf(counts->to, "{\"key\": %d, \"value\": %" PRIu64 "}\n", key, offset + view->header.base);
+		return;
+	}
+	fprintf(counts->to, "{\"%s\": \"", is_plain(name, bytes) ? "root" : "root64");
+	if (is_plain(name, bytes))
+		fwrite(name, 1, bytes, counts->to);
+	else
+		base64_write(counts->to, (const unsigned char *)name, bytes);
+	fprintf(counts->to, "\", \"offset\": %" PRIu64 "}\n", offset);
+}
+
+enum status dump_write(struct view *view, FILE *to)
+{
+	struct counts counts = { .to = to };
+
+	if (view->header.kind == MA_KIND_MMALLOC && ma_load(&ma_body(&view->map)->guarded)) {
+		complain(view->tool, view->name,
+			 "not dumped: it has guarded blocks (mmcheck), whose guards mean nothing elsewhere");
+		return STATUS_REFUSED;
+	}
+	write_head(view, to);
+	view->kind->walk(view, write_block, &counts);
+	view->kind->roots(view, write_root, &counts);
+	fprintf(to, "{\"end\": true, \"blocks\": %" PRIu64 ", \"roots\": %" PRIu64 "}\n", counts.blocks, counts.roots);
+	return STATUS_OK;
+}
+
+static enum status write_to(struct view *view, const char *name)
+{
+	enum status status;
+	bool failed;
+	FILE *to;
+
+	reason_clear();
+	to = fopen(name, "wxe");
+	if (!to)
+		return complain_reason(view->tool, name, "cannot make it");
+	status = dump_write(view, to);
+	failed = ferror(to);
+	failed |= fclose(to) != 0;
+	return failed ? complain_reason(view->tool, name, "cannot write it") : status;
+}
+
+static enum status run(struct tool *tool, char **arguments, int count)
+{
+	struct view view;
+	enum status status = view_open(tool, arguments[0], &view), written;
+
+	(void)count;
+	if (status != STATUS_OK)
+		return status;
+	view_print_findings(&view, tool->err, SEVERITY_DAMAGE);
+	status = view_status(&view);
+	if (view.kind) {
+		written = tool->options.output ? write_to(&view, tool->options.output) : dump_write(&view, tool->out);
+		status = written > status ? written : status;
+	} else if (status == STATUS_OK) {
+		status = STATUS_FAILED;
+	}
+	view_close(&view);
+	return status;
+}
+
+static const struct option_spec options[] = {
+	{ "output", 'o', OPTION_TEXT, OPTION(output), "DUMP", "a new file; without it, standard output" },
+	{ 0 },
+};
+
+const struct command command_dump = {
+	.name = "dump",
+	.arguments = "FILE",
+	.summary = "Write all live blocks with their contents, and the roots, as JSON lines.",
+	.options = options,
+	.more = "The form is described in the manual page. Of a damaged map, what can be read is written, and the "
+		"status is 2. A map that is in\n"
+		"use changes while it is read: take a snapshot first when that matters.\n",
+	.examples = "  mapalloc dump notes.map -o notes.dump\n"
+		    "  mapalloc dump notes.map | mapalloc load --base 0x200000000000 --relocate moved.map\n",
+	.least = 1,
+	.most = 1,
+	.run = run,
+};

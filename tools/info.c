@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* mapalloc info: what a file is, who uses it, how full it is, what is wrong with it. */
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "tools/commands.h"
+#include "tools/reach.h"
+
+static const char *state_name(const struct view *view)
+{
+	static const char *const names[] = { "in use", "closed", "closed and synced" };
+	uint32_t state = ma_load(&view->header.state);
+
+	if (view->people.is_opening)
+		return "being opened";
+	if (MA_KIND_FLOATS(view->header.kind))
+		return view->people.is_attached ? "in use" : "not mapped";
+	return state < MA_COUNT(names) ? names[state] : "unknown";
+}
+
+static void uuid_text(const struct ma_header *h, char text[40])
+{
+	char *at = text;
+
+	for (unsigned i = 0; i < 16; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*at++ = '-';
+		at += sprintf(at, "%02x", h->uuid[i]);
+	}
+}
+
+/* In UTC, or "-". */
+static const char *time_text(uint64_t seconds, char text[32])
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+
+	if (seconds == 0 || seconds > (uint64_t)1 << 36 || !gmtime_r(&t, &tm) ||
+	    strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		return "-";
+	return text;
+}
+
+static bool has_header(const struct view *view)
+{
+	return view->got == sizeof(view->header) && view->why != MA_REFUSE_MAGIC && view->why != MA_REFUSE_HALF;
+}
+
+/* ---- text ---- */
+
+static void print_sizes(struct view *view)
+{
+	struct tool *tool = view->tool;
+	const struct ma_header *h = &view->header;
+	char a[SIZE_TEXT], b[SIZE_TEXT], c[SIZE_TEXT];
+
+	if (MA_KIND_FLOATS(h->kind))
+		print_key(tool, "base", "any: it holds offsets");
+	else
+		print_key(tool, "base", "%#" PRIx64, h->base);
+	print_key(tool, "sizes", "%s long, range %s, on disk %s", size_text(tool, ma_load(&h->length), a),
+		  size_text(tool, h->reserved, b), size_text(tool, (uint64_t)view->st.st_blocks * 512, c));
+	if (!view->kind)
+		return;
+	if (h->kind == MA_KIND_STATIC)
+		print_key(tool, "items", "of %s", size_text(tool, view->map.item_bytes, a));
+	if (!MA_KIND_FLOATS(h->kind))
+		print_key(tool, "streams", "%u", view->map.lay.streams);
+}
+
+static void print_occupancy(struct view *view)
+{
+	struct tool *tool = view->tool;
+	struct figures f = { 0 };
+	char a[SIZE_TEXT], b[SIZE_TEXT], c[SIZE_TEXT];
+
+	view->kind->measure(view, &f);
+	print_key(tool, "used", "%s of %s (%.1f %%) in %" PRIu64 " blocks", size_text(tool, f.used_bytes, a),
+		  size_text(tool, f.capacity, b), f.capacity ? 100 * (double)f.used_bytes / (double)f.capacity : 0,
+		  f.used_blocks);
+	print_key(tool, "free", "largest %s; %s reserved in slabs", size_text(tool, f.largest_free, a),
+		  size_text(tool, f.reserved, c));
+}
+
+#define ROOTS_SHOWN 16
+
+static void print_root(struct view *view, const char *name, size_t bytes, int key, uint64_t offset, void *arg)
+{
+	struct tool *tool = view->tool;
+	unsigned *count = arg;
+
+	(void)key;
+	if ((*count)++ >= ROOTS_SHOWN)
+		return;
+	fprintf(tool->out, "  %s%-12s%s ", tint(tool, COLOR_DIM), *count > 1 ? "" : "roots", tint(tool, COLOR_NONE));
+	fprintf(tool->out, "%#-12" PRIx64 " ", offset);
+	print_safe(tool->out, bytes ? name : "(without a name)", bytes ? bytes : strlen("(without a name)"));
+	fputc('\n', tool->out);
+}
+
+static void print_person(struct tool *tool, const struct person *person, bool is_first)
+{
+	char since[32];
+
+	fprintf(tool->out, "  %s%-12s%s ", tint(tool, COLOR_DIM), is_first ? "processes" : "", tint(tool, COLOR_NONE));
+	fprintf(tool->out, "%s%s%s pid %u", tint(tool, person->is_alive ? COLOR_GOOD : COLOR_DIM),
+		person->is_alive ? "alive" : "gone", tint(tool, COLOR_NONE), person->pid);
+	if (person->command[0]) {
+		fputs(" (", tool->out);
+		print_safe(tool->out, person->command, strlen(person->command));
+		fputc(')', tool->out);
+	}
+	if (person->slot >= 0)
+		fprintf(tool->out, ", slot %d", person->slot);
+	fprintf(tool->out, ", since %s\n", time_text(person->since, since));
+}
+
+static void print_people(struct view *view)
+{
+	const struct people *people = &view->people;
+
+	print_key(view->tool, "attached", "%s%s%s",
+		  people->locks_unknown ? "unknown: no locks here"
+		  : people->is_attached ? "yes"
+					: "nobody",
+		  people->is_attached && people->count == 0 ? ", by processes that are not to be seen from here" : "",
+		  MA_KIND_FLOATS(view->header.kind) && people->proc_unknown ? " (some processes cannot be asked)" : "");
+	for (unsigned i = 0; i < people->count; i++)
+		print_person(view->tool, &people->person[i], i == 0);
+}
+
+static void print_text(struct view *view)
+{
+	struct tool *tool = view->tool;
+	const struct ma_header *h = &view->header;
+	enum status status = view_status(view);
+	unsigned roots = 0;
+	char uuid[40];
+
+	print_safe(tool->out, view->name, strlen(view->name));
+	fprintf(tool->out, ": %s%s%s\n",
+		tint(tool, status == STATUS_OK           ? COLOR_GOOD
+			   : status == STATUS_REPAIRABLE ? COLOR_WARNING
+							 : COLOR_BAD),
+		status_name(status), tint(tool, COLOR_NONE));
+	if (has_header(view)) {
+		uuid_text(h, uuid);
+		print_key(tool, "kind", "%s, format %u", kind_name(h->kind), h->format);
+		print_key(tool, "uuid", "%s", uuid);
+		print_sizes(view);
+		print_key(tool, "state", "%s, generation %" PRIu64, state_name(view),
+			  (uint64_t)ma_load(&h->generation));
+		print_people(view);
+	}
+	if (view->kind) {
+		print_occupancy(view);
+		view->kind->roots(view, print_root, &roots);
+		if (roots > ROOTS_SHOWN)
+			print_key(tool, "", "and %u more: see mapalloc info --json", roots - ROOTS_SHOWN);
+	}
+	view_print_findings(view, tool->out, SEVERITY_NOTE);
+}
+
+/* ---- JSON ---- */
+
+static void json_people(struct view *view)
+{
+	struct tool *tool = view->tool;
+	char since[32];
+
+	json_bool(tool, "attached", view->people.is_attached);
+	json_open(tool, "processes", '[');
+	for (unsigned i = 0; i < view->people.count; i++) {
+		const struct person *person = &view->people.person[i];
+
+		json_open_flat(tool, NULL, '{');
+		json_number(tool, "pid", person->pid);
+		json_bool(tool, "alive", person->is_alive);
+		if (person->slot >= 0)
+			json_number(tool, "slot", (uint64_t)person->slot);
+		if (person->command[0])
+			json_text(tool, "command", person->command);
+		if (person->since)
+			json_text(tool, "since", time_text(person->since, since));
+		json_close(tool, '}');
+	}
+	json_close(tool, ']');
+}
+
+static void json_header(struct view *view)
+{
+	const struct ma_header *h = &view->header;
+	struct tool *tool = view->tool;
+	char uuid[40];
+
+	uuid_text(h, uuid);
+	json_text(tool, "kind", kind_name(h->kind));
+	json_number(tool, "format", h->format);
+	json_text(tool, "uuid", uuid);
+	json_number(tool, "base", h->base);
+	json_number(tool, "length", ma_load(&h->length));
+	json_number(tool, "range", h->reserved);
+	json_text(tool, "state", state_name(view));
+	json_number(tool, "generation", ma_load(&h->generation));
+	if (view->kind && h->kind == MA_KIND_STATIC)
+		json_number(tool, "item_bytes", view->map.item_bytes);
+	if (view->kind && !MA_KIND_FLOATS(h->kind))
+		json_number(tool, "streams", view->map.lay.streams);
+	json_people(view);
+}
+
+static void json_root(struct view *view, const char *name, size_t bytes, int key, uint64_t offset, void *arg)
+{
+	struct tool *tool = view->tool;
+
+	(void)arg;
+	json_open_flat(tool, NULL, '{');
+	if (key >= 0)
+		json_number(tool, "key", (uint64_t)key);
+	else
+		json_bytes(tool, "name", name, bytes);
+	json_number(tool, "offset", offset);
+	json_bool(tool, "inside", view_is_inside(view, offset));
+	json_close(tool, '}');
+}
+
+void info_json_occupancy(struct view *view, const struct figures *f)
+{
+	struct tool *tool = view->tool;
+
+	json_open_flat(tool, "occupancy", '{');
+	json_number(tool, "capacity", f->capacity);
+	json_number(tool, "used_bytes", f->used_bytes);
+	json_number(tool, "used_blocks", f->used_blocks);
+	json_number(tool, "reserved_bytes", f->reserved);
+	json_number(tool, "backed_bytes", f->backed);
+	json_number(tool, "table_bytes", f->tables);
+	json_number(tool, "largest_free", f->largest_free);
+	json_close(tool, '}');
+}
+
+static void print_json(struct view *view)
+{
+	struct tool *tool = view->tool;
+	struct figures f = { 0 };
+
+	json_open(tool, NULL, '{');
+	json_text(tool, "file", view->name);
+	json_text(tool, "verdict", status_name(view_status(view)));
+	json_number(tool, "file_bytes", (uint64_t)view->st.st_size);
+	json_number(tool, "disk_bytes", (uint64_t)view->st.st_blocks * 512);
+	if (has_header(view))
+		json_header(view);
+	if (view->kind) {
+		view->kind->measure(view, &f);
+		info_json_occupancy(view, &f);
+		json_open(tool, "roots", '[');
+		view->kind->roots(view, json_root, NULL);
+		json_close(tool, ']');
+	}
+	view_json_findings(view);
+	json_close(tool, '}');
+}
+
+/* ---- the commands info and check ---- */
+
+static enum status each(struct tool *tool, char **arguments, int count, void (*print)(struct view *view))
+{
+	enum status worst = STATUS_OK;
+
+	if (tool->options.json) {
+		json_begin(tool);
+		json_open(tool, "maps", '[');
+	}
+	for (int i = 0; i < count; i++) {
+		struct view view;
+		enum status status = view_open(tool, arguments[i], &view);
+
+		if (status == STATUS_OK) {
+			view_check(&view);
+			print(&view);
+			status = view_status(&view);
+			view_close(&view);
+		}
+		worst = status > worst ? status : worst;
+	}
+	if (tool->options.json) {
+		json_close(tool, ']');
+		json_end(tool);
+	}
+	return worst;
+}
+
+static enum status run_info(struct tool *tool, char **arguments, int count)
+{
+	return each(tool, arguments, count, tool->options.json ? print_json : print_text);
+}
+
+const struct command command_info = {
+	.name = "info",
+	.arguments = "FILE...",
+	.summary =
+		"Show what a map is: kind, sizes, who is attached, roots, how full it is, and what is wrong with it.\n"
+		"It takes no lock and changes nothing, also when others use the map. Exit status as for check.",
+	.examples = "  mapalloc info notes.map\n"
+		    "  mapalloc info --json /dev/shm/*.map\n",
+	.least = 1,
+	.has_json = true,
+	.run = run_info,
+};
+
+static void check_text(struct view *view)
+{
+	struct tool *tool = view->tool;
+	enum status status = view_status(view);
+
+	view_print_findings(view, tool->out, SEVERITY_NOTE);
+	print_safe(tool->out, view->name, strlen(view->name));
+	fprintf(tool->out, ": %s%s%s%s\n", tint(tool, status == STATUS_OK ? COLOR_GOOD : COLOR_BAD),
+		status_name(status), tint(tool, COLOR_NONE),
+		status == STATUS_REPAIRABLE && view->people.is_attached ? ": those who use it mend it when they come by"
+									: "");
+}
+
+static void check_json(struct view *view)
+{
+	struct tool *tool = view->tool;
+
+	json_open(tool, NULL, '{');
+	json_text(tool, "file", view->name);
+	if (has_header(view))
+		json_text(tool, "kind", kind_name(view->header.kind));
+	json_text(tool, "verdict", status_name(view_status(view)));
+	json_bool(tool, "attached", view->people.is_attached);
+	view_json_findings(view);
+	json_close(tool, '}');
+}
+
+static enum status run_check(struct tool *tool, char **arguments, int count)
+{
+	return each(tool, arguments, count, tool->options.json ? check_json : check_text);
+}
+
+const struct command command_check = {
+	.name = "check",
+	.arguments = "FILE...",
+	.summary =
+		"Verify everything: header, body, free space, locks, unfinished changes, leases of the dead, roots.\n"
+		"It takes no lock and changes nothing. Of a map that others use, it looks again at what is in motion.",
+	.more = "exit status: 0 sound; 1 repairable (mapalloc repair, or whoever opens it next); 2 damaged; 3 no map, "
+		"or none that this\n"
+		"program can read; 4 a file cannot be read; 64 wrong usage. Of several files: the highest.\n",
+	.examples = "  mapalloc check notes.map && cp notes.map backup/\n"
+		    "  mapalloc check --json *.map\n",
+	.least = 1,
+	.has_json = true,
+	.run = run_check,
+};

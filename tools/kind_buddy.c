@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Regions of libshmbuddy: words of blocks, and words above words (libshmbuddy/src/tree.h). */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libshmbuddy/src/handle.h"
+#include "tools/view.h"
+
+static bool lay_out(struct view *view)
+{
+	struct shmbuddy *h = calloc(1, sizeof(*h));
+
+	if (!h || !shmbuddy__layout_from(&h->lay, &view->header)) {
+		free(h);
+		return false;
+	}
+	h->fd = view->fd;
+	view->region = h;
+	view->mapped = h->lay.total;
+	view->user_off = h->lay.area_at;
+	view->user_bytes = h->lay.area;
+	return true;
+}
+
+static void furnish(struct view *view)
+{
+	struct shmbuddy *h = view->region;
+
+	h->base = view->base;
+	shmbuddy__handle_point(h);
+	ma_store(&h->id, 1);
+}
+
+/* ---- blocks and roots ---- */
+
+struct walk {
+	struct view *view;
+	block_fn *fn;
+	void *arg;
+};
+
+static int on_block(shm_offt offset, size_t size, void *arg)
+{
+	struct walk *walk = arg;
+
+	return walk->fn(walk->view, offset, size, walk->arg);
+}
+
+static int walk(struct view *view, block_fn *fn, void *arg)
+{
+	struct walk blocks = { view, fn, arg };
+
+	return shmbuddy_walk(view->region, on_block, &blocks);
+}
+
+static void roots(struct view *view, root_fn *fn, void *arg)
+{
+	char name[SHMBUDDY_ROOT_MAX + 1];
+	uint64_t offset = ma_load(&view->region->control->root);
+
+	if (offset)
+		fn(view, "", 0, -1, offset, arg);
+	for (unsigned i = 0; i < LAYOUT_ROOTS; i++)
+		if (shmbuddy__root_at(view->region, i, name, &offset))
+			fn(view, name, strlen(name), -1, offset, arg);
+}
+
+/* ---- check ---- */
+
+static void report(const char *text, void *arg)
+{
+	view_find(arg, SEVERITY_DAMAGE, "body/word", NOWHERE, "%s", text);
+}
+
+static void check_root(struct view *view, const char *name, size_t bytes, int key, uint64_t offset, void *arg)
+{
+	(void)key, (void)arg;
+	if (!view_is_inside(view, offset))
+		view_find(view, SEVERITY_DAMAGE, "body/root", NOWHERE,
+			  "root \"%.*s\" points out of the region: %#" PRIx64, (int)bytes, name, offset);
+}
+
+static void check(struct view *view)
+{
+	shmbuddy_check(view->region, report, view);
+	if (!shmbuddy__handle_no_part_was_lost(view->region))
+		view_find(view, SEVERITY_DAMAGE, "body/part", LAYOUT_CONTROL + offsetof(struct control, backed),
+			  "a part that has no disk space yet is in use");
+	roots(view, check_root, NULL);
+}
+
+/* A split whose lower word is not open: a splitter or a merger was killed. */
+static uint64_t count_unfinished(const struct shmbuddy *h)
+{
+	uint64_t count = 0;
+
+	for (unsigned k = 1; k <= h->lay.top; k++) {
+		const struct level *l = region_level(h, k), *lower = l - 1;
+
+		for (uint64_t i = 0; i < l->words; i++) {
+			uint64_t w;
+
+			if (l->local && !region_is_backed(h, i >> l->fan_shift)) {
+				i |= ((uint64_t)1 << l->fan_shift) - 1;
+				continue;
+			}
+			w = region_view(l, ma_load(region_word(h, l, i)));
+			for (unsigned leaf = 0; leaf < WORD_UPPER; leaf++) {
+				uint64_t below = i * WORD_UPPER + leaf;
+
+				if (!word_is_open(w, WORD_UPPER) || !word_is_split(w, WORD_UPPER, leaf) ||
+				    below >= lower->words)
+					continue;
+				if (lower->local && !region_is_backed(h, below >> lower->fan_shift))
+					continue;
+				count += !word_is_open(region_view(lower, ma_load(region_word(h, lower, below))),
+						       lower->leaves);
+			}
+		}
+	}
+	return count;
+}
+
+static uint64_t rehearse(struct view *view)
+{
+	struct shmbuddy *h = view->region;
+	uint64_t unfinished = count_unfinished(h);
+
+	if (unfinished)
+		view_find(view, SEVERITY_REPAIRABLE, "state/split", NOWHERE,
+			  "%" PRIu64 " splits or merges were not finished", unfinished);
+	h->writable = true;
+	shmbuddy_mend(h);
+	return shmbuddy_check(h, report, view) == 0 ? 0 : 1;
+}
+
+/* ---- figures, picture ---- */
+
+static int tally_block(struct view *view, uint64_t offset, uint64_t size, void *arg)
+{
+	struct figures *figures = arg;
+	unsigned order = (unsigned)__builtin_ctzll(size) - view->region->lay.small_shift;
+	struct bucket *bucket = &figures->bucket[order];
+
+	(void)offset;
+	if (order >= BUCKETS)
+		return 0;
+	bucket->used++;
+	bucket->taken += size;
+	return 0;
+}
+
+static void squeeze(struct figures *figures, unsigned small_shift)
+{
+	for (unsigned order = 0; order < BUCKETS; order++) {
+		struct bucket bucket = figures->bucket[order];
+
+		if (bucket.used == 0)
+			continue;
+		bucket.bytes = (uint64_t)1 << (small_shift + order);
+		bucket.what = "block";
+		figures->bucket[order].used = 0;
+		figures->bucket[figures->buckets++] = bucket;
+	}
+}
+
+static void measure(struct view *view, struct figures *figures)
+{
+	struct shmbuddy_stats stats;
+
+	if (shmbuddy_stats(view->region, &stats) < 0)
+		return;
+	figures->capacity = stats.capacity;
+	figures->used_bytes = stats.used_bytes;
+	figures->used_blocks = stats.used_blocks;
+	figures->largest_free = stats.largest_free;
+	figures->backed = stats.backed_bytes;
+	shmbuddy_walk(view->region, on_block, &(struct walk){ view, tally_block, figures });
+	squeeze(figures, view->region->lay.small_shift);
+}
+
+static uint64_t span(struct view *view, uint64_t *unit)
+{
+	*unit = (uint64_t)32 << view->region->lay.small_shift;
+	return view->user_bytes;
+}
+
+static int draw_block(struct view *view, uint64_t offset, uint64_t size, void *arg)
+{
+	enum cell_kind kind = size < (uint64_t)1 << 17 ? picture_class(size) : CELL_RUN;
+
+	picture_add(arg, offset - view->user_off, size, kind, size, 1, size);
+	return 0;
+}
+
+static void draw(struct view *view, struct picture *picture)
+{
+	const struct layout *lay = &view->region->lay;
+
+	walk(view, draw_block, picture);
+	for (uint64_t part = 0; part < lay->parts; part++) {
+		uint64_t size = (uint64_t)1 << lay->part_shift;
+
+		if (!region_is_backed(view->region, part))
+			picture_add(picture, part * size, ma_min(size, lay->area - part * size), CELL_UNTOUCHED, 0, 0,
+				    0);
+	}
+}
+
+const struct kind kind_buddy = {
+	.number = MA_KIND_SHMBUDDY,
+	.name = "shmbuddy",
+	.lay_out = lay_out,
+	.furnish = furnish,
+	.check = check,
+	.rehearse = rehearse,
+	.walk = walk,
+	.roots = roots,
+	.measure = measure,
+	.span = span,
+	.draw = draw,
+};

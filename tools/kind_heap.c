@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Kinds whose body is the heap engine's: dynamic maps of libqalloc, and libmmalloc's heaps. Chunk words are the truth (common/heap.h). */
+#include <inttypes.h>
+
+#include "common/heap_internal.h"
+#include "common/roots.h"
+#include "tools/kind_map.h"
+#include "tools/progress.h"
+
+#define WINDOW 1024 /* Chunks between two looks at the clock. */
+
+static bool lay_out_dynamic(struct view *view)
+{
+	return kind_map_lay_out(view, &ma_heap_engine);
+}
+
+static bool lay_out_mmalloc(struct view *view)
+{
+	return kind_map_lay_out(view, &ma_heap_engine_keys);
+}
+
+/* What lies beyond the file cannot have been in use: else a made-up number would have us read for hours. */
+static void cut_stream(struct view *view, uint32_t stream)
+{
+	struct ma_map *map = &view->map;
+	struct ma_stream *st = ma_stream(map, stream);
+	uint64_t length = ma_load(&map->header->length), size = (uint64_t)view->st.st_size;
+	uint64_t first = ma_range_first(map, stream), used = ma_range_used(map, stream);
+	uint64_t end = map->lay.user_off + (first + used) * MA_CHUNK, most;
+
+	if (used == 0 || end <= ma_max(length, size))
+		return;
+	if (view->people.is_attached) { /* It may have grown since we looked. */
+		struct stat now;
+
+		if (fstat(view->fd, &now) == 0)
+			size = (uint64_t)now.st_size;
+		if (end <= size)
+			return;
+	}
+	view_find(view, SEVERITY_DAMAGE, "body/end", (uint64_t)((char *)st - view->base),
+		  "stream %u uses %" PRIu64 " chunks, up to %#" PRIx64 ": the file ends at %#" PRIx64, stream, used,
+		  end, ma_min(length, size));
+	most = size > map->lay.user_off ? (size - map->lay.user_off) / MA_CHUNK : 0;
+	ma_store(&st->backed, most > first ? ma_min(used, most - first) : 0);
+}
+
+static void furnish(struct view *view)
+{
+	kind_map_furnish(view);
+	for (uint32_t s = 0; s < view->map.lay.streams; s++)
+		cut_stream(view, s);
+}
+
+/* ---- check ---- */
+
+static uint64_t chunks_in_use(struct ma_map *map)
+{
+	uint64_t count = 0;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		count += ma_range_used(map, s);
+	return count;
+}
+
+static void check(struct view *view)
+{
+	struct ma_map *map = &view->map;
+	struct progress progress;
+
+	kind_map_check_state(view);
+	progress_begin(&progress, view->tool, view->name, chunks_in_use(map));
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t at = ma_range_first(map, s), end = at + ma_range_used(map, s);
+
+		for (; at < end; at += WINDOW) {
+			ma_heap_check_some(map, s, at, ma_min(end, at + WINDOW), kind_map_report, view);
+			progress_add(&progress, ma_min(WINDOW, end - at));
+		}
+		if (ma_load(&ma_stream(map, s)->top) > map->lay.leaves)
+			view_find(view, SEVERITY_DAMAGE, "body/stream",
+				  (uint64_t)((char *)ma_stream(map, s) - view->base),
+				  "stream %u: more chunks in use than it has", s);
+	}
+	ma_root_check(map, kind_map_report, view);
+	progress_end(&progress);
+}
+
+/*
+ * Leaves and spans follow from the chunk words, whatever they say: they can be made anew. Killed here, the intent has whoever comes
+ * next do it; he also frees followers without a head, of which there are none, or this would be called damaged.
+ */
+static void rebuild(struct view *view)
+{
+	struct ma_map *map = &view->map;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = ma_range_first(map, s), count = ma_range_count(map, s);
+		uint64_t top = ma_min(ma_load(&ma_stream(map, s)->top), map->lay.leaves);
+
+		ma_intent_set(ma_stream(map, s), first, count);
+		for (uint64_t leaf = 0; leaf < top; leaf++)
+			ma_store(ma_tree_leaf(map, s, leaf), 0);
+		ma_tree_mend(map, s, first, ma_min(top * MA_LEAF, count));
+		ma_intent_clear(ma_stream(map, s));
+	}
+}
+
+static uint64_t rehearse(struct view *view)
+{
+	kind_map_recover(view);
+	if (ma_heap_check(&view->map, kind_map_report, view) == 0)
+		return 0;
+	rebuild(view);
+	return ma_heap_check(&view->map, NULL, NULL);
+}
+
+/* ---- figures ---- */
+
+static uint64_t count_slots(struct ma_map *map, uint64_t head, uint32_t class)
+{
+	const _Atomic uint8_t *truth = ma_slab_truth(map, head, class);
+	uint32_t slots = ma_slab_slots(map, class);
+	uint64_t used = 0;
+
+	for (uint32_t i = 0; truth && i < slots; i++)
+		used += ma_load(&truth[i]) == 1;
+	return used;
+}
+
+struct tally {
+	struct figures *figures;
+	struct bucket class[MA_CLASSES];
+	struct bucket runs;
+	uint64_t free_run; /* Chunks. */
+};
+
+static void tally_slab(struct tally *tally, struct ma_map *map, uint64_t chunk, uint32_t class)
+{
+	struct bucket *bucket = &tally->class[class];
+	uint64_t size = ma_class_bytes(class), used = count_slots(map, chunk, class), slots = ma_slab_slots(map, class);
+
+	bucket->units++;
+	bucket->used += used;
+	bucket->room += slots - ma_min(used, slots);
+	bucket->taken += used * size;
+	tally->figures->reserved += (slots - ma_min(used, slots)) * size;
+}
+
+static void tally_chunk(struct tally *tally, struct ma_map *map, uint64_t chunk)
+{
+	uint64_t word = ma_chunk_load(map, chunk), count = ma_word_chunks(map, chunk, word);
+	enum ma_chunk_kind kind = ma_word_kind(word);
+
+	tally->free_run = kind == MA_FREE ? tally->free_run + 1 : 0;
+	tally->figures->largest_free = ma_max(tally->figures->largest_free, tally->free_run);
+	if (kind == MA_SLAB && count)
+		tally_slab(tally, map, chunk, ma_word_class(word));
+	else if (kind == MA_RUN && count) {
+		tally->runs.units += count;
+		tally->runs.used++;
+		tally->runs.taken += count * MA_CHUNK;
+	} else if (kind == MA_ROOTS || kind == MA_TRUTH)
+		tally->figures->tables += MA_CHUNK;
+}
+
+static void tally_finish(struct tally *tally)
+{
+	struct figures *figures = tally->figures;
+
+	tally->runs.what = "run";
+	for (uint32_t class = 0; class <= MA_CLASSES; class ++) {
+		struct bucket *bucket = class < MA_CLASSES ? &tally->class[class] : &tally->runs;
+
+		if (bucket->units == 0)
+			continue;
+		if (class < MA_CLASSES) {
+			bucket->bytes = ma_class_bytes(class);
+			bucket->what = "slab";
+		}
+		figures->used_blocks += bucket->used;
+		figures->used_bytes += bucket->taken;
+		figures->bucket[figures->buckets++] = *bucket;
+	}
+	figures->largest_free *= MA_CHUNK;
+}
+
+static void measure(struct view *view, struct figures *figures)
+{
+	struct ma_map *map = &view->map;
+	struct tally tally = { .figures = figures };
+
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = ma_range_first(map, s), used = ma_range_used(map, s);
+
+		for (uint64_t chunk = first; chunk < first + used; chunk++)
+			tally_chunk(&tally, map, chunk);
+		tally.free_run += ma_range_count(map, s) - used;
+		figures->largest_free = ma_max(figures->largest_free, tally.free_run);
+	}
+	figures->capacity = map->lay.user_bytes;
+	figures->backed = chunks_in_use(map) * MA_CHUNK;
+	tally_finish(&tally);
+}
+
+/* ---- picture ---- */
+
+static uint64_t span(struct view *view, uint64_t *unit)
+{
+	struct ma_map *map = &view->map;
+	uint64_t end = 0;
+
+	*unit = MA_CHUNK;
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		if (ma_range_used(map, s))
+			end = ma_range_first(map, s) + ma_range_used(map, s);
+	/* A heap that grows has a range that is mostly never reached. */
+	return (map->kind == MA_KIND_DYNAMIC ? map->lay.units : ma_max(end, 1)) * MA_CHUNK;
+}
+
+static void draw_chunk(struct view *view, struct picture *picture, uint64_t chunk)
+{
+	struct ma_map *map = &view->map;
+	uint64_t word = ma_chunk_load(map, chunk), at = chunk * MA_CHUNK, count = ma_word_chunks(map, chunk, word),
+		 used;
+	enum ma_chunk_kind kind = ma_word_kind(word);
+	uint32_t class = ma_word_class(word);
+
+	if (kind == MA_CONT && ma_chunk_head(map, chunk) != MA_NO_CHUNK)
+		return; /* With its head. */
+	if (kind == MA_FREE && word == 0) {
+		picture_add(picture, at, MA_CHUNK, CELL_FREE, 0, 0, 0);
+	} else if (kind == MA_SLAB && count) {
+		used = count_slots(map, chunk, class);
+		picture_add(picture, at, count * MA_CHUNK,
+			    ma_slab_owns_truth(map, chunk, class) ? picture_class(ma_class_bytes(class)) : CELL_BAD,
+			    used * ma_class_bytes(class), used, ma_class_bytes(class));
+	} else if (kind == MA_RUN && count) {
+		picture_add(picture, at, count * MA_CHUNK, CELL_RUN, count * MA_CHUNK, 1, 0);
+	} else {
+		picture_add(picture, at, MA_CHUNK, kind == MA_ROOTS || kind == MA_TRUTH ? CELL_TABLE : CELL_BAD, 0, 0,
+			    0);
+	}
+}
+
+static void draw(struct view *view, struct picture *picture)
+{
+	struct ma_map *map = &view->map;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = ma_range_first(map, s), used = ma_range_used(map, s);
+
+		for (uint64_t chunk = first; chunk < first + used; chunk++)
+			draw_chunk(view, picture, chunk);
+		picture_add(picture, (first + used) * MA_CHUNK, (ma_range_count(map, s) - used) * MA_CHUNK,
+			    CELL_UNTOUCHED, 0, 0, 0);
+	}
+}
+
+const struct kind kind_dynamic = {
+	.number = MA_KIND_DYNAMIC,
+	.name = "qalloc-dynamic",
+	.lay_out = lay_out_dynamic,
+	.furnish = furnish,
+	.check = check,
+	.rehearse = rehearse,
+	.rebuild = rebuild,
+	.walk = kind_map_walk,
+	.roots = kind_map_roots,
+	.measure = measure,
+	.span = span,
+	.draw = draw,
+};
+
+const struct kind kind_mmalloc = {
+	.number = MA_KIND_MMALLOC,
+	.name = "mmalloc",
+	.lay_out = lay_out_mmalloc,
+	.furnish = furnish,
+	.check = check,
+	.rehearse = rehearse,
+	.rebuild = rebuild,
+	.walk = kind_map_walk,
+	.roots = kind_map_roots,
+	.measure = measure,
+	.span = span,
+	.draw = draw,
+};

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See kind_map.h. The struct ma_map of a view is as common/map_file.c would have made it, at an address of no importance. */
+#include "tools/kind_map.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/lock.h"
+#include "common/map_file.h"
+#include "common/owner.h"
+#include "common/proc.h"
+#include "common/roots.h"
+
+bool kind_map_lay_out(struct view *view, const struct ma_engine *engine)
+{
+	struct ma_map *map = &view->map;
+
+	map->engine = engine;
+	map->kind = engine->kind;
+	map->sealed = view->header;
+	map->fd = view->fd;
+	map->flags = MA_MAP_RDONLY;
+	map->id = 1;
+	map->slot = MA_NO_SLOT;
+	map->device = view->st.st_dev;
+	map->inode = view->st.st_ino;
+	pthread_mutex_init(&map->mutex, NULL);
+	snprintf(map->name, sizeof(map->name), "%s", view->name);
+	if (!engine->layout(map))
+		return false;
+	view->mapped = ma_max(map->sealed.reserved, map->lay.user_off + map->lay.user_bytes);
+	view->user_off = map->lay.user_off;
+	view->user_bytes = map->lay.user_bytes;
+	return true;
+}
+
+void kind_map_furnish(struct view *view)
+{
+	struct ma_map *map = &view->map;
+
+	map->base = view->base;
+	map->mapped = view->mapped;
+	map->header = (struct ma_header *)(void *)view->base;
+	ma_map_lay_out(map);
+}
+
+void kind_map_recover(struct view *view)
+{
+	struct ma_map *map = &view->map;
+
+	map->fd = -1; /* So everybody else counts as dead, and no system call reaches the file. */
+	map->flags = MA_MAP_PRIVATE;
+	map->slot = 0;
+	if (view->header.inode != view->st.st_ino || view->header.device != view->st.st_dev)
+		map->engine->renew(map);
+	ma_body_recover(map);
+}
+
+/* ---- blocks and roots ---- */
+
+struct walk {
+	struct view *view;
+	block_fn *fn;
+	root_fn *root;
+	void *arg;
+};
+
+static int on_block(void *block, size_t size, void *arg)
+{
+	struct walk *walk = arg;
+
+	return walk->fn(walk->view, (uint64_t)((char *)block - walk->view->base), size, walk->arg);
+}
+
+int kind_map_walk(struct view *view, block_fn *fn, void *arg)
+{
+	struct walk walk = { .view = view, .fn = fn, .arg = arg };
+
+	return view->map.engine->walk(&view->map, on_block, &walk);
+}
+
+static int on_root(const char *name, size_t bytes, uint64_t offset, void *arg)
+{
+	struct walk *walk = arg;
+
+	walk->root(walk->view, name, bytes, -1, offset, walk->arg);
+	return 0;
+}
+
+static void walk_keys(struct view *view, root_fn *fn, void *arg)
+{
+	_Atomic uint64_t *keys = (_Atomic uint64_t *)(void *)(view->base + view->map.lay.key_off);
+	char name[16];
+
+	for (int i = 0; i < 64; i++) {
+		uint64_t value = ma_load(&keys[i]);
+		int bytes = snprintf(name, sizeof(name), "key %d", i);
+
+		if (value)
+			fn(view, name, (size_t)bytes, i, view_offset_of(view, value), arg);
+	}
+}
+
+void kind_map_roots(struct view *view, root_fn *fn, void *arg)
+{
+	struct walk walk = { .view = view, .root = fn, .arg = arg };
+
+	ma_root_walk(&view->map, on_root, &walk);
+	if (view->map.lay.key_off)
+		walk_keys(view, fn, arg);
+}
+
+/* ---- what is broken ---- */
+
+/* The engines' sentences begin with what they are about, and its number. */
+static uint64_t place_of(const struct view *view, const char *text)
+{
+	const struct ma_layout *lay = &view->map.lay;
+	uint64_t number;
+
+	if (sscanf(text, "chunk %" SCNu64, &number) == 1 && number < lay->units)
+		return lay->user_off + number * MA_CHUNK;
+	if (sscanf(text, "item %" SCNu64, &number) == 1 && number < lay->user_bytes)
+		return lay->truth_off + number;
+	if (sscanf(text, "stream %" SCNu64, &number) == 1 && number < lay->streams)
+		return lay->stream_off + number * lay->stream_stride;
+	return NOWHERE;
+}
+
+static const char *rule_of(const char *text)
+{
+	static const struct {
+		const char *word, *rule;
+	} rules[] = {
+		{ "chunk ", "body/chunk" },
+		{ "item ", "body/item" },
+		{ "stream ", "body/free-chunks" },
+		{ "root ", "body/root" },
+	};
+
+	for (size_t i = 0; i < MA_COUNT(rules); i++)
+		if (strncmp(text, rules[i].word, strlen(rules[i].word)) == 0)
+			return rules[i].rule;
+	return "body";
+}
+
+void kind_map_report(const char *text, void *arg)
+{
+	struct view *view = arg;
+
+	view_find(view, SEVERITY_DAMAGE, rule_of(text), place_of(view, text), "%s", text);
+}
+
+static bool is_dead(struct view *view, uint32_t slot)
+{
+	return slot >= MA_PROCESSES || (!view->people.locks_unknown && !people_slot_is_alive(view->fd, slot));
+}
+
+static uint32_t pid_of(const struct view *view, uint32_t slot)
+{
+	return slot < MA_PROCESSES ? ma_load(&view->header.process[slot].pid) : 0;
+}
+
+static bool check_lock(struct view *view, struct ma_lock *lock, const char *what)
+{
+	uint32_t holder = ma_load(&lock->word) & MA_LOCK_SLOT;
+
+	if (holder == 0 || !is_dead(view, holder - 1))
+		return holder != 0;
+	view_find(view, SEVERITY_REPAIRABLE, "state/lock", (uint64_t)((char *)lock - view->base),
+		  "%s is held by process slot %u (pid %u), which is dead", what, holder - 1, pid_of(view, holder - 1));
+	return false;
+}
+
+static void check_stream(struct view *view, uint32_t index)
+{
+	struct ma_stream *st = ma_stream(&view->map, index);
+	uint64_t at = (uint64_t)((char *)st - view->base);
+	char what[40];
+
+	snprintf(what, sizeof(what), "the lock of stream %u", index);
+	if (!check_lock(view, &st->lock, what) && ma_load(&st->intent_valid))
+		view_find(view, SEVERITY_REPAIRABLE, "state/intent", at + offsetof(struct ma_stream, intent_first),
+			  "stream %u: a change of %" PRIu64 " units from %" PRIu64 " on was not finished", index,
+			  (uint64_t)ma_load(&st->intent_count), (uint64_t)ma_load(&st->intent_first));
+}
+
+static void check_leases(struct view *view)
+{
+	struct ma_map *map = &view->map;
+	struct ma_owner *owners = (struct ma_owner *)(void *)(view->base + map->lay.owner_off);
+	uint64_t top = ma_min(ma_load(&ma_body(map)->owner_top), map->lay.owners);
+	uint64_t dead[MA_PROCESSES + 1] = { 0 };
+
+	for (uint64_t i = 0; i < top; i++) {
+		uint64_t slot = ma_load(&owners[i].word) & 0xffff;
+
+		dead[ma_min(slot, MA_PROCESSES)] += slot != 0;
+	}
+	for (uint32_t slot = 1; slot <= MA_PROCESSES; slot++)
+		if (dead[slot] && is_dead(view, slot - 1))
+			view_find(view, SEVERITY_REPAIRABLE, "state/lease", map->lay.owner_off,
+				  "%" PRIu64 " leases of process slot %u (pid %u), which is dead", dead[slot], slot - 1,
+				  pid_of(view, slot - 1));
+}
+
+void kind_map_check_state(struct view *view)
+{
+	struct ma_map *map = &view->map;
+
+	check_lock(view, &ma_body(map)->root_lock, "the lock of the roots");
+	check_lock(view, &ma_body(map)->length_lock, "the lock of the length");
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		check_stream(view, s);
+	check_leases(view);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the kinds that common/map.h knows share: their engines work on a view as they do on a map that is open. */
+#ifndef TOOLS_KIND_MAP_H
+#define TOOLS_KIND_MAP_H
+
+#include "tools/view.h"
+
+bool kind_map_lay_out(struct view *view, const struct ma_engine *engine);
+void kind_map_furnish(struct view *view);
+/* As the first one to attach after all have gone; then the engine's check. Nothing of it reaches the file. */
+void kind_map_recover(struct view *view);
+int kind_map_walk(struct view *view, block_fn *fn, void *arg);
+void kind_map_roots(struct view *view, root_fn *fn, void *arg);
+/* For the engines' checks: arg is the view. */
+void kind_map_report(const char *text, void *arg);
+/* Locks, intents and leases that the dead left. */
+void kind_map_check_state(struct view *view);
+
+#endif /* TOOLS_KIND_MAP_H */

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Static maps: groups of items (libqalloc/src/static.h). */
+#include <inttypes.h>
+
+#include "common/roots.h"
+#include "libqalloc/src/static.h"
+#include "tools/kind_map.h"
+#include "tools/progress.h"
+
+#define WINDOW 65536 /* Items between two looks at the clock. */
+
+static bool lay_out(struct view *view)
+{
+	return kind_map_lay_out(view, &qalloc__static_engine);
+}
+
+static uint64_t first_group(const struct ma_map *map, uint32_t stream)
+{
+	return (uint64_t)stream * map->lay.per_stream;
+}
+
+/* What lies beyond the file cannot have been in use. */
+static void cut_stream(struct view *view, uint32_t stream)
+{
+	struct ma_map *map = &view->map;
+	uint64_t first = first_group(map, stream), used = qalloc__range_used(map, stream);
+	uint64_t end = map->lay.truth_off + (first + used) * map->lay.group_items, size = (uint64_t)view->st.st_size,
+		 most;
+
+	if (used == 0 || end <= ma_up(size, MA_PAGE))
+		return;
+	most = size > map->lay.truth_off ? (size - map->lay.truth_off) / map->lay.group_items : 0;
+	view_find(view, SEVERITY_DAMAGE, "body/end", (uint64_t)((char *)ma_stream(map, stream) - view->base),
+		  "stream %u uses %" PRIu64 " groups: the file ends before what says which items are live", stream,
+		  used);
+	ma_store(&ma_stream(map, stream)->top, most > first ? ma_min(used, most - first) : 0);
+}
+
+static void furnish(struct view *view)
+{
+	kind_map_furnish(view);
+	for (uint32_t s = 0; s < view->map.lay.streams; s++)
+		cut_stream(view, s);
+}
+
+static uint64_t groups_in_use(struct ma_map *map)
+{
+	uint64_t count = 0;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		count += qalloc__range_used(map, s);
+	return count;
+}
+
+static void check(struct view *view)
+{
+	struct ma_map *map = &view->map;
+	struct progress progress;
+
+	kind_map_check_state(view);
+	progress_begin(&progress, view->tool, view->name, groups_in_use(map) * map->lay.group_items);
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t at = first_group(map, s) * map->lay.group_items;
+		uint64_t end = at + qalloc__range_used(map, s) * map->lay.group_items;
+
+		for (; at < end; at += WINDOW) {
+			qalloc__static_check_some(map, at, ma_min(end, at + WINDOW), kind_map_report, view);
+			progress_add(&progress, ma_min(WINDOW, end - at));
+		}
+	}
+	ma_root_check(map, kind_map_report, view);
+	progress_end(&progress);
+}
+
+static uint64_t rehearse(struct view *view)
+{
+	kind_map_recover(view);
+	return view->map.engine->check(&view->map, kind_map_report, view);
+}
+
+/* ---- figures, picture ---- */
+
+struct group {
+	uint64_t items; /* The last one may have fewer. */
+	uint64_t used;
+	bool is_table, is_bad;
+};
+
+static struct group look_at(struct ma_map *map, uint64_t index)
+{
+	uint64_t first = index * map->lay.group_items;
+	struct group group = { .items = ma_min(map->lay.group_items, qalloc__static_items(map) - first) };
+
+	group.is_table = ma_load(qalloc__group_word(map, index)) & STATIC_ROOTS;
+	for (uint64_t i = 0; i < group.items; i++) {
+		uint8_t truth = ma_load(&map->truth[first + i]);
+
+		group.used += truth == 1;
+		group.is_bad |= truth > 1;
+	}
+	return group;
+}
+
+static void measure(struct view *view, struct figures *figures)
+{
+	struct ma_map *map = &view->map;
+	struct bucket *bucket = &figures->bucket[0];
+
+	figures->buckets = 1;
+	*bucket = (struct bucket){ .bytes = map->item_bytes, .what = "items", .units = groups_in_use(map) };
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = first_group(map, s);
+
+		for (uint64_t i = 0; i < qalloc__range_used(map, s); i++) {
+			struct group group = look_at(map, first + i);
+
+			bucket->used += group.used;
+			if (group.is_table)
+				figures->tables += group.items * map->item_bytes;
+			else
+				bucket->room += group.items - group.used;
+		}
+	}
+	bucket->taken = bucket->used * map->item_bytes;
+	figures->capacity = map->lay.user_bytes;
+	figures->used_blocks = bucket->used;
+	figures->used_bytes = bucket->taken;
+	figures->backed = ma_min(bucket->units * map->lay.group_items * map->item_bytes, map->lay.user_bytes);
+	/* Any item is as good as any other: nothing is reserved, and room for one is room. */
+	figures->largest_free = figures->used_bytes + figures->tables < figures->capacity ? map->item_bytes : 0;
+}
+
+static uint64_t span(struct view *view, uint64_t *unit)
+{
+	*unit = view->map.lay.group_items * view->map.item_bytes;
+	return view->map.lay.user_bytes;
+}
+
+static void draw(struct view *view, struct picture *picture)
+{
+	struct ma_map *map = &view->map;
+	uint64_t bytes = map->lay.group_items * map->item_bytes;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = first_group(map, s), used = qalloc__range_used(map, s),
+			 all = qalloc__range_count(map, s);
+
+		for (uint64_t i = first; i < first + used; i++) {
+			struct group group = look_at(map, i);
+			enum cell_kind kind = group.is_bad     ? CELL_BAD
+					      : group.is_table ? CELL_TABLE
+					      : group.used     ? picture_class(map->item_bytes)
+							       : CELL_FREE;
+
+			picture_add(picture, i * bytes, group.items * map->item_bytes, kind,
+				    group.used * map->item_bytes, group.used, map->item_bytes);
+		}
+		picture_add(picture, (first + used) * bytes, (all - used) * bytes, CELL_UNTOUCHED, 0, 0, 0);
+	}
+}
+
+const struct kind kind_static = {
+	.number = MA_KIND_STATIC,
+	.name = "qalloc-static",
+	.lay_out = lay_out,
+	.furnish = furnish,
+	.check = check,
+	.rehearse = rehearse,
+	.walk = kind_map_walk,
+	.roots = kind_map_roots,
+	.measure = measure,
+	.span = span,
+	.draw = draw,
+};

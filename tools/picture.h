@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The picture of a map, made once and drawn as SVG, as HTML, or with characters. */
+#ifndef TOOLS_PICTURE_H
+#define TOOLS_PICTURE_H
+
+#include "tools/view.h"
+
+/* At most so many cells. False: no memory, said why. */
+bool picture_begin(struct picture *picture, struct view *view, uint64_t most);
+void picture_end(struct picture *picture);
+
+/* What a cell is drawn as: damage before all else, then what most of its blocks are in. */
+enum cell_kind picture_kind(const struct picture *picture, uint64_t cell);
+/* Bytes of this cell: the last one may have fewer. */
+uint64_t picture_cell_bytes(const struct picture *picture, uint64_t cell);
+/* 0 to 1. */
+double picture_fill(const struct picture *picture, uint64_t cell);
+const char *picture_kind_name(enum cell_kind kind);
+/* A sentence about a cell. */
+void picture_describe(const struct picture *picture, const struct view *view, uint64_t cell, char *text, size_t size);
+
+/* ---- plot_svg.c ---- */
+
+void plot_svg(FILE *to, struct view *view, const struct picture *picture, bool hilbert);
+/* The same in a page, with what stat and check say. */
+void plot_html(FILE *to, struct view *view, const struct picture *picture, bool hilbert);
+
+#endif /* TOOLS_PICTURE_H */

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See reach.h. */
+#include "tools/reach.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int add_block(struct view *view, uint64_t offset, uint64_t size, void *arg)
+{
+	struct reach *reach = arg;
+
+	(void)view;
+	if (reach->count == reach->room) {
+		uint64_t room = reach->room ? reach->room * 2 : 1024;
+		struct reach_block *more = realloc(reach->block, room * sizeof(*more));
+
+		if (!more)
+			return reach->is_short = true;
+		reach->block = more;
+		reach->room = room;
+	}
+	reach->block[reach->count++] = (struct reach_block){ .offset = offset, .size = size };
+	return 0;
+}
+
+static void add_root(struct view *view, const char *name, size_t bytes, int key, uint64_t offset, void *arg)
+{
+	struct reach *reach = arg;
+	struct reach_root *more = realloc(reach->root, (reach->roots + 1) * sizeof(*more));
+
+	(void)view;
+	if (!more) {
+		reach->is_short = true;
+		return;
+	}
+	reach->root = more;
+	more += reach->roots++;
+	*more = (struct reach_root){ .key = key, .offset = offset, .block = NOWHERE };
+	more->bytes = ma_min(bytes, sizeof(more->name) - 1);
+	memcpy(more->name, name, more->bytes);
+}
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct reach_block *x = a, *y = b;
+
+	return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Walks are in order, but for streams that lie about their ranges. */
+static void sort(struct reach *reach)
+{
+	for (uint64_t i = 1; i < reach->count; i++)
+		if (reach->block[i].offset < reach->block[i - 1].offset) {
+			qsort(reach->block, reach->count, sizeof(*reach->block), by_offset);
+			return;
+		}
+}
+
+uint64_t reach_find(const struct reach *reach, uint64_t offset)
+{
+	uint64_t low = 0, high = reach->count;
+
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+
+		if (reach->block[middle].offset <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0 || offset - reach->block[low - 1].offset >= reach->block[low - 1].size)
+		return NOWHERE;
+	return low - 1;
+}
+
+static bool no_memory(struct reach *reach)
+{
+	errno = ENOMEM;
+	reason_clear();
+	complain_reason(reach->view->tool, reach->view->name, "cannot list its blocks");
+	reach_end(reach);
+	return false;
+}
+
+bool reach_begin(struct reach *reach, struct view *view)
+{
+	memset(reach, 0, sizeof(*reach));
+	reach->view = view;
+	view->kind->walk(view, add_block, reach);
+	view->kind->roots(view, add_root, reach);
+	if (reach->is_short)
+		return no_memory(reach);
+	sort(reach);
+	for (uint64_t i = 0; i < reach->roots; i++) {
+		struct reach_root *root = &reach->root[i];
+
+		root->block = view_is_inside(view, root->offset) ? reach_find(reach, root->offset) : NOWHERE;
+		if (root->block != NOWHERE)
+			reach->block[root->block].flags |= REACH_ROOT;
+	}
+	return true;
+}
+
+/* ---- scanning ---- */
+
+/* Another process may be writing there; whatever is read, it is only looked up. */
+MA_NO_TSAN static uint64_t word_at(const struct view *view, uint64_t offset)
+{
+	return *(const volatile uint64_t *)(const volatile void *)(view->base + offset);
+}
+
+/* Each block that this one points to; follow: those that were not found before go on the stack. */
+static uint64_t scan_block(struct reach *reach, uint64_t number, bool follow, uint64_t depth)
+{
+	struct reach_block *block = &reach->block[number];
+	uint64_t end = ma_min(block->offset + block->size, reach->view->mapped);
+
+	for (uint64_t at = ma_up(block->offset, 8); at + 8 <= end; at += 8) {
+		uint64_t offset = view_offset_of(reach->view, word_at(reach->view, at)), found;
+
+		if (!view_is_inside(reach->view, offset))
+			continue;
+		found = reach_find(reach, offset);
+		if (found == NOWHERE || found == number)
+			continue;
+		reach->block[found].flags |= REACH_POINTED;
+		if (!follow || reach->block[found].flags & REACH_FOUND)
+			continue;
+		reach->block[found].flags |= REACH_FOUND;
+		reach->stack[depth++] = found;
+	}
+	return depth;
+}
+
+/* Each block is on the stack once at most. */
+bool reach_scan(struct reach *reach)
+{
+	uint64_t depth = 0;
+
+	reach->stack = calloc(reach->count + 1, sizeof(*reach->stack));
+	if (!reach->stack)
+		return no_memory(reach);
+	for (uint64_t i = 0; i < reach->count; i++)
+		if (reach->block[i].flags & REACH_ROOT) {
+			reach->block[i].flags |= REACH_FOUND;
+			reach->stack[depth++] = i;
+		}
+	while (depth > 0)
+		depth = scan_block(reach, reach->stack[depth - 1], true, depth - 1);
+	for (uint64_t i = 0; i < reach->count; i++)
+		if (!(reach->block[i].flags & REACH_FOUND))
+			scan_block(reach, i, false, 0);
+	return true;
+}
+
+void reach_end(struct reach *reach)
+{
+	free(reach->block);
+	free(reach->root);
+	free(reach->stack);
+	reach->block = NULL;
+	reach->root = NULL;
+	reach->stack = NULL;
+	reach->count = reach->roots = 0;
+}

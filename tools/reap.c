@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mapalloc reap: maps and VM files in a directory that no living process uses. Nothing that is there says whether a map is still
+ * wanted: so they are listed, and removed only with --force. libxmemory's VM files have no names where the file system makes nameless
+ * ones; elsewhere a kill between two system calls leaves one, empty.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/file.h"
+#include "tools/commands.h"
+
+#define VM_FILE "vmswap_"
+
+struct found {
+	const char *name; /* In the directory. */
+	const char *what;
+	struct stat st;
+	bool is_used;
+};
+
+/* vmswap_PID_NUMBER... */
+static long vm_file_pid(const char *name)
+{
+	char *end;
+	long pid;
+
+	if (strncmp(name, VM_FILE, strlen(VM_FILE)) != 0)
+		return 0;
+	pid = strtol(name + strlen(VM_FILE), &end, 10);
+	return pid > 0 && *end == '_' && end[1] >= '0' && end[1] <= '9' ? pid : 0;
+}
+
+static bool is_alive(long pid)
+{
+	return kill((pid_t)pid, 0) == 0 || errno == EPERM;
+}
+
+/* NULL: none of ours. */
+static const char *what_is(int fd, const char *name)
+{
+	struct ma_header h;
+	ssize_t got = pread(fd, &h, sizeof(h), 0);
+
+	if (vm_file_pid(name))
+		return "VM file";
+	if (got < (ssize_t)sizeof(h.magic))
+		return NULL;
+	if (memcmp(h.magic, MA_MAGIC_HALF, sizeof(h.magic)) == 0)
+		return "half-made map";
+	if (memcmp(h.magic, MA_MAGIC, sizeof(h.magic)) != 0 || got < (ssize_t)sizeof(h))
+		return NULL;
+	return kind_name(h.kind);
+}
+
+static bool is_used(int fd, const struct found *found)
+{
+	struct people people;
+	long pid = vm_file_pid(found->name);
+
+	if (pid && is_alive(pid))
+		return true;
+	people_find(&people, fd, found->name, &found->st, NULL);
+	return people.is_attached || people.locks_unknown || people_alone(fd) == 0;
+}
+
+/* False: none of ours, or it may not be read. */
+static bool look(int directory, const char *name, struct found *found)
+{
+	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
+	bool is_ours = false;
+
+	*found = (struct found){ .name = name };
+	if (fd < 0)
+		return false;
+	if (fstat(fd, &found->st) == 0 && S_ISREG(found->st.st_mode)) {
+		found->what = what_is(fd, name);
+		is_ours = found->what != NULL;
+		found->is_used = is_ours && is_used(fd, found);
+	}
+	close(fd);
+	return is_ours;
+}
+
+/* Under the attach byte: so nobody attaches to it between the last look and its end. */
+static enum status drop(struct tool *tool, int directory, const struct found *found)
+{
+	int fd = openat(directory, found->name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
+	enum status status = STATUS_OK;
+	struct stat st;
+
+	reason_clear();
+	if (fd < 0)
+		return complain_reason(tool, found->name, "not removed");
+	if (fstat(fd, &st) < 0 || st.st_ino != found->st.st_ino || ma_file_attach_exclusive(fd) < 0 ||
+	    people_alone(fd) == 0) {
+		complain(tool, found->name, "not removed: somebody uses it now");
+		status = STATUS_REFUSED;
+	} else if (unlinkat(directory, found->name, 0) < 0) {
+		status = complain_reason(tool, found->name, "not removed");
+	}
+	close(fd);
+	return status;
+}
+
+static void show(struct tool *tool, const struct found *found, bool is_gone)
+{
+	char size[SIZE_TEXT], when[32] = "";
+	struct tm tm;
+
+	if (gmtime_r(&found->st.st_mtime, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	if (tool->options.json) {
+		json_open_flat(tool, NULL, '{');
+		json_text(tool, "file", found->name);
+		json_text(tool, "what", found->what);
+		json_number(tool, "file_bytes", (uint64_t)found->st.st_size);
+		json_number(tool, "disk_bytes", (uint64_t)found->st.st_blocks * 512);
+		json_text(tool, "changed", when);
+		json_bool(tool, "removed", is_gone);
+		json_close(tool, '}');
+		return;
+	}
+	fprintf(tool->out, "%-8s %-14s %8s  %s  ", is_gone ? "removed" : "unused", found->what,
+		size_text(tool, (uint64_t)found->st.st_blocks * 512, size), when);
+	print_safe(tool->out, found->name, strlen(found->name));
+	fputc('\n', tool->out);
+}
+
+static enum status each(struct tool *tool, int directory, struct dirent **names, int count)
+{
+	enum status worst = STATUS_OK, status;
+	struct found found;
+
+	for (int i = 0; i < count; i++) {
+		if (!look(directory, names[i]->d_name, &found) || found.is_used)
+			continue;
+		status = tool->options.force ? drop(tool, directory, &found) : STATUS_OK;
+		worst = status > worst ? status : worst;
+		if (status == STATUS_OK)
+			show(tool, &found, tool->options.force);
+	}
+	return worst;
+}
+
+static enum status run(struct tool *tool, char **arguments, int count)
+{
+	struct dirent **names = NULL;
+	enum status status;
+	int directory, found;
+
+	(void)count;
+	reason_clear();
+	directory = open(arguments[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (directory < 0)
+		return complain_reason(tool, arguments[0], "cannot open it");
+	found = scandirat(directory, ".", &names, NULL, alphasort);
+	if (tool->options.json) {
+		json_begin(tool);
+		json_text(tool, "directory", arguments[0]);
+		json_open(tool, "files", '[');
+	}
+	status =
+		found < 0 ? complain_reason(tool, arguments[0], "cannot read it") : each(tool, directory, names, found);
+	if (tool->options.json) {
+		json_close(tool, ']');
+		json_end(tool);
+	}
+	for (int i = 0; i < found; i++)
+		free(names[i]);
+	free(names);
+	close(directory);
+	return status;
+}
+
+static const struct option_spec options[] = {
+	{ "force", 'f', OPTION_FLAG, OPTION(force), NULL, "remove them" },
+	{ 0 },
+};
+
+const struct command command_reap = {
+	.name = "reap",
+	.arguments = "DIRECTORY",
+	.summary =
+		"List maps, and left VM files of libxmemory, that no living process uses; with --force, remove them.",
+	.options = options,
+	.more = "That nobody uses a map now does not mean that nobody wants it: look at the list first. Directories "
+		"below are not entered.\n",
+	.examples = "  mapalloc reap /dev/shm\n"
+		    "  mapalloc reap --force /var/tmp/scratch\n",
+	.least = 1,
+	.most = 1,
+	.has_json = true,
+	.run = run,
+};

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mapalloc repair: what the next one to attach would do, done now, and what follows from the rest made anew. The check decides
+ * before anything is touched, having rehearsed it in memory; it is done under the exclusive attach lock, so nobody comes in meanwhile,
+ * and whoever dies in between leaves a file that its next opener recovers.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/file.h"
+#include "common/map_file.h"
+#include "common/proc.h"
+#include "common/space.h"
+#include "tools/alone.h"
+#include "tools/commands.h"
+#include "tools/copy.h"
+#include <shmbuddy.h>
+
+/* ---- those with locks ---- */
+
+static bool is_certain(const struct view *view)
+{
+	return view->header.device == view->st.st_dev && view->header.inode == view->st.st_ino &&
+	       ma_load(&view->header.state) == MA_STATE_SYNCED;
+}
+
+/* As recover() of common/map_file.c. Not certain is no matter: then all that is unused becomes zero, and the whole is checked. */
+static int recover(struct view *view)
+{
+	struct ma_map *map = &view->map;
+	struct ma_header *h = map->header;
+
+	ma_store_kill(&h->phase, 0);
+	if ((h->device != map->device || h->inode != map->inode) && map->engine->back(map) < 0)
+		return -1;
+	if (!is_certain(view) && map->engine->renew(map) < 0)
+		return -1;
+	map->slot = 0;
+	ma_body_recover(map);
+	if (view->kind->rebuild)
+		view->kind->rebuild(view);
+	if (ma_map_check_whole(map) != MA_ATTACH_DONE)
+		return -1;
+	memset(h->process, 0, sizeof(h->process));
+	map->slot = MA_NO_SLOT;
+	ma_map_mark_ready(map);
+	ma_store_release(&h->state, MA_STATE_CLOSED);
+	if (ma_space_sync(map, 0, ma_load(&h->length)) < 0)
+		return -1;
+	ma_store_release(&h->state, MA_STATE_SYNCED);
+	return ma_space_sync(map, 0, MA_PAGE);
+}
+
+static enum status repair_map(struct tool *tool, const char *name, int fd)
+{
+	struct view view;
+	enum status status = view_open(tool, name, &view);
+	struct stat st;
+
+	if (status != STATUS_OK)
+		return status;
+	if (!view.kind || view.why != MA_OK || fstat(fd, &st) < 0 || st.st_ino != view.st.st_ino ||
+	    st.st_dev != view.st.st_dev)
+		status = alone_refuse(tool, name, "repaired", "it changed while it was looked at");
+	else if (!alone_map(&view, fd) || recover(&view) < 0)
+		status = complain_reason(tool, name, "cannot be repaired");
+	view_close(&view);
+	return status;
+}
+
+/* ---- regions ---- */
+
+static enum status repair_region(struct tool *tool, const char *name)
+{
+	const struct shmbuddy_options how = { .flags = SHMBUDDY_EXISTING };
+	shmbuddy_t *region = shmbuddy_open(name, &how);
+	enum status status = STATUS_OK;
+
+	if (!region)
+		return complain_reason(tool, name, "cannot be opened for repair");
+	if (shmbuddy_mend(region) < 0 || shmbuddy_check(region, NULL, NULL) < 0 || shmbuddy_sync(region) < 0)
+		status = complain_reason(tool, name, "cannot be repaired");
+	shmbuddy_close(region);
+	return status;
+}
+
+/* ---- the command ---- */
+
+static enum status repair(struct tool *tool, const char *name, const struct view *seen)
+{
+	enum status status;
+	int fd;
+
+	status = alone_open(tool, name, seen, "repaired", &fd);
+	if (status != STATUS_OK)
+		return status;
+	if (tool->options.backup && copy_to_name(fd, tool->options.backup) < 0) {
+		reason_clear();
+		status = complain_reason(tool, tool->options.backup, "not repaired: cannot make the backup");
+	} else if (MA_KIND_FLOATS(seen->header.kind)) {
+		ma_file_detach(fd); /* The library takes it itself. */
+		status = repair_region(tool, name);
+	} else {
+		status = repair_map(tool, name, fd);
+	}
+	close(fd);
+	return status;
+}
+
+static enum status look(struct tool *tool, const char *name, struct view *view)
+{
+	enum status status = view_open(tool, name, view);
+
+	if (status != STATUS_OK)
+		return status;
+	view_check(view);
+	status = view_status(view);
+	if (status != STATUS_OK)
+		view_print_findings(view, tool->out, SEVERITY_REPAIRABLE);
+	if (status == STATUS_FOREIGN || status == STATUS_DAMAGED) {
+		complain(tool, name, "not repaired: %s",
+			 status == STATUS_FOREIGN
+				 ? "it is no map that this program can read"
+				 : "what is damaged could only be guessed; a backup, or mapalloc dump, may help");
+		return status;
+	}
+	if (view->people.is_attached)
+		return alone_refuse(tool, name, "repaired", "it is in use: those who use it mend it when they come by");
+	return status;
+}
+
+static enum status run(struct tool *tool, char **arguments, int count)
+{
+	const char *name = arguments[0];
+	struct view view;
+	enum status status = look(tool, name, &view), after;
+
+	(void)count;
+	if (status == STATUS_REPAIRABLE) {
+		struct view seen = view;
+
+		view_close(&view); /* Nobody may have it open, nor we. */
+		status = repair(tool, name, &seen);
+		if (status != STATUS_OK)
+			return status;
+		after = view_open(tool, name, &view);
+		if (after != STATUS_OK)
+			return after;
+		view_check(&view);
+		status = view_status(&view);
+		view_print_findings(&view, tool->out, SEVERITY_REPAIRABLE);
+		fprintf(tool->out, "%s: repaired: %s\n", name, status_name(status));
+	} else if (status == STATUS_OK) {
+		fprintf(tool->out, "%s: sound: nothing to repair\n", name);
+	}
+	view_close(&view);
+	return status;
+}
+
+static const struct option_spec options[] = {
+	{ "backup", 0, OPTION_TEXT, OPTION(backup), "COPY",
+	  "first copy the file to COPY, which must not be there yet" },
+	{ 0 },
+};
+
+const struct command command_repair = {
+	.name = "repair",
+	.arguments = "FILE",
+	.summary = "Mend what the dead left: finish or undo their changes, free their locks, leases and process slots, "
+		   "count free space anew.",
+	.options = options,
+	.more = "It never touches a map that somebody uses, and refuses where it would have to guess. Live blocks, "
+		"their contents and the roots\n"
+		"stay as they are.\n\n"
+		"exit status: 0 sound now; 2 damaged, 3 no map: not touched; 4 the system failed; 5 refused: in use; "
+		"64 wrong usage.\n",
+	.examples = "  mapalloc repair --backup notes.map.before notes.map\n",
+	.least = 1,
+	.most = 1,
+	.run = run,
+};

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mapalloc resize. A heap of libmmalloc is as long as it needs to be: it can be made longer at any time, also in use, and when nobody
+ * uses it shorter again, as far as its last blocks allow. All other lengths are part of what a map is: there a new one is made of what
+ * is in the old one, which is possible only with pointers relocated.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/file.h"
+#include "common/heap_internal.h"
+#include "common/space.h"
+#include "libshmbuddy/src/handle.h"
+#include "tools/alone.h"
+#include "tools/commands.h"
+#include "tools/dump.h"
+#include <mmalloc.h>
+
+/* ---- longer, shorter ---- */
+
+static void *attach(const char *name)
+{
+	int fd = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	void *md = fd < 0 ? NULL : mmalloc_attach(fd, NULL);
+	int error = errno;
+
+	if (fd >= 0)
+		close(fd);
+	errno = error;
+	return md;
+}
+
+/* With its disk space, which is the point of making it longer before that is needed. */
+static enum status grow(struct tool *tool, const char *name, uint64_t from, uint64_t size)
+{
+	struct ma_map *map;
+	int result;
+
+	reason_clear();
+	map = attach(name);
+	if (!map)
+		return complain_reason(tool, name, "cannot attach to it");
+	result = ma_space_grow(map, size);
+	if (result == 0)
+		result = ma_space_take(map, from, size - from);
+	if (result < 0)
+		complain_reason(tool, name, "cannot be made longer");
+	mmalloc_detach(map);
+	return result < 0 ? STATUS_FAILED : STATUS_OK;
+}
+
+/* Chunks of a stream up to the last one that is not free. */
+static uint64_t needed(struct ma_map *map, uint32_t stream)
+{
+	uint64_t first = ma_range_first(map, stream), used = ma_range_used(map, stream);
+
+	while (used > 0 && ma_chunk_load(map, first + used - 1) == MA_FREE)
+		used--;
+	return used;
+}
+
+static uint64_t needed_end(struct ma_map *map)
+{
+	uint64_t end = map->lay.user_off;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		if (needed(map, s))
+			end = map->lay.user_off + (ma_range_first(map, s) + needed(map, s)) * MA_CHUNK;
+	return end;
+}
+
+/* Killed in between: chunks that count as never used have their space; or the file is longer than it says. Both are accepted by all. */
+static int cut(struct view *view, int fd, uint64_t size)
+{
+	struct ma_map *map = &view->map;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++)
+		ma_store_kill(&ma_stream(map, s)->backed, needed(map, s));
+	ma_store_kill(&map->header->length, size);
+	return ma_file_set_length(fd, size);
+}
+
+static enum status cut_alone(struct tool *tool, const char *name, int fd, uint64_t size)
+{
+	struct view view;
+	enum status status = view_open(tool, name, &view);
+	char text[SIZE_TEXT];
+	uint64_t least;
+
+	if (status != STATUS_OK)
+		return status;
+	least = view.kind && view.why == MA_OK && alone_map(&view, fd) ? ma_up(needed_end(&view.map), MA_PAGE)
+								       : UINT64_MAX;
+	if (least == UINT64_MAX) {
+		status = alone_refuse(tool, name, "resized", "it changed while it was looked at");
+	} else if (size < least) {
+		complain(tool, name, "not resized: its blocks and tables reach up to %s", size_text(tool, least, text));
+		status = STATUS_REFUSED;
+	} else if (cut(&view, fd, size) < 0) {
+		status = complain_reason(tool, name, "cannot be made shorter");
+	}
+	view_close(&view);
+	return status;
+}
+
+/* Empty slabs that lie at the end are in the way: the library gives them back. */
+static enum status shrink(struct tool *tool, const char *name, const struct view *seen, uint64_t size)
+{
+	enum status status;
+	void *md;
+	int fd;
+
+	if (seen->people.is_attached)
+		return alone_refuse(tool, name, "resized",
+				    "it is in use: it can be made longer now, and shorter when nobody uses it");
+	reason_clear();
+	md = attach(name);
+	if (!md)
+		return complain_reason(tool, name, "cannot attach to it");
+	mmalloc_trim(md);
+	mmalloc_detach(md);
+	status = alone_open(tool, name, seen, "resized", &fd);
+	if (status != STATUS_OK)
+		return status;
+	status = cut_alone(tool, name, fd, size);
+	close(fd);
+	return status;
+}
+
+/* ---- a new one ---- */
+
+static enum status fill(struct tool *tool, const char *name, const char *temporary, uint64_t size)
+{
+	struct dump_load load = { .file = temporary, .from = name, .size = size, .relocate = true };
+	struct view view;
+	enum status status = view_open(tool, name, &view);
+
+	if (status != STATUS_OK)
+		return status;
+	load.input = tmpfile();
+	if (!load.input) {
+		view_close(&view);
+		return complain_reason(tool, name, "no temporary file");
+	}
+	status = view.kind ? dump_write(&view, load.input) : STATUS_DAMAGED;
+	view_close(&view);
+	if (status == STATUS_OK && fflush(load.input) != 0)
+		status = complain_reason(tool, name, "no temporary file");
+	rewind(load.input);
+	if (status == STATUS_OK)
+		status = dump_read(tool, &load);
+	fclose(load.input);
+	load.file = name;
+	if (status == STATUS_OK)
+		load_report(tool, &load);
+	return status;
+}
+
+static enum status rebuild(struct tool *tool, const char *name, const struct view *seen, uint64_t size)
+{
+	char *temporary = NULL;
+	enum status status;
+	int fd;
+
+	status = alone_open(tool, name, seen, "resized", &fd);
+	if (status != STATUS_OK)
+		return status;
+	if (asprintf(&temporary, "%s.resize.%d", name, (int)getpid()) < 0)
+		temporary = NULL;
+	status = temporary ? fill(tool, name, temporary, size) : complain_reason(tool, name, "no memory");
+	if (status == STATUS_OK && rename(temporary, name) < 0) {
+		status = complain_reason(tool, name, "cannot replace it");
+		unlink(temporary);
+	}
+	free(temporary);
+	close(fd);
+	return status;
+}
+
+/* ---- the command ---- */
+
+static uint64_t size_of(const struct view *view)
+{
+	return view->region ? view->region->lay.area : ma_load(&view->header.length);
+}
+
+static enum status resize(struct tool *tool, const char *name, const struct view *seen, uint64_t old, uint64_t size)
+{
+	char text[SIZE_TEXT];
+
+	if (seen->header.rocompat)
+		return alone_refuse(tool, name, "resized", "it has features that this program can only read");
+	if (seen->header.kind == MA_KIND_MMALLOC && size <= seen->header.reserved) {
+		size = ma_up(size, MA_PAGE);
+		return size < old   ? shrink(tool, name, seen, size)
+		       : size > old ? grow(tool, name, old, size)
+				    : STATUS_OK;
+	}
+	if (tool->options.relocate)
+		return size == old ? STATUS_OK : rebuild(tool, name, seen, size);
+	if (seen->header.kind == MA_KIND_MMALLOC)
+		complain(tool, name,
+			 "not resized: its range ends at %s; --relocate makes a new heap, with pointers changed",
+			 size_text(tool, seen->header.reserved, text));
+	else
+		complain(
+			tool, name,
+			"not resized: the size of a %s map is fixed; --relocate makes a new one, with pointers changed",
+			kind_name(seen->header.kind));
+	return STATUS_REFUSED;
+}
+
+static enum status run(struct tool *tool, char **arguments, int count)
+{
+	const char *name = arguments[0];
+	struct view view, seen;
+	enum status status;
+	uint64_t size, old;
+
+	(void)count;
+	if (!size_parse(arguments[1], &size) || size == 0 || size >> 46) {
+		complain(tool, NULL, "resize: not a size: %s", arguments[1]);
+		return STATUS_USAGE;
+	}
+	status = view_open(tool, name, &view);
+	if (status != STATUS_OK)
+		return status;
+	view_check(&view);
+	status = view_status(&view);
+	if (!view.people.is_attached && status != STATUS_OK) {
+		view_print_findings(&view, tool->err, SEVERITY_REPAIRABLE);
+		complain(tool, name, "not resized: %s",
+			 status == STATUS_REPAIRABLE ? "mapalloc repair it first" : status_name(status));
+		status = status == STATUS_REPAIRABLE ? STATUS_REFUSED : status;
+	} else {
+		status = view.kind ? STATUS_OK : STATUS_DAMAGED;
+	}
+	seen = view;
+	old = view.kind ? size_of(&view) : 0;
+	view_close(&view);
+	return status == STATUS_OK ? resize(tool, name, &seen, old, size) : status;
+}
+
+static const struct option_spec options[] = {
+	{ "relocate", 0, OPTION_FLAG, OPTION(relocate), NULL,
+	  "make a new map of what is in it: see mapalloc load --help" },
+	{ 0 },
+};
+
+const struct command command_resize = {
+	.name = "resize",
+	.arguments = "FILE SIZE",
+	.summary = "Make a map longer or shorter.",
+	.options = options,
+	.more = "A heap of libmmalloc: longer at any time, also while it is used, with its disk space; shorter when "
+		"nobody uses it, down to its\n"
+		"last block. All others have one size for ever: with --relocate, and when nobody uses it, a new map of "
+		"SIZE takes its place\n"
+		"(shmbuddy: SIZE is what blocks can take), in which blocks lie elsewhere and what looks like a pointer "
+		"was changed.\n",
+	.examples = "  mapalloc resize heap.map 2G\n"
+		    "  mapalloc snapshot notes.map before.map && mapalloc resize --relocate notes.map 64M\n",
+	.least = 2,
+	.most = 2,
+	.run = run,
+};

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* mapalloc stat: the table of sizes, or with an interval a line each time, as vmstat does. */
+#include <inttypes.h>
+#include <time.h>
+
+#include "tools/commands.h"
+
+#define HEAD_EVERY 20 /* Lines. */
+
+/* How much of what is free could not be had in one piece. */
+static double fragmentation(const struct figures *f)
+{
+	uint64_t free = f->capacity - ma_min(f->capacity, f->used_bytes + f->tables);
+
+	return free ? 1 - (double)ma_min(f->largest_free, free) / (double)free : 0;
+}
+
+static uint64_t free_bytes(const struct figures *f)
+{
+	return f->capacity - ma_min(f->capacity, f->used_bytes + f->reserved + f->tables);
+}
+
+static void print_bucket(struct tool *tool, const struct bucket *b)
+{
+	char size[SIZE_TEXT], taken[SIZE_TEXT];
+	uint64_t slots = b->used + b->room;
+
+	fprintf(tool->out, "%10s  %-5s %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10s",
+		b->bytes ? size_text(tool, b->bytes, size) : "any", b->what, b->units, b->used, b->room,
+		size_text(tool, b->taken, taken));
+	if (b->room || b->units)
+		fprintf(tool->out, " %5.1f %%", slots ? 100 * (double)b->used / (double)slots : 100);
+	fputc('\n', tool->out);
+}
+
+static void print_text(struct view *view, const struct figures *f)
+{
+	struct tool *tool = view->tool;
+	char a[SIZE_TEXT], b[SIZE_TEXT];
+
+	fprintf(tool->out, "%s%10s  %-5s %10s %10s %10s %10s %7s%s\n", tint(tool, COLOR_DIM), "SIZE", "IN", "UNITS",
+		"USED", "FREE", "BYTES", "FILL", tint(tool, COLOR_NONE));
+	for (unsigned i = 0; i < f->buckets; i++)
+		print_bucket(tool, &f->bucket[i]);
+	print_key(tool, "used", "%s of %s in %" PRIu64 " blocks", size_text(tool, f->used_bytes, a),
+		  size_text(tool, f->capacity, b), f->used_blocks);
+	print_key(tool, "free", "%s, the largest run %s", size_text(tool, free_bytes(f), a),
+		  size_text(tool, f->largest_free, b));
+	print_key(tool, "reserved", "%s: free places of slabs, for their own sizes", size_text(tool, f->reserved, a));
+	print_key(tool, "tables", "%s", size_text(tool, f->tables, a));
+	print_key(tool, "on disk", "%s of the capacity has its space", size_text(tool, f->backed, a));
+	if (view->header.kind != MA_KIND_STATIC)
+		print_key(tool, "fragmented", "%.1f %% of what is free is not in the largest run",
+			  100 * fragmentation(f));
+}
+
+static void print_json(struct view *view, const struct figures *f)
+{
+	struct tool *tool = view->tool;
+
+	json_begin(tool);
+	json_text(tool, "file", view->name);
+	json_text(tool, "kind", view->kind->name);
+	info_json_occupancy(view, f);
+	json_number(tool, "free_bytes", free_bytes(f));
+	if (view->header.kind != MA_KIND_STATIC)
+		json_real(tool, "fragmentation", fragmentation(f));
+	json_open(tool, "sizes", '[');
+	for (unsigned i = 0; i < f->buckets; i++) {
+		const struct bucket *b = &f->bucket[i];
+
+		json_open_flat(tool, NULL, '{');
+		json_number(tool, "bytes", b->bytes);
+		json_text(tool, "in", b->what);
+		json_number(tool, "units", b->units);
+		json_number(tool, "used", b->used);
+		json_number(tool, "free", b->room);
+		json_number(tool, "used_bytes", b->taken);
+		json_close(tool, '}');
+	}
+	json_close(tool, ']');
+	json_end(tool);
+}
+
+/* Opened anew each time: it may have grown, and who is attached changes. */
+static enum status look(struct tool *tool, const char *name, void (*print)(struct view *, const struct figures *))
+{
+	struct figures f = { 0 };
+	struct view view;
+	enum status status = view_open(tool, name, &view);
+
+	if (status != STATUS_OK)
+		return status;
+	view_print_findings(&view, tool->err, SEVERITY_REPAIRABLE);
+	status = view_status(&view);
+	if (view.kind) {
+		view.kind->measure(&view, &f);
+		print(&view, &f);
+	} else if (status == STATUS_OK) {
+		status = STATUS_FAILED;
+	}
+	view_close(&view);
+	return status;
+}
+
+static void print_line(struct view *view, const struct figures *f)
+{
+	struct tool *tool = view->tool;
+	char a[SIZE_TEXT], b[SIZE_TEXT], c[SIZE_TEXT], d[SIZE_TEXT], e[SIZE_TEXT];
+	unsigned alive = 0;
+
+	for (unsigned i = 0; i < view->people.count; i++)
+		alive += view->people.person[i].is_alive;
+	fprintf(tool->out, "%5u %10" PRIu64 " %8s %8s %8s %8s %8s %6.1f\n", alive, f->used_blocks,
+		size_text(tool, f->used_bytes, a), size_text(tool, f->reserved, b), size_text(tool, free_bytes(f), c),
+		size_text(tool, f->largest_free, d), size_text(tool, f->backed, e),
+		view->header.kind == MA_KIND_STATIC ? 0 : 100 * fragmentation(f));
+	fflush(tool->out);
+}
+
+static enum status every(struct tool *tool, const char *name)
+{
+	double seconds = tool->options.interval;
+	struct timespec pause = { .tv_sec = (time_t)seconds };
+	enum status status = STATUS_OK;
+
+	pause.tv_nsec = (long)((seconds - (double)pause.tv_sec) * 1e9);
+	for (uint64_t i = 0; status == STATUS_OK && (tool->options.count == 0 || i < tool->options.count); i++) {
+		if (i > 0)
+			nanosleep(&pause, NULL);
+		if (i % HEAD_EVERY == 0 && !tool->options.json)
+			fprintf(tool->out, "%s%5s %10s %8s %8s %8s %8s %8s %6s%s\n", tint(tool, COLOR_DIM), "PROCS",
+				"BLOCKS", "USED", "RESERVED", "FREE", "LARGEST", "ON DISK", "FRAG %",
+				tint(tool, COLOR_NONE));
+		status = look(tool, name, tool->options.json ? print_json : print_line);
+		fflush(tool->out);
+	}
+	return status;
+}
+
+static enum status run(struct tool *tool, char **arguments, int count)
+{
+	(void)count;
+	if (tool->options.interval > 0)
+		return every(tool, arguments[0]);
+	return look(tool, arguments[0], tool->options.json ? print_json : print_text);
+}
+
+static const struct option_spec options[] = {
+	{ "interval", 'i', OPTION_SECONDS, OPTION(interval), "SECONDS",
+	  "a line every so often, until it is interrupted" },
+	{ "count", 'n', OPTION_NUMBER, OPTION(count), "N", "with --interval: so many lines" },
+	{ 0 },
+};
+
+const struct command command_stat = {
+	.name = "stat",
+	.arguments = "FILE",
+	.summary = "Show sizes of blocks and how full they are, free space and its fragmentation.",
+	.options = options,
+	.examples = "  mapalloc stat notes.map\n"
+		    "  mapalloc stat --interval 1 /dev/shm/cache.map\n",
+	.least = 1,
+	.most = 1,
+	.has_json = true,
+	.run = run,
+};

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The whole check, and what it makes of it. What a body's check finds may be what a kill left, which the next user mends before he
+ * does anything else: so that is done, in a view of its own, and what is right then was repairable.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/reach.h"
+
+#define STATE_AT offsetof(struct ma_header, state)
+
+/* As text, without its hyphens; "" where there is no /proc. */
+static bool is_this_boot(const struct ma_header *h)
+{
+	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+	char text[40] = "";
+	uint8_t id[16] = { 0 };
+	unsigned byte, n = 0;
+
+	if (f && !fgets(text, sizeof(text), f))
+		text[0] = '\0';
+	if (f)
+		fclose(f);
+	for (const char *at = text; *at && n < 16; at += 2) {
+		at += *at == '-';
+		if (sscanf(at, "%2x", &byte) != 1)
+			break;
+		id[n++] = (uint8_t)byte;
+	}
+	return n == 16 && memcmp(id, h->boot_id, 16) == 0;
+}
+
+static bool is_copy(const struct view *view)
+{
+	return view->header.device != view->st.st_dev || view->header.inode != view->st.st_ino;
+}
+
+static void check_in_use(struct view *view)
+{
+	const struct ma_header *h = &view->header;
+
+	if (view->people.is_attached || view->people.locks_unknown)
+		return;
+	if (ma_load(&h->phase) != 1)
+		view_find(view, SEVERITY_REPAIRABLE, "state/phase", offsetof(struct ma_header, phase),
+			  "whoever was recovering it died before he had done");
+	if (ma_load(&h->state) != MA_STATE_IN_USE)
+		return;
+	if (is_this_boot(h) || is_copy(view))
+		view_find(view, SEVERITY_REPAIRABLE, "state/in-use", STATE_AT,
+			  "it says that it is in use, and nobody is attached: its last user died, or it was copied "
+			  "meanwhile");
+	else
+		view_find(view, SEVERITY_REPAIRABLE, "state/in-use", STATE_AT,
+			  "it was in use when its machine went down: its next opener verifies all of it");
+}
+
+static void check_state(struct view *view)
+{
+	if (!MA_KIND_FLOATS(view->header.kind))
+		check_in_use(view);
+	if (is_copy(view))
+		view_find(view, SEVERITY_NOTE, "state/copy", offsetof(struct ma_header, device),
+			  "it is a copy of another file: its next opener verifies all of it");
+	if (view->header.rocompat)
+		view_find(view, SEVERITY_NOTE, "header/features", offsetof(struct ma_header, rocompat),
+			  "it has features that this program can only read");
+	if (view->people.locks_unknown)
+		view_find(view, SEVERITY_NOTE, "state/locks", NOWHERE,
+			  "its file system has no open-file-description locks: nobody can tell who is alive");
+}
+
+/* Rules that are about what the words say: those that a rehearsal covers. */
+static bool is_covered(const struct finding *f)
+{
+	static const char *const rules[] = { "body/chunk", "body/item", "body/free-chunks", "body/word", "body" };
+
+	for (size_t i = 0; i < MA_COUNT(rules); i++)
+		if (strcmp(f->rule, rules[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool has_finding(const struct view *view, const struct finding *wanted)
+{
+	for (size_t i = 0; i < view->findings; i++)
+		if (strcmp(view->finding[i].text, wanted->text) == 0)
+			return true;
+	return false;
+}
+
+static void rehearse(struct view *view)
+{
+	struct view again;
+	uint64_t broken;
+
+	if (!view_again(view, &again)) {
+		view_close(&again);
+		return;
+	}
+	broken = again.kind->rehearse(&again);
+	for (size_t i = 0; i < again.findings; i++) {
+		const struct finding *f = &again.finding[i];
+
+		if (!has_finding(view, f))
+			view_find(view, f->severity, f->rule, f->at, "%s", f->text);
+	}
+	for (size_t i = 0; i < view->findings && broken == 0; i++)
+		if (is_covered(&view->finding[i]))
+			view->finding[i].severity = SEVERITY_REPAIRABLE;
+	view_close(&again);
+}
+
+/* A program may free what a root points to: that is its own affair, but worth a word. */
+static void check_roots(struct view *view)
+{
+	const struct reach_root *first = NULL;
+	struct reach reach;
+	uint64_t count = 0;
+
+	if (!reach_begin(&reach, view))
+		return;
+	for (uint64_t i = 0; i < reach.roots; i++) {
+		const struct reach_root *root = &reach.root[i];
+
+		if (root->block != NOWHERE || root->key >= 0 || !view_is_inside(view, root->offset))
+			continue;
+		first = first ? first : root;
+		count++;
+	}
+	if (count)
+		view_find(view, SEVERITY_NOTE, "root/no-block", first->offset,
+			  "%" PRIu64 " %s \"%.*s\", to no live block", count,
+			  count > 1 ? "roots point, the first of them" : "root points,", (int)first->bytes,
+			  first->name);
+	reach_end(&reach);
+}
+
+void view_check(struct view *view)
+{
+	if (view->got == sizeof(view->header) && view->why != MA_REFUSE_MAGIC && view->why != MA_REFUSE_HALF &&
+	    view->kind)
+		check_state(view);
+	if (!view->kind)
+		return;
+	view->kind->check(view);
+	if (!view->people.is_attached && view->why == MA_OK)
+		rehearse(view);
+	check_roots(view);
+}

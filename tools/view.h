@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * A file as the reading commands see it: opened read-only, mapped copy-on-write wherever there is room, no lock taken.
+ *
+ * So looking changes nothing and keeps nobody waiting, whoever uses the map meanwhile; and since no address is asked for, a
+ * map whose base is taken here can be looked at too. A damaged file is laid out as far as its numbers allow, and what is wrong with it
+ * is in the findings. Pages that the file does not have read as zeros.
+ */
+#ifndef TOOLS_VIEW_H
+#define TOOLS_VIEW_H
+
+#include <sys/stat.h>
+
+#include "common/header.h"
+#include "common/map.h"
+#include "tools/people.h"
+#include "tools/tool.h"
+
+enum severity { SEVERITY_NOTE, SEVERITY_REPAIRABLE, SEVERITY_DAMAGE, SEVERITY_FOREIGN };
+
+#define NOWHERE UINT64_MAX
+
+struct finding {
+	enum severity severity;
+	const char *rule;
+	char *text;
+	uint64_t at; /* Offset in the file; NOWHERE. */
+};
+
+struct view;
+
+/* A live block. Returns 0 to go on. */
+typedef int block_fn(struct view *view, uint64_t offset, uint64_t size, void *arg);
+/* A root; key is the number of one of libmmalloc's keys, else -1. Its offset may be anything. */
+typedef void root_fn(struct view *view, const char *name, size_t bytes, int key, uint64_t offset, void *arg);
+
+/* One line of the table of sizes. */
+struct bucket {
+	uint64_t bytes;   /* Of a block; 0: blocks of any size. */
+	uint64_t units;   /* Slabs, groups, words; of blocks of any size, chunks. */
+	uint64_t used;    /* Blocks. */
+	uint64_t room;    /* Blocks that there is room for without taking more units; 0 where that means nothing. */
+	uint64_t taken;   /* Bytes of live blocks. */
+	const char *what; /* "slab", "run", "items", "block". */
+};
+
+#define BUCKETS 96
+
+struct figures {
+	uint64_t capacity;   /* Most that blocks can take. */
+	uint64_t used_bytes; /* Of live blocks. */
+	uint64_t used_blocks;
+	uint64_t backed;       /* Bytes of the capacity that have their disk space. */
+	uint64_t reserved;     /* Free bytes in slabs and groups: room for blocks of their own size alone. */
+	uint64_t largest_free; /* Largest block that could be had. */
+	uint64_t tables;       /* Bytes of units that hold the map's own tables. */
+	struct bucket bucket[BUCKETS];
+	unsigned buckets;
+};
+
+/* What a cell of the picture shows. */
+enum cell_kind {
+	CELL_UNTOUCHED,
+	CELL_FREE,
+	CELL_SMALL,
+	CELL_MEDIUM,
+	CELL_LARGE,
+	CELL_RUN,
+	CELL_TABLE,
+	CELL_BAD,
+	CELL_KINDS
+};
+
+struct cell {
+	uint64_t bytes[CELL_KINDS]; /* That are of this kind. */
+	uint64_t used;              /* Bytes of live blocks. */
+	uint64_t blocks;
+	uint64_t class_bytes; /* Of the slots, or items, here; 0: none, or of several sizes. */
+};
+
+/* The user area, or the part of it that was ever in use, in cells of equal size. */
+struct picture {
+	struct cell *cell;
+	uint64_t cells, cell_bytes;
+	uint64_t bytes; /* In all. */
+};
+
+/* Some bytes, from here in the user area, are of this kind; of a live block's bytes that is all there is. */
+void picture_add(struct picture *picture, uint64_t at, uint64_t bytes, enum cell_kind kind, uint64_t used,
+		 uint64_t blocks, uint64_t class_bytes);
+/* What a slot of this size belongs to. */
+enum cell_kind picture_class(uint64_t bytes);
+
+/* What a kind of map can be asked. Everything is safe on any bytes. */
+struct kind {
+	uint32_t number;
+	const char *name; /* As the command create calls it. */
+	/* By the header's numbers; false: they are impossible. Then, when it is mapped: find its parts. */
+	bool (*lay_out)(struct view *view);
+	void (*furnish)(struct view *view);
+	void (*check)(struct view *view);
+	/* In a view of its own: do what the next user would do first, and say how many rules are broken then. */
+	uint64_t (*rehearse)(struct view *view);
+	/* Make anew what follows from the rest; NULL: nothing does. In a view of its own, or one that writes to the file. */
+	void (*rebuild)(struct view *view);
+	int (*walk)(struct view *view, block_fn *fn, void *arg);
+	void (*roots)(struct view *view, root_fn *fn, void *arg);
+	void (*measure)(struct view *view, struct figures *figures);
+	/* Bytes of the user area that were ever in use, and what they are dealt out in. */
+	uint64_t (*span)(struct view *view, uint64_t *unit);
+	void (*draw)(struct view *view, struct picture *picture);
+};
+
+extern const struct kind kind_static, kind_dynamic, kind_mmalloc, kind_buddy;
+
+struct shmbuddy;
+
+struct view {
+	const char *name;
+	struct tool *tool;
+	int fd;
+	struct stat st;
+	uint64_t got; /* Bytes of the header that there are. */
+	struct ma_header header;
+	enum ma_refusal why;
+	const struct kind *kind; /* NULL: its numbers make no map. Everything below is nothing then. */
+	char *base;
+	uint64_t mapped;
+	uint64_t user_off, user_bytes;
+	struct ma_map map;       /* All kinds but shmbuddy. */
+	struct shmbuddy *region; /* shmbuddy. */
+	struct people people;
+	struct finding *finding;
+	size_t findings, room;
+	uint64_t unlisted; /* Findings beyond those. */
+};
+
+/* STATUS_FAILED, said why: no regular file that can be read. Else STATUS_OK, whatever the file is. */
+enum status view_open(struct tool *tool, const char *name, struct view *view);
+void view_close(struct view *view);
+/* The same file once more, for rehearse(). */
+bool view_again(const struct view *view, struct view *again);
+
+/* What is wrong with it beyond the header: fills the findings. */
+void view_check(struct view *view);
+void view_find(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
+	MA_PRINTF(5, 6);
+/* By its worst finding. */
+enum status view_status(const struct view *view);
+/* Each finding on a line of its own, and on stderr unless it belongs to the command's answer. */
+void view_print_findings(struct view *view, FILE *to, enum severity least);
+void view_json_findings(struct view *view);
+
+const char *severity_name(enum severity severity);
+const char *status_name(enum status status);
+const char *kind_name(uint32_t number); /* "unknown" */
+
+/* A stored address, or an offset in kinds that float, as an offset from the start of the file. */
+uint64_t view_offset_of(const struct view *view, uint64_t stored);
+/* Does this lie in the user area? */
+bool view_is_inside(const struct view *view, uint64_t offset);
+
+#endif /* TOOLS_VIEW_H */
