@@ -313,7 +313,10 @@ static int child_that(bool reads, char *block)
 		if (reads)
 			_exit(*(volatile char *)block == 0);
 		xmemory_setlimit(SIZE_MAX);
-		_exit(take(100) == NULL);
+		block = take(100);
+		status = block == NULL;
+		give(block);
+		_exit(status);
 	}
 	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
 	return status;
