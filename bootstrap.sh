@@ -19,7 +19,7 @@ jobs=${MA_JOBS:-$(nproc)}
 read -ra configure_args <<<"${MA_CONFIGURE:-}"
 
 if [ $# -eq 0 ] || [ "$1" = -h ] || [ "$1" = --help ]; then
-	echo "usage: $0 TARGET... [VAR=VALUE...]   (check, demo, bench, all, install, check-valgrind, distcheck, ...)" >&2
+	echo "usage: $0 TARGET... [VAR=VALUE...]   (check, demo, bench, all, install, check-valgrind, distcheck, deb, ...)" >&2
 	exit 2
 fi
 
@@ -80,16 +80,39 @@ missing_packages() {
 		compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32/libgcc.a' >/dev/null || echo gcc-multilib
 	[ "$want_check" = no ] || have sqlite3 || echo sqlite3
 	[ "$want_check" = no ] || [ -x /usr/bin/python3 ] || echo python3
+	[ "$want_man" = no ] || have python3 || echo python3
+	# Without it tests/install/man looks at the pages with man alone, so it is asked of nobody.
+	[ "$want_check" = no ] || [ "$(id -u)" -ne 0 ] || ! have apt-get || have mandoc || echo mandoc
 	if [ "$want_fuzz" = yes ]; then
 		have clang || echo clang
 		have clang && compgen -G "$(clang -print-runtime-dir)/libclang_rt.fuzzer*" >/dev/null || echo libclang-rt-dev
 	fi
 	[ "$want_model" = no ] || have spin || echo spin
 	[ "$want_afl" = no ] || have afl-fuzz || echo afl++
+	[ "$want_abi" = no ] || have abidiff || echo abigail-tools
+	[ "$want_deb" = no ] || missing_for_packages
 	[ "$want_words" = no ] || [ -r /usr/share/dict/american-english ] || [ -r /usr/share/dict/words ] || echo wamerican
+	if [ "$want_doc" = yes ]; then
+		have doxygen || echo doxygen
+		have dot || echo graphviz
+		[ -e /usr/share/doxygen-awesome-css/doxygen-awesome.css ] || echo doxygen-awesome-css
+		have python3 || echo python3
+	fi
 	for package in ${MA_PACKAGES:-}; do
 		dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package"
 	done
+}
+
+# What debian/control asks for; its own line says what that is, and the tools of check-deb.
+missing_for_packages() {
+	have dpkg-checkbuilddeps || { echo dpkg-dev; return; }
+	dpkg-checkbuilddeps 2>&1 | sed -n 's/^dpkg-checkbuilddeps: error: Unmet build dependencies: //p' |
+		sed 's/([^)]*)//g; s/:[a-z]*//g; s/ | [^ ]*//g' | tr -s ' ' '\n'
+	[ "$want_deb" = check ] || return 0
+	have lintian || echo lintian
+	have blhc || echo blhc
+	have hardening-check || echo devscripts
+	have autopkgtest || echo autopkgtest
 }
 
 # The allocators that the benchmark compares with, those that are missing; each is optional.
@@ -134,10 +157,14 @@ install_packages() {
 
 want_bench=no
 want_check=no
+want_doc=no
 want_fuzz=no
 want_afl=no
 want_words=no
 want_model=no
+want_deb=no
+want_abi=no
+want_man=no
 targets=()
 variables=()
 for argument; do
@@ -148,10 +175,15 @@ for argument; do
 	case $argument in
 	bench* | callgrind) want_bench=yes ;;
 	check-model) want_model=yes ;;
+	deb) want_deb=yes ;;
+	check-deb) want_deb=check ;;
+	check-abi | accept-abi) want_abi=yes ;;
+	doc | check-doc | html | install-html) want_doc=yes ;;
 	check* | distcheck) want_check=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
 	demo) want_words=yes ;;
+	man | install-man) want_man=yes ;;
 	esac
 done
 
@@ -165,7 +197,12 @@ if [ ${#missing[@]} -gt 0 ]; then
   sudo apt-get update && sudo apt-get install -y ${missing[*]}"
 	fi
 	must "packages (${missing[*]})" install_packages "${missing[@]}"
+	# One more round: what tells the names of others may have been missing itself.
 	mapfile -t missing < <(missing_packages)
+	if [ "$want_deb" != no ] && [ ${#missing[@]} -gt 0 ]; then
+		must "packages (${missing[*]})" install_packages "${missing[@]}"
+		mapfile -t missing < <(missing_packages)
+	fi
 	[ ${#missing[@]} -eq 0 ] || die "still missing after installing: ${missing[*]}"
 fi
 mapfile -t missing < <(missing_peers)
@@ -177,7 +214,7 @@ mkdir -p "$build" && exec 9>"$top/.bootstrap.lock" && flock 9 || die 'cannot loc
 # configure and Makefile.in are stale when anything they are made from is newer, or is gone.
 stale() {
 	[ -e configure ] && [ -e Makefile.in ] && [ -e build-aux/tap-driver.sh ] || return 0
-	[ -n "$(find configure.ac Makefile.am m4/ma_*.m4 ./*/Makemodule.am -newer Makefile.in)" ] && return 0
+	[ -n "$(find configure.ac Makefile.am m4/ma_*.m4 ./*/Makemodule.am ./*/*/Makemodule.am -newer Makefile.in)" ] && return 0
 	[ -n "$(find configure.ac m4/ma_*.m4 -newer configure)" ]
 }
 if stale; then
@@ -187,7 +224,7 @@ if stale; then
 	touch configure Makefile.in
 fi
 
-arguments="CC=${CC:-} CXX=${CXX:-} CFLAGS=${CFLAGS:-} $(have valgrind && echo valgrind)"
+arguments="CC=${CC:-} CXX=${CXX:-} CFLAGS=${CFLAGS:-} $(have valgrind && echo valgrind) $(have python3 && echo python3)"
 # Peers that were installed since must be found.
 arguments+=" $(want_bench=yes missing_peers | tr '\n' ' ')"
 arguments+=" ${configure_args[*]-}"
@@ -206,6 +243,13 @@ for target in ${targets[@]+"${targets[@]}"}; do
 	check-crash)
 		must build make -C "$build" -j"$jobs" build-all
 		make --no-print-directory -s -C "$build" check-crash ${variables[@]+"${variables[@]}"} || exit 1
+		;;
+	check-abi|check-deb)
+		must build make -C "$build" -j"$jobs" all
+		make --no-print-directory -s -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1
+		;;
+	check-doc)
+		make --no-print-directory -s -C "$build" check-doc ${variables[@]+"${variables[@]}"} || exit 1
 		;;
 	check-model)
 		mkdir -p "$build"

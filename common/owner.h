@@ -2,8 +2,8 @@
 /**
  * Owner records: one for each thread that allocates, naming its process's slot.
  *
- *      63           16 15             0
- *     | generation    | process slot+1 |     slot part 0: nobody's
+ *      63  52 51         16 15             0
+ *     |  0    | generation  | process slot+1 |     slot part 0: nobody's
  *
  * A unit (slab or group) names its owner by a tag: record index + 1 and generation. The tag is alive while the record
  * still has that generation and its process slot is alive. So to give up all that a thread owns, at its end, at close, or

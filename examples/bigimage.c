@@ -7,7 +7,9 @@
  */
 #include <stdint.h>
 
+/* [include] */
 #include <xmemory.h> /* the last one: from here on malloc goes on in files */
+/* [include] */
 
 #define LIMIT ((size_t)64 << 20)
 #define CROP  200
@@ -17,6 +19,7 @@ struct image {
 	uint16_t *pixels;
 };
 
+/* [new] */
 static struct image new_image(size_t width, size_t height)
 {
 	struct image image = { width, height, malloc(width * height * sizeof(uint16_t)) };
@@ -27,6 +30,7 @@ static struct image new_image(size_t width, size_t height)
 	}
 	return image;
 }
+/* [new] */
 
 static uint16_t scene(size_t x, size_t y)
 {
@@ -89,6 +93,7 @@ static uint16_t *dark_row(const char *name, size_t width)
 
 	for (size_t x = 0; file != NULL && x < width; x++)
 		fwrite(&(uint16_t){ (uint16_t)(x % 17) }, sizeof(uint16_t), 1, file);
+	/* [falloc] */
 	contents = file != NULL && fclose(file) == 0 ? falloc(name, 0, &bytes) : NULL;
 	if (contents == NULL || bytes != width * sizeof(uint16_t)) {
 		perror(name);
@@ -96,6 +101,7 @@ static uint16_t *dark_row(const char *name, size_t width)
 	}
 	remove(name);
 	return (uint16_t *)(void *)contents;
+	/* [falloc] */
 }
 
 static struct image shoot(size_t width, size_t height, const uint16_t *dark)
@@ -119,18 +125,22 @@ int main(int argc, char **argv)
 
 	if (width < CROP || height < CROP)
 		return fprintf(stderr, "usage: bigimage [WIDTH HEIGHT], each at least %d\n", CROP), 2;
+	/* [limit] */
 	xmemory_setlimit(LIMIT);
 	dark = dark_row("bigimage.raw", width);
 	in = shoot(width, height, dark);
 	out = new_image(width, height);
 	filter(&in, &out);
+	/* [limit] */
 	wrong = check_crop(&out, dark, 0, 0) + check_crop(&out, dark, width / 2 - CROP / 2, height / 2 - CROP / 2) +
 		check_crop(&out, dark, width - CROP, height - CROP);
+	/* [stats] */
 	xmemory_stats(&s);
 	printf("two images of %zu x %zu pixels, %zu MiB each, with %zu MiB of RAM to have: %zu MiB in RAM, %zu MiB in "
 	       "%zu VM files\n",
 	       width, height, width * height * 2 >> 20, LIMIT >> 20, (size_t)s.ram_bytes >> 20,
 	       (size_t)s.vm_bytes >> 20, (size_t)s.vm_files);
+	/* [stats] */
 	printf("three crops, filtered in RAM: %zu pixels differ\n", wrong);
 	free(in.pixels);
 	free(out.pixels);

@@ -18,6 +18,7 @@ static int by_bytes(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* [add] */
 static bool add(void *md, struct dict *dict, size_t *room, const char *word)
 {
 	size_t length = strlen(word) + 1;
@@ -36,6 +37,7 @@ static bool add(void *md, struct dict *dict, size_t *room, const char *word)
 	memcpy(dict->words[dict->count++], word, length);
 	return true;
 }
+/* [add] */
 
 static bool fill(void *md, struct dict *dict, FILE *in)
 {
@@ -54,12 +56,14 @@ static bool fill(void *md, struct dict *dict, FILE *in)
 	return good && !ferror(in);
 }
 
+/* [free_block] */
 static int free_block(void *block, size_t size, void *md)
 {
 	(void)size;
 	mfree(md, block);
 	return 0;
 }
+/* [free_block] */
 
 static int build_in(void *md, const char *path, const char *word_list)
 {
@@ -76,20 +80,24 @@ static int build_in(void *md, const char *path, const char *word_list)
 		fprintf(stderr, "dictheap: no word list %s (Debian's package wamerican has one)\n", word_list);
 		return 2;
 	}
+	/* [commit] */
 	mmalloc_walk(md, free_block, md);
 	dict = mcalloc(md, 1, sizeof(*dict));
 	good = dict != NULL && fill(md, dict, in) && mmalloc_sync(md) == 0;
 	fclose(in);
 	if (!good || !mmalloc_setkey(md, 0, dict) || mmalloc_sync(md) != 0)
 		return perror("dictheap"), 2;
+	/* [commit] */
 	printf("built %s: %zu words\n", path, dict->count);
 	return 0;
 }
 
 int build(const char *path, const char *word_list)
 {
+	/* [attach] */
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), status = 2;
 	void *md = fd < 0 || flock(fd, LOCK_EX) != 0 ? NULL : mmalloc_attach(fd, NULL); /* one build at a time */
+	/* [attach] */
 
 	if (md == NULL)
 		perror(path);

@@ -29,11 +29,13 @@ static double now_us(void)
 /* That is all: nothing is read in, no pointer is mended. */
 static struct dict *open_dict(const char *path)
 {
+	/* [look] */
 	const struct mmalloc_options look = { .flags = MMALLOC_RDONLY };
 	double start = now_us();
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	void *md = fd < 0 ? NULL : mmalloc_attach_opt(fd, NULL, &look);
 	struct dict *dict = md == NULL ? NULL : mmalloc_getkey(md, 0);
+	/* [look] */
 
 	if (fd < 0 || md == NULL)
 		perror(path);
@@ -81,8 +83,10 @@ static int prefix(const struct dict *dict, const char *start)
 {
 	size_t first = lower_bound(dict, start), at = first;
 
+	/* [prefix] */
 	while (at < dict->count && strncmp(dict->words[at], start, strlen(start)) == 0)
 		puts(dict->words[at++]);
+	/* [prefix] */
 	return at == first;
 }
 

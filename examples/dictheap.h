@@ -6,10 +6,12 @@
 #include <mmalloc.h>
 #include <stdbool.h>
 
+/* [dict] */
 struct dict {
 	size_t count;
 	char **words; /* in the order of strcmp(); plain pointers, right in every process that attaches the heap */
 };
+/* [dict] */
 
 /* Exit status of the program. */
 int build(const char *path, const char *word_list);

@@ -3,22 +3,28 @@
 #include <qalloc.h>
 #include <stdio.h>
 
+/* [note] */
 struct note {
 	struct note *next; /* a plain pointer, right in every process and after every restart */
 	char text[64];
 };
+/* [note] */
 
 int main(int argc, char **argv)
 {
+	/* [open] */
 	dynmapinfo_t *map = qalloc_makedynmap(1 << 20, NULL, "notes.map", 1);
 	struct note *note = map ? qalloc_malloc(map, sizeof(*note)) : NULL;
 
+	/* [open] */
 	if (note == NULL)
 		return perror("notes.map"), 1;
 	snprintf(note->text, sizeof(note->text), "%s", argc > 1 ? argv[1] : "hello");
+	/* [commit] */
 	note->next = qalloc_getroot(map, "notes");
 	if (qalloc_setroot(map, "notes", note) != 0) /* the commit: now everybody sees it */
 		return perror("notes"), 1;
+	/* [commit] */
 	for (; note != NULL; note = note->next)
 		puts(note->text);
 	return qalloc_close(map) == 0 ? 0 : 1;

@@ -11,6 +11,7 @@
 
 bool cache_open(struct here *here, const char *path, unsigned flags)
 {
+	/* [open] */
 	const struct shmbuddy_options options = {
 		.capacity = 64 << 20, .smallest = 32, .largest = 16 << 10, .flags = flags
 	};
@@ -21,6 +22,7 @@ bool cache_open(struct here *here, const char *path, unsigned flags)
 		shmbuddy_setroot(here->region, NULL, shmbuddy_calloc(here->region, 1, sizeof(struct cache)));
 	here->cache =
 		here->region == NULL ? NULL : shmbuddy_address(here->region, shmbuddy_getroot(here->region, NULL));
+	/* [open] */
 	if (here->cache == NULL)
 		fprintf(stderr, "pathcache: %s: %s\n", path, strerror(errno));
 	return here->cache != NULL;

@@ -24,10 +24,12 @@ static unsigned way_at(const char *name, unsigned depth)
 	return hash(name, depth / WAYS) >> depth % WAYS * 4 & (WAYS - 1);
 }
 
+/* [address] */
 static void *address(const struct here *here, shm_offt offset)
 {
 	return here->base + offset;
 }
+/* [address] */
 
 /* The link at which a name's nodes end, and what it says: 0, or the one entry that begins with the same bits. */
 static _Atomic shm_offt *walk(const struct here *here, const char *name, unsigned *depth, shm_offt *seen)
@@ -63,10 +65,12 @@ const char *cache_find(const struct here *here, const char *name)
 	return entry->text + entry->name_bytes;
 }
 
+/* [link_to] */
 static bool link_to(_Atomic shm_offt *link, shm_offt seen, shm_offt to)
 {
 	return atomic_compare_exchange_strong_explicit(link, &seen, to, memory_order_release, memory_order_relaxed);
 }
+/* [link_to] */
 
 /* The entry at a link gets a node of its own, so that there is room beside it. */
 static bool deepen(const struct here *here, _Atomic shm_offt *link, unsigned depth, shm_offt seen)
@@ -83,6 +87,7 @@ static bool deepen(const struct here *here, _Atomic shm_offt *link, unsigned dep
 	return true;
 }
 
+/* [put] */
 bool cache_put(const struct here *here, const char *name, const char *real)
 {
 	size_t name_bytes = strlen(name) + 1, real_bytes = strlen(real) + 1;
@@ -109,3 +114,4 @@ bool cache_put(const struct here *here, const char *name, const char *real)
 	shmbuddy_free(here->region, offset);
 	return room;
 }
+/* [put] */

@@ -31,6 +31,7 @@ static char **read_names(const char *path, size_t *count)
 		line[strcspn(line, "\n")] = 0;
 		names[(*count)++] = line;
 	}
+	free(line); /* the one that ended it */
 	if (names == NULL)
 		perror(path);
 	if (in != NULL)
@@ -55,9 +56,11 @@ static int fill_all(const char *path, char **names, size_t count)
 	for (unsigned i = 0; i < WORKERS; i++)
 		if ((pid[i] = fork()) == 0)
 			_exit(nice(10) == -1 ? 2 : fill(path, i, names, count)); /* the one who kills goes first */
+	/* [kill] */
 	while (atomic_load(&here.cache->done[0]) < first / 2 && waitpid(pid[0], &status, WNOHANG) == 0)
 		usleep(50);
 	kill(pid[0], SIGKILL);
+	/* [kill] */
 	for (unsigned i = 0; i < WORKERS; i++)
 		if (waitpid(pid[i], &status, 0) == pid[i] && status != 0 && (i != 0 || !WIFSIGNALED(status)))
 			worst = 2;
@@ -84,18 +87,25 @@ static int ask_all(const char *path, char **names, size_t count)
 	}
 	fprintf(stderr, "  %zu names: %zu missing; %zu are not there, as the killed worker did not get to them.\n",
 		count, missing, beyond);
+	/* [check] */
 	return missing != 0 || shmbuddy_check(here.region, NULL, NULL) != 0;
+	/* [check] */
 }
 
 int main(int argc, char **argv)
 {
 	size_t count = 0;
 	char **names;
+	int status;
 
 	if (argc != 4 || (strcmp(argv[1], "fill") != 0 && strcmp(argv[1], "ask") != 0))
 		return fputs("usage: pathcache fill REGION NAMES | ask REGION NAMES\n", stderr), 2;
 	names = read_names(argv[3], &count);
 	if (names == NULL)
 		return 2;
-	return strcmp(argv[1], "fill") == 0 ? fill_all(argv[2], names, count) : ask_all(argv[2], names, count);
+	status = strcmp(argv[1], "fill") == 0 ? fill_all(argv[2], names, count) : ask_all(argv[2], names, count);
+	while (count > 0)
+		free(names[--count]);
+	free(names);
+	return status;
 }

@@ -13,6 +13,7 @@
 
 enum { WORKERS = 4, WAYS = 16 };
 
+/* [link] */
 /* A link is 0, the offset of an entry, or that of a node plus NODE: blocks lie at multiples of 32, so the bit is free. */
 #define NODE ((shm_offt)1)
 
@@ -20,12 +21,15 @@ enum { WORKERS = 4, WAYS = 16 };
 struct node {
 	_Atomic shm_offt way[WAYS];
 };
+/* [link] */
 
+/* [entry] */
 /* Never changes once it is linked. */
 struct entry {
 	size_t name_bytes; /* the closing zero included */
 	char text[];       /* the name, then the real path of it; empty when it had none */
 };
+/* [entry] */
 
 /* The region's root leads here. */
 struct cache {

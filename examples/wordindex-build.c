@@ -385,7 +385,9 @@ static int build_in(void *map, const struct build *how, pid_t *workers)
 int build(const struct build *how)
 {
 	pid_t *workers = calloc(how->workers, sizeof(*workers));
+	/* [make] */
 	void *map = qalloc_makedynmap((off_t)how->map_bytes, NULL, how->path, WORDINDEX_STREAMS);
+	/* [make] */
 	int status = 2;
 
 	if (workers == NULL || map == NULL)

@@ -186,10 +186,12 @@ static bool take_file(struct worker *me, struct attempt *attempt)
 	} else if (!take_text(me, attempt)) {
 		return false;
 	}
+	/* [commit] */
 	/* The commit. It fails when somebody else has finished the file: then theirs count and ours
 	 * do not. */
 	atomic_compare_exchange_strong_explicit(&attempt->file->done, &nobody, attempt, memory_order_release,
 						memory_order_relaxed);
+	/* [commit] */
 	return true;
 }
 

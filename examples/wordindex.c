@@ -89,11 +89,13 @@ static const struct index *look(const char *path, void **map)
 {
 	const struct index *index = NULL;
 
+	/* [look] */
 	*map = qalloc_open(path, QALLOC_RDONLY);
 	if (*map == NULL)
 		fprintf(stderr, "wordindex: %s: %s\n", path, strerror(errno));
 	else if ((index = qalloc_getroot(*map, WORDINDEX_ROOT)) == NULL)
 		fprintf(stderr, "wordindex: %s: no index in it\n", path);
+	/* [look] */
 	return index;
 }
 
@@ -264,11 +266,13 @@ static int print_map(void *map, double open_ms)
 	       (double)stats.file_bytes / 1e6, (double)stats.disk_bytes / 1e6, (double)stats.used_bytes / 1e6,
 	       (unsigned long long)stats.used_blocks);
 	printf("opened    in %.2f ms, at %p\n", open_ms, stats.base);
+	/* [check] */
 	if (qalloc_check(map, print_violation, NULL) != 0) {
 		perror("wordindex: qalloc_check");
 		return 2;
 	}
 	puts("check     sound");
+	/* [check] */
 	return 0;
 }
 

@@ -19,30 +19,70 @@
 #include <mmalloc.h>
 
 #ifndef MMALLOC_COMPAT_MD
+/** @brief The descriptor that the calls below work on: the default heap, unless it was defined before. */
 #define MMALLOC_COMPAT_MD ((void *)0)
 #endif
 
-/* As malloc(0) of the C library, these give a block for 0 bytes, which mmalloc() does not. */
+/**
+ * @brief malloc(), which as the C library's, and unlike mmalloc(), gives a block for 0 bytes.
+ * @param[in] md    A descriptor, or NULL.
+ * @param[in] size  Bytes.
+ * @return As mmalloc().
+ * @since 1.0
+ */
 static __inline__ void *mmalloc_compat_malloc(void *md, size_t size)
 {
 	return mmalloc(md, size ? size : 1);
 }
 
+/**
+ * @brief calloc(), which gives a block for 0 bytes.
+ * @param[in] md     A descriptor, or NULL.
+ * @param[in] nmemb  Number of elements.
+ * @param[in] size   Bytes of each.
+ * @return As mcalloc().
+ * @since 1.0
+ */
 static __inline__ void *mmalloc_compat_calloc(void *md, size_t nmemb, size_t size)
 {
 	return nmemb && size ? mcalloc(md, nmemb, size) : mcalloc(md, 1, 1);
 }
 
+/**
+ * @brief realloc(), which gives a block for NULL and 0 bytes.
+ * @param[in] md    A descriptor, or NULL.
+ * @param[in] ptr   A block of @p md, or NULL.
+ * @param[in] size  Bytes; 0 with a block: it is freed, and NULL is returned.
+ * @return As mrealloc().
+ * @since 1.0
+ */
 static __inline__ void *mmalloc_compat_realloc(void *md, void *ptr, size_t size)
 {
 	return ptr ? mrealloc(md, ptr, size) : mmalloc_compat_malloc(md, size);
 }
 
+/**
+ * @brief aligned_alloc(), which gives a block for 0 bytes.
+ * @param[in] md         A descriptor, or NULL.
+ * @param[in] alignment  A power of two.
+ * @param[in] size       Bytes.
+ * @return As mmemalign().
+ * @since 1.0
+ */
 static __inline__ void *mmalloc_compat_aligned_alloc(void *md, size_t alignment, size_t size)
 {
 	return mmemalign(md, alignment, size ? size : 1);
 }
 
+/**
+ * @brief realloc() to @p nmemb times @p size bytes.
+ * @param[in] md     A descriptor, or NULL.
+ * @param[in] ptr    A block of @p md, or NULL.
+ * @param[in] nmemb  Number of elements.
+ * @param[in] size   Bytes of each.
+ * @return As mrealloc(); ENOMEM also when the product is more than there can be.
+ * @since 1.0
+ */
 static __inline__ void *mmalloc_compat_reallocarray(void *md, void *ptr, size_t nmemb, size_t size)
 {
 	if (size && nmemb > (size_t)-1 / size) {
@@ -52,6 +92,15 @@ static __inline__ void *mmalloc_compat_reallocarray(void *md, void *ptr, size_t 
 	return mmalloc_compat_realloc(md, ptr, nmemb * size);
 }
 
+/**
+ * @brief posix_memalign(): errno stays.
+ * @param[in] md         A descriptor, or NULL.
+ * @param[out] out       Where the block's address goes; it stays as it is when there is none.
+ * @param[in] alignment  A power of two, and a multiple of the size of a pointer.
+ * @param[in] size       Bytes.
+ * @return 0, or the error: EINVAL @p alignment is no such number; else as mmemalign().
+ * @since 1.0
+ */
 static __inline__ int mmalloc_compat_posix_memalign(void *md, void **out, size_t alignment, size_t size)
 {
 	int saved = errno;
@@ -68,6 +117,14 @@ static __inline__ int mmalloc_compat_posix_memalign(void *md, void **out, size_t
 	return result;
 }
 
+/**
+ * @brief Copy at most so many bytes of a string into a new block.
+ * @param[in] md    A descriptor, or NULL.
+ * @param[in] text  The string; it needs no closing zero within @p most bytes.
+ * @param[in] most  Bytes, without the closing zero that the copy gets.
+ * @return The copy; NULL with errno as mmalloc().
+ * @since 1.0
+ */
 static __inline__ char *mmalloc_compat_strndup(void *md, const char *text, size_t most)
 {
 	size_t length = 0; /* Not by strnlen(), which strict C90 and C99 do not declare. */
@@ -83,6 +140,13 @@ static __inline__ char *mmalloc_compat_strndup(void *md, const char *text, size_
 	return copy;
 }
 
+/**
+ * @brief Copy a string into a new block.
+ * @param[in] md    A descriptor, or NULL.
+ * @param[in] text  The string.
+ * @return The copy; NULL with errno as mmalloc().
+ * @since 1.0
+ */
 static __inline__ char *mmalloc_compat_strdup(void *md, const char *text)
 {
 	return mmalloc_compat_strndup(md, text, strlen(text));
@@ -97,15 +161,24 @@ static __inline__ char *mmalloc_compat_strdup(void *md, const char *text)
 #undef aligned_alloc
 #undef strdup
 #undef strndup
+/** @brief mmalloc_compat_malloc() on #MMALLOC_COMPAT_MD. */
 #define malloc(size)                   mmalloc_compat_malloc(MMALLOC_COMPAT_MD, (size))
+/** @brief mmalloc_compat_calloc() on #MMALLOC_COMPAT_MD. */
 #define calloc(nmemb, size)            mmalloc_compat_calloc(MMALLOC_COMPAT_MD, (nmemb), (size))
+/** @brief mmalloc_compat_realloc() on #MMALLOC_COMPAT_MD. */
 #define realloc(ptr, size)             mmalloc_compat_realloc(MMALLOC_COMPAT_MD, (ptr), (size))
+/** @brief mfree() on #MMALLOC_COMPAT_MD. */
 #define free(ptr)                      mfree(MMALLOC_COMPAT_MD, (ptr))
+/** @brief mmalloc_compat_reallocarray() on #MMALLOC_COMPAT_MD. */
 #define reallocarray(ptr, nmemb, size) mmalloc_compat_reallocarray(MMALLOC_COMPAT_MD, (ptr), (nmemb), (size))
+/** @brief mmalloc_compat_posix_memalign() on #MMALLOC_COMPAT_MD. */
 #define posix_memalign(out, alignment, size) \
 	mmalloc_compat_posix_memalign(MMALLOC_COMPAT_MD, (out), (alignment), (size))
+/** @brief mmalloc_compat_aligned_alloc() on #MMALLOC_COMPAT_MD. */
 #define aligned_alloc(alignment, size) mmalloc_compat_aligned_alloc(MMALLOC_COMPAT_MD, (alignment), (size))
+/** @brief mmalloc_compat_strdup() on #MMALLOC_COMPAT_MD. */
 #define strdup(text)                   mmalloc_compat_strdup(MMALLOC_COMPAT_MD, (text))
+/** @brief mmalloc_compat_strndup() on #MMALLOC_COMPAT_MD. */
 #define strndup(text, most)            mmalloc_compat_strndup(MMALLOC_COMPAT_MD, (text), (most))
 
 #endif /* MMALLOC_COMPAT_H */

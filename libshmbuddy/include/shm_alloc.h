@@ -4,11 +4,17 @@
  * @brief One region a process, as the original shm_alloc had it: blocks of 32 to 1024 bytes, 512 MiB in all.
  *
  * The calls below work on the *default region*, a file that shm_init() names. They are shmbuddy.h's calls with one handle; what
- * holds there of threads, signals, fork, death and disks holds here. A region that shmbuddy_open() made with other numbers is
+ * holds there of threads, fork, death and disks holds here. A region that shmbuddy_open() made with other numbers is
  * just as welcome.
  *
- * Before shm_init(), and after shm_deinit(), calls fail with EBADF. But for shm_init() and shm_deinit(), all are
- * async-signal-safe.
+ * - @b Errors: as in shmbuddy.h.
+ * - @b Signals: but for shm_init() and shm_deinit(), all are async-signal-safe.
+ *
+ * What this means where a function's text gives no reason:
+ *
+ * | errno | reason                                                                        |
+ * |-------|-------------------------------------------------------------------------------|
+ * | EBADF | there is no default region: before shm_init(), or after shm_deinit()          |
  */
 #ifndef SHM_ALLOC_H
 #define SHM_ALLOC_H
@@ -81,7 +87,9 @@ shm_offt shm_calloc(size_t count, size_t size);
 
 /**
  * @brief shmbuddy_free() in the default region.
- * @param[in] offset  A block, or SHM_NULL; anything else changes nothing: errno is EINVAL.
+ * @param[in] offset  A block, or SHM_NULL.
+ *
+ * errno, when nothing was changed: as shmbuddy_free().
  * @since 1.0, after shm_alloc's shm_free(), which crashed on SHM_NULL
  */
 void shm_free(shm_offt offset);
@@ -105,7 +113,9 @@ void *ptr_calloc(size_t count, size_t size);
 
 /**
  * @brief shm_free(), by address.
- * @param[in] ptr  A block's address in this process, or NULL; anything else changes nothing: errno is EINVAL.
+ * @param[in] ptr  A block's address in this process, or NULL.
+ *
+ * errno, when nothing was changed: as shm_free().
  * @since 1.0, after shm_alloc's ptr_free()
  */
 void ptr_free(void *ptr);

@@ -20,6 +20,7 @@
 #define FEW               2u       /* of them, whatever the time */
 #define KILLS             20u      /* of a longer call, at random, when all is swept */
 #define MOST_STEPS        4000000u
+#define STEPPING_SECONDS  (2 * SUPPORT_HUNG_SECONDS) /* A busy machine steps slowly. */
 #define ENOUGH_VIOLATIONS 5u
 
 /* In shared memory. */
@@ -361,7 +362,7 @@ static void violation(struct sweep *sweep, size_t k, const char *how)
 
 static bool goes_on(const struct sweep *sweep)
 {
-	support_watchdog(SUPPORT_HUNG_SECONDS);
+	support_watchdog(STEPPING_SECONDS);
 	return sweep->row.violations < ENOUGH_VIOLATIONS && (sweep->all || support_now_us() < sweep->end);
 }
 
@@ -568,7 +569,7 @@ static void run_scenario(gconstpointer data)
 		return;
 	}
 	sweep.row.name = job->scenario->name;
-	support_watchdog(SUPPORT_HUNG_SECONDS);
+	support_watchdog(STEPPING_SECONDS);
 	support_step_one_cpu();
 	set_up(&sweep);
 	sweep_scenario(&sweep);

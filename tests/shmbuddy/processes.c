@@ -292,13 +292,13 @@ static void racing_roots(void)
 }
 
 /* Whatever is free gets the lowest number: then a region would be what printf() writes to. */
-static int open_without_standard(void *path)
+static int open_without_standard(void *file)
 {
 	shmbuddy_t *region;
 
 	for (int fd = 0; fd <= STDERR_FILENO; fd++)
 		close(fd);
-	region = shmbuddy_open(path, NULL);
+	region = shmbuddy_open(file, NULL);
 	for (int fd = 0; fd <= STDERR_FILENO; fd++)
 		if (!region || write(fd, "text", 4) >= 0 || errno != EBADF)
 			return 1;
@@ -307,11 +307,11 @@ static int open_without_standard(void *path)
 
 static void started_without_standard_descriptors(void)
 {
-	char *path = g_strdup(support_path("without-stdout"));
+	char *file = g_strdup(support_path("without-stdout"));
 
-	support_run_child(open_without_standard, path); /* It makes the region, */
-	support_run_child(open_without_standard, path); /* and it opens it. */
-	g_free(path);
+	support_run_child(open_without_standard, file); /* It makes the region, */
+	support_run_child(open_without_standard, file); /* and it opens it. */
+	g_free(file);
 }
 
 int main(int argc, char **argv)

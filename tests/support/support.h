@@ -25,7 +25,7 @@
 #define MIB                  (KIB * KIB)
 #define GIB                  (KIB * MIB)
 /** Seconds after which a test counts as hung; longer under Valgrind and the sanitizers. */
-#define SUPPORT_HUNG_SECONDS 30u
+#define SUPPORT_HUNG_SECONDS 60u
 
 /* --- the program ------------------------------------------------------------------------------------------- */
 

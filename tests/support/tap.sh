@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # For script tests: `. "$MA_SRCDIR/tests/support/tap.sh"`, then ok, check or skip a case each, and finish at the end.
-cases=0
+cases=0 failed=0 skipped=0
 
 # ok STATUS NAME [EVIDENCE]: one result; a failure shows what was found.
 ok() {
@@ -9,6 +9,7 @@ ok() {
 	if [ "$1" -eq 0 ]; then
 		echo "ok $cases - $2"
 	else
+		failed=$((failed + 1))
 		echo "not ok $cases - $2"
 		[ -z "$3" ] || printf '%s\n' "$3" | sed 's/^/# /'
 	fi
@@ -31,12 +32,19 @@ $out"
 
 # skip NAME REASON
 skip() {
-	cases=$((cases + 1))
+	cases=$((cases + 1)) skipped=$((skipped + 1))
 	echo "ok $cases - $1 # SKIP $2"
 }
 
 finish() {
 	echo "1..$cases"
+}
+
+# finish_alone: for what no driver runs: the line that .ci/run adds up, and an exit status.
+finish_alone() {
+	finish
+	echo "$((cases - failed - skipped)) passed, $failed failed, $skipped skipped"
+	[ "$failed" -eq 0 ]
 }
 
 # tracked: the project's files, relative to $MA_SRCDIR; in an unpacked tarball, all files that are not generated.

@@ -1,3 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where qthreads' programs look for it. */
+/**
+ * @file
+ * @brief <qalloc.h>, where qthreads' programs look for it.
+ */
 #include <qalloc.h>

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What programs for Boost.Interprocess, libpmemobj and qthreads' qalloc do, with libqalloc: the fragments of the guides in doc/.
+ *
+ * usage: migrate-qalloc MAP
+ */
+#include <errno.h>
+#include <qalloc.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+/* [boost-open] */
+struct counter {
+	_Atomic long hits;
+};
+
+static struct counter *open_counter(const char *path, dynmapinfo_t **map)
+{
+	struct counter *counter;
+
+	*map = qalloc_makedynmap(1 << 20, NULL, path, 4);
+	if (*map == NULL)
+		return NULL; /* errno says why */
+	counter = qalloc_getroot(*map, "counter");
+	if (counter == NULL) {
+		counter = qalloc_calloc(*map, 1, sizeof(*counter));
+		if (counter != NULL && qalloc_setroot(*map, "counter", counter) != 0)
+			counter = NULL;
+	}
+	return counter;
+}
+/* [boost-open] */
+
+/* [boost-vector] */
+struct numbers {
+	size_t count;
+	long value[]; /* a plain array, and plain pointers to it */
+};
+
+static struct numbers *append(dynmapinfo_t *map, struct numbers *numbers, long value)
+{
+	size_t count = numbers == NULL ? 0 : numbers->count;
+
+	numbers = qalloc_realloc(map, numbers, sizeof(*numbers) + (count + 1) * sizeof(long));
+	if (numbers != NULL) {
+		numbers->value[count] = value;
+		numbers->count = count + 1;
+	}
+	return numbers;
+}
+/* [boost-vector] */
+
+/* [pmdk-insert] */
+struct node {
+	struct node *next; /* where libpmemobj has a PMEMoid */
+	long value;
+};
+
+static int insert(dynmapinfo_t *map, long value)
+{
+	struct node *node = qalloc_malloc(map, sizeof(*node));
+
+	if (node == NULL)
+		return -1;
+	node->value = value;
+	node->next = qalloc_getroot(map, "list");
+	if (qalloc_setroot(map, "list", node) != 0) /* one store: killed before or after it, the list is whole */
+		return -1;
+	return qalloc_sync(map); /* only where the machine's death must not take it */
+}
+/* [pmdk-insert] */
+
+/* [qthreads] */
+static void *item_of(mapinfo_t *map)
+{
+	void *item = qalloc_statmalloc(map);
+
+	if (item == NULL && (errno == ENOMEM || errno == ENOSPC))
+		fputs("the map, or its disk, is full\n", stderr); /* the original crashed here */
+	return item;
+}
+/* [qthreads] */
+
+int main(int argc, char **argv)
+{
+	struct numbers *numbers = NULL;
+	struct counter *counter;
+	dynmapinfo_t *map;
+	long before;
+
+	if (argc != 2)
+		return fputs("usage: migrate-qalloc MAP\n", stderr), 2;
+	counter = open_counter(argv[1], &map);
+	if (counter == NULL)
+		return perror(argv[1]), 1;
+	before = atomic_fetch_add(&counter->hits, 1);
+	for (long i = 0; i < 100; i++)
+		if ((numbers = append(map, numbers, i)) == NULL)
+			return perror("append"), 1;
+	if (numbers->count != 100 || numbers->value[99] != 99 || insert(map, before) != 0)
+		return 1;
+	qalloc_free(numbers, map);
+	for (const struct node *node = qalloc_getroot(map, "list"); node != NULL; node = node->next)
+		if (node->value != before--)
+			return 1;
+	/* A dynamic map is no static one: the call says so instead of ending the program. */
+	if (item_of((mapinfo_t *)(void *)map) != NULL || qalloc_check(map, NULL, NULL) != 0)
+		return 1;
+	printf("%ld runs\n", atomic_load(&counter->hits));
+	return qalloc_close(map) != 0;
+}
