@@ -90,33 +90,37 @@ static void check(struct view *view)
 	roots(view, check_root, NULL);
 }
 
-/* A split whose lower word is not open: a splitter or a merger was killed. */
+static bool is_readable(const struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	return i < l->words && (!l->local || region_is_backed(h, i >> l->fan_shift));
+}
+
+/* Splits of this word whose lower word is not open: a splitter or a merger was killed. */
+static uint64_t unfinished_in(const struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	uint64_t w = region_view(l, ma_load(region_word(h, l, i))), count = 0;
+
+	for (unsigned leaf = 0; leaf < WORD_UPPER && word_is_open(w, WORD_UPPER); leaf++) {
+		uint64_t below = i * WORD_UPPER + leaf;
+
+		if (word_is_split(w, WORD_UPPER, leaf) && is_readable(h, l - 1, below))
+			count += !word_is_open(ma_load(region_word(h, l - 1, below)), l[-1].leaves);
+	}
+	return count;
+}
+
 static uint64_t count_unfinished(const struct shmbuddy *h)
 {
 	uint64_t count = 0;
 
 	for (unsigned k = 1; k <= h->lay.top; k++) {
-		const struct level *l = region_level(h, k), *lower = l - 1;
+		const struct level *l = region_level(h, k);
 
 		for (uint64_t i = 0; i < l->words; i++) {
-			uint64_t w;
-
-			if (l->local && !region_is_backed(h, i >> l->fan_shift)) {
+			if (is_readable(h, l, i))
+				count += unfinished_in(h, l, i);
+			else /* On to the next part. */
 				i |= ((uint64_t)1 << l->fan_shift) - 1;
-				continue;
-			}
-			w = region_view(l, ma_load(region_word(h, l, i)));
-			for (unsigned leaf = 0; leaf < WORD_UPPER; leaf++) {
-				uint64_t below = i * WORD_UPPER + leaf;
-
-				if (!word_is_open(w, WORD_UPPER) || !word_is_split(w, WORD_UPPER, leaf) ||
-				    below >= lower->words)
-					continue;
-				if (lower->local && !region_is_backed(h, below >> lower->fan_shift))
-					continue;
-				count += !word_is_open(region_view(lower, ma_load(region_word(h, lower, below))),
-						       lower->leaves);
-			}
 		}
 	}
 	return count;

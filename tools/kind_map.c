@@ -20,7 +20,8 @@ bool kind_map_lay_out(struct view *view, const struct ma_engine *engine)
 	map->kind = engine->kind;
 	map->sealed = view->header;
 	map->fd = view->fd;
-	map->flags = MA_MAP_RDONLY;
+	/* Of what is in use the engines look again at what seems wrong; what is at rest stays wrong. */
+	map->flags = view->people.is_attached || view->people.locks_unknown ? MA_MAP_RDONLY : MA_MAP_PRIVATE;
 	map->id = 1;
 	map->slot = MA_NO_SLOT;
 	map->device = view->st.st_dev;

@@ -302,7 +302,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 {
 	struct dump_load load = {
 		.file = arguments[0],
-		.from = tool->options.output ? tool->options.output : "standard input",
+		.from = tool->options.input ? tool->options.input : "standard input",
 		.input = stdin,
 		.size = tool->options.size,
 		.base = tool->options.base,
@@ -313,8 +313,8 @@ static enum status run(struct tool *tool, char **arguments, int count)
 
 	(void)count;
 	reason_clear();
-	if (tool->options.output)
-		load.input = fopen(tool->options.output, "re");
+	if (tool->options.input)
+		load.input = fopen(tool->options.input, "re");
 	if (!load.input)
 		return complain_reason(tool, load.from, "cannot open it");
 	status = dump_read(tool, &load);
@@ -326,7 +326,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 }
 
 static const struct option_spec options[] = {
-	{ "input", 'i', OPTION_TEXT, OPTION(output), "DUMP", "read this file; without it, standard input" },
+	{ "input", 'i', OPTION_TEXT, OPTION(input), "DUMP", "read this file; without it, standard input" },
 	{ "size", 's', OPTION_SIZE, OPTION(size), "SIZE", "as for mapalloc create (as it was)" },
 	{ "base", 0, OPTION_SIZE, OPTION(base), "ADDRESS", "where it is to be mapped (as it was)" },
 	{ "streams", 'n', OPTION_NUMBER, OPTION(streams), "N", "lanes (as it was)" },

@@ -28,7 +28,7 @@ enum status {
 /* What the command line says; 0 where it says nothing. */
 struct options {
 	bool json, bytes, force, relocate, watch, help;
-	const char *color, *backup, *output, *layout;
+	const char *color, *backup, *input, *output, *layout;
 	uint64_t size, base, item, streams, smallest, largest, min_size, count;
 	double interval;
 };

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "common/heap_internal.h"
+#include "handle.h" /* Of libshmbuddy: its words are in no public header. */
 #include "tests/support/support_golden.h"
 #include "tests/tools/heaps.h"
 #include "tools/view.h"
@@ -162,6 +163,23 @@ static void leaf(void)
 	mends("dynamic-1.map", path, "counted wrong");
 }
 
+/* A leaf that somebody split, and died before its lower word was open: all that is above it goes on, and the leaf is free again. */
+static void split(void)
+{
+	const char *path = begin("shmbuddy-1.map");
+	const struct level *top = region_level(view.region, view.region->lay.top);
+	_Atomic uint64_t *word = region_word(view.region, top, 0);
+	uint64_t w = region_view(top, ma_load(word));
+	unsigned leaf = 0;
+
+	while (word_busy(w, WORD_UPPER) & 1u << leaf)
+		g_assert_cmpuint(++leaf, <, WORD_UPPER);
+	put(path, word, word_divide(w, leaf), 8);
+	mends("shmbuddy-1.map", path, "state/split");
+	assert_status(0, "stat", "--json", path);
+	g_assert_cmpuint(run_number("largest_free"), ==, 4096);
+}
+
 static void damage(void)
 {
 	const char *path = begin("static-1.map");
@@ -198,6 +216,7 @@ int main(int argc, char **argv)
 	support_add("/tools/mend/phases", phases);
 	support_add("/tools/mend/intent", intent);
 	support_add("/tools/mend/leaf", leaf);
+	support_add("/tools/mend/split", split);
 	support_add("/tools/mend/damage", damage);
 	support_add("/tools/mend/only-readable", only_readable);
 	return support_run();
