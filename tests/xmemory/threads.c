@@ -84,7 +84,7 @@ static void at_work(void)
 	static const size_t limits[] = { SIZE_MAX, 100000, 1 };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(limits); i++) {
-		struct shared s = { 0 };
+		struct shared s = { .stop = false };
 
 		vm_begin(limits[i]);
 		support_threads(THREADS, swap_blocks, &s);
@@ -121,7 +121,7 @@ static int look_at_leak(const struct xmemory_leak *leak, void *arg)
 static void watched(void)
 {
 	struct support_thread watcher, workers[THREADS];
-	struct shared s = { 0 };
+	struct shared s = { .stop = false };
 
 	vm_begin(100000);
 	support_threads_start(&watcher, 1, look_on, &s);
@@ -426,7 +426,7 @@ static void fork_at_work(void)
 		return;
 	}
 	for (size_t l = 0; l < G_N_ELEMENTS(limits); l++) {
-		struct shared s = { 0 };
+		struct shared s = { .stop = false };
 
 		vm_begin(limits[l]);
 		support_threads_start(workers, 2, swap_blocks, &s);
