@@ -260,11 +260,22 @@ static bool may_lay_out(const struct view *view)
 	       h->reserved >> 47 == 0 && ma_load(&h->length) >> 47 == 0;
 }
 
-/* Copy-on-write, and beyond the file's end too: it may grow. guard.h is about what it never has. */
+/*
+ * Copy-on-write. What a file at rest does not have is zeros from the start; one in use is mapped beyond its end too, for it may grow.
+ * guard.h is about what it never has, or loses meanwhile.
+ */
 static bool map_it(struct view *view)
 {
-	void *at = mmap(NULL, view->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, view->fd, 0);
+	int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_NORESERVE;
+	uint64_t bytes = ma_min(view->mapped, ma_up((uint64_t)view->st.st_size, MA_PAGE));
+	void *at = mmap(NULL, view->mapped, prot, flags | MAP_ANONYMOUS, -1, 0);
 
+	if (view->people.is_attached)
+		bytes = view->mapped;
+	if (at != MAP_FAILED && mmap(at, bytes, prot, flags | MAP_FIXED, view->fd, 0) == MAP_FAILED) {
+		syscall(SYS_munmap, at, view->mapped);
+		at = MAP_FAILED;
+	}
 	if (at == MAP_FAILED) {
 		view_find(view, SEVERITY_NOTE, "system/memory", NOWHERE, "no address space for %" PRIu64 " bytes: %s",
 			  view->mapped, strerror(errno));
