@@ -234,7 +234,7 @@ static const char page_style[] =
 	"system-ui,sans-serif}\n"
 	"main{max-width:1000px;margin:auto;padding:0 12px 40px}svg{max-width:100%;height:auto;display:block}\n"
 	"table{border-collapse:collapse;margin:8px 24px;font-variant-numeric:tabular-nums}td,th{padding:3px 14px 3px "
-	"0;text-align:right}\n"
+	"0;text-align:right}td:last-child,th:last-child{text-align:left}\n"
 	"th{color:#666;font-weight:500}h2{font-size:16px;margin:20px 24px 4px}ul{margin:4px 24px;padding-left:18px}\n"
 	"meter{width:180px}.damaged{color:#b00016}.repairable{color:#8a5a00}\n"
 	"#tip{position:sticky;top:0;background:#fcfcfae8;padding:6px 24px;min-height:1.5em;z-index:1}\n"

@@ -67,7 +67,7 @@ static bool is_used(int fd, const struct found *found)
 	if (pid && is_alive(pid))
 		return true;
 	people_find(&people, fd, found->name, &found->st, NULL);
-	return people.is_attached || people.locks_unknown || people_alone(fd) == 0;
+	return people.is_attached || people.locks_unknown;
 }
 
 /* False: none of ours, or it may not be read. */
@@ -88,19 +88,36 @@ static bool look(int directory, const char *name, struct found *found)
 	return is_ours;
 }
 
-/* Under the attach byte: so nobody attaches to it between the last look and its end. */
+/* Under the attach byte, so nobody attaches to it between the last look and its end; and the kernel is asked, who sees all users. */
+static const char *obstacle(int fd, const struct found *found)
+{
+	struct stat st;
+	int alone;
+
+	if (fstat(fd, &st) < 0 || st.st_ino != found->st.st_ino || st.st_dev != found->st.st_dev)
+		return "it is another file now";
+	if (ma_file_attach_exclusive(fd) < 0)
+		return "somebody uses it now";
+	alone = people_alone(fd);
+	if (alone == 0)
+		return "somebody has it open or mapped";
+	return alone < 0 && strcmp(found->what, kind_buddy.name) == 0
+		       ? "it cannot be told whether somebody has it mapped"
+		       : NULL;
+}
+
 static enum status drop(struct tool *tool, int directory, const struct found *found)
 {
 	int fd = openat(directory, found->name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
 	enum status status = STATUS_OK;
-	struct stat st;
+	const char *why;
 
 	reason_clear();
 	if (fd < 0)
 		return complain_reason(tool, found->name, "not removed");
-	if (fstat(fd, &st) < 0 || st.st_ino != found->st.st_ino || ma_file_attach_exclusive(fd) < 0 ||
-	    people_alone(fd) == 0) {
-		complain(tool, found->name, "not removed: somebody uses it now");
+	why = obstacle(fd, found);
+	if (why) {
+		complain(tool, found->name, "not removed: %s", why);
 		status = STATUS_REFUSED;
 	} else if (unlinkat(directory, found->name, 0) < 0) {
 		status = complain_reason(tool, found->name, "not removed");

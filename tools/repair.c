@@ -109,25 +109,51 @@ static enum status repair(struct tool *tool, const char *name, const struct view
 	return status;
 }
 
-static enum status look(struct tool *tool, const char *name, struct view *view)
+/* What it was, what it is now, and of what was wrong the list. */
+static void report(struct tool *tool, struct view *before, enum status was, enum status is)
+{
+	if (tool->options.json) {
+		json_begin(tool);
+		json_text(tool, "file", before->name);
+		json_text(tool, "before", status_name(was));
+		json_text(tool, "after", status_name(is));
+		view_json_findings(before);
+		json_end(tool);
+		return;
+	}
+	if (was != STATUS_OK)
+		view_print_findings(before, tool->out, SEVERITY_REPAIRABLE);
+	if (was == STATUS_OK)
+		fprintf(tool->out, "%s: sound: nothing to repair\n", before->name);
+	else if (is == STATUS_OK)
+		fprintf(tool->out, "%s: repaired: sound\n", before->name);
+}
+
+/* The verdict of a file. STATUS_FAILED and above: said why. */
+static enum status judge(struct tool *tool, const char *name, struct view *view)
 {
 	enum status status = view_open(tool, name, view);
 
 	if (status != STATUS_OK)
 		return status;
 	view_check(view);
-	status = view_status(view);
+	return view_status(view);
+}
+
+/* While it is mended nobody may have it open, nor we: of what was seen the findings stay. */
+static enum status mend(struct tool *tool, const char *name, struct view *seen)
+{
+	struct view after;
+	enum status status;
+
+	view_leave(seen);
+	status = repair(tool, name, seen);
 	if (status != STATUS_OK)
-		view_print_findings(view, tool->out, SEVERITY_REPAIRABLE);
-	if (status == STATUS_FOREIGN || status == STATUS_DAMAGED) {
-		complain(tool, name, "not repaired: %s",
-			 status == STATUS_FOREIGN
-				 ? "it is no map that this program can read"
-				 : "what is damaged could only be guessed; a backup, or mapalloc dump, may help");
 		return status;
-	}
-	if (view->people.is_attached)
-		return alone_refuse(tool, name, "repaired", "it is in use: those who use it mend it when they come by");
+	status = judge(tool, name, &after);
+	if (status != STATUS_OK)
+		view_print_findings(&after, tool->err, SEVERITY_REPAIRABLE);
+	view_close(&after);
 	return status;
 }
 
@@ -135,28 +161,23 @@ static enum status run(struct tool *tool, char **arguments, int count)
 {
 	const char *name = arguments[0];
 	struct view view;
-	enum status status = look(tool, name, &view), after;
+	enum status was = judge(tool, name, &view), is = was;
 
 	(void)count;
-	if (status == STATUS_REPAIRABLE) {
-		struct view seen = view;
-
-		view_close(&view); /* Nobody may have it open, nor we. */
-		status = repair(tool, name, &seen);
-		if (status != STATUS_OK)
-			return status;
-		after = view_open(tool, name, &view);
-		if (after != STATUS_OK)
-			return after;
-		view_check(&view);
-		status = view_status(&view);
-		view_print_findings(&view, tool->out, SEVERITY_REPAIRABLE);
-		fprintf(tool->out, "%s: repaired: %s\n", name, status_name(status));
-	} else if (status == STATUS_OK) {
-		fprintf(tool->out, "%s: sound: nothing to repair\n", name);
-	}
+	if (was >= STATUS_FAILED)
+		return was;
+	if (was >= STATUS_DAMAGED)
+		complain(tool, name, "not repaired: %s",
+			 was == STATUS_FOREIGN
+				 ? "it is no map that this program can read"
+				 : "what is damaged could only be guessed; a backup, or mapalloc dump, may help");
+	else if (view.people.is_attached)
+		is = alone_refuse(tool, name, "repaired", "it is in use: those who use it mend it when they come by");
+	else if (was == STATUS_REPAIRABLE)
+		is = mend(tool, name, &view);
+	report(tool, &view, was, is == STATUS_REFUSED || is == STATUS_FAILED ? was : is);
 	view_close(&view);
-	return status;
+	return is;
 }
 
 static const struct option_spec options[] = {
@@ -179,5 +200,6 @@ const struct command command_repair = {
 	.examples = "  mapalloc repair --backup notes.map.before notes.map\n",
 	.least = 1,
 	.most = 1,
+	.has_json = true,
 	.run = run,
 };

@@ -378,18 +378,27 @@ bool view_again(const struct view *view, struct view *again)
 	return again->kind != NULL;
 }
 
-void view_close(struct view *view)
+void view_leave(struct view *view)
 {
 	if (view->base) {
 		guard_drop(view->base);
 		syscall(SYS_munmap, view->base, view->mapped); /* ASan's munmap() would go through its whole shadow. */
 	}
 	free(view->region);
+	if (view->fd >= 0)
+		close(view->fd);
+	view->base = NULL;
+	view->region = NULL;
+	view->kind = NULL;
+	view->fd = -1;
+}
+
+void view_close(struct view *view)
+{
+	view_leave(view);
 	for (size_t i = 0; i < view->findings; i++)
 		free(view->finding[i].text);
 	free(view->finding);
-	if (view->fd >= 0)
-		close(view->fd);
 	memset(view, 0, sizeof(*view));
 	view->fd = -1;
 }

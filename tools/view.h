@@ -137,6 +137,8 @@ struct view {
 
 /* STATUS_FAILED, said why: no regular file that can be read. Else STATUS_OK, whatever the file is. */
 enum status view_open(struct tool *tool, const char *name, struct view *view);
+/* Close the file; header, people and findings stay. */
+void view_leave(struct view *view);
 void view_close(struct view *view);
 /* The same file once more, for rehearse(). */
 bool view_again(const struct view *view, struct view *again);
