@@ -77,7 +77,11 @@ compare x
 compare nosuchwordanywhere
 
 echo "== An image larger than its RAM."
-(cd "$tmp" && XMEMORY_TMPDIR=$tmp exec "$programs/bigimage") || wrong=$((wrong + 1))
+if [ ! -x "$programs/bigimage" ]; then
+	echo "$programs has no bigimage (libxmemory's example): left out"
+else
+	(cd "$tmp" && XMEMORY_TMPDIR=$tmp exec "$programs/bigimage") || wrong=$((wrong + 1))
+fi
 
 if [ "$wrong" -ne 0 ]; then
 	echo "demo: something went wrong"

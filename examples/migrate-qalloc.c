@@ -37,16 +37,17 @@ struct numbers {
 	long value[]; /* a plain array, and plain pointers to it */
 };
 
-static struct numbers *append(dynmapinfo_t *map, struct numbers *numbers, long value)
+static int append(dynmapinfo_t *map, struct numbers **numbers, long value)
 {
-	size_t count = numbers == NULL ? 0 : numbers->count;
+	size_t count = *numbers == NULL ? 0 : (*numbers)->count;
+	struct numbers *longer = qalloc_realloc(map, *numbers, sizeof(*longer) + (count + 1) * sizeof(long));
 
-	numbers = qalloc_realloc(map, numbers, sizeof(*numbers) + (count + 1) * sizeof(long));
-	if (numbers != NULL) {
-		numbers->value[count] = value;
-		numbers->count = count + 1;
-	}
-	return numbers;
+	if (longer == NULL)
+		return -1; /* the old block stays, and so does the pointer to it */
+	longer->value[count] = value;
+	longer->count = count + 1;
+	*numbers = longer; /* or qalloc_setroot(), where others are to find it */
+	return 0;
 }
 /* [boost-vector] */
 
@@ -95,7 +96,7 @@ int main(int argc, char **argv)
 		return perror(argv[1]), 1;
 	before = atomic_fetch_add(&counter->hits, 1);
 	for (long i = 0; i < 100; i++)
-		if ((numbers = append(map, numbers, i)) == NULL)
+		if (append(map, &numbers, i) != 0)
 			return perror("append"), 1;
 	if (numbers->count != 100 || numbers->value[99] != 99 || insert(map, before) != 0)
 		return 1;
