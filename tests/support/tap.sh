@@ -53,7 +53,8 @@ tracked() {
 		git -C "$MA_SRCDIR" -c safe.directory='*' ls-files
 	else
 		(cd "$MA_SRCDIR" && find . -name '_*' -prune -o -name build-aux -prune -o -name autom4te.cache -prune -o \
-			-type f ! -name Makefile.in ! -name aclocal.m4 ! -name configure ! -path './m4/l*' -print) |
+			-name .debhelper -prune -o -type f ! -path './debian/autoreconf.*' ! -path './debian/*.debhelper*' \
+			! -path './debian/*stamp' ! -name '*~' ! -name Makefile.in ! -name aclocal.m4 ! -name configure ! -path './m4/l*' -print) |
 			sed 's,^\./,,'
 	fi
 }
