@@ -111,7 +111,7 @@ static enum status write_to(struct view *view, const char *name)
 	reason_clear();
 	to = fopen(name, "wxe");
 	if (!to)
-		return complain_reason(view->tool, name, "cannot make it");
+		return complain_making(view->tool, name, "cannot make it");
 	status = dump_write(view, to);
 	failed = ferror(to);
 	failed |= fclose(to) != 0;

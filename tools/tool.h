@@ -102,6 +102,8 @@ void print_safe(FILE *to, const char *text, size_t bytes);
 void complain(struct tool *tool, const char *file, const char *format, ...) MA_PRINTF(3, 4);
 /* The same, with what common/error.h was told last, or errno's text. Returns STATUS_FAILED. */
 enum status complain_reason(struct tool *tool, const char *file, const char *what);
+/* Of a new file that cannot be made: STATUS_REFUSED when there is one of that name. */
+enum status complain_making(struct tool *tool, const char *file, const char *what);
 /* A line "key      value" of text output. */
 void print_key(struct tool *tool, const char *key, const char *format, ...) MA_PRINTF(3, 4);
 

@@ -55,7 +55,7 @@ static void create_refused(void)
 	assert_status(4, "create", "qalloc-dynamic", "/no/such/directory/new", "--size=1M");
 	assert_complained("No such file");
 	support_file_write(path, "mine", 4);
-	assert_status(4, "create", "mmalloc", path);
+	assert_status(5, "create", "mmalloc", path);
 	assert_complained("File exists");
 	g_assert_cmpint(support_file_size(path), ==, 4);
 }
@@ -183,7 +183,7 @@ static void round_trip(const struct heap *heap, const char *base)
 	g_assert_cmpuint(follow(heap, map), ==, blocks);
 	heap->close(map);
 	assert_status(0, "dump", path, "-o", dump);
-	assert_status(4, "dump", path, "-o", dump);
+	assert_status(5, "dump", path, "-o", dump);
 	assert_complained("File exists");
 	if (base)
 		assert_status(0, "load", "--relocate", "--size=24M", "--base", base, "-i", dump, moved);
@@ -282,7 +282,7 @@ static void bad_dumps(void)
 	}
 	support_file_write(dump, head, strlen(head));
 	support_file_write(path, "mine", 4);
-	assert_status(4, "load", "-i", dump, path);
+	assert_status(5, "load", "-i", dump, path);
 	g_assert_cmpint(support_file_size(path), ==, 4);
 	assert_status(4, "load", "-i", "/no/such/dump", support_path("other"));
 }
