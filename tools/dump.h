@@ -31,6 +31,7 @@ struct dump_load {
 	bool relocate;
 	/* What came of it. */
 	uint64_t blocks, moved, roots, fixed, doubtful;
+	uint64_t stale; /* Words that look like pointers to where a block was, and were left so. */
 };
 
 enum status dump_read(struct tool *tool, struct dump_load *load);

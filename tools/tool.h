@@ -18,6 +18,7 @@
 enum status {
 	STATUS_OK = 0,
 	STATUS_REPAIRABLE = 1, /* leaks: there are some. */
+	STATUS_STALE = 1,      /* load: made, with pointers that lead to where blocks were. */
 	STATUS_DAMAGED = 2,
 	STATUS_FOREIGN = 3,
 	STATUS_FAILED = 4,  /* The system, or a file that cannot be opened. */

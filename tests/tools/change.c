@@ -174,6 +174,32 @@ static void resize_others(void)
 
 /* ---- dump, load ---- */
 
+/* Without --relocate: each block but the first has a pointer to the one before it, and none of them is right any more. */
+static void stays_behind(const struct heap *heap, const char *dump, const char *path, unsigned blocks)
+{
+	if (!heap->is_locked)
+		return; /* Offsets, and the blocks come to lie where they were. */
+	assert_status(1, "load", "--base=0x230000000000", "-i", dump, path);
+	assert_said("words look like pointers to where they were");
+	g_assert_cmpuint(strtoull(strstr(strchr(run_out, '\n'), ": ") + 2, NULL, 10), >=, blocks - 1);
+	assert_status(0, "check", path);
+	unlink(path);
+}
+
+/* No word of it looks like a pointer: that it lies elsewhere now is no matter. */
+static void without_pointers(void)
+{
+	const char *path = support_path("was"), *dump = support_path("dump"), *moved = support_path("is");
+	dynmapinfo_t *map = qalloc_makedynmap(MIB, NULL, path, 1);
+
+	memset(qalloc_malloc(map, 1000), 'x', 1000);
+	g_assert_cmpint(qalloc_close(map), ==, 0);
+	assert_status(0, "dump", path, "-o", dump);
+	assert_status(0, "load", "--base=0x230000000000", "-i", dump, moved);
+	assert_said("1 of them at another address");
+	assert_said(": 0 words look like");
+}
+
 static void round_trip(const struct heap *heap, const char *base)
 {
 	const char *path = support_path("was"), *dump = support_path("dump"), *moved = support_path("is");
@@ -185,6 +211,7 @@ static void round_trip(const struct heap *heap, const char *base)
 	assert_status(0, "dump", path, "-o", dump);
 	assert_status(5, "dump", path, "-o", dump);
 	assert_complained("File exists");
+	stays_behind(heap, dump, moved, blocks);
 	if (base)
 		assert_status(0, "load", "--relocate", "--size=24M", "--base", base, "-i", dump, moved);
 	else
@@ -364,6 +391,7 @@ int main(int argc, char **argv)
 	support_add("/tools/change/resize-heap", resize_heap);
 	support_add("/tools/change/resize-others", resize_others);
 	support_add("/tools/change/relocate", relocate);
+	support_add("/tools/change/without-pointers", without_pointers);
 	support_add("/tools/change/contents", contents);
 	support_add("/tools/change/bad-dumps", bad_dumps);
 	support_add("/tools/change/guarded", guarded);
