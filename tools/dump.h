@@ -20,8 +20,8 @@
 
 #define DUMP_FORMAT 1
 
-/* STATUS_REFUSED: it has guarded blocks (mmcheck), which mean nothing elsewhere. Said why. */
-enum status dump_write(struct view *view, FILE *to);
+/* Whether it could be written, the stream knows. */
+void dump_write(struct view *view, FILE *to);
 
 struct dump_load {
 	const char *file; /* To be made. */

@@ -4,6 +4,8 @@
  * block and root, and leaves the other alone. Words are set by hand, in copies of golden maps.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <mmalloc.h>
 #include <shmbuddy.h>
 #include <stdio.h>
 
@@ -214,6 +216,40 @@ static void bad_word(void)
 	g_assert_cmpint(errno, ==, EUCLEAN);
 }
 
+/* What is between the guards is the block; a guard that was overwritten is damage. */
+static void guards(void)
+{
+	const char *path = support_path("heap");
+	void *md = heaps[2].open(path);
+	char *block, *other, want[64];
+	uint64_t offset;
+
+	g_assert_cmpint(mmcheck(md, NULL), !=, 0);
+	block = mmalloc(md, 40);
+	other = mmalloc(md, 100000);
+	memcpy(block, &other, sizeof(other));
+	g_assert_cmpint(mmalloc_setroot(md, "block", block), ==, 0);
+	offset = heaps[2].offset(md, (uintptr_t)block);
+	g_assert_null(mmalloc_detach(md));
+	assert_status(0, "check", path);
+	assert_status(0, "leaks", "--json", path);
+	g_assert_cmpuint(run_number("blocks"), ==, 2);
+	assert_status(0, "list", "--json", path);
+	snprintf(want, sizeof(want), "\"offset\": %" PRIu64 ", ", offset);
+	assert_said(want);
+	assert_said("\"size\": 40, \"reached\": true, \"roots\": [\"block\"]");
+	assert_said("\"size\": 100000, \"reached\": true");
+	md = heaps[2].open(path);
+	block = mmalloc_getroot(md, "block");
+	block[40] = 1;
+	g_assert_null(mmalloc_detach(md));
+	assert_status(2, "check", path);
+	snprintf(want, sizeof(want), "body/guard at %#" PRIx64 ": block", offset);
+	assert_said(want);
+	assert_said("of 40 bytes: the memory after it was overwritten");
+	assert_status(2, "repair", path);
+}
+
 static void damage(void)
 {
 	const char *path = begin("static-1.map");
@@ -253,6 +289,7 @@ int main(int argc, char **argv)
 	support_add("/tools/mend/leaf", leaf);
 	support_add("/tools/mend/split", split);
 	support_add("/tools/mend/bad-word", bad_word);
+	support_add("/tools/mend/guards", guards);
 	support_add("/tools/mend/damage", damage);
 	support_add("/tools/mend/only-readable", only_readable);
 	return support_run();
