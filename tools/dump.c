@@ -148,10 +148,9 @@ const struct command command_dump = {
 	.options = options,
 	.more = "The form is described in the manual page. Of a damaged map, what can be read is written, and the "
 		"status is 2. A map that is in\n"
-		"use changes while it is read: take a snapshot first when that matters. Of guarded blocks (mmcheck() "
-		"of "
-		"libmmalloc) what is\n"
-		"between the guards is written: what is loaded has none.\n",
+		"use changes while it is read: take a snapshot first when that matters. Of guarded blocks (mmcheck()) "
+		"what is between\n"
+		"the guards is written: what is loaded has none.\n",
 	.examples = "  mapalloc dump notes.map -o notes.dump\n"
 		    "  mapalloc dump notes.map | mapalloc load --base 0x200000000000 --relocate moved.map\n",
 	.least = 1,
