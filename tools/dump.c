@@ -38,6 +38,10 @@ static void write_head(struct view *view, FILE *to)
 /* Pages that were never touched are not read one by one: most of a large block's are zeros at its end. */
 static uint64_t without_zeros(const volatile unsigned char *at, uint64_t size)
 {
+	while (size % 8 && at[size - 1] == 0)
+		size--;
+	if (size % 8)
+		return size;
 	while (size >= 8 && *(const volatile uint64_t *)(const volatile void *)(at + size - 8) == 0)
 		size -= 8;
 	while (size > 0 && at[size - 1] == 0)
@@ -86,54 +90,48 @@ static void write_root(struct view *view, const char *name, size_t bytes, int ke
 	fprintf(counts->to, "\", \"offset\": %" PRIu64 "}\n", offset);
 }
 
-enum status dump_write(struct view *view, FILE *to)
+void dump_write(struct view *view, FILE *to)
 {
 	struct counts counts = { .to = to };
 
-	if (view->header.kind == MA_KIND_MMALLOC && ma_load(&ma_body(&view->map)->guarded)) {
-		complain(view->tool, view->name,
-			 "not dumped: it has guarded blocks (mmcheck), whose guards mean nothing elsewhere");
-		return STATUS_REFUSED;
-	}
 	write_head(view, to);
 	view->kind->walk(view, write_block, &counts);
 	view->kind->roots(view, write_root, &counts);
 	fprintf(to, "{\"end\": true, \"blocks\": %" PRIu64 ", \"roots\": %" PRIu64 "}\n", counts.blocks, counts.roots);
-	return STATUS_OK;
 }
 
 static enum status write_to(struct view *view, const char *name)
 {
-	enum status status;
 	bool failed;
 	FILE *to;
 
 	reason_clear();
 	to = fopen(name, "wxe");
 	if (!to)
-		return complain_reason(view->tool, name, "cannot make it");
-	status = dump_write(view, to);
+		return complain_making(view->tool, name, "cannot make it");
+	dump_write(view, to);
 	failed = ferror(to);
 	failed |= fclose(to) != 0;
-	return failed ? complain_reason(view->tool, name, "cannot write it") : status;
+	return failed ? complain_reason(view->tool, name, "cannot write it") : STATUS_OK;
 }
 
 static enum status run(struct tool *tool, char **arguments, int count)
 {
 	struct view view;
-	enum status status = view_open(tool, arguments[0], &view), written;
+	enum status status = view_open(tool, arguments[0], &view), written = STATUS_OK;
 
 	(void)count;
 	if (status != STATUS_OK)
 		return status;
 	view_print_findings(&view, tool->err, SEVERITY_DAMAGE);
 	status = view_status(&view);
-	if (view.kind) {
-		written = tool->options.output ? write_to(&view, tool->options.output) : dump_write(&view, tool->out);
-		status = written > status ? written : status;
-	} else if (status == STATUS_OK) {
-		status = STATUS_FAILED;
-	}
+	if (!view.kind)
+		written = status == STATUS_OK ? STATUS_FAILED : STATUS_OK;
+	else if (tool->options.output)
+		written = write_to(&view, tool->options.output);
+	else
+		dump_write(&view, tool->out);
+	status = written > status ? written : status;
 	view_close(&view);
 	return status;
 }
@@ -150,7 +148,9 @@ const struct command command_dump = {
 	.options = options,
 	.more = "The form is described in the manual page. Of a damaged map, what can be read is written, and the "
 		"status is 2. A map that is in\n"
-		"use changes while it is read: take a snapshot first when that matters.\n",
+		"use changes while it is read: take a snapshot first when that matters. Of guarded blocks (mmcheck()) "
+		"what is between\n"
+		"the guards is written: what is loaded has none.\n",
 	.examples = "  mapalloc dump notes.map -o notes.dump\n"
 		    "  mapalloc dump notes.map | mapalloc load --base 0x200000000000 --relocate moved.map\n",
 	.least = 1,

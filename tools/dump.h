@@ -20,8 +20,8 @@
 
 #define DUMP_FORMAT 1
 
-/* STATUS_REFUSED: it has guarded blocks (mmcheck), which mean nothing elsewhere. Said why. */
-enum status dump_write(struct view *view, FILE *to);
+/* Whether it could be written, the stream knows. */
+void dump_write(struct view *view, FILE *to);
 
 struct dump_load {
 	const char *file; /* To be made. */
@@ -31,6 +31,7 @@ struct dump_load {
 	bool relocate;
 	/* What came of it. */
 	uint64_t blocks, moved, roots, fixed, doubtful;
+	uint64_t stale; /* Words that look like pointers to where a block was, and were left so. */
 };
 
 enum status dump_read(struct tool *tool, struct dump_load *load);

@@ -16,6 +16,8 @@ static bool lay_out(struct view *view)
 		return false;
 	}
 	h->fd = view->fd;
+	h->device = (uint64_t)view->st.st_dev;
+	h->inode = (uint64_t)view->st.st_ino;
 	view->region = h;
 	view->mapped = h->lay.total;
 	view->user_off = h->lay.area_at;
@@ -135,6 +137,9 @@ static uint64_t rehearse(struct view *view)
 		view_find(view, SEVERITY_REPAIRABLE, "state/split", NOWHERE,
 			  "%" PRIu64 " splits or merges were not finished", unfinished);
 	h->writable = true;
+	/* Where nothing is certain its opener checks all of it, and refuses it, before anybody can mend it. */
+	if (!shmbuddy__handle_is_certain(h, &view->header) && shmbuddy_check(h, report, view) != 0)
+		return 1;
 	shmbuddy_mend(h);
 	return shmbuddy_check(h, report, view) == 0 ? 0 : 1;
 }

@@ -4,6 +4,7 @@
 
 #include "common/heap_internal.h"
 #include "common/roots.h"
+#include "libmmalloc/src/heap.h"
 #include "tools/kind_map.h"
 #include "tools/progress.h"
 
@@ -83,6 +84,8 @@ static void check(struct view *view)
 				  "stream %u: more chunks in use than it has", s);
 	}
 	ma_root_check(map, kind_map_report, view);
+	if (kind_map_has_guards(view))
+		mmalloc__guarded_check(map, kind_map_report, view);
 	progress_end(&progress);
 }
 

@@ -11,6 +11,7 @@
 #include "common/owner.h"
 #include "common/proc.h"
 #include "common/roots.h"
+#include "libmmalloc/src/heap.h"
 
 bool kind_map_lay_out(struct view *view, const struct ma_engine *engine)
 {
@@ -74,10 +75,17 @@ static int on_block(void *block, size_t size, void *arg)
 	return walk->fn(walk->view, (uint64_t)((char *)block - walk->view->base), size, walk->arg);
 }
 
+bool kind_map_has_guards(struct view *view)
+{
+	return view->map.kind == MA_KIND_MMALLOC && mmalloc__has_guards(&view->map);
+}
+
 int kind_map_walk(struct view *view, block_fn *fn, void *arg)
 {
 	struct walk walk = { .view = view, .fn = fn, .arg = arg };
 
+	if (kind_map_has_guards(view))
+		return mmalloc__guarded_walk(&view->map, on_block, &walk);
 	return view->map.engine->walk(&view->map, on_block, &walk);
 }
 
@@ -122,6 +130,8 @@ static uint64_t place_of(const struct view *view, const char *text)
 
 	if (sscanf(text, "chunk %" SCNu64, &number) == 1 && number < lay->units)
 		return lay->user_off + number * MA_CHUNK;
+	if (sscanf(text, "block %" SCNx64, &number) == 1)
+		return view_offset_of(view, number);
 	if (sscanf(text, "item %" SCNu64, &number) == 1 && number < lay->user_bytes)
 		return lay->truth_off + number;
 	if (sscanf(text, "stream %" SCNu64, &number) == 1 && number < lay->streams)
@@ -134,10 +144,8 @@ static const char *rule_of(const char *text)
 	static const struct {
 		const char *word, *rule;
 	} rules[] = {
-		{ "chunk ", "body/chunk" },
-		{ "item ", "body/item" },
-		{ "stream ", "body/free-chunks" },
-		{ "root ", "body/root" },
+		{ "chunk ", "body/chunk" },        { "block ", "body/guard" }, { "item ", "body/item" },
+		{ "stream ", "body/free-chunks" }, { "root ", "body/root" },
 	};
 
 	for (size_t i = 0; i < MA_COUNT(rules); i++)
@@ -174,6 +182,12 @@ static bool check_lock(struct view *view, struct ma_lock *lock, const char *what
 	return false;
 }
 
+/* Items of static maps are taken and freed by one store each: what stands in their place means nothing. */
+static bool map_has_no_intents(const struct view *view)
+{
+	return view->header.kind == MA_KIND_STATIC;
+}
+
 static void check_stream(struct view *view, uint32_t index)
 {
 	struct ma_stream *st = ma_stream(&view->map, index);
@@ -181,7 +195,9 @@ static void check_stream(struct view *view, uint32_t index)
 	char what[40];
 
 	snprintf(what, sizeof(what), "the lock of stream %u", index);
-	if (!check_lock(view, &st->lock, what) && ma_load(&st->intent_valid))
+	if (check_lock(view, &st->lock, what) || map_has_no_intents(view))
+		return;
+	if (ma_load(&st->intent_valid))
 		view_find(view, SEVERITY_REPAIRABLE, "state/intent", at + offsetof(struct ma_stream, intent_first),
 			  "stream %u: a change of %" PRIu64 " units from %" PRIu64 " on was not finished", index,
 			  (uint64_t)ma_load(&st->intent_count), (uint64_t)ma_load(&st->intent_first));

@@ -9,6 +9,8 @@ bool kind_map_lay_out(struct view *view, const struct ma_engine *engine);
 void kind_map_furnish(struct view *view);
 /* As the first one to attach after all have gone; then the engine's check. Nothing of it reaches the file. */
 void kind_map_recover(struct view *view);
+/* Were blocks with guards ever dealt out (mmcheck())? Then the walk gives what is between the guards, as the library's does. */
+bool kind_map_has_guards(struct view *view);
 int kind_map_walk(struct view *view, block_fn *fn, void *arg);
 void kind_map_roots(struct view *view, root_fn *fn, void *arg);
 /* For the engines' checks: arg is the view. */

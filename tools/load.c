@@ -217,6 +217,7 @@ static bool is_near(const struct job *job, uint64_t old)
 	return old >= job->block[0].old && old < last->old + last->size;
 }
 
+/* Without --relocate the words stay, and are counted all the same. */
 static void relocate_block(struct job *job, const struct moved *block)
 {
 	uint64_t *word = (uint64_t *)(void *)(job->made.base + block->new);
@@ -225,12 +226,24 @@ static void relocate_block(struct job *job, const struct moved *block)
 		uint64_t old = word[i] - job->old_base, new = is_near(job, old) ? translate(job, old) : 0;
 
 		if (new &&new_base(job) + new != word[i]) {
-			word[i] = new_base(job) + new;
-			job->load->fixed++;
+			if (job->load->relocate)
+				word[i] = new_base(job) + new;
+			job->load->fixed += job->load->relocate;
+			job->load->stale += !job->load->relocate;
 		} else if (!new &&is_near(job, old)) {
 			job->load->doubtful++;
 		}
 	}
+}
+
+static int set_key(struct job *job, const struct pending *root, uint64_t new)
+{
+	uint64_t value = new ? new_base(job) + new : root->value;
+
+	if (job->load->relocate)
+		return make_key(&job->made, root->key, value);
+	job->load->stale += value != root->value;
+	return make_key(&job->made, root->key, root->value);
 }
 
 static enum status set_root(struct job *job, const struct pending *root)
@@ -239,8 +252,7 @@ static enum status set_root(struct job *job, const struct pending *root)
 	int result;
 
 	if (root->key >= 0)
-		result =
-			make_key(&job->made, root->key, new && job->load->relocate ? new_base(job) + new : root->value);
+		result = set_key(job, root, new);
 	else if (new)
 		result = make_root(&job->made, root->name, new);
 	else {
@@ -255,9 +267,8 @@ static enum status finish(struct job *job)
 {
 	enum status status = STATUS_OK;
 
-	if (job->load->relocate)
-		for (uint64_t i = 0; i < job->blocks; i++)
-			relocate_block(job, &job->block[i]);
+	for (uint64_t i = 0; i < job->blocks && (job->load->relocate || job->load->moved); i++)
+		relocate_block(job, &job->block[i]);
 	for (uint64_t i = 0; i < job->roots && status == STATUS_OK; i++)
 		status = set_root(job, &job->root[i]);
 	job->load->blocks = job->blocks;
@@ -294,8 +305,9 @@ void load_report(struct tool *tool, const struct dump_load *load)
 			load->file, load->fixed, load->doubtful);
 	else if (load->moved)
 		fprintf(tool->out,
-			"%s: pointers to them are as they were, and wrong: --relocate changes what looks like one\n",
-			load->file);
+			"%s: %" PRIu64
+			" words look like pointers to where they were, and are left: --relocate changes such\n",
+			load->file, load->stale);
 }
 
 static enum status run(struct tool *tool, char **arguments, int count)
@@ -318,8 +330,10 @@ static enum status run(struct tool *tool, char **arguments, int count)
 	if (!load.input)
 		return complain_reason(tool, load.from, "cannot open it");
 	status = dump_read(tool, &load);
-	if (status == STATUS_OK)
+	if (status == STATUS_OK) {
 		load_report(tool, &load);
+		status = load.stale ? STATUS_STALE : STATUS_OK;
+	}
 	if (load.input != stdin)
 		fclose(load.input);
 	return status;
@@ -344,7 +358,12 @@ const struct command command_load = {
 		"a block, or of a byte\n"
 		"inside of one, becomes the new one (in a region of libshmbuddy: its offset). Pointers in another form "
 		"stay wrong, and a\n"
-		"number that looked like a pointer is changed: only you can know whether there are such.\n",
+		"number that looked like a pointer is changed: only you can know whether there are such. Without\n"
+		"it, they are counted: the map is made, and whoever follows one of them is misled.\n\n"
+		"exit status: 0 done; 1 done, but without --relocate words look like pointers to where blocks were; 2 "
+		"the "
+		"dump is cut or\n"
+		"damaged; 4 the system failed; 5 refused: FILE is there; 64 wrong usage.\n",
 	.examples = "  mapalloc load --input notes.dump notes.map\n"
 		    "  mapalloc dump a.map | mapalloc load --size 1G --relocate larger.map\n",
 	.least = 1,

@@ -53,7 +53,7 @@ enum status make_open(struct tool *tool, const char *file, const struct make_pla
 	reason_clear();
 	fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return complain_reason(tool, file, "cannot make it");
+		return complain_making(tool, file, "cannot make it");
 	made->kind = plan->kind;
 	made->map = open_kind(file, fd, plan);
 	if (!made->map) {

@@ -92,6 +92,14 @@ enum status complain_reason(struct tool *tool, const char *file, const char *wha
 	return STATUS_FAILED;
 }
 
+enum status complain_making(struct tool *tool, const char *file, const char *what)
+{
+	bool is_there = errno == EEXIST;
+	enum status status = complain_reason(tool, file, what);
+
+	return is_there ? STATUS_REFUSED : status;
+}
+
 void print_key(struct tool *tool, const char *key, const char *format, ...)
 {
 	va_list args;

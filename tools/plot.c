@@ -242,7 +242,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 
 static const struct option_spec options[] = {
 	{ "output", 'o', OPTION_TEXT, OPTION(output), "FILE",
-	  "FILE.svg or FILE.html; without it, SVG on standard output" },
+	  "FILE.svg or FILE.html, which is replaced when it is there; without it, SVG on standard output" },
 	{ "layout", 'l', OPTION_TEXT, OPTION(layout), "LAYOUT", "hilbert (default: neighbours stay together) or rows" },
 	{ "watch", 'w', OPTION_FLAG, OPTION(watch), NULL, "draw it in the terminal, again and again" },
 	{ "interval", 'i', OPTION_SECONDS, OPTION(interval), "SECONDS", "with --watch: how often (1)" },

@@ -98,7 +98,7 @@ static enum status repair(struct tool *tool, const char *name, const struct view
 		return status;
 	if (tool->options.backup && copy_to_name(fd, tool->options.backup) < 0) {
 		reason_clear();
-		status = complain_reason(tool, tool->options.backup, "not repaired: cannot make the backup");
+		status = complain_making(tool, tool->options.backup, "not repaired: cannot make the backup");
 	} else if (MA_KIND_FLOATS(seen->header.kind)) {
 		ma_file_detach(fd); /* The library takes it itself. */
 		status = repair_region(tool, name);
@@ -153,6 +153,10 @@ static enum status mend(struct tool *tool, const char *name, struct view *seen)
 	status = judge(tool, name, &after);
 	if (status != STATUS_OK)
 		view_print_findings(&after, tool->err, SEVERITY_REPAIRABLE);
+	if (status == STATUS_REPAIRABLE) { /* Once more would do no more. */
+		complain(tool, name, "not repaired: this is left, and how to mend it is not known");
+		status = STATUS_DAMAGED;
+	}
 	view_close(&after);
 	return status;
 }
@@ -195,8 +199,10 @@ const struct command command_repair = {
 	.more = "It never touches a map that somebody uses, and refuses where it would have to guess. Live blocks, "
 		"their contents and the roots\n"
 		"stay as they are.\n\n"
-		"exit status: 0 sound now; 2 damaged, 3 no map: not touched; 4 the system failed; 5 refused: in use; "
-		"64 wrong usage.\n",
+		"exit status: 0 sound now; 2 damaged: not touched, or something is left that could not be mended; 3 no "
+		"map: not "
+		"touched;\n"
+		"4 the system failed; 5 refused: in use, or COPY is there; 64 wrong usage.\n",
 	.examples = "  mapalloc repair --backup notes.map.before notes.map\n",
 	.least = 1,
 	.most = 1,

@@ -146,9 +146,12 @@ static enum status fill(struct tool *tool, const char *name, const char *tempora
 		view_close(&view);
 		return complain_reason(tool, name, "no temporary file");
 	}
-	status = view.kind ? dump_write(&view, load.input) : STATUS_DAMAGED;
+	if (view.kind)
+		dump_write(&view, load.input);
+	else
+		status = STATUS_DAMAGED;
 	view_close(&view);
-	if (status == STATUS_OK && fflush(load.input) != 0)
+	if (status == STATUS_OK && (fflush(load.input) != 0 || ferror(load.input)))
 		status = complain_reason(tool, name, "no temporary file");
 	rewind(load.input);
 	if (status == STATUS_OK)

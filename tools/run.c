@@ -27,9 +27,10 @@ static void help(FILE *out)
 	fputs("\nmapalloc COMMAND --help says more, with examples. info, check, stat, list, leaks, plot and dump "
 	      "change nothing.\n"
 	      "Sizes are given as 4096, 64K, 1.5M, 2G.\n\n"
-	      "exit status: 0 done, or sound; 1 repairable (leaks: there are some); 2 damaged; 3 no map; 4 the system "
+	      "exit status: 0 done, or sound; 1 repairable (leaks: there are some; load: stale pointers); 2 damaged; 3 "
+	      "no map; 4 the system "
 	      "failed;\n"
-	      "5 refused: in use, or it would be a guess; 64 wrong usage.\n",
+	      "5 refused: in use, or it would be a guess, or a file is in the way; 64 wrong usage.\n",
 	      out);
 }
 

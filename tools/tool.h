@@ -18,6 +18,7 @@
 enum status {
 	STATUS_OK = 0,
 	STATUS_REPAIRABLE = 1, /* leaks: there are some. */
+	STATUS_STALE = 1,      /* load: made, with pointers that lead to where blocks were. */
 	STATUS_DAMAGED = 2,
 	STATUS_FOREIGN = 3,
 	STATUS_FAILED = 4,  /* The system, or a file that cannot be opened. */
@@ -102,6 +103,8 @@ void print_safe(FILE *to, const char *text, size_t bytes);
 void complain(struct tool *tool, const char *file, const char *format, ...) MA_PRINTF(3, 4);
 /* The same, with what common/error.h was told last, or errno's text. Returns STATUS_FAILED. */
 enum status complain_reason(struct tool *tool, const char *file, const char *what);
+/* Of a new file that cannot be made: STATUS_REFUSED when there is one of that name. */
+enum status complain_making(struct tool *tool, const char *file, const char *what);
 /* A line "key      value" of text output. */
 void print_key(struct tool *tool, const char *key, const char *format, ...) MA_PRINTF(3, 4);
 

@@ -11,6 +11,9 @@
  *     | log2 of front | size      |   word
  *     | of uuid, address and word |   seal
  *
+ * The address is the one that all who use the heap know: that the heap itself may be mapped elsewhere, by who only looks into its file,
+ * is no matter.
+ *
  * The heap may be used by processes that never called mmcheck(), and after all of them have gone: so everything that is known of a
  * guarded block stands in the heap. A pointer that is the start of a slot or run is a plain block; user never is one.
  *
@@ -65,12 +68,17 @@ static uint64_t size_of(uint64_t word)
 	return word & (((uint64_t)1 << 56) - 1);
 }
 
+static uint64_t address_of(const struct ma_map *map, const char *user)
+{
+	return map->sealed.base + (uint64_t)(user - map->base);
+}
+
 static uint64_t seal_of(const struct ma_map *map, const char *user, uint64_t word)
 {
 	uint64_t uuid[2];
 
 	memcpy(uuid, map->sealed.uuid, sizeof(uuid));
-	return ma_mix(ma_mix(ma_mix(uuid[0] ^ (uintptr_t)user) ^ uuid[1]) ^ word) | ODD_BYTES;
+	return ma_mix(ma_mix(ma_mix(uuid[0] ^ address_of(map, user)) ^ uuid[1]) ^ word) | ODD_BYTES;
 }
 
 static uint8_t tail_byte(uint64_t seal, size_t i)
@@ -380,8 +388,8 @@ static int check_block(void *block, size_t size, void *arg)
 		if (!find_in(tour->map, block, &found) || !found.broken)
 			return 0;
 	tour->broken++;
-	snprintf(text, sizeof(text), "block %p of %zu bytes: the memory %s it was overwritten", (void *)found.user,
-		 found.size, broken_text(found.broken));
+	snprintf(text, sizeof(text), "block %#" PRIx64 " of %zu bytes: the memory %s it was overwritten",
+		 address_of(tour->map, found.user), found.size, broken_text(found.broken));
 	if (tour->report)
 		tour->report(text, tour->arg);
 	return 0;

@@ -29,6 +29,9 @@ bool shmbuddy__handle_plan(const struct shmbuddy_options *options, bool sparse, 
 /* Are they sound by themselves? flags is what may be given. False: errno EINVAL. */
 bool shmbuddy__handle_options(const struct shmbuddy_options *options, unsigned flags, unsigned *small, unsigned *large);
 
+/* Did only processes die since this region was last opened, and is it the same file? Else nothing is certain. By h->device, h->inode. */
+bool shmbuddy__handle_is_certain(const struct shmbuddy *h, const struct ma_header *header);
+
 /*
  * Is nothing known of parts without disk space, as it should be? Else the bit that says of one that it has it was lost on the way to the
  * disk. By h->fd.

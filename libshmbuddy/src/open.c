@@ -130,8 +130,7 @@ static void boot_id(uint8_t id[16])
 	memcpy(id, hash, 16);
 }
 
-/* Did only processes die since this region was last opened, and is it the same file? Else nothing is certain. */
-static bool is_certain(const struct shmbuddy *h, const struct ma_header *header)
+bool shmbuddy__handle_is_certain(const struct shmbuddy *h, const struct ma_header *header)
 {
 	uint8_t id[16], none[16] = { 0 };
 
@@ -269,7 +268,7 @@ static int check_whole(struct shmbuddy *h)
 
 static enum step take_existing(struct shmbuddy *h, struct opening *how, struct ma_header *header, bool locked)
 {
-	bool certain = is_certain(h, header);
+	bool certain = shmbuddy__handle_is_certain(h, header);
 
 	if (wants(how, SHMBUDDY_NEW)) {
 		ma_fail(EEXIST, "%s: there is a region already", h->name);

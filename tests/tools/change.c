@@ -55,7 +55,7 @@ static void create_refused(void)
 	assert_status(4, "create", "qalloc-dynamic", "/no/such/directory/new", "--size=1M");
 	assert_complained("No such file");
 	support_file_write(path, "mine", 4);
-	assert_status(4, "create", "mmalloc", path);
+	assert_status(5, "create", "mmalloc", path);
 	assert_complained("File exists");
 	g_assert_cmpint(support_file_size(path), ==, 4);
 }
@@ -174,6 +174,32 @@ static void resize_others(void)
 
 /* ---- dump, load ---- */
 
+/* Without --relocate: each block but the first has a pointer to the one before it, and none of them is right any more. */
+static void stays_behind(const struct heap *heap, const char *dump, const char *path, unsigned blocks)
+{
+	if (!heap->is_locked)
+		return; /* Offsets, and the blocks come to lie where they were. */
+	assert_status(1, "load", "--base=0x230000000000", "-i", dump, path);
+	assert_said("words look like pointers to where they were");
+	g_assert_cmpuint(strtoull(strstr(strchr(run_out, '\n'), ": ") + 2, NULL, 10), >=, blocks - 1);
+	assert_status(0, "check", path);
+	unlink(path);
+}
+
+/* No word of it looks like a pointer: that it lies elsewhere now is no matter. */
+static void without_pointers(void)
+{
+	const char *path = support_path("was"), *dump = support_path("dump"), *moved = support_path("is");
+	dynmapinfo_t *map = qalloc_makedynmap(MIB, NULL, path, 1);
+
+	memset(qalloc_malloc(map, 1000), 'x', 1000);
+	g_assert_cmpint(qalloc_close(map), ==, 0);
+	assert_status(0, "dump", path, "-o", dump);
+	assert_status(0, "load", "--base=0x230000000000", "-i", dump, moved);
+	assert_said("1 of them at another address");
+	assert_said(": 0 words look like");
+}
+
 static void round_trip(const struct heap *heap, const char *base)
 {
 	const char *path = support_path("was"), *dump = support_path("dump"), *moved = support_path("is");
@@ -183,8 +209,9 @@ static void round_trip(const struct heap *heap, const char *base)
 	g_assert_cmpuint(follow(heap, map), ==, blocks);
 	heap->close(map);
 	assert_status(0, "dump", path, "-o", dump);
-	assert_status(4, "dump", path, "-o", dump);
+	assert_status(5, "dump", path, "-o", dump);
 	assert_complained("File exists");
+	stays_behind(heap, dump, moved, blocks);
 	if (base)
 		assert_status(0, "load", "--relocate", "--size=24M", "--base", base, "-i", dump, moved);
 	else
@@ -282,25 +309,39 @@ static void bad_dumps(void)
 	}
 	support_file_write(dump, head, strlen(head));
 	support_file_write(path, "mine", 4);
-	assert_status(4, "load", "-i", dump, path);
+	assert_status(5, "load", "-i", dump, path);
 	g_assert_cmpint(support_file_size(path), ==, 4);
 	assert_status(4, "load", "-i", "/no/such/dump", support_path("other"));
 }
 
-/* Guards mean something only where they were made. */
+/* Guards mean something only where they were made: what is dumped is between them, and what is loaded has none. */
 static void guarded(void)
 {
-	const char *path = support_path("heap");
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	void *md = mmalloc_attach(fd, NULL);
+	const char *path = support_path("heap"), *dump = support_path("dump"), *loaded = support_path("loaded");
+	void *md = heaps[2].open(path);
+	char *block, *other;
 
-	close(fd);
 	g_assert_cmpint(mmcheck(md, NULL), !=, 0);
-	g_assert_nonnull(mmalloc(md, 100));
+	block = mmalloc(md, 101);
+	other = mmalloc(md, 1);
+	memset(block, 'x', 101);
+	g_assert_cmpint(mmalloc_setroot(md, "block", block), ==, 0);
+	g_assert_cmpint(mmalloc_setroot(md, "other", other), ==, 0);
 	g_assert_null(mmalloc_detach(md));
-	assert_status(5, "dump", path);
-	assert_complained("mmcheck");
-	assert_status(0, "check", path);
+	assert_status(0, "dump", path, "-o", dump);
+	unlink(path);
+	assert_status(0, "load", "-i", dump, loaded);
+	assert_said("2 blocks");
+	assert_said("2 roots");
+	assert_status(0, "check", loaded);
+	md = heaps[2].open(loaded);
+	block = mmalloc_getroot(md, "block");
+	for (int i = 0; i < 101; i++)
+		g_assert_cmpint(block[i], ==, 'x');
+	g_assert_nonnull(mmalloc_getroot(md, "other"));
+	g_assert_cmpuint(mmalloc_usable_size(md, block), >, 101); /* No guards. */
+	mfree(md, block);
+	g_assert_null(mmalloc_detach(md));
 }
 
 /* ---- reap ---- */
@@ -364,6 +405,7 @@ int main(int argc, char **argv)
 	support_add("/tools/change/resize-heap", resize_heap);
 	support_add("/tools/change/resize-others", resize_others);
 	support_add("/tools/change/relocate", relocate);
+	support_add("/tools/change/without-pointers", without_pointers);
 	support_add("/tools/change/contents", contents);
 	support_add("/tools/change/bad-dumps", bad_dumps);
 	support_add("/tools/change/guarded", guarded);

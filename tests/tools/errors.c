@@ -202,7 +202,7 @@ static void no_backup(void)
 	support_file_write(path, was, size);
 	support_file_write(there, "mine", 4);
 	assert_status(1, "check", path);
-	assert_status(4, "repair", "--backup", there, path);
+	assert_status(5, "repair", "--backup", there, path);
 	assert_complained("cannot make the backup: File exists");
 	is = support_file_read(path, &size);
 	g_assert_true(memcmp(was, is, size) == 0);

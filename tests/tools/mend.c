@@ -3,6 +3,10 @@
  * What check makes of each thing that a kill may leave, and of damage that looks like it; and that repair mends the one, keeping every
  * block and root, and leaves the other alone. Words are set by hand, in copies of golden maps.
  */
+#include <errno.h>
+#include <inttypes.h>
+#include <mmalloc.h>
+#include <shmbuddy.h>
 #include <stdio.h>
 
 #include "common/heap_internal.h"
@@ -141,6 +145,22 @@ static void intent(void)
 	leaves(path, "makes no sense"); /* Without an intent it may be what is left of a block. */
 }
 
+/* Static maps have none: what stands there is neither reported nor in the way of what is to be mended. */
+static void no_intent(void)
+{
+	const char *path = begin("static-1.map");
+
+	put(path, &ma_stream(&view.map, 0)->intent_valid, 1, 4);
+	put(path, &ma_body(&view.map)->root_lock, 3, 4);
+	mends("static-1.map", path, "state/lock");
+	path = begin("static-1.map");
+	put(path, &ma_stream(&view.map, 1)->intent_valid, 0xabcd, 4);
+	view_close(&view);
+	assert_status(0, "check", path);
+	assert_status(0, "repair", path);
+	assert_said("nothing to repair");
+}
+
 /* As if it was no copy: of a copy the next opener believes nothing that follows from the rest. */
 static const char *begin_original(const char *golden)
 {
@@ -180,6 +200,56 @@ static void split(void)
 	g_assert_cmpuint(run_number("largest_free"), ==, 4096);
 }
 
+/* Merging the word would make it right, and lose its blocks: but a copy's opener checks first, and refuses it. */
+static void bad_word(void)
+{
+	const char *path = begin("shmbuddy-1.map");
+	const struct level *lowest = region_level(view.region, 0);
+	const struct shmbuddy_options how = { .flags = SHMBUDDY_EXISTING };
+	uint64_t i = 0;
+
+	while (!word_is_open(ma_load(region_word(view.region, lowest, i)), WORD_LEAVES))
+		g_assert_cmpuint(++i, <, lowest->words);
+	put(path, region_word(view.region, lowest, i), word_open(WORD_LEAVES) | (uint64_t)1 << 40, 8);
+	leaves(path, "body/word");
+	g_assert_null(shmbuddy_open(path, &how));
+	g_assert_cmpint(errno, ==, EUCLEAN);
+}
+
+/* What is between the guards is the block; a guard that was overwritten is damage. */
+static void guards(void)
+{
+	const char *path = support_path("heap");
+	void *md = heaps[2].open(path);
+	char *block, *other, want[64];
+	uint64_t offset;
+
+	g_assert_cmpint(mmcheck(md, NULL), !=, 0);
+	block = mmalloc(md, 40);
+	other = mmalloc(md, 100000);
+	memcpy(block, &other, sizeof(other));
+	g_assert_cmpint(mmalloc_setroot(md, "block", block), ==, 0);
+	offset = heaps[2].offset(md, (uintptr_t)block);
+	g_assert_null(mmalloc_detach(md));
+	assert_status(0, "check", path);
+	assert_status(0, "leaks", "--json", path);
+	g_assert_cmpuint(run_number("blocks"), ==, 2);
+	assert_status(0, "list", "--json", path);
+	snprintf(want, sizeof(want), "\"offset\": %" PRIu64 ", ", offset);
+	assert_said(want);
+	assert_said("\"size\": 40, \"reached\": true, \"roots\": [\"block\"]");
+	assert_said("\"size\": 100000, \"reached\": true");
+	md = heaps[2].open(path);
+	block = mmalloc_getroot(md, "block");
+	block[40] = 1;
+	g_assert_null(mmalloc_detach(md));
+	assert_status(2, "check", path);
+	snprintf(want, sizeof(want), "body/guard at %#" PRIx64 ": block", offset);
+	assert_said(want);
+	assert_said("of 40 bytes: the memory after it was overwritten");
+	assert_status(2, "repair", path);
+}
+
 static void damage(void)
 {
 	const char *path = begin("static-1.map");
@@ -215,8 +285,11 @@ int main(int argc, char **argv)
 	support_add("/tools/mend/leases", leases);
 	support_add("/tools/mend/phases", phases);
 	support_add("/tools/mend/intent", intent);
+	support_add("/tools/mend/no-intent", no_intent);
 	support_add("/tools/mend/leaf", leaf);
 	support_add("/tools/mend/split", split);
+	support_add("/tools/mend/bad-word", bad_word);
+	support_add("/tools/mend/guards", guards);
 	support_add("/tools/mend/damage", damage);
 	support_add("/tools/mend/only-readable", only_readable);
 	return support_run();
