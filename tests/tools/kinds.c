@@ -267,24 +267,31 @@ static void mend(const struct heap *heap, const char *path)
 	g_free(state.bytes);
 }
 
-static int take_first(uint64_t offset, size_t size, void *first)
+struct first {
+	uint64_t offset;
+	size_t size;
+};
+
+static int take_first(uint64_t offset, size_t size, void *arg)
 {
-	(void)size;
-	*(uint64_t *)first = offset;
+	struct first *first = arg;
+
+	*first = (struct first){ offset, size };
 	return 1;
 }
 
-/* It may be full: then one block less makes room. */
+/* It may be full: then one block less makes room for one of its size. */
 static void still_usable(const struct heap *heap, const char *path)
 {
 	void *map = heap->open(path);
-	uint64_t block, first = 0;
+	struct first first = { 0, 0 };
+	uint64_t block;
 
 	g_assert_nonnull(map);
 	heap->walk(map, take_first, &first);
-	g_assert_cmpuint(first, !=, 0);
-	heap->free(map, first - heap->offset(map, 0));
-	block = heap->malloc(map, 16);
+	g_assert_cmpuint(first.offset, !=, 0);
+	heap->free(map, first.offset - heap->offset(map, 0));
+	block = heap->malloc(map, first.size);
 	g_assert_cmpuint(block, !=, 0);
 	heap->free(map, block);
 	g_assert_cmpint(heap->close(map), ==, 0);
