@@ -351,10 +351,13 @@ static void own_tables(struct ma_map *map)
 		ma_body_void(map, from, end - from);
 }
 
-/* The file may have grown between the looks at its length and at what is in use: what is beyond came too late. */
+/*
+ * The file may have grown between the looks at its length and at what is in use: what is beyond came too late. A snapshot is as long
+ * as its map was before anything was copied, whatever the copied header says.
+ */
 static void cut_at_end(struct ma_map *map, uint32_t stream)
 {
-	uint64_t length = ma_load(&map->header->length);
+	uint64_t length = ma_load(map->source ? &map->sealed.length : &map->header->length);
 	uint64_t chunks = length > map->lay.user_off ? (length - map->lay.user_off) / MA_CHUNK : 0;
 	uint64_t first = ma_range_first(map, stream);
 	uint64_t most = chunks > first ? chunks - first : 0;

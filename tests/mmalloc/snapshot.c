@@ -2,6 +2,7 @@
 /* Snapshots of heaps that grow, and of heaps in memory; on a disk that is full. tests/qalloc/snapshot.c has what both share. */
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "tests/support/support_fault.h"
 #include "tests/support/support_mmalloc.h"
@@ -196,6 +197,69 @@ static void full_disk(void)
 	support_run_or_skip(on_a_full_disk, "no tmpfs of its own can be mounted here");
 }
 
+/* Another process's heap grows just when the copy has got its length: what is beyond that is not in the copy. */
+static struct scene *growing;
+
+static void wait_for_turn(int turn)
+{
+	while (atomic_load(&growing->turn) != turn)
+		usleep(1000);
+}
+
+static int grow_when_told(void *arg)
+{
+	void *md = heap_attach(growing->path);
+
+	(void)arg;
+	atomic_store(&growing->turn, 1);
+	wait_for_turn(2);
+	g_assert_nonnull(mmalloc(md, 50 * MIB));
+	atomic_store(&growing->turn, 3);
+	heap_detach(md);
+	return 0;
+}
+
+static long grown_then(const long args[6])
+{
+	long result = support_real(args);
+
+	if (atomic_load(&growing->turn) == 1) {
+		atomic_store(&growing->turn, 2);
+		wait_for_turn(3);
+	}
+	return result;
+}
+
+static int copy_while_it_grows(void *arg)
+{
+	void *md;
+	pid_t pid;
+
+	(void)arg;
+	growing = new_scene();
+	md = heap_attach(growing->path);
+	g_assert_nonnull(mmalloc(md, MIB));
+	pid = support_fork(grow_when_told, NULL);
+	wait_for_turn(1);
+	if (!support_hook(SYS_ftruncate, grown_then)) {
+		support_kill(pid);
+		return SUPPORT_CANNOT;
+	}
+	g_assert_cmpint(mmalloc_snapshot(md, growing->copy), ==, 0);
+	g_assert_cmpint(atomic_load(&growing->turn), ==, 3);
+	support_wait_ok(pid);
+	heap_detach(md);
+	md = heap_attach(growing->copy);
+	heap_check(md);
+	heap_detach(md);
+	return 0;
+}
+
+static void grows_meanwhile(void)
+{
+	support_run_or_skip(copy_while_it_grows, "no seccomp filter here, or not an x86-64");
+}
+
 static void errors(void)
 {
 	void *md = mmalloc_attach(-1, NULL);
@@ -217,6 +281,7 @@ int main(int argc, char **argv)
 	support_add("/mmalloc/snapshot/default", of_the_default_heap);
 	support_add("/mmalloc/snapshot/private", of_a_private_view);
 	support_add("/mmalloc/snapshot/growing", of_a_growing_heap);
+	support_add("/mmalloc/snapshot/grows-meanwhile", grows_meanwhile);
 	support_add("/mmalloc/snapshot/full-disk", full_disk);
 	support_add("/mmalloc/snapshot/errors", errors);
 	return support_run();
