@@ -37,8 +37,8 @@ reader() {
 	[ $? -le 1 ] || return 1
 	grep -- "^$start" "$list" >"$tmp/prefix-$1.grep"
 	same "prefix-$1" || return 1
-	# Every so many-th word, and as many that are none.
-	awk -v n="$1" 'NR % 997 == n * 100 { print; print $0 "q" }' "$list" | sort -u >"$tmp/words-$1"
+	# Every so many-th word, and as many that are none. (A line without a word is no question.)
+	awk -v n="$1" 'NR % 997 == n * 100 && /./ { print; print $0 "q" }' "$list" | sort -u >"$tmp/words-$1"
 	xargs -d '\n' -r "$programs/dictheap" find "$heap" <"$tmp/words-$1" >"$tmp/find-$1"
 	grep -Fx -f "$tmp/words-$1" "$list" >"$tmp/find-$1.grep"
 	same "find-$1"
