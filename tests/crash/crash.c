@@ -14,7 +14,7 @@
 #include "tests/support/support.h"
 #include "tests/support/support_step.h"
 
-#define AFTERWARDS_US     5000000u /* for whoever is left, to wait: a disk may be busy */
+#define AFTERWARDS_US     1000000u /* for whoever is left, to wait */
 #define INSIDE_US         500u     /* until the second opener is inside its call */
 #define SHORT             400u     /* instructions: every one is a real kill */
 #define FEW               2u       /* of them, whatever the time */
