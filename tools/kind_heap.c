@@ -260,32 +260,13 @@ static void draw(struct view *view, struct picture *picture)
 	}
 }
 
-const struct kind kind_dynamic = {
-	.number = MA_KIND_DYNAMIC,
-	.name = "qalloc-dynamic",
-	.lay_out = lay_out_dynamic,
-	.furnish = furnish,
-	.check = check,
-	.rehearse = rehearse,
-	.rebuild = rebuild,
-	.walk = kind_map_walk,
-	.roots = kind_map_roots,
-	.measure = measure,
-	.span = span,
-	.draw = draw,
-};
+/* The two kinds with this engine differ in what lies in front of it. */
+#define HEAP_KIND(kind_number, kind_name, kind_lay_out)                                                      \
+	{                                                                                                    \
+		.number = (kind_number), .name = (kind_name), .lay_out = (kind_lay_out), .furnish = furnish, \
+		.check = check, .rehearse = rehearse, .rebuild = rebuild, .walk = kind_map_walk,             \
+		.roots = kind_map_roots, .measure = measure, .span = span, .draw = draw,                     \
+	}
 
-const struct kind kind_mmalloc = {
-	.number = MA_KIND_MMALLOC,
-	.name = "mmalloc",
-	.lay_out = lay_out_mmalloc,
-	.furnish = furnish,
-	.check = check,
-	.rehearse = rehearse,
-	.rebuild = rebuild,
-	.walk = kind_map_walk,
-	.roots = kind_map_roots,
-	.measure = measure,
-	.span = span,
-	.draw = draw,
-};
+const struct kind kind_dynamic = HEAP_KIND(MA_KIND_DYNAMIC, "qalloc-dynamic", lay_out_dynamic);
+const struct kind kind_mmalloc = HEAP_KIND(MA_KIND_MMALLOC, "mmalloc", lay_out_mmalloc);

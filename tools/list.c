@@ -89,6 +89,13 @@ static void list_text(struct tool *tool, const struct reach *reach, uint64_t num
 	fputc('\n', tool->out);
 }
 
+static void json_begin_blocks(struct view *view, const char *name)
+{
+	json_begin(view->tool);
+	json_text(view->tool, "file", view->name);
+	json_open(view->tool, name, '[');
+}
+
 static enum status run_list(struct tool *tool, char **arguments, int count)
 {
 	struct view view;
@@ -99,9 +106,7 @@ static enum status run_list(struct tool *tool, char **arguments, int count)
 	if (status != STATUS_OK)
 		return status;
 	if (tool->options.json) {
-		json_begin(tool);
-		json_text(tool, "file", view.name);
-		json_open(tool, "blocks", '[');
+		json_begin_blocks(&view, "blocks");
 	} else {
 		fprintf(tool->out, "%s%-14s %-16s %10s  %s%s\n", tint(tool, COLOR_DIM), "OFFSET", "ADDRESS", "SIZE",
 			"REACHED BY", tint(tool, COLOR_NONE));
@@ -206,11 +211,8 @@ static enum status run_leaks(struct tool *tool, char **arguments, int count)
 	(void)count;
 	if (status != STATUS_OK)
 		return status;
-	if (tool->options.json) {
-		json_begin(tool);
-		json_text(tool, "file", view.name);
-		json_open(tool, "leaks", '[');
-	}
+	if (tool->options.json)
+		json_begin_blocks(&view, "leaks");
 	for (uint64_t i = 0; i < reach.count; i++) {
 		if (reach.block[i].flags & REACH_FOUND)
 			continue;
