@@ -284,6 +284,38 @@ static void forget_annotations(struct ma_map *map)
 	}
 }
 
+/*
+ * Valgrind's leak check, which comes after all else, reads whatever it takes for memory in use: a hole of a file in tmpfs
+ * would become a page of it, and beyond the end of a file it is a SIGBUS for every eight bytes, which never ends.
+ */
+static void hide_all_but_blocks(struct ma_map *map)
+{
+	uint64_t unit = map->item_bytes ? map->lay.group_items * map->item_bytes : MA_CHUNK;
+	const char *end = map->user;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = ma_min((uint64_t)s * map->lay.per_stream, map->lay.units);
+		uint64_t used = ma_min(ma_load(&ma_stream(map, s)->backed), map->lay.units - first);
+		char *next = map->user + first * unit;
+
+		if (used == 0)
+			continue;
+		ma_annotate_unused((void *)(uintptr_t)end, (size_t)(next - end));
+		end = next + used * unit;
+	}
+	ma_annotate_unused((void *)(uintptr_t)end, (size_t)(map->base + map->mapped - end));
+}
+
+/* After every other destructor and atexit() handler: those may still use the map. */
+__attribute__((destructor(101))) static void at_end(void)
+{
+	if (!ma_under_valgrind())
+		return;
+	for (struct ma_map *map = registry; map; map = map->next)
+		if (map->id != MA_MAP_CLOSED)
+			hide_all_but_blocks(map);
+}
+
 /* ASan's munmap() writes the range's whole shadow, an eighth of what may be a huge sparse map: go around it. */
 static void unmap(struct ma_map *map)
 {
