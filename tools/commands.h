@@ -12,6 +12,8 @@ extern const struct command command_create, command_resize, command_reap, comman
 struct dump_load;
 /* What came of it, on standard output. */
 void load_report(struct tool *tool, const struct dump_load *load);
+/* As the value of "loaded". */
+void load_report_json(struct tool *tool, const struct dump_load *load);
 
 /* The member "occupancy". */
 void info_json_occupancy(struct view *view, const struct figures *figures);

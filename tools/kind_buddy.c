@@ -5,7 +5,10 @@
 #include <string.h>
 
 #include "libshmbuddy/src/handle.h"
+#include "tools/progress.h"
 #include "tools/view.h"
+
+#define WINDOW 65536 /* Words between two looks at the clock. */
 
 static bool lay_out(struct view *view)
 {
@@ -83,9 +86,35 @@ static void check_root(struct view *view, const char *name, size_t bytes, int ke
 			  "root \"%.*s\" points out of the region: %#" PRIx64, (int)bytes, name, offset);
 }
 
+static uint64_t count_words(const struct shmbuddy *h)
+{
+	uint64_t count = 0;
+
+	for (unsigned k = 0; k <= h->lay.top; k++)
+		count += region_level(h, k)->words;
+	return count;
+}
+
+static void check_words(struct view *view)
+{
+	struct shmbuddy *h = view->region;
+	struct progress progress;
+
+	progress_begin(&progress, view->tool, view->name, count_words(h));
+	for (unsigned k = 0; k <= h->lay.top; k++) {
+		uint64_t end = region_level(h, k)->words;
+
+		for (uint64_t at = 0; at < end; at += WINDOW) {
+			shmbuddy__check_words(h, k, at, ma_min(end, at + WINDOW), report, view);
+			progress_add(&progress, ma_min(WINDOW, end - at));
+		}
+	}
+	progress_end(&progress);
+}
+
 static void check(struct view *view)
 {
-	shmbuddy_check(view->region, report, view);
+	check_words(view);
 	if (!shmbuddy__handle_no_part_was_lost(view->region))
 		view_find(view, SEVERITY_DAMAGE, "body/part", LAYOUT_CONTROL + offsetof(struct control, backed),
 			  "a part that has no disk space yet is in use");

@@ -223,14 +223,14 @@ static void relocate_block(struct job *job, const struct moved *block)
 	uint64_t *word = (uint64_t *)(void *)(job->made.base + block->new);
 
 	for (uint64_t i = 0; i < block->size / 8; i++) {
-		uint64_t old = word[i] - job->old_base, new = is_near(job, old) ? translate(job, old) : 0;
+		uint64_t old = word[i] - job->old_base, to = is_near(job, old) ? translate(job, old) : 0;
 
-		if (new &&new_base(job) + new != word[i]) {
+		if (to && new_base(job) + to != word[i]) {
 			if (job->load->relocate)
-				word[i] = new_base(job) + new;
+				word[i] = new_base(job) + to;
 			job->load->fixed += job->load->relocate;
 			job->load->stale += !job->load->relocate;
-		} else if (!new &&is_near(job, old)) {
+		} else if (!to && is_near(job, old)) {
 			job->load->doubtful++;
 		}
 	}
@@ -294,6 +294,19 @@ enum status dump_read(struct tool *tool, struct dump_load *load)
 
 /* ---- the command ---- */
 
+void load_report_json(struct tool *tool, const struct dump_load *load)
+{
+	json_open(tool, "loaded", '{');
+	json_number(tool, "blocks", load->blocks);
+	json_number(tool, "moved", load->moved);
+	json_number(tool, "roots", load->roots);
+	json_bool(tool, "relocated", load->relocate);
+	json_number(tool, "words_changed", load->fixed);
+	json_number(tool, "words_between", load->doubtful);
+	json_number(tool, "words_stale", load->stale);
+	json_close(tool, '}');
+}
+
 void load_report(struct tool *tool, const struct dump_load *load)
 {
 	fprintf(tool->out, "%s: %" PRIu64 " blocks, %" PRIu64 " of them at another address; %" PRIu64 " roots\n",
@@ -308,6 +321,18 @@ void load_report(struct tool *tool, const struct dump_load *load)
 			"%s: %" PRIu64
 			" words look like pointers to where they were, and are left: --relocate changes such\n",
 			load->file, load->stale);
+}
+
+static void report(struct tool *tool, const struct dump_load *load)
+{
+	if (!tool->options.json) {
+		load_report(tool, load);
+		return;
+	}
+	json_begin(tool);
+	json_text(tool, "file", load->file);
+	load_report_json(tool, load);
+	json_end(tool);
 }
 
 static enum status run(struct tool *tool, char **arguments, int count)
@@ -331,7 +356,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		return complain_reason(tool, load.from, "cannot open it");
 	status = dump_read(tool, &load);
 	if (status == STATUS_OK) {
-		load_report(tool, &load);
+		report(tool, &load);
 		status = load.stale ? STATUS_STALE : STATUS_OK;
 	}
 	if (load.input != stdin)
@@ -368,5 +393,6 @@ const struct command command_load = {
 		    "  mapalloc dump a.map | mapalloc load --size 1G --relocate larger.map\n",
 	.least = 1,
 	.most = 1,
+	.has_json = true,
 	.run = run,
 };

@@ -133,37 +133,33 @@ static enum status shrink(struct tool *tool, const char *name, const struct view
 
 /* ---- a new one ---- */
 
-static enum status fill(struct tool *tool, const char *name, const char *temporary, uint64_t size)
+static enum status fill(struct tool *tool, const char *name, struct dump_load *load)
 {
-	struct dump_load load = { .file = temporary, .from = name, .size = size, .relocate = true };
 	struct view view;
 	enum status status = view_open(tool, name, &view);
 
 	if (status != STATUS_OK)
 		return status;
-	load.input = tmpfile();
-	if (!load.input) {
+	load->input = tmpfile();
+	if (!load->input) {
 		view_close(&view);
 		return complain_reason(tool, name, "no temporary file");
 	}
 	if (view.kind)
-		dump_write(&view, load.input);
+		dump_write(&view, load->input);
 	else
 		status = STATUS_DAMAGED;
 	view_close(&view);
-	if (status == STATUS_OK && (fflush(load.input) != 0 || ferror(load.input)))
+	if (status == STATUS_OK && (fflush(load->input) != 0 || ferror(load->input)))
 		status = complain_reason(tool, name, "no temporary file");
-	rewind(load.input);
+	rewind(load->input);
 	if (status == STATUS_OK)
-		status = dump_read(tool, &load);
-	fclose(load.input);
-	load.file = name;
-	if (status == STATUS_OK)
-		load_report(tool, &load);
+		status = dump_read(tool, load);
+	fclose(load->input);
 	return status;
 }
 
-static enum status rebuild(struct tool *tool, const char *name, const struct view *seen, uint64_t size)
+static enum status rebuild(struct tool *tool, const char *name, const struct view *seen, struct dump_load *load)
 {
 	char *temporary = NULL;
 	enum status status;
@@ -174,11 +170,13 @@ static enum status rebuild(struct tool *tool, const char *name, const struct vie
 		return status;
 	if (asprintf(&temporary, "%s.resize.%d", name, (int)getpid()) < 0)
 		temporary = NULL;
-	status = temporary ? fill(tool, name, temporary, size) : complain_reason(tool, name, "no memory");
+	load->file = temporary;
+	status = temporary ? fill(tool, name, load) : complain_reason(tool, name, "no memory");
 	if (status == STATUS_OK && rename(temporary, name) < 0) {
 		status = complain_reason(tool, name, "cannot replace it");
 		unlink(temporary);
 	}
+	load->file = name;
 	free(temporary);
 	close(fd);
 	return status;
@@ -191,20 +189,62 @@ static uint64_t size_of(const struct view *view)
 	return view->region ? view->region->lay.area : ma_load(&view->header.length);
 }
 
+static enum status report(struct tool *tool, const char *name, uint64_t old, const struct dump_load *load)
+{
+	struct view view;
+	enum status status;
+
+	if (!tool->options.json) {
+		if (load)
+			load_report(tool, load);
+		return STATUS_OK;
+	}
+	status = view_open(tool, name, &view);
+	if (status != STATUS_OK)
+		return status;
+	json_begin(tool);
+	json_text(tool, "file", name);
+	json_number(tool, "before", old);
+	json_number(tool, "after", view.kind ? size_of(&view) : 0);
+	if (load)
+		load_report_json(tool, load);
+	json_end(tool);
+	view_close(&view);
+	return STATUS_OK;
+}
+
+static enum status in_place(struct tool *tool, const char *name, const struct view *seen, uint64_t old, uint64_t size)
+{
+	enum status status = STATUS_OK;
+
+	if (size < old)
+		status = shrink(tool, name, seen, size);
+	else if (size > old)
+		status = grow(tool, name, old, size);
+	return status == STATUS_OK ? report(tool, name, old, NULL) : status;
+}
+
+static enum status anew(struct tool *tool, const char *name, const struct view *seen, uint64_t old, uint64_t size)
+{
+	struct dump_load load = { .from = name, .size = size, .relocate = true };
+	enum status status;
+
+	if (size == old)
+		return report(tool, name, old, NULL);
+	status = rebuild(tool, name, seen, &load);
+	return status == STATUS_OK ? report(tool, name, old, &load) : status;
+}
+
 static enum status resize(struct tool *tool, const char *name, const struct view *seen, uint64_t old, uint64_t size)
 {
 	char text[SIZE_TEXT];
 
 	if (seen->header.rocompat)
 		return alone_refuse(tool, name, "resized", "it has features that this program can only read");
-	if (seen->header.kind == MA_KIND_MMALLOC && size <= seen->header.reserved) {
-		size = ma_up(size, MA_PAGE);
-		return size < old   ? shrink(tool, name, seen, size)
-		       : size > old ? grow(tool, name, old, size)
-				    : STATUS_OK;
-	}
+	if (seen->header.kind == MA_KIND_MMALLOC && size <= seen->header.reserved)
+		return in_place(tool, name, seen, old, ma_up(size, MA_PAGE));
 	if (tool->options.relocate)
-		return size == old ? STATUS_OK : rebuild(tool, name, seen, size);
+		return anew(tool, name, seen, old, size);
 	if (seen->header.kind == MA_KIND_MMALLOC)
 		complain(tool, name,
 			 "not resized: its range ends at %s; --relocate makes a new heap, with pointers changed",
@@ -262,12 +302,14 @@ const struct command command_resize = {
 	.more = "A heap of libmmalloc: longer at any time, also while it is used, with its disk space; shorter when "
 		"nobody uses it, down to its\n"
 		"last block. All others have one size for ever: with --relocate, and when nobody uses it, a new map of "
-		"SIZE takes its place\n"
-		"(shmbuddy: SIZE is what blocks can take), in which blocks lie elsewhere and what looks like a pointer "
-		"was changed.\n",
+		"SIZE takes its place,\n"
+		"in which blocks lie elsewhere and what looks like a pointer was changed. SIZE is then, in a region of "
+		"libshmbuddy, what blocks\n"
+		"can take, and of a heap of libmmalloc, the range that it may grow in.\n",
 	.examples = "  mapalloc resize heap.map 2G\n"
 		    "  mapalloc snapshot notes.map before.map && mapalloc resize --relocate notes.map 64M\n",
 	.least = 2,
 	.most = 2,
+	.has_json = true,
 	.run = run,
 };

@@ -23,7 +23,7 @@ static void help(FILE *out)
 	      "damaged.\n\n",
 	      out);
 	for (const struct command *const *c = tool_commands; *c; c++)
-		fprintf(out, "  %-9s %.*s\n", (*c)->name, (int)strcspn((*c)->summary, "\n:"), (*c)->summary);
+		fprintf(out, "  %-9s %.*s\n", (*c)->name, (int)strcspn((*c)->summary, "\n:."), (*c)->summary);
 	fputs("\nmapalloc COMMAND --help says more, with examples. info, check, stat, list, leaks, plot and dump "
 	      "change nothing.\n"
 	      "Sizes are given as 4096, 64K, 1.5M, 2G.\n\n"

@@ -59,6 +59,22 @@ static const char *lasting_fault(const struct shmbuddy *h, unsigned k, uint64_t 
 	return fault;
 }
 
+uint64_t shmbuddy__check_words(const struct shmbuddy *h, unsigned k, uint64_t first, uint64_t end,
+			       shmbuddy_report_fn *report, void *arg)
+{
+	const struct level *l = region_level(h, k);
+	uint64_t faults = 0;
+
+	for (uint64_t i = next_readable(h, l, first); i < end; i = next_readable(h, l, i + 1)) {
+		const char *fault = lasting_fault(h, k, i);
+
+		if (fault && report)
+			report(fault, arg);
+		faults += fault != NULL;
+	}
+	return faults;
+}
+
 int shmbuddy_check(shmbuddy_t *h, shmbuddy_report_fn *report, void *arg)
 {
 	uint64_t faults = 0;
@@ -66,17 +82,8 @@ int shmbuddy_check(shmbuddy_t *h, shmbuddy_report_fn *report, void *arg)
 
 	if (!region_is_open(h))
 		return shmbuddy__fail(NULL, EBADF, "");
-	for (unsigned k = 0; k <= h->lay.top; k++) {
-		const struct level *l = region_level(h, k);
-
-		for (uint64_t i = next_readable(h, l, 0); i < l->words; i = next_readable(h, l, i + 1)) {
-			const char *fault = lasting_fault(h, k, i);
-
-			if (fault && report)
-				report(fault, arg);
-			faults += fault != NULL;
-		}
-	}
+	for (unsigned k = 0; k <= h->lay.top; k++)
+		faults += shmbuddy__check_words(h, k, 0, region_level(h, k)->words, report, arg);
 	errno = saved;
 	return faults ? shmbuddy__fail(h, EUCLEAN, "the check found violations") : 0;
 }

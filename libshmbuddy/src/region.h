@@ -117,4 +117,10 @@ bool shmbuddy__root_at(const struct shmbuddy *h, unsigned i, char name[SHMBUDDY_
 /* Mend some of what the dead left, unless that was done just before. False: it was. */
 bool shmbuddy__region_mend_some(struct shmbuddy *h);
 
+/* ---- looking: inspect.c ---- */
+
+/* shmbuddy_check() of the words [first, end) of level k. Returns how many are wrong. */
+uint64_t shmbuddy__check_words(const struct shmbuddy *h, unsigned k, uint64_t first, uint64_t end,
+			       shmbuddy_report_fn *report, void *arg);
+
 #endif /* SHMBUDDY_REGION_H */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The command's parts, by themselves: sizes, text, lines of dumps, base64, files that shrink while they are looked at. */
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/support/support_fault.h"
 #include "tests/support/support_golden.h"
 #include "tools/base64.h"
 #include "tools/line.h"
+#include "tools/progress.h"
 #include "tools/reach.h"
 #include "tools/tool.h"
 
@@ -290,6 +293,61 @@ static void looks_only(void)
 	g_free(after);
 }
 
+/* ---- progress ---- */
+
+/* What stands on the terminal `control` belongs to. */
+static char *on_screen(int control)
+{
+	static char text[4096];
+	ssize_t got = read(control, text, sizeof(text) - 1);
+
+	text[got < 0 ? 0 : got] = '\0';
+	return text;
+}
+
+static void half_done(struct tool *tool, double ago)
+{
+	struct progress progress;
+
+	progress_begin(&progress, tool, "a\nb.map", 1000);
+	progress.began -= ago;
+	progress_add(&progress, 500);
+	progress_end(&progress);
+}
+
+/* A line after a second, only where somebody looks, and it is gone in the end. */
+static int draws_progress(void *arg)
+{
+	struct tool tool = { .out = stdout, .err = stderr };
+	int control = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK), screen;
+	const char *text;
+
+	(void)arg;
+	if (control < 0 || grantpt(control) < 0 || unlockpt(control) < 0)
+		return SUPPORT_CANNOT;
+	screen = open(ptsname(control), O_RDWR | O_NOCTTY);
+	if (screen < 0)
+		return SUPPORT_CANNOT;
+	g_assert_cmpint(dup2(screen, STDERR_FILENO), ==, STDERR_FILENO);
+	half_done(&tool, 0);
+	g_assert_cmpstr(on_screen(control), ==, "");
+	half_done(&tool, 2);
+	text = on_screen(control);
+	g_assert_nonnull(strstr(text, "\ra\\x0ab.map [####################....................]  50 %"));
+	g_assert_true(g_str_has_suffix(text, "\r\033[K"));
+	tool.err = stdout;
+	half_done(&tool, 2);
+	g_assert_cmpstr(on_screen(control), ==, "");
+	close(screen);
+	close(control);
+	return 0;
+}
+
+static void progress(void)
+{
+	support_run_or_skip(draws_progress, "no terminals can be made here");
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -302,5 +360,6 @@ int main(int argc, char **argv)
 	support_add("/tools/white/base64", base64);
 	support_add("/tools/white/cut-meanwhile", cut_meanwhile);
 	support_add("/tools/white/looks-only", looks_only);
+	support_add("/tools/white/progress", progress);
 	return support_run();
 }
