@@ -261,7 +261,9 @@ static bool comes_back(pid_t pid, const char *who)
 	int status;
 
 	if (!support_ends_within_us(pid, AFTERWARDS_US, &status)) {
-		g_test_message("%s: %s waited for a second", current->row.name, who);
+		g_autofree char *where = support_waits_in(pid);
+
+		g_test_message("%s: %s waited for a second (%s)", current->row.name, who, where);
 		end(pid);
 		return false;
 	}

@@ -117,6 +117,20 @@ static bool is_asleep(pid_t pid)
 	return end && end[1] == ' ' && end[2] == 'S';
 }
 
+char *support_waits_in(pid_t pid)
+{
+	char path[40], *call = NULL, *place = NULL, *text;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
+	g_file_get_contents(path, &call, NULL, NULL);
+	snprintf(path, sizeof(path), "/proc/%d/wchan", (int)pid);
+	g_file_get_contents(path, &place, NULL, NULL);
+	text = g_strdup_printf("%s: %s", place ? place : "?", call ? g_strchomp(call) : "?");
+	g_free(call);
+	g_free(place);
+	return text;
+}
+
 bool support_ends_within_us(pid_t pid, uint64_t limit, int *status)
 {
 	uint64_t last = support_now_us(), waited = 0;
