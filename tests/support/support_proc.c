@@ -8,7 +8,6 @@
  */
 #include "tests/support/support.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -98,34 +97,47 @@ uint64_t support_now_us(void)
 	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
-/* Does this process wait for somebody? Not for a processor, and not for a disk. */
+/* A file of /proc/PID; "" when there is none. */
+static char *of_process(pid_t pid, const char *name)
+{
+	char *path = g_strdup_printf("/proc/%d/%s", (int)pid, name), *text = NULL;
+
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		text = g_strdup("");
+	g_free(path);
+	return g_strchomp(text);
+}
+
+/* The child of a process with one thread that began last; 0: it has none. */
+static pid_t last_child(pid_t pid)
+{
+	char *name = g_strdup_printf("task/%d/children", (int)pid), *pids = of_process(pid, name);
+	char *last = strrchr(pids, ' ');
+	pid_t child = (pid_t)atoi(last ? last + 1 : pids);
+
+	g_free(name);
+	g_free(pids);
+	return child;
+}
+
+/* Does this process wait for somebody? Not for a processor, and not for a disk; and who waits for his child does what that does. */
 static bool is_asleep(pid_t pid)
 {
-	char path[40], text[512];
-	const char *end;
-	ssize_t got;
-	int fd;
+	char *text = of_process(pid, "stat");
+	const char *end = strrchr(text, ')'); /* The name may have one, too. */
+	bool sleeps = end && end[1] == ' ' && end[2] == 'S';
+	pid_t child = sleeps ? last_child(pid) : 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	got = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[got > 0 ? got : 0] = '\0';
-	end = strrchr(text, ')'); /* The name may have one, too. */
-	return end && end[1] == ' ' && end[2] == 'S';
+	g_free(text);
+	return child ? is_asleep(child) : sleeps;
 }
 
 char *support_waits_in(pid_t pid)
 {
-	char path[40], *call = NULL, *place = NULL, *text;
+	pid_t child = last_child(pid);
+	char *call = of_process(child ? child : pid, "syscall"), *place = of_process(child ? child : pid, "wchan");
+	char *text = g_strdup_printf("%s%s: %s", child ? "its child in " : "", place, call);
 
-	snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
-	g_file_get_contents(path, &call, NULL, NULL);
-	snprintf(path, sizeof(path), "/proc/%d/wchan", (int)pid);
-	g_file_get_contents(path, &place, NULL, NULL);
-	text = g_strdup_printf("%s: %s", place ? place : "?", call ? g_strchomp(call) : "?");
 	g_free(call);
 	g_free(place);
 	return text;
