@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,45 +16,17 @@
 #include "common/file.h"
 #include "common/map_file.h"
 #include "common/space.h"
-
-#define NAME_TRIES 100
-
-/* Where the copy goes. */
-struct target {
-	char *dirname, *name; /* Parts of path. */
-	char *path[2];
-	int dir;
-	char temporary[64]; /* In dir; empty: none. */
-};
+#include "common/target.h"
 
 /* ---- names ---- */
 
-static void target_free(struct target *t)
-{
-	if (t->temporary[0])
-		unlinkat(t->dir, t->temporary, 0);
-	if (t->dir >= 0)
-		close(t->dir);
-	free(t->path[0]);
-	free(t->path[1]);
-}
-
-static int target_find(struct target *t, const struct ma_map *map, const char *filename)
+static int target_find(struct ma_target *t, const struct ma_map *map, const char *filename)
 {
 	struct stat st;
 
-	*t = (struct target){ .dir = -1 };
-	if (!filename || !*filename || filename[strlen(filename) - 1] == '/')
-		return ma_fail(EINVAL, "%s: a snapshot needs the name of a file", map->name);
-	t->path[0] = strdup(filename);
-	t->path[1] = strdup(filename);
-	if (!t->path[0] || !t->path[1])
-		return -1;
-	t->dirname = dirname(t->path[0]);
-	t->name = basename(t->path[1]);
-	t->dir = open(t->dirname, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (t->dir < 0)
-		return ma_fail(errno, "%s: cannot open the folder of %s", map->name, filename);
+	if (ma_target_find(t, filename) < 0)
+		return errno == EINVAL ? ma_fail(EINVAL, "%s: a snapshot needs the name of a file", map->name)
+				       : ma_fail(errno, "%s: cannot open the folder of %s", map->name, filename);
 	if (fstatat(t->dir, t->name, &st, 0) < 0)
 		return 0;
 	if (!S_ISREG(st.st_mode))
@@ -63,66 +34,6 @@ static int target_find(struct target *t, const struct ma_map *map, const char *f
 	if (map->inode && st.st_dev == map->device && st.st_ino == map->inode)
 		return ma_fail(EINVAL, "%s: is the map itself", filename);
 	return 0;
-}
-
-/* A name that nobody has: make(it) fails with EEXIST when somebody does. */
-static int with_new_name(struct target *t, int (*make)(struct target *t, int fd), int fd)
-{
-	int result = -1;
-
-	for (unsigned i = 0; i < NAME_TRIES; i++) {
-		uint64_t number = ma_mix((uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)t ^ i);
-
-		snprintf(t->temporary, sizeof(t->temporary), ".snapshot-%016" PRIx64, number);
-		result = make(t, fd);
-		if (result >= 0 || errno != EEXIST)
-			break;
-	}
-	if (result < 0)
-		t->temporary[0] = '\0';
-	return result;
-}
-
-static int make_file(struct target *t, int fd)
-{
-	(void)fd;
-	return openat(t->dir, t->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-}
-
-static int link_as(struct target *t, int fd, const char *name)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return linkat(AT_FDCWD, path, t->dir, name, AT_SYMLINK_FOLLOW);
-}
-
-static int make_link(struct target *t, int fd)
-{
-	return link_as(t, fd, t->temporary);
-}
-
-/* A file without a name vanishes with a killed process. Without /proc it could not be given one later. */
-static int target_open(struct target *t)
-{
-	int fd = -1;
-
-	if (access("/proc/self/fd", X_OK) == 0)
-		fd = openat(t->dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	return fd >= 0 ? fd : with_new_name(t, make_file, -1);
-}
-
-/* The copy is on disk: give it its name. */
-static int target_commit(struct target *t, int fd)
-{
-	if (!t->temporary[0] && link_as(t, fd, t->name) == 0)
-		return fsync(t->dir);
-	if (!t->temporary[0] && (errno != EEXIST || with_new_name(t, make_link, fd) < 0))
-		return -1;
-	if (renameat(t->dir, t->temporary, t->dir, t->name) < 0)
-		return -1;
-	t->temporary[0] = '\0';
-	return fsync(t->dir);
 }
 
 /* ---- contents ---- */
@@ -282,7 +193,7 @@ static int copy_all(struct ma_map *copy)
 }
 
 /* As if its last user had closed and synced it. */
-static int copy_seal(struct ma_map *copy)
+static void copy_seal(struct ma_map *copy)
 {
 	struct ma_header *h = copy->header;
 
@@ -290,10 +201,9 @@ static int copy_seal(struct ma_map *copy)
 	ma_map_mark_ready(copy);
 	ma_store(&h->state, MA_STATE_SYNCED);
 	memcpy(h->magic, MA_MAGIC, sizeof(h->magic));
-	return fsync(copy->fd) < 0 ? ma_fail(errno, "%s: cannot write it to disk", copy->name) : 0;
 }
 
-static int take(struct ma_map *map, struct target *t, int fd)
+static int take(struct ma_map *map, struct ma_target *t)
 {
 	struct ma_map *copy = malloc(sizeof(*copy));
 	int result = -1;
@@ -302,10 +212,11 @@ static int take(struct ma_map *map, struct target *t, int fd)
 	if (!copy)
 		return -1;
 	copy->base = NULL;
-	if (copy_open(copy, map, fd) == 0 && copy_all(copy) == 0 && copy_seal(copy) == 0) {
-		result = target_commit(t, fd);
+	if (copy_open(copy, map, t->fd) == 0 && copy_all(copy) == 0) {
+		copy_seal(copy);
+		result = ma_target_commit(t, true);
 		if (result < 0)
-			ma_fail(errno, "%s: cannot be named %s", copy->name, t->name);
+			ma_fail(errno, "%s: cannot be written to disk and named %s", copy->name, t->name);
 	}
 	err = errno;
 	if (copy->base)
@@ -317,20 +228,13 @@ static int take(struct ma_map *map, struct target *t, int fd)
 
 int ma_map_snapshot(struct ma_map *map, const char *filename)
 {
-	struct target t;
+	struct ma_target t;
 	int result = target_find(&t, map, filename);
-	int err, fd;
 
-	if (result == 0) {
-		fd = target_open(&t);
-		result = fd < 0 ? ma_fail(errno, "%s: no file can be made beside it", filename) : take(map, &t, fd);
-		err = errno;
-		if (fd >= 0)
-			close(fd);
-		errno = err;
-	}
-	err = errno;
-	target_free(&t);
-	errno = err;
+	if (result == 0)
+		result = ma_target_open(&t, "snapshot", 0600) < 0
+				 ? ma_fail(errno, "%s: no file can be made beside it", filename)
+				 : take(map, &t);
+	ma_target_close(&t);
 	return result;
 }

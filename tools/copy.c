@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/target.h"
+
 #define BUFFER 65536
 
 static int copy_by_hand(int from, int to, off_t at, off_t end)
@@ -76,22 +78,22 @@ int copy_contents(int from, int to, uint64_t bytes, bool *is_reflink)
 
 int copy_to_name(int from, const char *name)
 {
+	struct ma_target target;
 	struct stat st;
 	bool is_reflink;
-	int to, result, error;
+	int result;
 
 	if (fstat(from, &st) < 0)
 		return -1;
-	to = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, st.st_mode & 0777);
-	if (to < 0)
-		return -1;
-	result = copy_contents(from, to, (uint64_t)st.st_size, &is_reflink);
+	result = ma_target_find(&target, name);
+	if (result == 0 && ma_target_is_there(&target))
+		result = -1;
 	if (result == 0)
-		result = fsync(to);
-	error = errno;
-	close(to);
-	if (result < 0)
-		unlink(name);
-	errno = error;
+		result = ma_target_open(&target, "mapalloc", st.st_mode & 0777);
+	if (result == 0)
+		result = copy_contents(from, target.fd, (uint64_t)st.st_size, &is_reflink);
+	if (result == 0)
+		result = ma_target_commit(&target, false);
+	ma_target_close(&target);
 	return result;
 }

@@ -43,10 +43,8 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		complain(tool, NULL, "create %s: %s", arguments[0], why);
 		return STATUS_USAGE;
 	}
-	status = make_open(tool, arguments[1], &plan, &made);
-	if (status == STATUS_OK && make_close(&made) < 0)
-		status = complain_reason(tool, arguments[1], "cannot write it");
-	return status;
+	status = make_open(tool, arguments[1], &plan, NULL, &made);
+	return status == STATUS_OK ? make_finish(tool, arguments[1], false, &made) : status;
 }
 
 static const struct option_spec options[] = {

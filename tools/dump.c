@@ -3,9 +3,13 @@
 #include "tools/dump.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "common/target.h"
 #include "libshmbuddy/src/handle.h"
 #include "tools/base64.h"
 #include "tools/commands.h"
@@ -100,19 +104,36 @@ void dump_write(struct view *view, FILE *to)
 	fprintf(to, "{\"end\": true, \"blocks\": %" PRIu64 ", \"roots\": %" PRIu64 "}\n", counts.blocks, counts.roots);
 }
 
+static int write_target(struct view *view, struct ma_target *target)
+{
+	int fd = fcntl(target->fd, F_DUPFD_CLOEXEC, 3), result;
+	FILE *to = fd < 0 ? NULL : fdopen(fd, "w");
+
+	if (!to)
+		return -1;
+	dump_write(view, to);
+	result = ferror(to) ? -1 : 0;
+	return fclose(to) != 0 ? -1 : result;
+}
+
+/* It appears when it is whole: half of it would be in the way of the next one. */
 static enum status write_to(struct view *view, const char *name)
 {
-	bool failed;
-	FILE *to;
+	enum status status = STATUS_OK;
+	struct ma_target target;
+	mode_t mask = umask(0);
 
+	umask(mask);
 	reason_clear();
-	to = fopen(name, "wxe");
-	if (!to)
-		return complain_making(view->tool, name, "cannot make it");
-	dump_write(view, to);
-	failed = ferror(to);
-	failed |= fclose(to) != 0;
-	return failed ? complain_reason(view->tool, name, "cannot write it") : STATUS_OK;
+	if (ma_target_find(&target, name) < 0 || ma_target_is_there(&target) ||
+	    ma_target_open(&target, "mapalloc", 0666 & ~mask) < 0)
+		status = complain_making(view->tool, name, "cannot make it");
+	else if (write_target(view, &target) < 0)
+		status = complain_reason(view->tool, name, "cannot write it");
+	else if (ma_target_commit(&target, false) < 0)
+		status = complain_making(view->tool, name, "cannot make it");
+	ma_target_close(&target);
+	return status;
 }
 
 static enum status run(struct tool *tool, char **arguments, int count)

@@ -27,6 +27,7 @@ struct dump_load {
 	const char *file; /* To be made. */
 	const char *from; /* For messages. */
 	FILE *input;
+	const struct stat *like;      /* The file that it is to replace; NULL: there is none. */
 	uint64_t size, base, streams; /* 0: as it was. */
 	bool relocate;
 	/* What came of it. */

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tools/base64.h"
 #include "tools/commands.h"
@@ -68,7 +67,7 @@ static enum status read_head(struct job *job, const struct line *line)
 	if (job->load->size)
 		plan.size = job->load->size;
 	job->old_base = line_number(line, "base");
-	status = make_open(job->tool, job->load->file, &plan, &job->made);
+	status = make_open(job->tool, job->load->file, &plan, job->load->like, &job->made);
 	job->is_made = status == STATUS_OK;
 	return status;
 }
@@ -283,10 +282,10 @@ enum status dump_read(struct tool *tool, struct dump_load *load)
 	reason_clear();
 	if (status == STATUS_OK)
 		status = finish(&job);
-	if (job.is_made && make_close(&job.made) < 0 && status == STATUS_OK)
-		status = complain_reason(tool, load->file, "cannot write it");
-	if (job.is_made && status != STATUS_OK)
-		unlink(load->file); /* Half a heap is none. */
+	if (job.is_made && status == STATUS_OK)
+		status = make_finish(tool, load->file, load->like, &job.made);
+	else if (job.is_made)
+		make_drop(&job.made); /* Half a heap is none. */
 	free(job.block);
 	free(job.root);
 	return status;

@@ -3,8 +3,9 @@
 #include "tools/make.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <mmalloc.h>
@@ -29,7 +30,7 @@ static void *open_mmalloc(int fd, const struct make_plan *plan)
 	return mmalloc_attach_opt(fd, (void *)(uintptr_t)plan->base, &options);
 }
 
-static void *open_kind(const char *file, int fd, const struct make_plan *plan)
+static void *open_kind(const struct made *made, const struct make_plan *plan)
 {
 	const struct shmbuddy_options options = {
 		.capacity = plan->size,
@@ -37,33 +38,59 @@ static void *open_kind(const char *file, int fd, const struct make_plan *plan)
 		.largest = plan->largest,
 	};
 	void *base = (void *)(uintptr_t)plan->base;
+	off_t size = (off_t)ma_min(plan->size, INT64_MAX);
 
 	if (plan->kind == MA_KIND_STATIC)
-		return qalloc_makestatmap((off_t)ma_min(plan->size, INT64_MAX), base, file, plan->item, plan->streams);
+		return qalloc_makestatmap(size, base, made->path, plan->item, plan->streams);
 	if (plan->kind == MA_KIND_DYNAMIC)
-		return qalloc_makedynmap((off_t)ma_min(plan->size, INT64_MAX), base, file, plan->streams);
-	return plan->kind == MA_KIND_MMALLOC ? open_mmalloc(fd, plan) : (void *)shmbuddy_open(file, &options);
+		return qalloc_makedynmap(size, base, made->path, plan->streams);
+	return plan->kind == MA_KIND_MMALLOC ? open_mmalloc(made->target.fd, plan)
+					     : (void *)shmbuddy_open(made->path, &options);
 }
 
-enum status make_open(struct tool *tool, const char *file, const struct make_plan *plan, struct made *made)
+/* As the one that it takes the place of: those who may use that may use this. */
+static int dress(int fd, const struct stat *like)
 {
-	enum status status = STATUS_OK;
-	int fd;
+	struct stat st;
 
+	if (!like)
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return -1;
+	if ((st.st_uid != like->st_uid || st.st_gid != like->st_gid) && fchown(fd, like->st_uid, like->st_gid) < 0)
+		return -1;
+	return fchmod(fd, like->st_mode & 07777);
+}
+
+static int open_target(const char *file, const struct stat *like, struct made *made)
+{
+	struct ma_target *target = &made->target;
+
+	if (ma_target_find(target, file) < 0 || (!like && ma_target_is_there(target)) ||
+	    ma_target_open(target, "mapalloc", 0600) < 0 || dress(target->fd, like) < 0)
+		return -1;
+	made->path = ma_target_path(&made->target);
+	return made->path ? 0 : -1;
+}
+
+enum status make_open(struct tool *tool, const char *file, const struct make_plan *plan, const struct stat *like,
+		      struct made *made)
+{
+	enum status status;
+
+	*made = (struct made){ .kind = plan->kind, .target = { .dir = -1, .fd = -1 } };
 	reason_clear();
-	fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return complain_making(tool, file, "cannot make it");
-	made->kind = plan->kind;
-	made->map = open_kind(file, fd, plan);
-	if (!made->map) {
-		status = complain_reason(tool, file, "cannot make it");
-		unlink(file);
-	} else {
+	if (open_target(file, like, made) == 0) {
+		reason_alias(made->path);
+		made->map = open_kind(made, plan);
+	}
+	if (made->map) {
 		made->base =
 			plan->kind == MA_KIND_SHMBUDDY ? shmbuddy_base(made->map) : ((struct ma_map *)made->map)->base;
+		return STATUS_OK;
 	}
-	close(fd);
+	status = complain_making(tool, file, "cannot make it");
+	make_drop(made);
 	return status;
 }
 
@@ -94,16 +121,42 @@ int make_key(struct made *made, int key, uint64_t value)
 	return -1;
 }
 
-int make_close(struct made *made)
+static int sync_and_close(struct made *made)
 {
+	void *map = made->map;
 	int result;
 
-	if (made->kind == MA_KIND_SHMBUDDY)
-		return shmbuddy_sync(made->map) < 0 ? -1 : shmbuddy_close(made->map);
-	if (made->kind == MA_KIND_MMALLOC) {
-		result = mmalloc_sync(made->map);
-		return mmalloc_detach(made->map) ? -1 : result;
+	made->map = NULL;
+	if (made->kind == MA_KIND_SHMBUDDY) {
+		result = shmbuddy_sync(map);
+		return shmbuddy_close(map) < 0 ? -1 : result;
 	}
-	result = qalloc_sync(made->map);
-	return qalloc_close(made->map) < 0 ? -1 : result;
+	if (made->kind == MA_KIND_MMALLOC) {
+		result = mmalloc_sync(map);
+		return mmalloc_detach(map) ? -1 : result;
+	}
+	result = qalloc_sync(map);
+	return qalloc_close(map) < 0 ? -1 : result;
+}
+
+enum status make_finish(struct tool *tool, const char *file, bool may_replace, struct made *made)
+{
+	enum status status = STATUS_OK;
+
+	if (sync_and_close(made) < 0)
+		status = complain_reason(tool, file, "cannot write it");
+	else if (ma_target_commit(&made->target, may_replace) < 0)
+		status = complain_making(tool, file, "cannot give it its name");
+	make_drop(made);
+	return status;
+}
+
+void make_drop(struct made *made)
+{
+	if (made->map)
+		sync_and_close(made);
+	ma_target_close(&made->target);
+	reason_alias(NULL);
+	free(made->path);
+	made->path = NULL;
 }

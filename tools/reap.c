@@ -2,7 +2,8 @@
 /*
  * mapalloc reap: maps and VM files in a directory that no living process uses. Nothing that is there says whether a map is still
  * wanted: so they are listed, and removed only with --force. libxmemory's VM files have no names where the file system makes nameless
- * ones; elsewhere a kill between two system calls leaves one, empty.
+ * ones; elsewhere a kill between two system calls leaves one, empty. The same with what commands make: where it needs a name before it is
+ * whole, a kill leaves that.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -37,6 +38,21 @@ static long vm_file_pid(const char *name)
 	return pid > 0 && *end == '_' && end[1] >= '0' && end[1] <= '9' ? pid : 0;
 }
 
+/* A file that a snapshot, or this command, was making where there are none without a name (common/target.h). */
+static bool is_temporary(const char *name)
+{
+	static const char *const kinds[] = { ".snapshot-", ".mapalloc-" };
+
+	for (size_t i = 0; i < MA_COUNT(kinds); i++) {
+		size_t bytes = strlen(kinds[i]);
+
+		if (strncmp(name, kinds[i], bytes) == 0 && strlen(name + bytes) == 16 &&
+		    strspn(name + bytes, "0123456789abcdef") == 16)
+			return true;
+	}
+	return false;
+}
+
 static bool is_alive(long pid)
 {
 	return kill((pid_t)pid, 0) == 0 || errno == EPERM;
@@ -50,6 +66,8 @@ static const char *what_is(int fd, const char *name)
 
 	if (vm_file_pid(name))
 		return "VM file";
+	if (is_temporary(name))
+		return "unfinished";
 	if (got < (ssize_t)sizeof(h.magic))
 		return NULL;
 	if (memcmp(h.magic, MA_MAGIC_HALF, sizeof(h.magic)) == 0)
@@ -65,6 +83,8 @@ static bool is_used(int fd, const struct found *found)
 	long pid = vm_file_pid(found->name);
 
 	if (pid && is_alive(pid))
+		return true;
+	if (is_temporary(found->name) && people_alone(fd) == 0) /* Being made. */
 		return true;
 	people_find(&people, fd, found->name, &found->st, NULL);
 	return people.is_attached || people.locks_unknown;
@@ -205,7 +225,8 @@ const struct command command_reap = {
 	.name = "reap",
 	.arguments = "DIRECTORY",
 	.summary =
-		"List maps, and left VM files of libxmemory, that no living process uses; with --force, remove them.",
+		"List maps, unfinished files that kills left, and VM files of libxmemory, that no living process uses; "
+		"with --force, remove them.",
 	.options = options,
 	.more = "That nobody uses a map now does not mean that nobody wants it: look at the list first. Directories "
 		"below are not entered.\n",

@@ -14,14 +14,24 @@
 #include "tools/tool.h"
 
 static char said[512];
+static const char *alias;
 
 void reason_clear(void)
 {
 	said[0] = '\0';
 }
 
+void reason_alias(const char *name)
+{
+	alias = name;
+}
+
 const char *reason(void)
 {
+	size_t bytes = alias ? strlen(alias) : 0;
+
+	if (bytes && strncmp(said, alias, bytes) == 0 && strncmp(said + bytes, ": ", 2) == 0)
+		return said + bytes + 2;
 	return said[0] ? said : NULL;
 }
 

@@ -150,13 +150,14 @@ static enum status mend(struct tool *tool, const char *name, struct view *seen)
 	status = repair(tool, name, seen);
 	if (status != STATUS_OK)
 		return status;
+	/* Nobody is kept out any more: whoever came since, and died, left something again. */
 	status = judge(tool, name, &after);
+	if (status >= STATUS_FAILED)
+		return status;
 	if (status != STATUS_OK)
 		view_print_findings(&after, tool->err, SEVERITY_REPAIRABLE);
-	if (status == STATUS_REPAIRABLE) { /* Once more would do no more. */
-		complain(tool, name, "not repaired: this is left, and how to mend it is not known");
-		status = STATUS_DAMAGED;
-	}
+	if (status == STATUS_REPAIRABLE)
+		complain(tool, name, "repaired, but somebody used it since and died: repair it again");
 	view_close(&after);
 	return status;
 }
@@ -199,9 +200,9 @@ const struct command command_repair = {
 	.more = "It never touches a map that somebody uses, and refuses where it would have to guess. Live blocks, "
 		"their contents and the roots\n"
 		"stay as they are.\n\n"
-		"exit status: 0 sound now; 2 damaged: not touched, or something is left that could not be mended; 3 no "
-		"map: not "
-		"touched;\n"
+		"exit status: 0 sound now; 1 repaired, and somebody used it since and died; 2 damaged: not touched; 3 "
+		"no "
+		"map: not touched;\n"
 		"4 the system failed; 5 refused: in use, or COPY is there; 64 wrong usage.\n",
 	.examples = "  mapalloc repair --backup notes.map.before notes.map\n",
 	.least = 1,

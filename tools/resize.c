@@ -20,7 +20,7 @@
 #include "tools/dump.h"
 #include <mmalloc.h>
 
-/* ---- longer, shorter ---- */
+/* ---- in place ---- */
 
 static void *attach(const char *name)
 {
@@ -32,25 +32,6 @@ static void *attach(const char *name)
 		close(fd);
 	errno = error;
 	return md;
-}
-
-/* With its disk space, which is the point of making it longer before that is needed. */
-static enum status grow(struct tool *tool, const char *name, uint64_t from, uint64_t size)
-{
-	struct ma_map *map;
-	int result;
-
-	reason_clear();
-	map = attach(name);
-	if (!map)
-		return complain_reason(tool, name, "cannot attach to it");
-	result = ma_space_grow(map, size);
-	if (result == 0)
-		result = ma_space_take(map, from, size - from);
-	if (result < 0)
-		complain_reason(tool, name, "cannot be made longer");
-	mmalloc_detach(map);
-	return result < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
 /* Chunks of a stream up to the last one that is not free. */
@@ -71,6 +52,30 @@ static uint64_t needed_end(struct ma_map *map)
 		if (needed(map, s))
 			end = map->lay.user_off + (ma_range_first(map, s) + needed(map, s)) * MA_CHUNK;
 	return end;
+}
+
+/*
+ * With its disk space, which is the point of making it longer before that is needed: of all that lies behind its last block, since a kill
+ * may have left it this long and without its space.
+ */
+static enum status grow(struct tool *tool, const char *name, uint64_t size)
+{
+	struct ma_map *map;
+	uint64_t from;
+	int result;
+
+	reason_clear();
+	map = attach(name);
+	if (!map)
+		return complain_reason(tool, name, "cannot attach to it");
+	result = ma_space_grow(map, size);
+	from = needed_end(map);
+	if (result == 0 && from < size)
+		result = ma_space_take(map, from, size - from);
+	if (result < 0)
+		complain_reason(tool, name, "cannot be made longer");
+	mmalloc_detach(map);
+	return result < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
 /* Killed in between: chunks that count as never used have their space; or the file is longer than it says. Both are accepted by all. */
@@ -133,26 +138,34 @@ static enum status shrink(struct tool *tool, const char *name, const struct view
 
 /* ---- a new one ---- */
 
-static enum status fill(struct tool *tool, const char *name, struct dump_load *load)
+/* Its contents, to be read again from the start. */
+static enum status read_old(struct tool *tool, const char *name, FILE *to)
 {
 	struct view view;
 	enum status status = view_open(tool, name, &view);
 
 	if (status != STATUS_OK)
 		return status;
-	load->input = tmpfile();
-	if (!load->input) {
-		view_close(&view);
-		return complain_reason(tool, name, "no temporary file");
-	}
 	if (view.kind)
-		dump_write(&view, load->input);
+		dump_write(&view, to);
 	else
 		status = STATUS_DAMAGED;
 	view_close(&view);
-	if (status == STATUS_OK && (fflush(load->input) != 0 || ferror(load->input)))
+	if (status == STATUS_OK && (fflush(to) != 0 || ferror(to)))
 		status = complain_reason(tool, name, "no temporary file");
-	rewind(load->input);
+	rewind(to);
+	return status;
+}
+
+/* The old one is only read, so a kill before its name leads to the new one leaves it as it was. */
+static enum status replace(struct tool *tool, const char *name, struct dump_load *load)
+{
+	enum status status;
+
+	load->input = tmpfile();
+	if (!load->input)
+		return complain_reason(tool, name, "no temporary file");
+	status = read_old(tool, name, load->input);
 	if (status == STATUS_OK)
 		status = dump_read(tool, load);
 	fclose(load->input);
@@ -161,32 +174,44 @@ static enum status fill(struct tool *tool, const char *name, struct dump_load *l
 
 static enum status rebuild(struct tool *tool, const char *name, const struct view *seen, struct dump_load *load)
 {
-	char *temporary = NULL;
+	char *real = realpath(name, NULL); /* A link goes on leading to it. */
 	enum status status;
+	struct stat st;
 	int fd;
 
+	if (!real)
+		return complain_reason(tool, name, "cannot find it");
 	status = alone_open(tool, name, seen, "resized", &fd);
-	if (status != STATUS_OK)
-		return status;
-	if (asprintf(&temporary, "%s.resize.%d", name, (int)getpid()) < 0)
-		temporary = NULL;
-	load->file = temporary;
-	status = temporary ? fill(tool, name, load) : complain_reason(tool, name, "no memory");
-	if (status == STATUS_OK && rename(temporary, name) < 0) {
-		status = complain_reason(tool, name, "cannot replace it");
-		unlink(temporary);
-	}
+	if (status == STATUS_OK && fstat(fd, &st) < 0)
+		status = complain_reason(tool, name, "cannot look at it");
+	load->file = real;
+	load->like = &st;
+	if (status == STATUS_OK)
+		status = replace(tool, name, load);
+	if (fd >= 0)
+		close(fd);
 	load->file = name;
-	free(temporary);
-	close(fd);
+	load->like = NULL;
+	free(real);
 	return status;
 }
 
 /* ---- the command ---- */
 
+/* A heap's file may be longer than it says, when whoever made it longer, or shorter, was killed; or is at it. */
 static uint64_t size_of(const struct view *view)
 {
-	return view->region ? view->region->lay.area : ma_load(&view->header.length);
+	uint64_t length = ma_load(&view->header.length);
+
+	if (view->header.kind == MA_KIND_MMALLOC && !view->people.is_attached)
+		return ma_max(length, (uint64_t)view->st.st_size);
+	return view->region ? view->region->lay.area : length;
+}
+
+/* A heap that stays where it is, in the range that it has. */
+static bool is_in_place(const struct view *seen, uint64_t size)
+{
+	return seen->header.kind == MA_KIND_MMALLOC && size <= seen->header.reserved;
 }
 
 static enum status report(struct tool *tool, const char *name, uint64_t old, const struct dump_load *load)
@@ -215,12 +240,8 @@ static enum status report(struct tool *tool, const char *name, uint64_t old, con
 
 static enum status in_place(struct tool *tool, const char *name, const struct view *seen, uint64_t old, uint64_t size)
 {
-	enum status status = STATUS_OK;
+	enum status status = size < old ? shrink(tool, name, seen, size) : grow(tool, name, size);
 
-	if (size < old)
-		status = shrink(tool, name, seen, size);
-	else if (size > old)
-		status = grow(tool, name, old, size);
 	return status == STATUS_OK ? report(tool, name, old, NULL) : status;
 }
 
@@ -241,7 +262,7 @@ static enum status resize(struct tool *tool, const char *name, const struct view
 
 	if (seen->header.rocompat)
 		return alone_refuse(tool, name, "resized", "it has features that this program can only read");
-	if (seen->header.kind == MA_KIND_MMALLOC && size <= seen->header.reserved)
+	if (is_in_place(seen, size))
 		return in_place(tool, name, seen, old, ma_up(size, MA_PAGE));
 	if (tool->options.relocate)
 		return anew(tool, name, seen, old, size);
@@ -274,6 +295,9 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		return status;
 	view_check(&view);
 	status = view_status(&view);
+	/* Who attaches to a heap mends it first, and so do we: also what a killed resize left. */
+	if (status == STATUS_REPAIRABLE && is_in_place(&view, size))
+		status = STATUS_OK;
 	if (!view.people.is_attached && status != STATUS_OK) {
 		view_print_findings(&view, tool->err, SEVERITY_REPAIRABLE);
 		complain(tool, name, "not resized: %s",

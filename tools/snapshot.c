@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/snapshot.h"
+#include "common/target.h"
 #include "libshmbuddy/src/handle.h"
 #include "tools/commands.h"
 #include "tools/copy.h"
@@ -101,44 +102,37 @@ static int open_once(const char *name)
 	return result;
 }
 
-static int fill_region(struct view *view, int fd, const char *temporary)
+static int fill_region(struct view *view, const struct ma_target *target)
 {
 	struct shmbuddy *to = calloc(1, sizeof(*to));
+	char *path = ma_target_path(target);
 	bool is_reflink;
-	int result = to ? copy_contents(view->fd, fd, (uint64_t)view->st.st_size, &is_reflink) : -1;
+	int result = to && path ? copy_contents(view->fd, target->fd, (uint64_t)view->st.st_size, &is_reflink) : -1;
 
 	if (result == 0)
-		result = map_copy(view, to, fd);
+		result = map_copy(view, to, target->fd);
 	if (result == 0) {
 		copy_words(view->region, to);
 		munmap(to->base, view->mapped);
-		result = open_once(temporary);
+		result = open_once(path);
 	}
+	free(path);
 	free(to);
 	return result;
 }
 
 static int snapshot_region(struct view *view, const char *copy)
 {
-	size_t room = strlen(copy) + 8;
-	char *temporary = malloc(room);
-	int fd = -1, result = -1, error;
+	struct ma_target target;
+	int result = ma_target_find(&target, copy);
 
-	if (temporary) {
-		snprintf(temporary, room, "%s.XXXXXX", copy);
-		fd = mkostemp(temporary, O_CLOEXEC);
-	}
-	if (fd >= 0) {
-		result = fill_region(view, fd, temporary);
-		if (result == 0)
-			result = rename(temporary, copy);
-		error = errno;
-		if (result < 0)
-			unlink(temporary);
-		close(fd);
-		errno = error;
-	}
-	free(temporary);
+	if (result == 0)
+		result = ma_target_open(&target, "snapshot", 0600);
+	if (result == 0)
+		result = fill_region(view, &target);
+	if (result == 0)
+		result = ma_target_commit(&target, true);
+	ma_target_close(&target);
 	return result;
 }
 

@@ -129,5 +129,7 @@ void json_end(struct tool *tool);
 /* Forget what was said; what was said since, or NULL. */
 void reason_clear(void);
 const char *reason(void);
+/* The libraries know the file by this name, which is nobody's business: sentences that begin with it begin after it. NULL: none. */
+void reason_alias(const char *name);
 
 #endif /* TOOLS_TOOL_H */

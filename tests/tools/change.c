@@ -172,6 +172,27 @@ static void resize_others(void)
 	}
 }
 
+/* Those who may use the old one may use the new one, by any name. */
+static void resize_keeps(void)
+{
+	const char *path = support_path("map"), *name = support_path("link");
+	struct stat st;
+
+	heaps[1].close(heaps[1].open(path));
+	g_assert_cmpint(chmod(path, 0640), ==, 0);
+	if (geteuid() == 0)
+		g_assert_cmpint(chown(path, 12, 34), ==, 0);
+	g_assert_cmpint(symlink(path, name), ==, 0);
+	assert_status(0, "resize", "--relocate", name, "24M");
+	g_assert_cmpint(lstat(name, &st), ==, 0);
+	g_assert_true(S_ISLNK(st.st_mode));
+	g_assert_cmpint(lstat(path, &st), ==, 0);
+	g_assert_cmpint(st.st_size, ==, 24 * MIB);
+	g_assert_cmpint(st.st_mode & 07777, ==, 0640);
+	if (geteuid() == 0)
+		g_assert_true(st.st_uid == 12 && st.st_gid == 34);
+}
+
 /* ---- dump, load ---- */
 
 /* Without --relocate: each block but the first has a pointer to the one before it, and none of them is right any more. */
@@ -404,6 +425,7 @@ int main(int argc, char **argv)
 	support_add("/tools/change/snapshot", snapshot);
 	support_add("/tools/change/resize-heap", resize_heap);
 	support_add("/tools/change/resize-others", resize_others);
+	support_add("/tools/change/resize-keeps", resize_keeps);
 	support_add("/tools/change/relocate", relocate);
 	support_add("/tools/change/without-pointers", without_pointers);
 	support_add("/tools/change/contents", contents);
