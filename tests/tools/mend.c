@@ -67,6 +67,16 @@ static void mends(const char *golden, const char *path, const char *rule)
 	g_free(is);
 }
 
+/* A sound copy could only be had by guessing too. */
+static void no_snapshot(const char *path, const char *rule)
+{
+	const char *copy = support_path("copy");
+
+	assert_status(2, "snapshot", path, copy);
+	assert_complained(rule);
+	g_assert_false(g_file_test(copy, G_FILE_TEST_EXISTS));
+}
+
 /* It is called damaged, and not touched. */
 static void leaves(const char *path, const char *rule)
 {
@@ -78,6 +88,7 @@ static void leaves(const char *path, const char *rule)
 	assert_said(rule);
 	assert_status(2, "repair", path);
 	assert_complained("could only be guessed");
+	no_snapshot(path, rule);
 	after = support_file_read(path, &again);
 	g_assert_true(size == again && memcmp(before, after, size) == 0);
 	g_free(before);
@@ -248,6 +259,7 @@ static void guards(void)
 	assert_said(want);
 	assert_said("of 40 bytes: the memory after it was overwritten");
 	assert_status(2, "repair", path);
+	no_snapshot(path, "body/guard");
 }
 
 static void damage(void)
@@ -263,6 +275,39 @@ static void damage(void)
 	leaves(path, "its truth is not its own");
 }
 
+/* Also while somebody uses the region, and the copy is all that can be checked. */
+static void bad_root(void)
+{
+	const char *path = begin("shmbuddy-1.map");
+	shmbuddy_t *region;
+
+	put(path, &view.region->control->root, 16, 8);
+	leaves(path, "body/root");
+	region = shmbuddy_open(path, NULL);
+	g_assert_nonnull(region);
+	assert_status(2, "info", path);
+	assert_said("attached     yes");
+	no_snapshot(path, "body/root");
+	g_assert_cmpint(shmbuddy_close(region), ==, 0);
+}
+
+/* More is repairable than findings are listed: what is damaged is listed all the same. */
+static void many(void)
+{
+	const char *path = support_path("map");
+
+	assert_status(0, "create", "qalloc-dynamic", path, "--size", "400M", "--streams", "1024");
+	g_assert_cmpint(view_open(&(struct tool){ .out = stderr, .err = stderr }, path, &view), ==, STATUS_OK);
+	for (uint32_t s = 0; s < 1024; s++)
+		put(path, &ma_stream(&view.map, s)->lock, 3, 4);
+	put(path, &ma_body(&view.map)->root_lock, 3, 4);
+	assert_status(1, "check", path);
+	assert_said("and 1 more like these");
+	put(path, &ma_stream(&view.map, 1023)->top, view.map.lay.leaves + 1, 8);
+	leaves(path, "body/stream");
+	unlink(path);
+}
+
 /* A newer program's map, of which we know how to read it and not how to write it. */
 static void only_readable(void)
 {
@@ -275,6 +320,8 @@ static void only_readable(void)
 	view_close(&view);
 	assert_status(1, "check", path);
 	assert_status(5, "repair", path);
+	assert_complained("only read");
+	assert_status(5, "snapshot", path, support_path("copy"));
 	assert_complained("only read");
 }
 
@@ -291,6 +338,8 @@ int main(int argc, char **argv)
 	support_add("/tools/mend/bad-word", bad_word);
 	support_add("/tools/mend/guards", guards);
 	support_add("/tools/mend/damage", damage);
+	support_add("/tools/mend/bad-root", bad_root);
+	support_add("/tools/mend/many", many);
 	support_add("/tools/mend/only-readable", only_readable);
 	return support_run();
 }
