@@ -308,6 +308,40 @@ static void many(void)
 	unlink(path);
 }
 
+/* A run of several chunks. */
+static uint64_t find_run(void)
+{
+	for (uint64_t chunk = 0; chunk < view.map.lay.units; chunk++) {
+		uint64_t word = ma_chunk_load(&view.map, chunk);
+
+		if (ma_word_kind(word) == MA_RUN && ma_word_chunks(&view.map, chunk, word) > 1)
+			return chunk;
+	}
+	g_assert_not_reached();
+}
+
+/*
+ * What lies behind the chunks in use is made zero where nothing is certain, by repair and by whoever opens it next: so a run that
+ * reaches beyond them is cut.
+ */
+static void cut_run(void)
+{
+	static const char *const goldens[] = { "dynamic-1.map", "mmalloc-1.map" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(goldens); i++)
+		for (int is_original = 0; is_original < 2; is_original++) {
+			const char *path = is_original ? begin_original(goldens[i]) : begin(goldens[i]);
+			uint64_t chunk = find_run();
+			uint32_t stream = ma_stream_of(&view.map, chunk);
+
+			if (is_original)
+				put(path, &view.map.header->state, MA_STATE_IN_USE, 4);
+			put(path, &ma_stream(&view.map, stream)->backed, chunk + 1 - ma_range_first(&view.map, stream),
+			    8);
+			leaves(path, "does not belong to the block");
+		}
+}
+
 /* A newer program's map, of which we know how to read it and not how to write it. */
 static void only_readable(void)
 {
@@ -340,6 +374,7 @@ int main(int argc, char **argv)
 	support_add("/tools/mend/damage", damage);
 	support_add("/tools/mend/bad-root", bad_root);
 	support_add("/tools/mend/many", many);
+	support_add("/tools/mend/cut-run", cut_run);
 	support_add("/tools/mend/only-readable", only_readable);
 	return support_run();
 }
