@@ -342,6 +342,19 @@ static void cut_run(void)
 		}
 }
 
+/* The file is long enough, but says that it is shorter than what it has in use: nobody opens that. */
+static void too_short(void)
+{
+	static const char *const goldens[] = { "dynamic-1.map", "mmalloc-1.map" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(goldens); i++) {
+		const char *path = begin(goldens[i]);
+
+		put(path, &view.map.header->length, view.map.engine->end(&view.map) - MA_PAGE, 8);
+		leaves(path, "body/end");
+	}
+}
+
 /* A newer program's map, of which we know how to read it and not how to write it. */
 static void only_readable(void)
 {
@@ -375,6 +388,7 @@ int main(int argc, char **argv)
 	support_add("/tools/mend/bad-root", bad_root);
 	support_add("/tools/mend/many", many);
 	support_add("/tools/mend/cut-run", cut_run);
+	support_add("/tools/mend/too-short", too_short);
 	support_add("/tools/mend/only-readable", only_readable);
 	return support_run();
 }
