@@ -226,7 +226,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 
 	(void)count;
 	if (!size_parse(arguments[1], &size) || size == 0 || size >> 46) {
-		complain(tool, NULL, "resize: not a size: %s", arguments[1]);
+		complain(tool, NULL, "resize: not a size that a map can have: %s", arguments[1]);
 		return STATUS_USAGE;
 	}
 	status = view_open(tool, name, &view);

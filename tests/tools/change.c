@@ -312,6 +312,10 @@ static void bad_dumps(void)
 	assert_status(5, "load", "-i", dump, path);
 	g_assert_cmpint(support_file_size(path), ==, 4);
 	assert_status(4, "load", "-i", "/no/such/dump", support_path("other"));
+	assert_status(4, "load", "-i", "/", support_path("other"));
+	assert_complained("/: cannot read it: Is a directory");
+	assert_status(2, "load", "-i", "/dev/zero", support_path("other")); /* And at once. */
+	assert_complained("line 1: is not the JSON of a dump");
 }
 
 /* Guards mean something only where they were made: what is dumped is between them, and what is loaded has none. */

@@ -37,7 +37,7 @@ static void usage(void)
 		assert_status(64, commands[i], "--no-such-option", "x");
 		assert_complained("unknown option --no-such-option");
 		assert_status(64, commands[i], "-Z", "x");
-		assert_complained("unknown option Z");
+		assert_complained("unknown option -Z");
 		assert_status(64, commands[i], "--color=mauve", "x", "y");
 		assert_complained("not mauve");
 	}
@@ -56,6 +56,11 @@ static void values(void)
 	assert_status(64, "stat", "--interval=0", path);
 	assert_status(64, "stat", "--interval=1x", path);
 	assert_status(64, "stat", "--count=-1", path);
+	assert_status(64, "stat", "--count= -1", path);
+	assert_status(64, "stat", "--count=18446744073709551616", path);
+	assert_status(0, "stat", "--interval=0.01", "--count=08", path);
+	assert_status(64, "resize", path, "64T");
+	assert_complained("not a size that a map can have: 64T");
 	assert_status(64, "plot", "--layout=spiral", path);
 	assert_complained("not spiral");
 	assert_status(64, "plot", "-o", "picture.png", path);
