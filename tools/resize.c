@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/file.h"
@@ -163,23 +164,46 @@ static enum status fill(struct tool *tool, const char *name, const char *tempora
 	return status;
 }
 
-static enum status rebuild(struct tool *tool, const char *name, const struct view *seen, uint64_t size)
+/* Who may use it stays the same. */
+static int take_place(int fd, const char *temporary, const char *name)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || chown(temporary, st.st_uid, st.st_gid) < 0 ||
+	    chmod(temporary, st.st_mode & 07777) < 0)
+		return -1;
+	return rename(temporary, name);
+}
+
+/* real: where the name leads to, for a symbolic link goes on leading there. */
+static enum status rebuild_at(struct tool *tool, const char *name, const char *real, int fd, uint64_t size)
 {
 	char *temporary = NULL;
 	enum status status;
+
+	if (asprintf(&temporary, "%s.resize.%d", real, (int)getpid()) < 0)
+		return complain_reason(tool, name, "no memory");
+	status = fill(tool, name, temporary, size);
+	if (status == STATUS_OK && take_place(fd, temporary, real) < 0) {
+		status = complain_reason(tool, name, "cannot replace it");
+		unlink(temporary);
+	}
+	free(temporary);
+	return status;
+}
+
+static enum status rebuild(struct tool *tool, const char *name, const struct view *seen, uint64_t size)
+{
+	enum status status;
+	char *real;
 	int fd;
 
 	status = alone_open(tool, name, seen, "resized", &fd);
 	if (status != STATUS_OK)
 		return status;
-	if (asprintf(&temporary, "%s.resize.%d", name, (int)getpid()) < 0)
-		temporary = NULL;
-	status = temporary ? fill(tool, name, temporary, size) : complain_reason(tool, name, "no memory");
-	if (status == STATUS_OK && rename(temporary, name) < 0) {
-		status = complain_reason(tool, name, "cannot replace it");
-		unlink(temporary);
-	}
-	free(temporary);
+	real = realpath(name, NULL);
+	status = real ? rebuild_at(tool, name, real, fd, size) : complain_reason(tool, name, "cannot find it");
+	free(real);
 	close(fd);
 	return status;
 }

@@ -172,6 +172,29 @@ static void resize_others(void)
 	}
 }
 
+/* By a symbolic link, and for those who could use it before. */
+static void resize_keeps(void)
+{
+	const char *path = support_path("map"), *link = support_path("link");
+	struct stat st;
+
+	assert_status(0, "create", "qalloc-dynamic", path, "--size=1M");
+	g_assert_cmpint(chmod(path, 0640), ==, 0);
+	if (geteuid() == 0)
+		g_assert_cmpint(chown(path, 1234, 5678), ==, 0);
+	g_assert_cmpint(symlink(path, link), ==, 0);
+	assert_status(0, "resize", "--relocate", link, "2M");
+	g_assert_cmpint(lstat(link, &st), ==, 0);
+	g_assert_true(S_ISLNK(st.st_mode));
+	g_assert_cmpint(lstat(path, &st), ==, 0);
+	g_assert_cmpint(st.st_size, ==, 2 * MIB);
+	g_assert_cmpuint(st.st_mode & 07777, ==, 0640);
+	if (geteuid() == 0)
+		g_assert_true(st.st_uid == 1234 && st.st_gid == 5678);
+	unlink(link);
+	unlink(path);
+}
+
 /* ---- dump, load ---- */
 
 /* Without --relocate: each block but the first has a pointer to the one before it, and none of them is right any more. */
@@ -408,6 +431,7 @@ int main(int argc, char **argv)
 	support_add("/tools/change/snapshot", snapshot);
 	support_add("/tools/change/resize-heap", resize_heap);
 	support_add("/tools/change/resize-others", resize_others);
+	support_add("/tools/change/resize-keeps", resize_keeps);
 	support_add("/tools/change/relocate", relocate);
 	support_add("/tools/change/without-pointers", without_pointers);
 	support_add("/tools/change/contents", contents);
