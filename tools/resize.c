@@ -35,6 +35,18 @@ static void *attach(const char *name)
 	return md;
 }
 
+/* Before the length: where there is no space, it stays as short as it is. Where the file system cannot, behind it. */
+static int take_and_grow(struct ma_map *map, uint64_t from, uint64_t size)
+{
+	bool is_taken = ma_file_take(map->fd, from, size) == 0;
+
+	if (!is_taken && errno != EOPNOTSUPP && errno != ENOSYS)
+		return -1;
+	if (ma_space_grow(map, size) < 0)
+		return -1;
+	return is_taken ? 0 : ma_space_take(map, from, size - from);
+}
+
 /* With its disk space, which is the point of making it longer before that is needed. */
 static enum status grow(struct tool *tool, const char *name, uint64_t from, uint64_t size)
 {
@@ -45,9 +57,7 @@ static enum status grow(struct tool *tool, const char *name, uint64_t from, uint
 	map = attach(name);
 	if (!map)
 		return complain_reason(tool, name, "cannot attach to it");
-	result = ma_space_grow(map, size);
-	if (result == 0)
-		result = ma_space_take(map, from, size - from);
+	result = take_and_grow(map, from, size);
 	if (result < 0)
 		complain_reason(tool, name, "cannot be made longer");
 	mmalloc_detach(map);

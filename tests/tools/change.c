@@ -5,6 +5,7 @@
 #include <qalloc.h>
 #include <sys/stat.h>
 
+#include "tests/support/support_fault.h"
 #include "tests/tools/heaps.h"
 
 /* ---- create ---- */
@@ -131,6 +132,31 @@ static void resize_heap(void)
 	assert_status(5, "resize", path, "1G");
 	assert_complained("range ends at 256M");
 	assert_status(64, "resize", path, "much");
+}
+
+static int on_small_disk(void *nothing)
+{
+	const char *path = support_path("heap");
+	gint64 size;
+
+	(void)nothing;
+	if (!support_small_disk("size=8m"))
+		return SUPPORT_CANNOT;
+	assert_status(0, "create", "mmalloc", path, "--size=256M");
+	size = support_file_size(path);
+	for (int i = 0; i < 2; i++) { /* The second time no less than the first. */
+		assert_status(4, "resize", path, "100M");
+		assert_complained("No space left on device");
+		g_assert_cmpint(support_file_size(path), ==, size);
+	}
+	assert_status(0, "resize", path, "4M");
+	assert_status(0, "check", path);
+	return 0;
+}
+
+static void resize_full_disk(void)
+{
+	support_run_or_skip(on_small_disk, "no mount namespace here");
 }
 
 /* The list that heap_fill() made: each block begins with where the one before it is. */
@@ -430,6 +456,7 @@ int main(int argc, char **argv)
 	support_add("/tools/change/create-refused", create_refused);
 	support_add("/tools/change/snapshot", snapshot);
 	support_add("/tools/change/resize-heap", resize_heap);
+	support_add("/tools/change/resize-full-disk", resize_full_disk);
 	support_add("/tools/change/resize-others", resize_others);
 	support_add("/tools/change/resize-keeps", resize_keeps);
 	support_add("/tools/change/relocate", relocate);
