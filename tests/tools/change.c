@@ -49,7 +49,16 @@ static void create_refused(void)
 	assert_status(64, "create", "mmalloc", path, "--size=1M", "--smallest=32");
 	assert_status(4, "create", "qalloc-dynamic", path, "--size=8K");
 	assert_complained("the smallest has");
+	assert_status(4, "create", "qalloc-dynamic", path, "--size=1E");
+	assert_complained("1152921504606846976 bytes are more than such a map can have");
+	assert_status(4, "create", "qalloc-static", path, "--size=1E", "--item=8");
+	assert_complained("more than such a map can have");
 	assert_status(4, "create", "qalloc-dynamic", path, "--size=1M", "--streams=2000");
+	assert_complained("2000 streams: at most 1024");
+	assert_status(4, "create", "mmalloc", path, "--streams=2000");
+	assert_complained("2000 streams: at most 1024");
+	assert_status(4, "create", "mmalloc", path, "--size=64T");
+	assert_complained("must be below 64 TiB");
 	assert_status(4, "create", "qalloc-dynamic", path, "--size=1M", "--base=0x1001");
 	assert_status(4, "create", "shmbuddy", path, "--size=1M", "--smallest=33");
 	g_assert_cmpint(access(path, F_OK), <, 0);
