@@ -227,6 +227,23 @@ static void bad_word(void)
 	g_assert_cmpint(errno, ==, EUCLEAN);
 }
 
+/* A block there would lie beyond the file: whoever writes to it dies, or worse. */
+static void no_fence(void)
+{
+	const char *path = begin("shmbuddy-1.map");
+	const struct level *top = region_level(view.region, view.region->lay.top);
+	const struct shmbuddy_options how = { .flags = SHMBUDDY_EXISTING };
+	_Atomic uint64_t *word = region_word(view.region, top, top->words - 1);
+	uint64_t end = top->words << top->cover_shift, last = top->leaves - 1, w = ma_load(word);
+
+	g_assert_cmpuint(end - ((uint64_t)1 << top->leaf_shift), >=, view.region->lay.area);
+	g_assert_true(word_busy(w, top->leaves) >> last & 1);
+	put(path, word, w & ~((uint64_t)1 << last | (uint64_t)1 << (last + top->leaves)), 8);
+	leaves(path, "beyond the area is free");
+	g_assert_null(shmbuddy_open(path, &how));
+	g_assert_cmpint(errno, ==, EUCLEAN);
+}
+
 /* What is between the guards is the block; a guard that was overwritten is damage. */
 static void guards(void)
 {
@@ -383,6 +400,7 @@ int main(int argc, char **argv)
 	support_add("/tools/mend/leaf", leaf);
 	support_add("/tools/mend/split", split);
 	support_add("/tools/mend/bad-word", bad_word);
+	support_add("/tools/mend/no-fence", no_fence);
 	support_add("/tools/mend/guards", guards);
 	support_add("/tools/mend/damage", damage);
 	support_add("/tools/mend/bad-root", bad_root);
