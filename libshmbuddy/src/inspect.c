@@ -25,16 +25,20 @@ static uint64_t next_readable(const struct shmbuddy *h, const struct level *l, u
 
 /* ---- check ---- */
 
-/* Whatever lies beyond the area is nobody's for ever: shmbuddy__handle_furnish() saw to it. */
+/* Whatever lies beyond the area is nobody's for ever, leaf by leaf: shmbuddy__handle_furnish() saw to it. */
 static bool is_fenced(const struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t view)
 {
 	uint64_t at = i << l->cover_shift, size = (uint64_t)1 << l->leaf_shift;
 
 	if (at + ((uint64_t)1 << l->cover_shift) <= h->lay.area)
 		return true;
-	for (unsigned leaf = 0; leaf < l->leaves; leaf++, at += size)
-		if (at + size > h->lay.area && !(word_busy(view, l->leaves) >> leaf & 1))
+	for (unsigned leaf = 0; leaf < l->leaves; leaf++, at += size) {
+		bool is_split = word_is_split(view, l->leaves, leaf);
+
+		if (at >= h->lay.area ? is_split || word_order(view, l->leaves, leaf) != 0
+				      : at + size > h->lay.area && !is_split)
 			return false;
+	}
 	return true;
 }
 
@@ -48,7 +52,7 @@ static const char *fault_of(const struct shmbuddy *h, unsigned k, uint64_t i)
 	if (!word_is_sound(view, l->leaves))
 		return "a word's bits are no tree of blocks";
 	if (!is_fenced(h, l, i, view))
-		return "what lies beyond the area is free";
+		return "what lies beyond the area is not taken";
 	if (l->top)
 		return NULL;
 	up = region_view(l + 1, ma_load_acquire(region_word(h, l + 1, i / WORD_UPPER)));

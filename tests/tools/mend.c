@@ -239,7 +239,7 @@ static void no_fence(void)
 	g_assert_cmpuint(end - ((uint64_t)1 << top->leaf_shift), >=, view.region->lay.area);
 	g_assert_true(word_busy(w, top->leaves) >> last & 1);
 	put(path, word, w & ~((uint64_t)1 << last | (uint64_t)1 << (last + top->leaves)), 8);
-	leaves(path, "beyond the area is free");
+	leaves(path, "beyond the area is not taken");
 	g_assert_null(shmbuddy_open(path, &how));
 	g_assert_cmpint(errno, ==, EUCLEAN);
 }
