@@ -329,13 +329,18 @@ static int size_file(struct ma_map *map)
 /* The numbers of a new map, but for its base. */
 static bool plan_new(struct ma_map *map, const struct ma_open *how)
 {
+	uint64_t bytes = how->length ? how->length : how->reserved;
+
 	make_uuid(map->uuid);
 	fill_header(map, how);
 	map->engine = how->engines[0];
 	if (map->engine->layout(map))
 		return true;
-	ma_fail(EINVAL, "%s: %" PRIu64 " bytes cannot hold such a map; the smallest has %" PRIu64, map->name,
-		how->length ? how->length : how->reserved, map->smallest);
+	if (bytes < map->smallest)
+		ma_fail(EINVAL, "%s: %" PRIu64 " bytes cannot hold such a map; the smallest has %" PRIu64, map->name,
+			bytes, map->smallest);
+	else
+		ma_fail(EINVAL, "%s: %" PRIu64 " bytes are more than such a map can have", map->name, bytes);
 	return false;
 }
 

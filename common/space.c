@@ -64,13 +64,29 @@ static void blank_by_writing(char *at, char *end)
 	}
 }
 
+/* Of memory alone: reading what is a hole of the file below it may take disk space. */
+static void blank_memory(char *at, char *end)
+{
+	uintptr_t first = ma_up((uintptr_t)at, MA_PAGE), last = ma_down((uintptr_t)end, MA_PAGE);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+
+	if (first >= last || mmap((void *)first, last - first, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) {
+		memset(at, 0, (size_t)(end - at));
+		return;
+	}
+	memset(at, 0, first - (uintptr_t)at);
+	memset((void *)last, 0, (uintptr_t)end - last);
+}
+
 void ma_space_blank(struct ma_map *map, uint64_t from, uint64_t bytes)
 {
 	uint64_t end = ma_min(from + bytes, ma_load(&map->header->length));
 
-	if (from >= end || map->fd < 0)
+	if (from >= end)
 		return;
-	if (fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from)) < 0)
+	if (map->fd < 0)
+		blank_memory(map->base + from, map->base + end);
+	else if (fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from)) < 0)
 		blank_by_writing(map->base + from, map->base + end);
 }
 

@@ -24,7 +24,7 @@ int ma_space_grow(struct ma_map *map, uint64_t length);
 
 /*
  * Make bytes of the file zero that nobody uses yet, without taking space for them: a copy of a file that was in use, or one
- * that somebody made up, may have anything there. Exactly these bytes.
+ * that somebody made up, may have anything there. Exactly these bytes. Of a view without a descriptor: in memory alone.
  */
 void ma_space_blank(struct ma_map *map, uint64_t from, uint64_t bytes);
 

@@ -25,11 +25,12 @@ static void cut_stream(struct view *view, uint32_t stream)
 {
 	struct ma_map *map = &view->map;
 	struct ma_stream *st = ma_stream(map, stream);
-	uint64_t length = ma_load(&map->header->length), size = (uint64_t)view->st.st_size;
 	uint64_t first = ma_range_first(map, stream), used = ma_range_used(map, stream);
 	uint64_t end = map->lay.user_off + (first + used) * MA_CHUNK, most;
+	/* Read last: who grows stores it first. */
+	uint64_t length = ma_load_acquire(&map->header->length), size = (uint64_t)view->st.st_size;
 
-	if (used == 0 || end <= ma_max(length, size))
+	if (used == 0 || end <= length)
 		return;
 	if (view->people.is_attached) { /* It may have grown since we looked. */
 		struct stat now;

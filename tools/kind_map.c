@@ -47,6 +47,12 @@ void kind_map_furnish(struct view *view)
 	ma_map_lay_out(map);
 }
 
+bool kind_map_is_certain(const struct view *view)
+{
+	return view->header.device == view->st.st_dev && view->header.inode == view->st.st_ino &&
+	       ma_load(&view->header.state) == MA_STATE_SYNCED;
+}
+
 void kind_map_recover(struct view *view)
 {
 	struct ma_map *map = &view->map;
@@ -54,7 +60,7 @@ void kind_map_recover(struct view *view)
 	map->fd = -1; /* So everybody else counts as dead, and no system call reaches the file. */
 	map->flags = MA_MAP_PRIVATE;
 	map->slot = 0;
-	if (view->header.inode != view->st.st_ino || view->header.device != view->st.st_dev)
+	if (!kind_map_is_certain(view))
 		map->engine->renew(map);
 	ma_body_recover(map);
 }

@@ -7,6 +7,8 @@
 
 bool kind_map_lay_out(struct view *view, const struct ma_engine *engine);
 void kind_map_furnish(struct view *view);
+/* Is it this very file that was closed and synced? Else what it says of what is not in use is not believed: see engine->renew(). */
+bool kind_map_is_certain(const struct view *view);
 /* As the first one to attach after all have gone; then the engine's check. Nothing of it reaches the file. */
 void kind_map_recover(struct view *view);
 /* Were blocks with guards ever dealt out (mmcheck())? Then the walk gives what is between the guards, as the library's does. */

@@ -155,6 +155,26 @@ static enum status read_end(struct job *job, const struct line *line)
 	return STATUS_OK;
 }
 
+static int peek(FILE *from)
+{
+	int next = getc(from);
+
+	return next == EOF ? EOF : ungetc(next, from);
+}
+
+static enum status end_early(struct job *job)
+{
+	int error = errno, next = peek(job->load->input);
+
+	if (ferror(job->load->input) || error == ENOMEM)
+		return complain_reason(job->tool, job->load->from, "cannot read it");
+	if (next == EOF)
+		return bad_line(job, "the dump ends before its last line");
+	job->line++;
+	return bad_line(job, "is not the JSON of a dump");
+}
+
+/* What does not begin as a line does is not read any further: /dev/zero has no end of a line. */
 static enum status read_all(struct job *job)
 {
 	enum status status = STATUS_OK;
@@ -162,7 +182,9 @@ static enum status read_all(struct job *job)
 	char *text = NULL;
 	size_t room = 0;
 
-	while (status == STATUS_OK && !ended && getline(&text, &room, job->load->input) > 0) {
+	errno = 0;
+	while (status == STATUS_OK && !ended && peek(job->load->input) == '{' &&
+	       getline(&text, &room, job->load->input) > 0) {
 		struct line line;
 
 		job->line++;
@@ -176,10 +198,11 @@ static enum status read_all(struct job *job)
 		} else {
 			status = read_line(job, &line);
 		}
+		errno = 0;
 	}
-	free(text);
 	if (status == STATUS_OK && !ended)
-		return bad_line(job, "the dump ends before its last line");
+		status = end_early(job);
+	free(text);
 	return status;
 }
 

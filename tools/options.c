@@ -74,7 +74,6 @@ static bool parse_seconds(const char *text, double *seconds)
 static bool store(struct options *options, const struct option_spec *spec, const char *text)
 {
 	void *at = (char *)options + spec->at;
-	char *end;
 
 	switch (spec->type) {
 	case OPTION_FLAG:
@@ -88,8 +87,7 @@ static bool store(struct options *options, const struct option_spec *spec, const
 	case OPTION_SIZE:
 		return size_parse(text, at);
 	default:
-		*(uint64_t *)at = strtoull(text, &end, 0);
-		return end != text && *end == '\0' && *text != '-';
+		return number_parse(text, at);
 	}
 }
 
@@ -126,7 +124,7 @@ int options_parse(struct tool *tool, int count, char **arguments)
 	/* arguments[0] is the command's name. */
 	while ((found = getopt_long(count, arguments, table.letters, table.longs, NULL)) != -1) {
 		const struct option_spec *spec = found == '?' || found == ':' ? NULL : table_find(&table, found);
-		char letter[2] = { (char)optopt, '\0' };
+		char letter[3] = { '-', (char)optopt, '\0' };
 		bool is_long = optopt == 0 || optopt >= FIRST_LONG;
 
 		if (!spec)

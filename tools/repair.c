@@ -16,15 +16,10 @@
 #include "tools/alone.h"
 #include "tools/commands.h"
 #include "tools/copy.h"
+#include "tools/kind_map.h"
 #include <shmbuddy.h>
 
 /* ---- those with locks ---- */
-
-static bool is_certain(const struct view *view)
-{
-	return view->header.device == view->st.st_dev && view->header.inode == view->st.st_ino &&
-	       ma_load(&view->header.state) == MA_STATE_SYNCED;
-}
 
 /* As recover() of common/map_file.c. Not certain is no matter: then all that is unused becomes zero, and the whole is checked. */
 static int recover(struct view *view)
@@ -35,7 +30,7 @@ static int recover(struct view *view)
 	ma_store_kill(&h->phase, 0);
 	if ((h->device != map->device || h->inode != map->inode) && map->engine->back(map) < 0)
 		return -1;
-	if (!is_certain(view) && map->engine->renew(map) < 0)
+	if (!kind_map_is_certain(view) && map->engine->renew(map) < 0)
 		return -1;
 	map->slot = 0;
 	ma_body_recover(map);

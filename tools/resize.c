@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/file.h"
@@ -54,6 +55,18 @@ static uint64_t needed_end(struct ma_map *map)
 	return end;
 }
 
+/* Before the length: where there is no space, it stays as short as it is. Where the file system cannot, behind it. */
+static int take_and_grow(struct ma_map *map, uint64_t from, uint64_t size)
+{
+	bool is_taken = from >= size || ma_file_take(map->fd, from, size) == 0;
+
+	if (!is_taken && errno != EOPNOTSUPP && errno != ENOSYS)
+		return -1;
+	if (ma_space_grow(map, size) < 0)
+		return -1;
+	return is_taken ? 0 : ma_space_take(map, from, size - from);
+}
+
 /*
  * With its disk space, which is the point of making it longer before that is needed: of all that lies behind its last block, since a kill
  * may have left it this long and without its space.
@@ -61,17 +74,13 @@ static uint64_t needed_end(struct ma_map *map)
 static enum status grow(struct tool *tool, const char *name, uint64_t size)
 {
 	struct ma_map *map;
-	uint64_t from;
 	int result;
 
 	reason_clear();
 	map = attach(name);
 	if (!map)
 		return complain_reason(tool, name, "cannot attach to it");
-	result = ma_space_grow(map, size);
-	from = needed_end(map);
-	if (result == 0 && from < size)
-		result = ma_space_take(map, from, size - from);
+	result = take_and_grow(map, needed_end(map), size);
 	if (result < 0)
 		complain_reason(tool, name, "cannot be made longer");
 	mmalloc_detach(map);
@@ -287,7 +296,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 
 	(void)count;
 	if (!size_parse(arguments[1], &size) || size == 0 || size >> 46) {
-		complain(tool, NULL, "resize: not a size: %s", arguments[1]);
+		complain(tool, NULL, "resize: not a size that a map can have: %s", arguments[1]);
 		return STATUS_USAGE;
 	}
 	status = view_open(tool, name, &view);

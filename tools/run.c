@@ -72,28 +72,32 @@ static enum status run(struct tool *tool, int count, char **arguments)
 	return tool->command->run(tool, arguments, rest);
 }
 
-enum status tool_run(FILE *out, FILE *err, int count, char **arguments)
+/* What is asked of the program, and not of a command. */
+static enum status run_any(struct tool *tool, int count, char **arguments)
 {
-	struct tool tool = { .out = out, .err = err };
-	enum status status;
-
 	if (count > 0 && is_one_of(arguments[0], "--help", "-h")) {
-		help(out);
+		help(tool->out);
 		return STATUS_OK;
 	}
 	if (count > 0 && is_one_of(arguments[0], "--version", "-V")) {
-		fprintf(out, "mapalloc %s\n", MAPALLOC_VERSION);
+		fprintf(tool->out, "mapalloc %s\n", MAPALLOC_VERSION);
 		return STATUS_OK;
 	}
-	tool.command = count > 0 ? find(arguments[0]) : NULL;
-	if (!tool.command) {
-		if (count > 0)
-			complain(&tool, NULL, "no command %s; try: mapalloc --help", arguments[0]);
-		else
-			help(err);
-		return STATUS_USAGE;
-	}
-	status = run(&tool, count, arguments);
+	tool->command = count > 0 ? find(arguments[0]) : NULL;
+	if (tool->command)
+		return run(tool, count, arguments);
+	if (count > 0)
+		complain(tool, NULL, "no command %s; try: mapalloc --help", arguments[0]);
+	else
+		help(tool->err);
+	return STATUS_USAGE;
+}
+
+enum status tool_run(FILE *out, FILE *err, int count, char **arguments)
+{
+	struct tool tool = { .out = out, .err = err };
+	enum status status = run_any(&tool, count, arguments);
+
 	if (fflush(out) != 0 || ferror(out)) {
 		complain(&tool, NULL, "cannot write its output");
 		return STATUS_FAILED;

@@ -27,9 +27,18 @@ static int shift_of(const char *unit)
 
 static bool parse_whole(const char *text, uint64_t *size, char **end)
 {
+	if (!isdigit((unsigned char)*text))
+		return false;
 	errno = 0;
 	*size = strtoull(text, end, strncmp(text, "0x", 2) == 0 ? 16 : 10);
 	return errno == 0;
+}
+
+bool number_parse(const char *text, uint64_t *number)
+{
+	char *end;
+
+	return parse_whole(text, number, &end) && *end == '\0';
 }
 
 bool size_parse(const char *text, uint64_t *size)
@@ -38,7 +47,7 @@ bool size_parse(const char *text, uint64_t *size)
 	char *end;
 	int shift;
 
-	if (!isdigit((unsigned char)*text) || !parse_whole(text, size, &end))
+	if (!parse_whole(text, size, &end))
 		return false;
 	if (*end != '.') {
 		shift = shift_of(end);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/error.h"
 #include "common/snapshot.h"
 #include "common/target.h"
 #include "libshmbuddy/src/handle.h"
@@ -88,8 +89,24 @@ static int map_copy(struct view *view, struct shmbuddy *to, int fd)
 	return 0;
 }
 
+/* As mapalloc check sees it: what is wrong in the copy was so in the region. */
+static int verify(struct tool *tool, const char *name)
+{
+	struct view view;
+	int result = view_open(tool, name, &view) == STATUS_OK ? 0 : -1;
+
+	if (result < 0)
+		return -1;
+	view_check(&view);
+	for (size_t i = 0; i < view.findings && result == 0; i++)
+		if (view.finding[i].severity != SEVERITY_NOTE)
+			result = ma_fail(EUCLEAN, "%s: %s", view.finding[i].rule, view.finding[i].text);
+	view_close(&view);
+	return result;
+}
+
 /* Opened as any other copy: which checks all of it; and mended. */
-static int open_once(const char *name)
+static int open_once(struct tool *tool, const char *name)
 {
 	const struct shmbuddy_options how = { .flags = SHMBUDDY_EXISTING };
 	shmbuddy_t *region = shmbuddy_open(name, &how);
@@ -97,9 +114,9 @@ static int open_once(const char *name)
 
 	if (!region)
 		return -1;
-	result = shmbuddy_mend(region) < 0 || shmbuddy_check(region, NULL, NULL) < 0 ? -1 : shmbuddy_sync(region);
+	result = shmbuddy_mend(region) < 0 ? -1 : shmbuddy_sync(region);
 	shmbuddy_close(region);
-	return result;
+	return result < 0 ? -1 : verify(tool, name);
 }
 
 static int fill_region(struct view *view, const struct ma_target *target)
@@ -114,7 +131,7 @@ static int fill_region(struct view *view, const struct ma_target *target)
 	if (result == 0) {
 		copy_words(view->region, to);
 		munmap(to->base, view->mapped);
-		result = open_once(path);
+		result = open_once(view->tool, path);
 	}
 	free(path);
 	free(to);
@@ -156,21 +173,46 @@ static bool may_be_made(struct tool *tool, const struct view *view, const char *
 	return false;
 }
 
+/* Of what nobody uses; in use, what changes cannot be told from damage, but in a region: there the copy is checked. */
+static void look(struct view *view)
+{
+	const struct people *people = &view->people;
+	bool floats = MA_KIND_FLOATS(view->header.kind);
+
+	if (!people->is_attached && !people->locks_unknown && !(floats && people->proc_unknown))
+		view_check(view);
+	else if (floats && view->kind)
+		view->kind->check(view);
+}
+
+static enum status copy_to(struct tool *tool, struct view *view, const char *copy)
+{
+	int result, error;
+
+	reason_clear();
+	result = MA_KIND_FLOATS(view->header.kind) ? snapshot_region(view, copy) : ma_map_snapshot(&view->map, copy);
+	error = errno;
+	if (result < 0)
+		complain_reason(tool, view->name, "no snapshot");
+	return result == 0 ? STATUS_OK : error == EUCLEAN ? STATUS_DAMAGED : STATUS_FAILED;
+}
+
 static enum status take(struct tool *tool, struct view *view, const char *copy)
 {
-	enum status status = view_status(view);
-	int result;
+	enum status status;
 
+	look(view);
+	status = view_status(view);
 	if (status >= STATUS_DAMAGED || !view->kind) {
 		view_print_findings(view, tool->err, SEVERITY_DAMAGE);
 		complain(tool, view->name, "no snapshot: %s", status_name(status));
 		return status >= STATUS_DAMAGED ? status : STATUS_FAILED;
 	}
-	if (!may_be_made(tool, view, copy))
+	if (view->header.rocompat) {
+		complain(tool, view->name, "no snapshot: it has features that this program can only read");
 		return STATUS_REFUSED;
-	reason_clear();
-	result = MA_KIND_FLOATS(view->header.kind) ? snapshot_region(view, copy) : ma_map_snapshot(&view->map, copy);
-	return result < 0 ? complain_reason(tool, view->name, "no snapshot") : STATUS_OK;
+	}
+	return may_be_made(tool, view, copy) ? copy_to(tool, view, copy) : STATUS_REFUSED;
 }
 
 static enum status run(struct tool *tool, char **arguments, int count)
@@ -199,7 +241,9 @@ const struct command command_snapshot = {
 	.options = options,
 	.more = "The blocks of the disk are shared where the file system can (reflink); holes stay holes. COPY appears "
 		"when it is whole,\n"
-		"checked and on disk. Contents that others write meanwhile may be of before or after.\n",
+		"checked and on disk; of a damaged map none is made, and the status is 2. Contents that others write "
+		"meanwhile may be of before\n"
+		"or after.\n",
 	.examples = "  mapalloc snapshot /dev/shm/cache.map /backup/cache.map\n",
 	.least = 2,
 	.most = 2,

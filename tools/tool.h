@@ -87,6 +87,8 @@ void options_help(struct tool *tool);
 
 /* 4096, 64K, 1.5M, 2GiB, 0x1000. False: it is none, or too large. */
 bool size_parse(const char *text, uint64_t *size);
+/* A whole number without a unit: 16, 0x10. */
+bool number_parse(const char *text, uint64_t *number);
 #define SIZE_TEXT 32
 /* Three digits and a unit, or with --bytes all digits. */
 const char *size_text(const struct tool *tool, uint64_t size, char text[SIZE_TEXT]);

@@ -79,21 +79,36 @@ static bool have_room(struct view *view)
 	return true;
 }
 
+/* The last one that is less severe: whatever is left out, the verdict stands. NULL: there is none. */
+static struct finding *least_of(struct view *view, enum severity severity)
+{
+	for (size_t i = view->findings; i-- > 0;)
+		if (view->finding[i].severity < severity)
+			return &view->finding[i];
+	return NULL;
+}
+
 void view_find(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
 {
-	struct finding *f;
+	bool is_more = have_room(view);
+	struct finding *f = is_more ? &view->finding[view->findings] : least_of(view, severity);
+	char *text = NULL;
 	va_list args;
 
-	if (!have_room(view)) {
-		view->unlisted++;
+	view->unlisted += !is_more;
+	if (!f)
 		return;
-	}
-	f = &view->finding[view->findings];
-	*f = (struct finding){ .severity = severity, .rule = rule, .at = at };
 	va_start(args, format);
-	if (vasprintf(&f->text, format, args) >= 0)
-		view->findings++;
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
 	va_end(args);
+	if (!text)
+		return;
+	if (is_more)
+		view->findings++;
+	else
+		free(f->text);
+	*f = (struct finding){ .severity = severity, .rule = rule, .at = at, .text = text };
 }
 
 enum status view_status(const struct view *view)

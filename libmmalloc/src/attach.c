@@ -104,7 +104,7 @@ static bool options_are_sound(const struct mmalloc_options *o)
 	for (size_t i = 0; i < MA_COUNT(o->reserved); i++)
 		if (o->reserved[i])
 			return false;
-	return o->flags <= MMALLOC_PRIVATE && o->streams <= MA_STREAMS_MAX && o->reserve >> 46 == 0;
+	return o->flags <= MMALLOC_PRIVATE;
 }
 
 static unsigned map_flags(int fd, unsigned flags)
@@ -130,6 +130,10 @@ static struct ma_map *attach_to(int fd, void *baseaddr, const struct mmalloc_opt
 
 	if (how.base % MA_PAGE || how.base >> 47)
 		return ma_fail_null(EINVAL, "%p is not a page's address", baseaddr);
+	if (o->streams > MA_STREAMS_MAX)
+		return ma_fail_null(EINVAL, "%u streams: at most %u are possible", o->streams, MA_STREAMS_MAX);
+	if (o->reserve >> 46)
+		return ma_fail_null(EINVAL, "a range of %zu bytes: it must be below 64 TiB", o->reserve);
 	if (!options_are_sound(o) || (fd < 0 && o->flags))
 		return ma_fail_null(EINVAL, "options are unknown or contradict each other");
 	how.flags = map_flags(fd, o->flags);

@@ -25,6 +25,23 @@ static uint64_t next_readable(const struct shmbuddy *h, const struct level *l, u
 
 /* ---- check ---- */
 
+/* Whatever lies beyond the area is nobody's for ever, leaf by leaf: shmbuddy__handle_furnish() saw to it. */
+static bool is_fenced(const struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t view)
+{
+	uint64_t at = i << l->cover_shift, size = (uint64_t)1 << l->leaf_shift;
+
+	if (at + ((uint64_t)1 << l->cover_shift) <= h->lay.area)
+		return true;
+	for (unsigned leaf = 0; leaf < l->leaves; leaf++, at += size) {
+		bool is_split = word_is_split(view, l->leaves, leaf);
+
+		if (at >= h->lay.area ? is_split || word_order(view, l->leaves, leaf) != 0
+				      : at + size > h->lay.area && !is_split)
+			return false;
+	}
+	return true;
+}
+
 static const char *fault_of(const struct shmbuddy *h, unsigned k, uint64_t i)
 {
 	const struct level *l = region_level(h, k);
@@ -34,6 +51,8 @@ static const char *fault_of(const struct shmbuddy *h, unsigned k, uint64_t i)
 		return l->top ? "a top word is closed" : NULL;
 	if (!word_is_sound(view, l->leaves))
 		return "a word's bits are no tree of blocks";
+	if (!is_fenced(h, l, i, view))
+		return "what lies beyond the area is not taken";
 	if (l->top)
 		return NULL;
 	up = region_view(l + 1, ma_load_acquire(region_word(h, l + 1, i / WORD_UPPER)));

@@ -5,6 +5,7 @@
 #include <qalloc.h>
 #include <sys/stat.h>
 
+#include "tests/support/support_fault.h"
 #include "tests/tools/heaps.h"
 
 /* ---- create ---- */
@@ -48,7 +49,16 @@ static void create_refused(void)
 	assert_status(64, "create", "mmalloc", path, "--size=1M", "--smallest=32");
 	assert_status(4, "create", "qalloc-dynamic", path, "--size=8K");
 	assert_complained("the smallest has");
+	assert_status(4, "create", "qalloc-dynamic", path, "--size=1E");
+	assert_complained("1152921504606846976 bytes are more than such a map can have");
+	assert_status(4, "create", "qalloc-static", path, "--size=1E", "--item=8");
+	assert_complained("more than such a map can have");
 	assert_status(4, "create", "qalloc-dynamic", path, "--size=1M", "--streams=2000");
+	assert_complained("2000 streams: at most 1024");
+	assert_status(4, "create", "mmalloc", path, "--streams=2000");
+	assert_complained("2000 streams: at most 1024");
+	assert_status(4, "create", "mmalloc", path, "--size=64T");
+	assert_complained("must be below 64 TiB");
 	assert_status(4, "create", "qalloc-dynamic", path, "--size=1M", "--base=0x1001");
 	assert_status(4, "create", "shmbuddy", path, "--size=1M", "--smallest=33");
 	g_assert_cmpint(access(path, F_OK), <, 0);
@@ -131,6 +141,31 @@ static void resize_heap(void)
 	assert_status(5, "resize", path, "1G");
 	assert_complained("range ends at 256M");
 	assert_status(64, "resize", path, "much");
+}
+
+static int on_small_disk(void *nothing)
+{
+	const char *path = support_path("heap");
+	gint64 size;
+
+	(void)nothing;
+	if (!support_small_disk("size=8m"))
+		return SUPPORT_CANNOT;
+	assert_status(0, "create", "mmalloc", path, "--size=256M");
+	size = support_file_size(path);
+	for (int i = 0; i < 2; i++) { /* The second time no less than the first. */
+		assert_status(4, "resize", path, "100M");
+		assert_complained("No space left on device");
+		g_assert_cmpint(support_file_size(path), ==, size);
+	}
+	assert_status(0, "resize", path, "4M");
+	assert_status(0, "check", path);
+	return 0;
+}
+
+static void resize_full_disk(void)
+{
+	support_run_or_skip(on_small_disk, "no mount namespace here");
 }
 
 /* The list that heap_fill() made: each block begins with where the one before it is. */
@@ -333,6 +368,10 @@ static void bad_dumps(void)
 	assert_status(5, "load", "-i", dump, path);
 	g_assert_cmpint(support_file_size(path), ==, 4);
 	assert_status(4, "load", "-i", "/no/such/dump", support_path("other"));
+	assert_status(4, "load", "-i", "/", support_path("other"));
+	assert_complained("/: cannot read it: Is a directory");
+	assert_status(2, "load", "-i", "/dev/zero", support_path("other")); /* And at once. */
+	assert_complained("line 1: is not the JSON of a dump");
 }
 
 /* Guards mean something only where they were made: what is dumped is between them, and what is loaded has none. */
@@ -424,6 +463,7 @@ int main(int argc, char **argv)
 	support_add("/tools/change/create-refused", create_refused);
 	support_add("/tools/change/snapshot", snapshot);
 	support_add("/tools/change/resize-heap", resize_heap);
+	support_add("/tools/change/resize-full-disk", resize_full_disk);
 	support_add("/tools/change/resize-others", resize_others);
 	support_add("/tools/change/resize-keeps", resize_keeps);
 	support_add("/tools/change/relocate", relocate);

@@ -4,6 +4,7 @@
 #include <qalloc.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "tests/tools/heaps.h"
 
@@ -36,7 +37,7 @@ static void usage(void)
 		assert_status(64, commands[i], "--no-such-option", "x");
 		assert_complained("unknown option --no-such-option");
 		assert_status(64, commands[i], "-Z", "x");
-		assert_complained("unknown option Z");
+		assert_complained("unknown option -Z");
 		assert_status(64, commands[i], "--color=mauve", "x", "y");
 		assert_complained("not mauve");
 	}
@@ -55,6 +56,11 @@ static void values(void)
 	assert_status(64, "stat", "--interval=0", path);
 	assert_status(64, "stat", "--interval=1x", path);
 	assert_status(64, "stat", "--count=-1", path);
+	assert_status(64, "stat", "--count= -1", path);
+	assert_status(64, "stat", "--count=18446744073709551616", path);
+	assert_status(0, "stat", "--interval=0.01", "--count=08", path);
+	assert_status(64, "resize", path, "64T");
+	assert_complained("not a size that a map can have: 64T");
 	assert_status(64, "plot", "--layout=spiral", path);
 	assert_complained("not spiral");
 	assert_status(64, "plot", "-o", "picture.png", path);
@@ -184,10 +190,50 @@ static void no_room_for_output(void)
 		argv[1] = (char *)(uintptr_t)readers[i];
 		g_assert_cmpint(support_wait(support_fork(into_full, argv)), ==, 4 << 8);
 	}
+	argv[2] = NULL;
+	argv[1] = (char *)(uintptr_t) "--help";
+	g_assert_cmpint(support_wait(support_fork(into_full, argv)), ==, 4 << 8);
+	argv[1] = (char *)(uintptr_t) "--version";
+	g_assert_cmpint(support_wait(support_fork(into_full, argv)), ==, 4 << 8);
 	assert_status(4, "plot", "-o", "/no/such/directory/a.svg", path);
 	assert_status(4, "dump", "-o", "/no/such/directory/a", path);
 	assert_status(4, "snapshot", path, "/no/such/directory/a");
 	assert_status(0, "repair", "--backup", "/no/such/directory/a", path); /* There is nothing to repair. */
+	g_free(program);
+}
+
+static int without_standard_files(void *arguments)
+{
+	char **argv = arguments;
+
+	for (int fd = 0; fd < 3; fd++)
+		if (!strchr(argv[5], '0' + fd))
+			close(fd);
+	execl(argv[0], argv[0], argv[1], argv[2], argv[3], argv[4], NULL);
+	return 98;
+}
+
+/* What is said then goes nowhere: least of all into the map, which would be the next file of that number. */
+static void no_standard_files(void)
+{
+	static const char *const open_ones[] = { "01", "02", "12", "0", "1", "2", "" };
+	char *program = g_build_filename(g_getenv("MA_BUILDDIR"), "tools", "mapalloc", NULL);
+	const char *path = make_map("map"), *there = support_path("there");
+	char *argv[] = { program, "repair", "--backup", (char *)(uintptr_t)there, (char *)(uintptr_t)path, NULL };
+	size_t size;
+	char *was = support_file_read(path, &size), *is;
+
+	memset(was + 212, 0, 4); /* As if its user had died: it says that it is in use. */
+	support_file_write(path, was, size);
+	support_file_write(there, "mine", 4);
+	for (size_t i = 0; i < G_N_ELEMENTS(open_ones); i++) {
+		argv[5] = (char *)(uintptr_t)open_ones[i];
+		g_assert_cmpint(WEXITSTATUS(support_wait(support_fork(without_standard_files, argv))), >=, 4);
+		is = support_file_read(path, &size);
+		g_assert_true(memcmp(was, is, size) == 0);
+		g_free(is);
+	}
+	g_free(was);
 	g_free(program);
 }
 
@@ -255,6 +301,7 @@ int main(int argc, char **argv)
 	support_add("/tools/errors/no-permission", no_permission);
 	support_add("/tools/errors/several", several);
 	support_add("/tools/errors/no-room-for-output", no_room_for_output);
+	support_add("/tools/errors/no-standard-files", no_standard_files);
 	support_add("/tools/errors/no-backup", no_backup);
 	support_add("/tools/errors/colors", colors);
 	support_add("/tools/errors/exact-sizes", exact_sizes);

@@ -67,6 +67,16 @@ static void mends(const char *golden, const char *path, const char *rule)
 	g_free(is);
 }
 
+/* A sound copy could only be had by guessing too. */
+static void no_snapshot(const char *path, const char *rule)
+{
+	const char *copy = support_path("copy");
+
+	assert_status(2, "snapshot", path, copy);
+	assert_complained(rule);
+	g_assert_false(g_file_test(copy, G_FILE_TEST_EXISTS));
+}
+
 /* It is called damaged, and not touched. */
 static void leaves(const char *path, const char *rule)
 {
@@ -78,6 +88,7 @@ static void leaves(const char *path, const char *rule)
 	assert_said(rule);
 	assert_status(2, "repair", path);
 	assert_complained("could only be guessed");
+	no_snapshot(path, rule);
 	after = support_file_read(path, &again);
 	g_assert_true(size == again && memcmp(before, after, size) == 0);
 	g_free(before);
@@ -216,6 +227,23 @@ static void bad_word(void)
 	g_assert_cmpint(errno, ==, EUCLEAN);
 }
 
+/* A block there would lie beyond the file: whoever writes to it dies, or worse. */
+static void no_fence(void)
+{
+	const char *path = begin("shmbuddy-1.map");
+	const struct level *top = region_level(view.region, view.region->lay.top);
+	const struct shmbuddy_options how = { .flags = SHMBUDDY_EXISTING };
+	_Atomic uint64_t *word = region_word(view.region, top, top->words - 1);
+	uint64_t end = top->words << top->cover_shift, last = top->leaves - 1, w = ma_load(word);
+
+	g_assert_cmpuint(end - ((uint64_t)1 << top->leaf_shift), >=, view.region->lay.area);
+	g_assert_true(word_busy(w, top->leaves) >> last & 1);
+	put(path, word, w & ~((uint64_t)1 << last | (uint64_t)1 << (last + top->leaves)), 8);
+	leaves(path, "beyond the area is not taken");
+	g_assert_null(shmbuddy_open(path, &how));
+	g_assert_cmpint(errno, ==, EUCLEAN);
+}
+
 /* What is between the guards is the block; a guard that was overwritten is damage. */
 static void guards(void)
 {
@@ -248,6 +276,7 @@ static void guards(void)
 	assert_said(want);
 	assert_said("of 40 bytes: the memory after it was overwritten");
 	assert_status(2, "repair", path);
+	no_snapshot(path, "body/guard");
 }
 
 static void damage(void)
@@ -263,6 +292,86 @@ static void damage(void)
 	leaves(path, "its truth is not its own");
 }
 
+/* Also while somebody uses the region, and the copy is all that can be checked. */
+static void bad_root(void)
+{
+	const char *path = begin("shmbuddy-1.map");
+	shmbuddy_t *region;
+
+	put(path, &view.region->control->root, 16, 8);
+	leaves(path, "body/root");
+	region = shmbuddy_open(path, NULL);
+	g_assert_nonnull(region);
+	assert_status(2, "info", path);
+	assert_said("attached     yes");
+	no_snapshot(path, "body/root");
+	g_assert_cmpint(shmbuddy_close(region), ==, 0);
+}
+
+/* More is repairable than findings are listed: what is damaged is listed all the same. */
+static void many(void)
+{
+	const char *path = support_path("map");
+
+	assert_status(0, "create", "qalloc-dynamic", path, "--size", "400M", "--streams", "1024");
+	g_assert_cmpint(view_open(&(struct tool){ .out = stderr, .err = stderr }, path, &view), ==, STATUS_OK);
+	for (uint32_t s = 0; s < 1024; s++)
+		put(path, &ma_stream(&view.map, s)->lock, 3, 4);
+	put(path, &ma_body(&view.map)->root_lock, 3, 4);
+	assert_status(1, "check", path);
+	assert_said("and 1 more like these");
+	put(path, &ma_stream(&view.map, 1023)->top, view.map.lay.leaves + 1, 8);
+	leaves(path, "body/stream");
+	unlink(path);
+}
+
+/* A run of several chunks. */
+static uint64_t find_run(void)
+{
+	for (uint64_t chunk = 0; chunk < view.map.lay.units; chunk++) {
+		uint64_t word = ma_chunk_load(&view.map, chunk);
+
+		if (ma_word_kind(word) == MA_RUN && ma_word_chunks(&view.map, chunk, word) > 1)
+			return chunk;
+	}
+	g_assert_not_reached();
+}
+
+/*
+ * What lies behind the chunks in use is made zero where nothing is certain, by repair and by whoever opens it next: so a run that
+ * reaches beyond them is cut.
+ */
+static void cut_run(void)
+{
+	static const char *const goldens[] = { "dynamic-1.map", "mmalloc-1.map" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(goldens); i++)
+		for (int is_original = 0; is_original < 2; is_original++) {
+			const char *path = is_original ? begin_original(goldens[i]) : begin(goldens[i]);
+			uint64_t chunk = find_run();
+			uint32_t stream = ma_stream_of(&view.map, chunk);
+
+			if (is_original)
+				put(path, &view.map.header->state, MA_STATE_IN_USE, 4);
+			put(path, &ma_stream(&view.map, stream)->backed, chunk + 1 - ma_range_first(&view.map, stream),
+			    8);
+			leaves(path, "does not belong to the block");
+		}
+}
+
+/* The file is long enough, but says that it is shorter than what it has in use: nobody opens that. */
+static void too_short(void)
+{
+	static const char *const goldens[] = { "dynamic-1.map", "mmalloc-1.map" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(goldens); i++) {
+		const char *path = begin(goldens[i]);
+
+		put(path, &view.map.header->length, view.map.engine->end(&view.map) - MA_PAGE, 8);
+		leaves(path, "body/end");
+	}
+}
+
 /* A newer program's map, of which we know how to read it and not how to write it. */
 static void only_readable(void)
 {
@@ -275,6 +384,8 @@ static void only_readable(void)
 	view_close(&view);
 	assert_status(1, "check", path);
 	assert_status(5, "repair", path);
+	assert_complained("only read");
+	assert_status(5, "snapshot", path, support_path("copy"));
 	assert_complained("only read");
 }
 
@@ -289,8 +400,13 @@ int main(int argc, char **argv)
 	support_add("/tools/mend/leaf", leaf);
 	support_add("/tools/mend/split", split);
 	support_add("/tools/mend/bad-word", bad_word);
+	support_add("/tools/mend/no-fence", no_fence);
 	support_add("/tools/mend/guards", guards);
 	support_add("/tools/mend/damage", damage);
+	support_add("/tools/mend/bad-root", bad_root);
+	support_add("/tools/mend/many", many);
+	support_add("/tools/mend/cut-run", cut_run);
+	support_add("/tools/mend/too-short", too_short);
 	support_add("/tools/mend/only-readable", only_readable);
 	return support_run();
 }
