@@ -295,13 +295,21 @@ static void looks_only(void)
 
 /* ---- progress ---- */
 
-/* What stands on the terminal `control` belongs to. */
-static char *on_screen(int control)
+/* What was written to stderr, a terminal, since the last time. What its other end gets comes a little later: up to a mark. */
+static const char *on_screen(int control)
 {
 	static char text[4096];
-	ssize_t got = read(control, text, sizeof(text) - 1);
+	size_t length = 0;
 
-	text[got < 0 ? 0 : got] = '\0';
+	fputc('\a', stderr);
+	fflush(stderr);
+	do {
+		ssize_t got = read(control, text + length, sizeof(text) - length);
+
+		g_assert_cmpint(got, >, 0);
+		length += (size_t)got;
+	} while (text[length - 1] != '\a' && length < sizeof(text));
+	text[length - 1] = '\0';
 	return text;
 }
 
@@ -319,7 +327,7 @@ static void half_done(struct tool *tool, double ago)
 static int draws_progress(void *arg)
 {
 	struct tool tool = { .out = stdout, .err = stderr };
-	int control = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK), screen;
+	int control = posix_openpt(O_RDWR | O_NOCTTY), screen;
 	const char *text;
 
 	(void)arg;
