@@ -39,7 +39,7 @@ static int take(const struct shmbuddy *h, uint64_t from, uint64_t to)
 	return result;
 }
 
-static int back_part(struct shmbuddy *h, uint64_t part)
+int shmbuddy__region_back_part(struct shmbuddy *h, uint64_t part)
 {
 	const struct layout *lay = &h->lay;
 	uint64_t meta = lay->meta_at + part * lay->meta_bytes, size = (uint64_t)1 << lay->part_shift;
@@ -67,7 +67,7 @@ int shmbuddy__region_back(struct shmbuddy *h, uint64_t at, uint64_t bytes)
 	int saved = errno;
 
 	for (uint64_t part = region_part_of(h, at); part <= last; part++) {
-		if (!region_is_backed(h, part) && back_part(h, part) < 0)
+		if (!region_is_backed(h, part) && shmbuddy__region_back_part(h, part) < 0)
 			return -1;
 	}
 	errno = saved;

@@ -382,7 +382,10 @@ bool shmbuddy__handle_no_part_was_lost(const struct shmbuddy *h)
 	for (uint64_t part = 0; part < h->lay.parts; part++) {
 		uint64_t at = h->lay.meta_at + part * bytes;
 
-		if (!region_is_backed(h, part) && !is_untouched(h, at, at + bytes))
+		if (region_is_backed(h, part))
+			continue;
+		/* The first part gets its space before a region is whole, and one that is not sparse gets all of it. */
+		if (part == 0 || !h->lay.sparse || !is_untouched(h, at, at + bytes))
 			return false;
 	}
 	return true;

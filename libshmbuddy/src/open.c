@@ -231,27 +231,19 @@ static int take_all(struct shmbuddy *h)
 	return result < 0 ? ma_fail(errno, "%s: no disk space for this copy", h->name) : 0;
 }
 
-/* A copy has holes where zeros were. */
+/* A copy has holes where zeros were. What is said of the parts stays as it is: killed here, the next one does all of it again. */
 static int back_again(struct shmbuddy *h)
 {
-	uint64_t size = (uint64_t)1 << h->lay.part_shift;
+	int result = 0;
 
 	if (!h->lay.sparse)
 		return take_all(h);
 	if (ma_file_take(h->fd, 0, h->lay.meta_at) < 0 && errno != EOPNOTSUPP)
-		return ma_fail(errno, "%s: no disk space for what this copy uses", h->name);
-	for (uint64_t part = 0; part < h->lay.parts; part++) {
-		uint64_t bit = (uint64_t)1 << part % 64;
-
-		if (!region_is_backed(h, part))
-			continue;
-		atomic_fetch_and(&h->control->backed[part / 64], ~bit);
-		if (shmbuddy__region_back(h, part * size, 1) < 0) {
-			atomic_fetch_or(&h->control->backed[part / 64], bit);
-			return ma_fail(errno, "%s: no disk space for what this copy uses", h->name);
-		}
-	}
-	return 0;
+		result = -1;
+	for (uint64_t part = 0; part < h->lay.parts && result == 0; part++)
+		if (region_is_backed(h, part))
+			result = shmbuddy__region_back_part(h, part);
+	return result < 0 ? ma_fail(errno, "%s: no disk space for what this copy uses", h->name) : 0;
 }
 
 static int check_whole(struct shmbuddy *h)

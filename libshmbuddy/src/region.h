@@ -105,6 +105,8 @@ MA_INLINE unsigned region_level_for(const struct shmbuddy *h, unsigned shift)
  * stays else.
  */
 int shmbuddy__region_back(struct shmbuddy *h, uint64_t at, uint64_t bytes);
+/* The same of one part, whatever is said of it. */
+int shmbuddy__region_back_part(struct shmbuddy *h, uint64_t part);
 bool shmbuddy__region_has(const struct shmbuddy *h, uint64_t at, uint64_t bytes);
 
 /* ---- roots: roots.c ---- */

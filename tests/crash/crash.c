@@ -111,6 +111,8 @@ static int do_prepare(void *arg)
 	const struct sweep *sweep = arg;
 
 	sweep->library->prepare(sweep->scenario);
+	if (has(sweep, CRASH_COPIED))
+		image_copy_file(path);
 	return 0;
 }
 
@@ -261,9 +263,8 @@ static bool comes_back(pid_t pid, const char *who)
 	int status;
 
 	if (!support_ends_within_us(pid, AFTERWARDS_US, &status)) {
-		g_autofree char *where = support_waits_in(pid);
-
-		g_test_message("%s: %s waited for a second (%s)", current->row.name, who, where);
+		g_test_message("%s: %s waited for a second", current->row.name, who);
+		support_say_where(pid);
 		end(pid);
 		return false;
 	}

@@ -41,6 +41,7 @@ enum crash_flags {
 	CRASH_DEAD_DURING = 32, /**< ... after its warm_up(). */
 	CRASH_ANYWHERE =
 		64, /**< Each victim works in another place: real kills leave other bytes than the first one's. */
+	CRASH_COPIED = 128, /**< The map is a copy of the one that was prepared. */
 };
 
 /** A library's scenario begins with this. */

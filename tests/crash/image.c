@@ -97,6 +97,15 @@ void image_put(const struct image *image, const char *path)
 	g_free(aside);
 }
 
+void image_copy_file(const char *path)
+{
+	char *copy = g_strconcat(path, ".copy", NULL);
+
+	support_file_copy(path, copy);
+	g_assert_cmpint(rename(copy, path), ==, 0);
+	g_free(copy);
+}
+
 bool image_equal(const struct image *a, const struct image *b, bool (*varies)(size_t at))
 {
 	if (a->exists != b->exists || a->size != b->size)

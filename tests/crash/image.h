@@ -27,6 +27,8 @@ void image_copy(struct image *to, const struct image *from);
 void image_take(struct image *image, const char *path);
 /** Make the file hold that, writing only what differs. The inode stays, also while the file does not exist. */
 void image_put(const struct image *image, const char *path);
+/** Another file of the same contents takes its place. */
+void image_copy_file(const char *path);
 /** They are the same, but perhaps for bytes that vary from run to run. */
 bool image_equal(const struct image *a, const struct image *b, bool (*varies)(size_t at));
 

@@ -120,8 +120,8 @@ uint64_t support_now_us(void);
  * fault: to wait for a processor or a disk is not to sleep, and of two looks that lie far apart only a millisecond counts.
  */
 bool support_ends_within_us(pid_t pid, uint64_t limit, int *status);
-/** Where in the kernel, and in which call with which arguments: for messages. To be freed. */
-char *support_waits_in(pid_t pid);
+/** A message: where in the kernel it is, and in which call with which arguments. */
+void support_say_where(pid_t pid);
 
 /** Named points at which a child waits for its parent. In memory from support_shared(). */
 struct support_sync {

@@ -132,15 +132,14 @@ static bool is_asleep(pid_t pid)
 	return child ? is_asleep(child) : sleeps;
 }
 
-char *support_waits_in(pid_t pid)
+void support_say_where(pid_t pid)
 {
 	pid_t child = last_child(pid);
 	char *call = of_process(child ? child : pid, "syscall"), *place = of_process(child ? child : pid, "wchan");
-	char *text = g_strdup_printf("%s%s: %s", child ? "its child in " : "", place, call);
 
+	g_test_message("process %d%s: in %s, call %s", (int)pid, child ? "'s child" : "", place, call);
 	g_free(call);
 	g_free(place);
-	return text;
 }
 
 bool support_ends_within_us(pid_t pid, uint64_t limit, int *status)

@@ -18,16 +18,20 @@
 static struct view view;
 
 /* Look into a copy, to know where things are, and change it. */
-static const char *begin(const char *golden)
+static const char *begin_with(const char *copy)
 {
 	static struct tool tool;
-	const char *copy = support_golden_copy(golden);
 
 	tool = (struct tool){ .out = stderr, .err = stderr };
 	assert_status(0, "check", copy);
 	g_assert_cmpint(view_open(&tool, copy, &view), ==, STATUS_OK);
 	g_assert_nonnull(view.kind);
 	return copy;
+}
+
+static const char *begin(const char *golden)
+{
+	return begin_with(support_golden_copy(golden));
 }
 
 static void put(const char *path, const void *at, uint64_t value, size_t bytes)
@@ -244,6 +248,27 @@ static void no_fence(void)
 	g_assert_cmpint(errno, ==, EUCLEAN);
 }
 
+static void lose_first_part(const char *path)
+{
+	const struct shmbuddy_options how = { .flags = SHMBUDDY_EXISTING };
+
+	put(path, view.region->control->backed, 0, 8);
+	leaves(path, "has no disk space yet");
+	g_assert_null(shmbuddy_open(path, &how));
+	g_assert_cmpint(errno, ==, EUCLEAN);
+}
+
+/* Its words would not be looked at; who opens it would find zeros there, which say that blocks lie beyond its end. */
+static void no_part(void)
+{
+	const char *fresh = support_path("fresh"), *copy = support_path("copy");
+
+	lose_first_part(begin("shmbuddy-flat-1.map"));
+	assert_status(0, "create", "shmbuddy", fresh, "--size=20K");
+	support_file_copy(fresh, copy);
+	lose_first_part(begin_with(copy));
+}
+
 /* What is between the guards is the block; a guard that was overwritten is damage. */
 static void guards(void)
 {
@@ -401,6 +426,7 @@ int main(int argc, char **argv)
 	support_add("/tools/mend/split", split);
 	support_add("/tools/mend/bad-word", bad_word);
 	support_add("/tools/mend/no-fence", no_fence);
+	support_add("/tools/mend/no-part", no_part);
 	support_add("/tools/mend/guards", guards);
 	support_add("/tools/mend/damage", damage);
 	support_add("/tools/mend/bad-root", bad_root);
