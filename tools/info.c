@@ -348,9 +348,10 @@ const struct command command_check = {
 	.summary =
 		"Verify everything: header, body, free space, locks, unfinished changes, leases of the dead, roots.\n"
 		"It takes no lock and changes nothing. Of a map that others use, it looks again at what is in motion.",
-	.more = "exit status: 0 sound; 1 repairable (mapalloc repair, or whoever opens it next); 2 damaged; 3 no map, "
-		"or none that this\n"
-		"program can read; 4 a file cannot be read; 64 wrong usage. Of several files: the highest.\n",
+	.more = "exit status: 0 sound; 1 repairable (mapalloc repair can; mostly whoever opens it "
+		"next does, too);\n"
+		"2 damaged; 3 no map, or none that this program can read; 4 a file cannot be read; 64 wrong usage. Of "
+		"several files: the highest.\n",
 	.examples = "  mapalloc check notes.map && cp notes.map backup/\n"
 		    "  mapalloc check --json *.map\n",
 	.least = 1,
