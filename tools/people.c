@@ -208,6 +208,8 @@ void people_find(struct people *people, int fd, const char *name, const struct s
 			add_slot(people, fd, header, slot);
 	if (people_ask_proc)
 		find_mappers(people, name, st);
+	else
+		people->proc_unknown = true;
 }
 
 /* A write lease is had when no other open file description of the file exists; mappings keep theirs. */

@@ -385,7 +385,10 @@ bool shmbuddy__handle_no_part_was_lost(const struct shmbuddy *h)
 		if (region_is_backed(h, part))
 			continue;
 		/* The first part gets its space before a region is whole, and one that is not sparse gets all of it. */
-		if (part == 0 || !h->lay.sparse || !is_untouched(h, at, at + bytes))
+		if (part == 0 || !h->lay.sparse)
+			return false;
+		/* In a live region it may have got it since, before anything was written there. */
+		if (!is_untouched(h, at, at + bytes) && !region_is_backed(h, part))
 			return false;
 	}
 	return true;

@@ -408,6 +408,16 @@ static int work(void *arg)
 	}
 }
 
+/* Nobody can be asked who uses a region: what changes is no damage all the same. */
+static void check_often(const char *map)
+{
+	const char *const line[] = { "check", map, NULL };
+
+	for (size_t i = 0; i < 100; i++)
+		if (victim_tool(line) > 1)
+			g_error("in use: %s", victim_said);
+}
+
 /* Of a map that somebody changes all the time. What he has is not his to keep, but all of the list is. */
 static void snapshots(const struct heap *heap, const char *map, const char *other, bool replaces)
 {
@@ -431,6 +441,7 @@ static void snapshots(const struct heap *heap, const char *map, const char *othe
 	pid = support_fork(work, &busy);
 	while (atomic_load(rounds) < 1000)
 		support_sleep_us(100);
+	check_often(map);
 	kill_at_each(&s);
 	g_assert_true(support_kill(pid));
 }
