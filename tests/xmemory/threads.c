@@ -416,6 +416,16 @@ static int use_all(void *arg)
 }
 
 /* Other threads are anywhere in the library when this one forks. */
+/* A block that another thread had got and put nowhere yet is lost in the child: Valgrind would say so at its end, so it has none. */
+static int use_all_and_vanish(void *arg)
+{
+	int result = use_all(arg);
+
+	if (result == 0)
+		raise(SIGKILL);
+	return result;
+}
+
 static void fork_at_work(void)
 {
 	static const size_t limits[] = { SIZE_MAX, 100000, 1 };
@@ -431,7 +441,7 @@ static void fork_at_work(void)
 		vm_begin(limits[l]);
 		support_threads_start(workers, 2, swap_blocks, &s);
 		for (size_t i = 0; i < support_scale(40); i++)
-			support_run_child(use_all, NULL);
+			g_assert_cmpint(support_wait(support_fork(use_all_and_vanish, NULL)), ==, SIGKILL);
 		support_threads_join(workers, 2);
 		clear(&s);
 	}
