@@ -176,12 +176,9 @@ static bool may_be_made(struct tool *tool, const struct view *view, const char *
 /* Of what nobody uses; in use, what changes cannot be told from damage, but in a region: there the copy is checked. */
 static void look(struct view *view)
 {
-	const struct people *people = &view->people;
-	bool floats = MA_KIND_FLOATS(view->header.kind);
-
-	if (!people->is_attached && !people->locks_unknown && !(floats && people->proc_unknown))
+	if (!view->people.is_attached && !view->people.locks_unknown && !view_users_unknown(view))
 		view_check(view);
-	else if (floats && view->kind)
+	else if (MA_KIND_FLOATS(view->header.kind) && view->kind)
 		view->kind->check(view);
 }
 

@@ -91,12 +91,6 @@ static bool has_finding(const struct view *view, const struct finding *wanted)
 	return false;
 }
 
-/* Users of a region hold no lock: who changes it meanwhile may not be seen, and it would be his changes that look like damage. */
-static bool may_have_users(const struct view *view)
-{
-	return MA_KIND_FLOATS(view->header.kind) && view->people.proc_unknown;
-}
-
 static void rehearse(struct view *view)
 {
 	struct view again;
@@ -110,7 +104,7 @@ static void rehearse(struct view *view)
 	for (size_t i = 0; i < again.findings; i++) {
 		const struct finding *f = &again.finding[i];
 
-		if (!has_finding(view, f) && !(f->severity == SEVERITY_DAMAGE && may_have_users(view)))
+		if (!has_finding(view, f) && !(f->severity == SEVERITY_DAMAGE && view_users_unknown(view)))
 			view_find(view, f->severity, f->rule, f->at, "%s", f->text);
 	}
 	for (size_t i = 0; i < view->findings && broken == 0; i++)

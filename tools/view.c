@@ -111,6 +111,11 @@ void view_find(struct view *view, enum severity severity, const char *rule, uint
 	*f = (struct finding){ .severity = severity, .rule = rule, .at = at, .text = text };
 }
 
+bool view_users_unknown(const struct view *view)
+{
+	return MA_KIND_FLOATS(view->header.kind) && view->people.proc_unknown;
+}
+
 enum status view_status(const struct view *view)
 {
 	enum severity worst = SEVERITY_NOTE;

@@ -147,6 +147,8 @@ bool view_again(const struct view *view, struct view *again);
 void view_check(struct view *view);
 void view_find(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
 	MA_PRINTF(5, 6);
+/* Users of a region hold no lock: some may not be seen, and what they change meanwhile would look like damage. */
+bool view_users_unknown(const struct view *view);
 /* By its worst finding. */
 enum status view_status(const struct view *view);
 /* Each finding on a line of its own, and on stderr unless it belongs to the command's answer. */
