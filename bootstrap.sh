@@ -15,11 +15,12 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
 cd "$top" || exit 1
 
 build=${MA_BUILD:-_build}
+build=${build#"$top"/}
 jobs=${MA_JOBS:-$(nproc)}
 read -ra configure_args <<<"${MA_CONFIGURE:-}"
 
 if [ $# -eq 0 ] || [ "$1" = -h ] || [ "$1" = --help ]; then
-	echo "usage: $0 TARGET... [VAR=VALUE...]   (check, demo, bench, all, install, check-valgrind, distcheck, deb, ...)" >&2
+	echo "usage: $0 TARGET... [VAR=VALUE...]   (check, check-all, demo, bench, all, install, check-valgrind, distcheck, deb, ...)" >&2
 	exit 2
 fi
 
@@ -31,15 +32,48 @@ die() {
 	exit 1
 }
 
-# step NAME COMMAND...: one line while it runs; its output is in $log.
+# The terminal, if there is one; check-all, whose parts write into a pipe, hands it down.
+exec 8>&"${MA_TERMINAL:-1}"
+
+# meter_on NAME TEST.log...: on a terminal, say every second how far these tests are. In the background: make keeps the terminal's signals.
+meter_on() {
+	local name=$1 start=$SECONDS times=$top/$build/log/times
+	shift
+	[ -t 8 ] && [ $# -gt 0 ] || return 0
+	[ -s "$times" ] || times=$top/tests/support/times
+	(
+		cd "$build" || exit
+		while sleep 1 && kill -0 $$; do
+			read -r _ columns < <(stty size <&8)
+			line="$name ... $(bash "$top/tests/support/meter" $((SECONDS - start)) "$times" "$@")"
+			printf '\r\033[K%s' "${line:0:$((${columns:-80} > 20 ? ${columns:-80} - 1 : 79))}" >&8
+		done
+	) 2>/dev/null &
+	meter=$!
+}
+
+meter_off() {
+	[ -n "$meter" ] || return 0
+	kill "$meter" 2>/dev/null
+	wait "$meter" 2>/dev/null
+	meter=
+	printf '\r\033[K%s ... ' "$1" >&8
+}
+meter=
+trap '[ -z "$meter" ] || kill "$meter" 2>/dev/null' EXIT
+
+# step NAME COMMAND...: one line while it runs; its output is in $log. $watched: the logs of the tests that it runs.
+watched=()
 step() {
 	local name=$1 start=$SECONDS status
 	shift
 	log=$top/$build/log/${name%% *}.log
 	mkdir -p "$top/$build/log" || die "cannot write in $top/$build"
 	printf '%s ... ' "$name"
-	"$@" >"$log" 2>&1 </dev/null
+	meter_on "$name" ${watched[@]+"${watched[@]}"}
+	"$@" >"$log" 2>&1 </dev/null 8>&-
 	status=$?
+	meter_off "$name"
 	if [ $status -eq 0 ]; then
 		printf 'done (%d s)\n' $((SECONDS - start))
 	else
@@ -238,6 +272,33 @@ if [ ! -e "$build/Makefile" ] || [ configure -nt "$build/config.status" ] ||
 fi
 exec 9>&-
 
+# What a change must pass before it goes in: check, and what takes longer. All of it runs, whatever fails; the last line counts. A
+# part without counts of its own adds one failure when it fails.
+check_all() {
+	local part passed=0 failed=0 skipped=0 status broken out=$build/log/check-all.out
+	mkdir -p "$build/log" || die "cannot write in $build"
+	for part in check check-crash check-long check-model check-abi check-doc check-deb; do
+		if [ $part = check-deb ] && { [ "$(id -u)" -ne 0 ] || ! have apt-get dpkg-buildpackage; }; then
+			printf 'skipped: check-deb: packages are built and installed by root, on Debian\n'
+			skipped=$((skipped + 1))
+			continue
+		fi
+		MA_TERMINAL=8 "$top/bootstrap.sh" $part ${variables[@]+"${variables[@]}"} 2>&1 | tee "$out"
+		status=${PIPESTATUS[0]} broken=0
+		if [[ $(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$out" | tail -n 1) =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+) ]]; then
+			passed=$((passed + BASH_REMATCH[1])) broken=${BASH_REMATCH[2]} skipped=$((skipped + BASH_REMATCH[3]))
+		fi
+		if [ "$status" -ne 0 ] && [ "$broken" -eq 0 ]; then
+			printf 'failed:  %s: ended with status %d\n' "$part" "$status"
+			broken=1
+		fi
+		failed=$((failed + broken))
+	done
+	printf 'check-all: %d s\n' "$SECONDS"
+	printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+	[ "$failed" -eq 0 ]
+}
+
 for target in ${targets[@]+"${targets[@]}"}; do
 	case $target in
 	check-crash)
@@ -255,14 +316,26 @@ for target in ${targets[@]+"${targets[@]}"}; do
 		mkdir -p "$build"
 		make --no-print-directory -s -C "$build" check-model ${variables[@]+"${variables[@]}"} || exit 1
 		;;
+	check-all)
+		check_all || exit 1
+		;;
 	check|check-*)
 		must build make -C "$build" -j"$jobs" all
-		find "$build" -name '*.trs' -delete
-		step "$target" make -C "$build" -j"$jobs" "$target" ${variables[@]+"${variables[@]}"}
+		find "$build" \( -name '*.trs' -o -name '*.progress' \) -delete
+		case $target in
+		check-valgrind) tests=('TESTS=$(unit_tests)') ;;
+		check-threads) tests=('TESTS=$(thread_tests)') ;;
+		check-long) tests=('TESTS=$(long_tests)') ;;
+		*) tests=() ;;
+		esac
+		mapfile -t watched < <(make -s -C "$build" print-tests ${tests[@]+"${tests[@]}"} ${variables[@]+"${variables[@]}"} 2>/dev/null)
+		# One more than processors: some tests wait for locks and clocks most of their time.
+		step "$target" make -C "$build" -j$((jobs + 1)) "$target" ${variables[@]+"${variables[@]}"}
 		status=$?
-		# Why tests were skipped, which failed, and how many of each.
+		watched=()
+		# Why tests were skipped, which failed, which took longest, and how many of each.
 		mapfile -t results < <(cd "$build" && find tests -name '*.trs' | sort)
-		report=$(cd "$build" && sh "$top/tests/support/totals" ${results[@]+"${results[@]}"})
+		report=$(cd "$build" && MA_TIMES=$([ "$target" = check ] && echo log/times) sh "$top/tests/support/totals" ${results[@]+"${results[@]}"})
 		if [ $status -ne 0 ]; then
 			grep -q '^failed:' <<<"$report" || show_log
 			printf 'logs: %s and %s\n' "$log" "$top/$build/test-suite.log" >&2

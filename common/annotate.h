@@ -111,6 +111,38 @@ MA_INLINE void ma_annotate_unused(void *p, size_t bytes)
 #endif
 }
 
+/*
+ * The part of a mapping that lies beyond the end of its file. Another process may extend the file and allocate blocks there before
+ * this process has read the new length. So Valgrind reports no invalid access in this part.
+ */
+MA_INLINE void ma_annotate_beyond(void *p, size_t bytes)
+{
+	(void)p, (void)bytes;
+#ifdef HAVE_VALGRIND_MEMCHECK_H
+	VALGRIND_MAKE_MEM_NOACCESS(p, bytes);
+	VALGRIND_DISABLE_ADDR_ERROR_REPORTING_IN_RANGE(p, bytes);
+#endif
+}
+
+/* The file has these bytes now. */
+MA_INLINE void ma_annotate_arrived(void *p, size_t bytes)
+{
+	(void)p, (void)bytes;
+#ifdef HAVE_VALGRIND_MEMCHECK_H
+	VALGRIND_MAKE_MEM_DEFINED(p, bytes);
+	VALGRIND_ENABLE_ADDR_ERROR_REPORTING_IN_RANGE(p, bytes);
+#endif
+}
+
+/* What ma_annotate_beyond() said of a mapping is void: it goes. */
+MA_INLINE void ma_annotate_gone(void *p, size_t bytes)
+{
+	(void)p, (void)bytes;
+#ifdef HAVE_VALGRIND_MEMCHECK_H
+	VALGRIND_ENABLE_ADDR_ERROR_REPORTING_IN_RANGE(p, bytes);
+#endif
+}
+
 /* A mapping comes or goes: forget what was said about these addresses. */
 MA_INLINE void ma_annotate_reset(void *p, size_t bytes)
 {

@@ -31,7 +31,7 @@
 #define MA_CHUNK_SHIFT 16
 #define MA_CHUNK       ((uint64_t)1 << MA_CHUNK_SHIFT)
 #define MA_UNIT        ((uint64_t)256) /* Truth bytes are dealt out in so many. */
-#define MA_UNITS_MOST  16              /* Of one slab. */
+#define MA_UNITS_MOST  19              /* Of one chunk: see struct ma_cells. */
 
 #if defined(__SANITIZE_THREAD__)
 #define MA_TSAN 1

@@ -1,17 +1,119 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One write(2) a line, so that lines of several processes do not mix. The environment is read at every failure, not
- * cached: a program may switch the channel on when things begin to go wrong, and failures are not a fast path.
+ * A thread's sentence is in a page of its own, which it gets at its first failure: the first thread that fails has one that is
+ * always there, others map one. The page is returned when the thread ends. When there is no memory for a page (or no key that
+ * would return it), the sentence is lost, and a fixed text stands for it.
+ *
+ * One write(2) a line, so that lines of several processes do not mix.
  */
 #include "common/error.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
+#include "common/cancel.h"
+
+#include "common/env.h"
+
+#define ON_STACK 1024
+
+_Thread_local struct ma_last_failure ma_last_failure __attribute__((tls_model("initial-exec")));
+
+static char first_text[MA_PAGE];
+static atomic_bool first_taken;
+static pthread_key_t key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool has_key;
+
+/* ---- where the sentence is ---- */
+
+static void drop(void *text)
+{
+	if (text == first_text)
+		atomic_store_explicit(&first_taken, false, memory_order_release);
+	else
+		munmap(text, MA_PAGE);
+}
+
+static void thread_ends(void *text)
+{
+	ma_last_failure = (struct ma_last_failure){ 0 };
+	drop(text);
+}
+
+static void make_key(void)
+{
+	has_key = pthread_key_create(&key, thread_ends) == 0;
+}
+
+/* Early, so that the key's number is small: pthread_setspecific() allocates for large ones. */
+__attribute__((constructor)) static void early(void)
+{
+	pthread_once(&once, make_key);
+}
+
+static char *new_text(void)
+{
+	void *page;
+
+	if (!atomic_exchange_explicit(&first_taken, true, memory_order_acquire))
+		return memset(first_text, 0, sizeof(first_text));
+	page = mmap(NULL, MA_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return page == MAP_FAILED ? NULL : page;
+}
+
+/* This thread's text; NULL: no memory. */
+static char *find_text(void)
+{
+	char *text = ma_last_failure.text;
+
+	if (MA_LIKELY(text))
+		return text;
+	pthread_once(&once, make_key);
+	if (!has_key)
+		return NULL;
+	text = new_text();
+	if (!text)
+		return NULL;
+	ma_last_failure.text = text;
+	if (pthread_setspecific(key, text) == 0)
+		return text;
+	ma_last_failure.text = NULL;
+	drop(text);
+	return NULL;
+}
+
+char *ma_error_text(void)
+{
+	int saved = errno;
+	char *text = find_text();
+
+	errno = saved;
+	return text;
+}
+
+void *ma_error_extra(void)
+{
+	char *text = ma_error_text();
+
+	return text ? text + MA_ERROR_TEXT : NULL;
+}
+
+const char *ma_errmsg(void)
+{
+	if (!ma_last_failure.fresh)
+		return "no call of this thread has failed";
+	if (ma_last_failure.lost)
+		return "a call failed: no memory was left to describe it; free memory, repeat the call to learn more";
+	return ma_last_failure.text;
+}
+
+/* ---- what it says ---- */
 
 bool ma_env_on(const char *what)
 {
@@ -21,41 +123,95 @@ bool ma_env_on(const char *what)
 	snprintf(name, sizeof(name), "%s_%s", MA_LIBRARY, what);
 	for (char *c = name; *c; c++)
 		*c = (char)toupper((unsigned char)*c);
-	value = getenv(name);
+	value = ma_env(name);
 	return value && *value && strcmp(value, "0") != 0;
 }
 
+/* 0: not looked up yet. */
+static _Atomic int debug;
+
 bool ma_debug_on(void)
 {
-	return ma_env_on("DEBUG");
+	if (MA_UNLIKELY(!ma_load(&debug)))
+		ma_store(&debug, ma_env_on("DEBUG") ? 1 : -1);
+	return ma_load(&debug) > 0;
 }
 
-static void say(int err, const char *format, va_list args)
+/* The sentence, cut off where the room ends, but always with its errno. Returns its length. */
+static size_t compose(char *text, size_t size, int err, const char *format, va_list args)
 {
-	char line[1024];
-	size_t used;
-	int n;
+	const char *name = err ? strerrorname_np(err) : NULL;
+	size_t room = size - 32;
+	int n = vsnprintf(text, room, format, args);
+	size_t used = n < 0 ? 0 : ma_min((size_t)n, room - 1);
 
-	n = snprintf(line, sizeof(line), "%s[%d]: ", MA_LIBRARY, (int)getpid());
-	used = (size_t)n;
-	n = vsnprintf(line + used, sizeof(line) - used - 80, format, args);
-	used += ma_min(n < 0 ? 0 : (size_t)n, sizeof(line) - used - 81);
-	if (err)
-		used += (size_t)snprintf(line + used, sizeof(line) - used, " (%s)", strerrorname_np(err));
-	line[used++] = '\n';
-	if (write(STDERR_FILENO, line, used) < 0)
+	if (name)
+		used += (size_t)snprintf(text + used, size - used, " (%.24s)", name);
+	else if (err)
+		used += (size_t)snprintf(text + used, size - used, " (errno %d)", err);
+	text[used] = '\0';
+	return used;
+}
+
+static size_t prefix(char *to, size_t size, bool stamped)
+{
+	char stamp[MA_STAMP] = "";
+
+	if (stamped)
+		ma_stamp(stamp);
+	return (size_t)snprintf(to, size, "%s[%d]%s%s: ", MA_LIBRARY, (int)getpid(), stamped ? " " : "", stamp);
+}
+
+static void print(const char *line, size_t bytes)
+{
+	MA_UNCANCELLED;
+	if (write(STDERR_FILENO, line, bytes) < 0)
 		return; /* Nobody to tell. */
+}
+
+MA_NOINLINE static void say(int err, bool stamped, const char *format, va_list args)
+{
+	char line[ON_STACK];
+	size_t used = prefix(line, sizeof(line), stamped);
+
+	used += compose(line + used, sizeof(line) - used - 1, err, format, args);
+	line[used++] = '\n';
+	print(line, used);
+}
+
+static void keep(int err, const char *format, va_list args)
+{
+	char *text = find_text();
+
+	if (text)
+		compose(text, MA_ERROR_TEXT, err, format, args);
+	ma_last_failure.lost = !text;
+	ma_last_failure.fresh = true;
 }
 
 int ma_fail(int err, const char *format, ...)
 {
-	if (MA_UNLIKELY(ma_debug_on())) {
-		va_list args;
+	va_list args;
 
+	va_start(args, format);
+	keep(err, format, args);
+	va_end(args);
+	if (MA_UNLIKELY(ma_debug_on())) {
 		va_start(args, format);
-		say(err, format, args);
+		say(err, true, format, args);
 		va_end(args);
 	}
+	errno = err;
+	return -1;
+}
+
+int ma_fail_quiet(int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	keep(err, format, args);
+	va_end(args);
 	errno = err;
 	return -1;
 }
@@ -68,7 +224,7 @@ void ma_debug(const char *format, ...)
 		va_list args;
 
 		va_start(args, format);
-		say(0, format, args);
+		say(0, true, format, args);
 		va_end(args);
 	}
 	errno = saved;
@@ -80,7 +236,7 @@ void ma_say(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	say(0, format, args);
+	say(0, false, format, args);
 	va_end(args);
 	errno = saved;
 }

@@ -3,8 +3,19 @@
 #include "common/file.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <linux/magic.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+#include "common/cancel.h"
+#include "common/error.h"
+#include "common/fd.h"
+
+_Static_assert(MA_FILE_ALONE_BYTE == MA_FD_LOCKS, "the first byte that is locked");
 
 int ma_file_lock(int fd, int command, short type, off_t byte, struct flock *out)
 {
@@ -40,15 +51,91 @@ int ma_file_attach_shared(int fd)
 	return attach(fd, F_RDLCK);
 }
 
+int ma_file_stay_alone(int fd)
+{
+	return ma_file_lock(fd, F_OFD_SETLK, F_WRLCK, MA_FILE_ALONE_BYTE, NULL);
+}
+
+bool ma_file_is_kept(int fd)
+{
+	struct flock found;
+
+	/* The kernel joins neighbouring locks. One that begins before is of another program, which locks more than we do. */
+	return ma_file_lock(fd, F_OFD_GETLK, F_RDLCK, MA_FILE_ALONE_BYTE, &found) == 0 && found.l_type != F_UNLCK &&
+	       found.l_start == MA_FILE_ALONE_BYTE;
+}
+
+/* Ours begin there or behind. The kernel joins only neighbours of one owner. */
+static bool find_program_lock(int fd, off_t byte, struct flock *found)
+{
+	int saved = errno;
+	bool is = ma_file_lock(fd, F_OFD_GETLK, F_WRLCK, byte, found) == 0 && found->l_type != F_UNLCK &&
+		  found->l_start < MA_FILE_ALONE_BYTE;
+
+	errno = saved;
+	return is;
+}
+
+static void blame(const struct flock *lock, const char *name, const char *what)
+{
+	char end[24] = "its end", holder[48] = "another process (an open file description)";
+	bool own = lock->l_pid == getpid();
+
+	if (lock->l_len)
+		snprintf(end, sizeof(end), "%lld", (long long)(lock->l_start + lock->l_len - 1));
+	if (lock->l_pid > 0)
+		snprintf(holder, sizeof(holder), own ? "this process (%d)" : "process %d", (int)lock->l_pid);
+	ma_fail(own ? EDEADLK : EAGAIN,
+		"%s: %s: %s holds a lock of its own (lockf, fcntl) on bytes %lld to %s, in the way of the library's lock at 2^62; "
+		"unlock it, use flock(2), or lock only bytes below 2^62",
+		name, what, holder, (long long)lock->l_start, end);
+}
+
+bool ma_file_blame(int fd, off_t byte, const char *name, const char *what)
+{
+	struct flock found;
+
+	if (!find_program_lock(fd, byte, &found))
+		return false;
+	blame(&found, name, what);
+	return true;
+}
+
+bool ma_file_blame_self(int fd, const char *name)
+{
+	struct flock found;
+
+	if (!find_program_lock(fd, MA_FILE_ATTACH_BYTE, &found) || found.l_pid != getpid())
+		return false;
+	blame(&found, name, "cannot open it");
+	return true;
+}
+
 void ma_file_detach(int fd)
 {
 	ma_file_lock(fd, F_OFD_SETLK, F_UNLCK, MA_FILE_ATTACH_BYTE, NULL);
 }
 
+/* May the file reach so far? Some file systems send SIGXFSZ for space behind the end, too. */
+static bool may_reach(int fd, uint64_t to)
+{
+	struct stat st;
+
+	if (ma_file_allowed(to))
+		return true;
+	if (fstat(fd, &st) == 0 && (uint64_t)st.st_size >= to)
+		return true;
+	errno = EFBIG;
+	return false;
+}
+
 int ma_file_take(int fd, uint64_t from, uint64_t to)
 {
+	MA_UNCANCELLED;
 	int result;
 
+	if (!may_reach(fd, to))
+		return -1;
 	do
 		result = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from));
 	while (result < 0 && errno == EINTR);
@@ -61,6 +148,7 @@ int ma_file_take(int fd, uint64_t from, uint64_t to)
  */
 int ma_file_take_by_writing(int fd, uint64_t from, uint64_t to)
 {
+	MA_UNCANCELLED;
 	for (uint64_t at = ma_up(from, MA_PAGE); at < to; at += MA_PAGE) {
 		char byte;
 
@@ -68,6 +156,66 @@ int ma_file_take_by_writing(int fd, uint64_t from, uint64_t to)
 			return -1;
 		if (byte == 0 && pwrite(fd, &byte, 1, (off_t)at) != 1)
 			return -1;
+	}
+	return 0;
+}
+
+static const char zeros[MA_PAGE];
+
+/* Skip what has no data. True: nothing is left before to. */
+static bool skip_hole(int fd, uint64_t *from, uint64_t to)
+{
+	off_t data = lseek(fd, (off_t)*from, SEEK_DATA);
+
+	if (data < 0 && errno == ENXIO)
+		return true;
+	if (data > (off_t)*from) /* Else there is data here, or the file system does not know. */
+		*from = (uint64_t)data;
+	return *from >= to;
+}
+
+/* Read up to the end of a page. 0 at the end of the file; -1 with errno. */
+static ssize_t read_some(int fd, char page[MA_PAGE], uint64_t from, uint64_t to)
+{
+	size_t bytes = ma_min(MA_PAGE - from % MA_PAGE, to - from);
+	ssize_t got;
+
+	do
+		got = pread(fd, page, bytes, (off_t)from);
+	while (got < 0 && errno == EINTR);
+	return got;
+}
+
+bool ma_file_is_zero(int fd, uint64_t from, uint64_t to)
+{
+	MA_UNCANCELLED;
+	char page[MA_PAGE];
+
+	while (from < to && !skip_hole(fd, &from, to)) {
+		ssize_t got = read_some(fd, page, from, to);
+
+		if (got < 0 || memcmp(page, zeros, (size_t)got) != 0)
+			return false;
+		if (got == 0)
+			return true;
+		from += (uint64_t)got;
+	}
+	return true;
+}
+
+int ma_file_make_zero(int fd, uint64_t from, uint64_t to)
+{
+	MA_UNCANCELLED;
+	char page[MA_PAGE];
+
+	while (from < to && !skip_hole(fd, &from, to)) {
+		ssize_t got = read_some(fd, page, from, to);
+
+		if (got <= 0)
+			return (int)got;
+		if (memcmp(page, zeros, (size_t)got) != 0 && pwrite(fd, zeros, (size_t)got, (off_t)from) != got)
+			return -1;
+		from += (uint64_t)got;
 	}
 	return 0;
 }
@@ -85,6 +233,7 @@ bool ma_file_allowed(uint64_t length)
 
 int ma_file_set_length(int fd, uint64_t length)
 {
+	MA_UNCANCELLED;
 	int result;
 
 	if (!ma_file_allowed(length))
@@ -95,15 +244,113 @@ int ma_file_set_length(int fd, uint64_t length)
 	return result;
 }
 
-int ma_file_above_standard(int fd)
+/* By space for its last byte. What cannot do that is asked how long it is first. */
+int ma_file_lengthen(int fd, uint64_t length)
 {
-	int above, error;
+	MA_UNCANCELLED;
+	struct stat st;
+	int result;
 
-	if (fd < 0 || fd > STDERR_FILENO)
-		return fd;
-	above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	error = errno;
-	close(fd);
-	errno = error;
-	return above;
+	if (!ma_file_allowed(length))
+		return -1;
+	do
+		result = fallocate(fd, 0, (off_t)(length - 1), 1);
+	while (result < 0 && errno == EINTR);
+	if (result == 0 || (errno != EOPNOTSUPP && errno != ENOSYS))
+		return result;
+	if (fstat(fd, &st) < 0)
+		return -1;
+	return (uint64_t)st.st_size >= length ? 0 : ma_file_set_length(fd, length);
+}
+
+static bool is_kernel_text(const struct statfs *fs)
+{
+	static const uint32_t types[] = {
+		PROC_SUPER_MAGIC, SYSFS_MAGIC,	  DEBUGFS_MAGIC, TRACEFS_MAGIC,	   SECURITYFS_MAGIC,	CGROUP_SUPER_MAGIC,
+		SELINUX_MAGIC,	  SMACK_MAGIC,	  BPF_FS_MAGIC,	 BINFMTFS_MAGIC,   CGROUP2_SUPER_MAGIC, NSFS_MAGIC,
+		EFIVARFS_MAGIC,	  PSTOREFS_MAGIC, 0x62656570u,   /* configfs */ 0x65735543u, /* fusectl */
+	};
+
+	for (size_t i = 0; i < MA_COUNT(types); i++)
+		if ((uint32_t)fs->f_type == types[i])
+			return true;
+	return false;
+}
+
+bool ma_file_is_special(int fd)
+{
+	struct statfs fs;
+	struct stat st;
+	ssize_t got;
+	char byte;
+
+	if (fstatfs(fd, &fs) == 0 && is_kernel_text(&fs))
+		return true;
+	if (fstat(fd, &st) < 0 || st.st_size > 0)
+		return false;
+	do
+		got = pread(fd, &byte, 1, 0);
+	while (got < 0 && errno == EINTR);
+	return got != 0 && fstat(fd, &st) == 0 && st.st_size == 0; /* Else another process has made it longer since. */
+}
+
+void ma_file_name(int fd, char *to, size_t size)
+{
+	int saved = errno;
+	char link[32], path[200];
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	length = readlink(link, path, sizeof(path));
+	if (length > 0)
+		snprintf(to, size, "descriptor %d (%.*s)", fd, (int)length, path);
+	else
+		snprintf(to, size, "descriptor %d", fd);
+	errno = saved;
+}
+
+/* Why, and what to do. */
+static const char *open_text(int err)
+{
+	switch (err) {
+	case ENOENT:
+		return "no such file; check the name, or create it";
+	case EACCES:
+		return "permission denied; check the mode of the file and of its folder, or open it read-only";
+	case EPERM:
+		return "the kernel forbids it; check for seals of a memfd and for attributes of the file (lsattr)";
+	case EROFS:
+		return "its file system is read-only; open it read-only";
+	case ENAMETOOLONG:
+		return "the name is too long; use a shorter one";
+	case ELOOP:
+		return "too many symbolic links; check where its links lead";
+	case ENOTDIR:
+		return "a part of its path is not a folder; check the name";
+	case EISDIR:
+		return "it is a directory, not a regular file; name a file";
+	case ENXIO:
+		return "it is a socket, a FIFO or a device, not a regular file; name a file";
+	case EMFILE:
+		return "this process has too many open files; close some, or raise `ulimit -n`";
+	case ENFILE:
+		return "the machine has too many open files; close some, or raise sysctl fs.file-max";
+	case EBADF:
+		return "the descriptor is not open; pass an open one";
+	case ENOSPC:
+	case EDQUOT:
+		return "no disk space for a new file, or no quota; free some";
+	default:
+		return NULL;
+	}
+}
+
+int ma_file_fail_open(const char *name)
+{
+	int err = errno;
+	const char *text = open_text(err);
+
+	if (text)
+		return ma_fail(err, "%s: cannot open it: %s", name, text);
+	return ma_fail(err, "%s: cannot open it: %s; see open(2)", name, strerrordesc_np(err));
 }

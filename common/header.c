@@ -6,29 +6,37 @@
 #include <string.h>
 
 #include "common/crc32c.h"
+#include "common/error.h"
+#include "common/page.h"
 
 #define USER_TOP ((uint64_t)1 << 47)
 
+#define SAME_MACHINE "use it on a machine like the one that made it"
+#define COPY         "restore a copy"
+
 static const struct {
 	int error;
-	const char *text;
+	const char *text, *advice;
 } refusals[] = {
-	[MA_OK] = { 0, "sound" },
-	[MA_REFUSE_READ] = { EIO, "cannot be read" },
-	[MA_REFUSE_MAGIC] = { EMEDIUMTYPE, "is not a map: no magic number" },
-	[MA_REFUSE_HALF] = { EMEDIUMTYPE, "is a map whose creation was never finished: create it again to finish it" },
-	[MA_REFUSE_KIND] = { EPROTOTYPE, "is a map of another kind or another library's" },
-	[MA_REFUSE_FORMAT] = { EPROTONOSUPPORT, "has a format version that this library does not read" },
-	[MA_REFUSE_FEATURE] = { EOPNOTSUPP, "needs features that this library does not have" },
-	[MA_REFUSE_FEATURE_RW] = { EOPNOTSUPP, "has features that this library can only read: open it read-only" },
-	[MA_REFUSE_ORDER] = { ENOEXEC, "was made with another byte order" },
-	[MA_REFUSE_WORD] = { ENOEXEC, "was made with another word size" },
-	[MA_REFUSE_PAGE] = { ENOEXEC, "was made with another page size" },
-	[MA_REFUSE_CRC] = { EBADMSG, "has a damaged header: wrong checksum" },
-	[MA_REFUSE_BASE] = { EBADMSG, "has a base that no map can have" },
-	[MA_REFUSE_LENGTH] = { EBADMSG, "has lengths that contradict each other" },
-	[MA_REFUSE_SHORT] = { ENODATA, "is shorter than its header says: it was truncated" },
-	[MA_REFUSE_BODY] = { EUCLEAN, "has a damaged body" },
+	[MA_OK] = { 0, "sound", "" },
+	[MA_REFUSE_READ] = { EIO, "cannot be read", "check the disk" },
+	[MA_REFUSE_MAGIC] = { EMEDIUMTYPE, "is not a map: no magic number",
+			      "check that this is the right file or memory" },
+	[MA_REFUSE_HALF] = { EMEDIUMTYPE, "is a map whose creation was never finished",
+			     "create it again, or remove it" },
+	[MA_REFUSE_KIND] = { EPROTOTYPE, "is a map of another kind or another library's", "use the call of its kind" },
+	[MA_REFUSE_FORMAT] = { EPROTONOSUPPORT, "has a format version that this library does not read",
+			       "use the release that made it" },
+	[MA_REFUSE_FEATURE] = { EOPNOTSUPP, "needs features that this library does not have", "use a newer release" },
+	[MA_REFUSE_FEATURE_RW] = { EOPNOTSUPP, "has features that this library can only read", "open it read-only" },
+	[MA_REFUSE_ORDER] = { ENOEXEC, "was made with another byte order", SAME_MACHINE },
+	[MA_REFUSE_WORD] = { ENOEXEC, "was made with another word size", SAME_MACHINE },
+	[MA_REFUSE_PAGE] = { ENOEXEC, "was made with another page size", SAME_MACHINE },
+	[MA_REFUSE_CRC] = { EBADMSG, "has a damaged header: wrong checksum", COPY },
+	[MA_REFUSE_BASE] = { EBADMSG, "has a base that no map can have", COPY },
+	[MA_REFUSE_LENGTH] = { EBADMSG, "has lengths that contradict each other", COPY },
+	[MA_REFUSE_SHORT] = { ENODATA, "is shorter than its header says: it was truncated", COPY },
+	[MA_REFUSE_BODY] = { EUCLEAN, "has a damaged body", "run: mapalloc check, mapalloc repair, or restore a copy" },
 };
 
 const char *ma_refusal_text(enum ma_refusal why)
@@ -39,6 +47,33 @@ const char *ma_refusal_text(enum ma_refusal why)
 int ma_refusal_errno(enum ma_refusal why)
 {
 	return refusals[why].error;
+}
+
+const char *ma_kind_text(uint32_t kind)
+{
+	static const char *const texts[] = {
+		[MA_KIND_STATIC] = "a static map of libqalloc, which qalloc_makestatmap(), qalloc_loadmap() and "
+				   "qalloc_open() open",
+		[MA_KIND_DYNAMIC] = "a dynamic map of libqalloc, which qalloc_makedynmap(), qalloc_loadmap() and "
+				    "qalloc_open() open",
+		[MA_KIND_MMALLOC] = "a heap of libmmalloc, which mmalloc_attach() opens",
+		[MA_KIND_SHMBUDDY] = "a region of libshmbuddy, which shmbuddy_open() opens",
+	};
+
+	return kind < MA_COUNT(texts) && texts[kind] ? texts[kind] : "a map of a kind that this release does not know";
+}
+
+int ma_refuse(enum ma_refusal why, const char *name, const struct ma_header *h)
+{
+	int err = why == MA_REFUSE_READ ? errno : ma_refusal_errno(why);
+
+	if (why == MA_REFUSE_KIND)
+		return ma_fail(err, "%s: cannot open it here: it is %s; use that call, or another file", name,
+			       ma_kind_text(h->kind));
+	if (why == MA_REFUSE_FORMAT)
+		return ma_fail(err, "%s: cannot open it: it has format version %u, this library reads %u; %s", name,
+			       h->format, MA_FORMAT, refusals[why].advice);
+	return ma_fail(err, "%s: cannot open it: it %s; %s", name, refusals[why].text, refusals[why].advice);
 }
 
 uint32_t ma_header_crc(const struct ma_header *h)
@@ -52,12 +87,15 @@ static enum ma_refusal check_identity(const struct ma_header *h, size_t got, uns
 {
 	if (got < sizeof(h->magic))
 		return MA_REFUSE_MAGIC;
-	if (memcmp(h->magic, MA_MAGIC_HALF, sizeof(h->magic)) == 0)
+	if (memcmp(h->magic, MA_MAGIC_HALF, sizeof(h->magic)) == 0 ||
+	    memcmp(h->magic, MA_MAGIC_GIVEN, sizeof(h->magic)) == 0)
 		return MA_REFUSE_HALF;
 	if (memcmp(h->magic, MA_MAGIC, sizeof(h->magic)) != 0)
 		return MA_REFUSE_MAGIC;
 	if (got < sizeof(*h))
 		return MA_REFUSE_SHORT;
+	if (h->order != MA_ORDER)
+		return MA_REFUSE_ORDER;
 	if (h->kind > 31 || !(kinds & (1u << h->kind)))
 		return MA_REFUSE_KIND;
 	return MA_OK;
@@ -71,11 +109,9 @@ static enum ma_refusal check_readable(const struct ma_header *h, bool writing)
 		return MA_REFUSE_FEATURE;
 	if (h->rocompat && writing)
 		return MA_REFUSE_FEATURE_RW;
-	if (h->order != MA_ORDER)
-		return MA_REFUSE_ORDER;
 	if (h->word_bytes != sizeof(void *))
 		return MA_REFUSE_WORD;
-	if (h->page_shift != MA_PAGE_SHIFT)
+	if (h->page_shift != (MA_KIND_FLOATS(h->kind) ? MA_PAGE_SHIFT : ma_page_shift()))
 		return MA_REFUSE_PAGE;
 	return h->crc == ma_header_crc(h) ? MA_OK : MA_REFUSE_CRC;
 }

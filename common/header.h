@@ -2,7 +2,8 @@
 /**
  * Format 1: the first page of every map file. Little-endian.
  *
- *      0  magic      8 bytes   89 'M' 'A' 'P' 'A' 'L' 'C' 0a; written last. Half made: 89 'm' 'a' 'p' ...
+ *      0  magic      8 bytes   89 'M' 'A' 'P' 'A' 'L' 'C' 0a; written last. Half made: 89 'm' 'a' 'p' ...; half made in a
+ *                              file that was given its length before: 89 'm' 'a' 'p' 'a' 'l' 'g' 0a
  *      8  kind       u32       what the body is (MA_KIND_...)
  *     12  format     u32       1
  *     16  incompat   u64       unknown bit: nobody may open
@@ -10,7 +11,7 @@
  *     32  compat     u64       unknown bit: no matter
  *     40  order      u32       0x01020304
  *     44  word_bytes u8        8
- *     45  page_shift u8        12
+ *     45  page_shift u8        12; a map that was made with pages of 16 or 64 KiB: 14 or 16 (common/page.h)
  *     46  (zero)     u16
  *     48  base       u64       address at which the map is mapped; 0 for kinds that are mapped anywhere
  *     56  reserved   u64       length of the mapping in bytes; the file never grows beyond it
@@ -27,8 +28,9 @@
  *    216  boot_id    16 bytes  of the last first attacher's kernel
  *    232  device     u64       st_dev and
  *    240  inode      u64       st_ino of the file at that time: tells a copy from its original
- *    248  (zero)     to 1023
- *   1024  process    192 x 16  process slots: u32 pid (for people only), u32 zero, u64 seconds since the epoch
+ *    248  (zero)     to 255
+ *    256  tag        u64       the application's own number, set once; 0: not set. Regions have theirs in the body
+ *    264  (zero)     to 4095
  *   4096  the body
  *
  * The header is checked in the order of enum ma_refusal; nothing behind a check is looked at before it passed.
@@ -38,12 +40,12 @@
 
 #include "common/base.h"
 
-#define MA_MAGIC      "\x89MAPALC\n"
-#define MA_MAGIC_HALF "\x89mapalc\n"
-#define MA_FORMAT     1u
-#define MA_ORDER      0x01020304u
-#define MA_PARAMS     8
-#define MA_PROCESSES  192
+#define MA_MAGIC       "\x89MAPALC\n"
+#define MA_MAGIC_HALF  "\x89mapalc\n"
+#define MA_MAGIC_GIVEN "\x89mapalg\n" /* The next creator keeps the length of such a file. */
+#define MA_FORMAT      1u
+#define MA_ORDER       0x01020304u
+#define MA_PARAMS      8
 
 enum ma_kind {
 	MA_KIND_STATIC = 1,
@@ -56,12 +58,6 @@ enum ma_kind {
 #define MA_KIND_FLOATS(kind) ((kind) == MA_KIND_SHMBUDDY)
 
 enum ma_state { MA_STATE_IN_USE = 0, MA_STATE_CLOSED = 1, MA_STATE_SYNCED = 2 };
-
-struct ma_process {
-	_Atomic uint32_t pid;
-	uint32_t zero;
-	_Atomic uint64_t since;
-};
 
 struct ma_header {
 	char magic[8];
@@ -88,8 +84,9 @@ struct ma_header {
 	uint8_t boot_id[16];
 	uint64_t device;
 	uint64_t inode;
-	uint8_t zero3[776];
-	struct ma_process process[MA_PROCESSES];
+	uint8_t zero3[8];
+	_Atomic uint64_t tag;
+	uint8_t zero4[3832];
 };
 
 _Static_assert(offsetof(struct ma_header, kind) == 8, "format 1");
@@ -105,8 +102,7 @@ _Static_assert(offsetof(struct ma_header, length) == 192, "format 1");
 _Static_assert(offsetof(struct ma_header, phase) == 208, "format 1");
 _Static_assert(offsetof(struct ma_header, boot_id) == 216, "format 1");
 _Static_assert(offsetof(struct ma_header, inode) == 240, "format 1");
-_Static_assert(offsetof(struct ma_header, process) == 1024, "format 1");
-_Static_assert(sizeof(struct ma_process) == 16, "format 1");
+_Static_assert(offsetof(struct ma_header, tag) == 256, "format 1");
 _Static_assert(sizeof(struct ma_header) == 4096, "format 1");
 
 /* Why a file is refused, in checking order. */
@@ -115,11 +111,11 @@ enum ma_refusal {
 	MA_REFUSE_READ, /* errno says why. */
 	MA_REFUSE_MAGIC,
 	MA_REFUSE_HALF,
+	MA_REFUSE_ORDER, /* Before all numbers that have more than one byte. */
 	MA_REFUSE_KIND,
 	MA_REFUSE_FORMAT,
 	MA_REFUSE_FEATURE,
 	MA_REFUSE_FEATURE_RW,
-	MA_REFUSE_ORDER,
 	MA_REFUSE_WORD,
 	MA_REFUSE_PAGE,
 	MA_REFUSE_CRC,
@@ -129,9 +125,18 @@ enum ma_refusal {
 	MA_REFUSE_BODY,
 };
 
-/* The sentence and the errno for a refusal. */
+/* The reason and the errno for a refusal. */
 const char *ma_refusal_text(enum ma_refusal why);
 int ma_refusal_errno(enum ma_refusal why);
+
+/*
+ * Fail with a sentence about the file of this name, which says what to do, and with what was found: the kind and the library that opens it, the format.
+ * MA_REFUSE_READ: errno is the reason.
+ */
+int ma_refuse(enum ma_refusal why, const char *name, const struct ma_header *h);
+
+/* What maps of a kind are called, and what opens them: "a heap of libmmalloc, which mmalloc_attach() opens". */
+const char *ma_kind_text(uint32_t kind);
 
 /*
  * Check a copy of the first page against a file of file_bytes. kinds is a mask of 1 << enum ma_kind.

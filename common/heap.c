@@ -3,6 +3,8 @@
 #include "common/heap.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/error.h"
@@ -22,7 +24,7 @@ static bool may_change(struct ma_map *map)
 		return false;
 	if (ma_map_writable(map))
 		return true;
-	ma_fail(EROFS, "%s: is open read-only", map->name);
+	ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name);
 	return false;
 }
 
@@ -38,23 +40,50 @@ static uint64_t chunks_for(uint64_t size)
 	return (size + MA_CHUNK - 1) / MA_CHUNK;
 }
 
+/* errno says why there is none. */
+static void *no_room(const struct ma_map *map, size_t size, size_t alignment)
+{
+	uint64_t room = map->kind == MA_KIND_MMALLOC ? map->lay.user_bytes : ma_capacity(map);
+	bool may_grow = ma_map_length(map) < map->lay.file_end;
+	char what[80];
+
+	if (errno == EUSERS || errno == ETIMEDOUT || errno == EUCLEAN || errno == EBADF || errno == EAGAIN)
+		return NULL; /* It was said. */
+	snprintf(what, sizeof(what), alignment > 1 ? "a block of %zu bytes aligned to %zu" : "a block of %zu bytes",
+		 size, alignment);
+	if (errno != ENOMEM)
+		return ma_fail_null(
+			errno,
+			"%s: no disk space for %s: the file cannot get more; free space on its file system, "
+			"or check `ulimit -f`",
+			map->name, what);
+	return ma_fail_null(ENOMEM, "%s: %s: no room for %s in a map for %" PRIu64 " bytes; %s", map->name,
+			    size > room ? "block is too large" : "map is full", what, room,
+			    map->kind == MA_KIND_MMALLOC ? "free blocks, or use a larger range (option reserve of a new heap)"
+			    : may_grow		 ? "free blocks, or make it longer: qalloc_grow(), mapalloc resize"
+						 : "free blocks, or use a larger map");
+}
+
 static void *malloc_run(struct ma_map *map, struct ma_tcache *tc, size_t size, uint64_t align_chunks)
 {
 	uint64_t chunks = size > map->lay.user_bytes ? UINT64_MAX : chunks_for(ma_max(size, 1));
 	void *block = ma_run_malloc(map, tc, chunks, align_chunks);
 
 	if (!block)
-		return ma_fail_null(errno, "%s: no room for %zu bytes in one piece", map->name, size);
+		return no_room(map, size, align_chunks > 1 ? align_chunks * MA_CHUNK : 1);
 	return dealt(map, block, size, chunks * MA_CHUNK);
 }
 
 static void *malloc_slot(struct ma_map *map, struct ma_tcache *tc, uint32_t class, size_t size)
 {
 	struct ma_cursor *cursor = &tc->cursor[class];
+	void *block;
 
-	if (cursor->mask == 0 && !ma_slab_look_on(tc, cursor) && !ma_slab_refill(tc, cursor))
-		return NULL;
-	return dealt(map, ma_cursor_pop(cursor), size, cursor->slot_bytes);
+	if (cursor->mask != 0 || ma_slab_look_on(tc, cursor) || ma_slab_refill(tc, cursor))
+		block = ma_cursor_pop(cursor);
+	else
+		block = ma_slab_take_one(tc, cursor);
+	return block ? dealt(map, block, size, cursor->slot_bytes) : NULL;
 }
 
 static void *malloc_checked(struct ma_map *map, size_t size)
@@ -72,10 +101,10 @@ static void *malloc_checked(struct ma_map *map, size_t size)
 	block = malloc_slot(map, tc, ma_class_of(size), size);
 	if (MA_LIKELY(block != NULL))
 		return block;
-	/* A slab of several chunks may not fit where a single chunk does. */
-	if (size > MA_SMALL_MAX && map->lay.big_span > 1)
+	/* A slab of several chunks may not fit where a single chunk does; and a run needs no allocation bytes. */
+	if (size > MA_SMALL_MAX)
 		return malloc_run(map, tc, size, 1);
-	return ma_fail_null(errno, "%s: full: no room for %zu bytes", map->name, size);
+	return no_room(map, size, 1);
 }
 
 void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
@@ -94,36 +123,66 @@ void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
 	return block;
 }
 
-/* The slot, allocated or not, or the run that this address lies in. */
-static bool locate(struct ma_map *map, const void *address, struct found *found)
+/* In a slab of whole chunks, or in one of cells. False: there is no slot. */
+static bool locate_slot(struct ma_map *map, uint64_t word, uint64_t offset, struct found *found)
 {
-	uint64_t offset = (uint64_t)((const char *)address - map->user);
-	uint64_t chunk = offset >> MA_CHUNK_SHIFT;
-	uint64_t word, slot;
+	uint32_t class = ma_word_class(word);
+	uint64_t slot;
 
-	if ((const char *)address < map->user || chunk >= map->lay.units || !ma_chunk_is_backed(map, chunk))
-		return false;
-	found->head = ma_chunk_head(map, chunk);
-	if (found->head == MA_NO_CHUNK)
-		return false;
 	found->start = found->head << MA_CHUNK_SHIFT;
-	word = ma_chunk_load(map, found->head);
-	found->truth = NULL;
-	found->room = ma_word_chunks(map, found->head, word) * MA_CHUNK;
-	if (ma_word_kind(word) == MA_RUN)
-		return found->room > 0;
-	if (ma_word_kind(word) != MA_SLAB || found->room == 0)
-		return false;
-	found->room = ma_class_bytes(ma_word_class(word));
+	found->room = ma_class_bytes(class);
 	slot = (offset - found->start) / found->room;
-	if (slot >= ma_slab_slots(map, ma_word_class(word)))
+	if (slot >= ma_slab_slots(map, class))
 		return false;
-	found->truth = ma_slab_truth(map, found->head, ma_word_class(word));
+	found->truth = ma_slab_truth(map, found->head, class);
 	if (!found->truth)
 		return false;
 	found->start += slot * found->room;
 	found->truth += slot;
 	return true;
+}
+
+static bool locate_in_cells(struct ma_map *map, uint64_t offset, struct found *found)
+{
+	struct ma_cells *cells = ma_chunk_cells(map, found->head);
+	uint32_t cell = (uint32_t)((offset & (MA_CHUNK - 1)) >> MA_CELL_SHIFT);
+	struct ma_slab slab;
+	uint64_t slot;
+
+	cell = cells ? ma_cell_head(map, cells, cell) : MA_CHUNK_CELLS;
+	if (cell == MA_CHUNK_CELLS || found->head >= MA_SMALL_CHUNKS ||
+	    !ma_slab_at(map, MA_SMALL | (uint32_t)found->head * MA_CHUNK_CELLS | cell, &slab))
+		return false;
+	found->room = ma_class_bytes(slab.class);
+	found->start = (uint64_t)(slab.base - map->user);
+	slot = (offset - found->start) / found->room;
+	found->start += slot * found->room;
+	found->truth = slab.truth + slot * slab.stride;
+	return slot < slab.slots;
+}
+
+/* The slot, allocated or not, or the run that this address lies in. */
+static bool locate(struct ma_map *map, const void *address, struct found *found)
+{
+	uint64_t offset = (uint64_t)((const char *)address - map->user);
+	uint64_t chunk = offset >> MA_CHUNK_SHIFT;
+	uint64_t word;
+
+	if ((const char *)address < map->user || chunk >= ma_units(map) || !ma_chunk_is_backed(map, chunk))
+		return false;
+	found->head = ma_chunk_head(map, chunk);
+	if (found->head == MA_NO_CHUNK)
+		return false;
+	word = ma_chunk_load(map, found->head);
+	if (ma_word_kind(word) == MA_SLAB)
+		return ma_word_class(word) < MA_CLASSES && ma_block_chunks(map, found->head, word) &&
+		       locate_slot(map, word, offset, found);
+	if (ma_word_kind(word) == MA_CELLS)
+		return locate_in_cells(map, offset, found);
+	found->start = found->head << MA_CHUNK_SHIFT;
+	found->room = ma_block_chunks(map, found->head, word) * MA_CHUNK;
+	found->truth = NULL;
+	return ma_word_kind(word) == MA_RUN && found->room > 0;
 }
 
 static bool is_live(const struct found *found)
@@ -155,7 +214,9 @@ bool ma_heap_find(struct ma_map *map, const void *address, struct ma_block *bloc
 
 static int bad_block(struct ma_map *map, const void *block)
 {
-	return ma_fail(EINVAL, "%s: %p is not the start of an allocated block (freed twice, or not from here?)",
+	return ma_fail(EINVAL,
+		       "%s: address %p is invalid: no allocated block starts there; look for a double free, or a block "
+		       "of another map",
 		       map->name, block);
 }
 
@@ -258,7 +319,8 @@ void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size)
 	void *block;
 
 	if (!ma_is_pow2(alignment))
-		return ma_fail_null(EINVAL, "an alignment of %zu is not a power of two", alignment);
+		return ma_fail_null(EINVAL, "%s: alignment of %zu is invalid: it is not a power of two; use one",
+				    map->name, alignment);
 	if (alignment <= 16)
 		return ma_heap_malloc(map, size);
 	if (!may_change(map))
@@ -281,82 +343,25 @@ void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size)
 	return block;
 }
 
-/* ---- layout ---- */
-
-#define FIXED_TABLES (2 << 20)
-#define FIXED_ROOTS  64
-
-/* Offsets for this many chunks. Returns where the user area would end. */
-static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t chunks)
-{
-	uint64_t at = ma_body_layout(lay, map->sealed.reserved); /* Not its length, which changes. */
-	uint64_t base = map->sealed.base;
-
-	if (map->sealed.kind == MA_KIND_MMALLOC) {
-		lay->key_off = at;
-		at += MA_KEYS * sizeof(uint64_t);
-	}
-	lay->units = chunks;
-	lay->per_stream = (chunks + lay->streams - 1) / lay->streams;
-	lay->leaves = (lay->per_stream + MA_LEAF - 1) / MA_LEAF;
-	for (lay->span_base = 1; lay->span_base < lay->leaves; lay->span_base *= 2)
-		;
-	lay->leaf_off = ma_up(at, MA_LINE);
-	lay->hole_off = lay->leaf_off + lay->streams * lay->leaves * 8;
-	lay->span_off = lay->hole_off + lay->streams * lay->leaves * 8;
-	lay->spot_off = ma_up(lay->span_off + lay->streams * 2 * lay->span_base * 12, MA_LINE);
-	lay->table_end = lay->spot_off + chunks * 8;
-	/* The tables of a map of some GiB cost little; those of a huge one are given space as they come into use. */
-	lay->fixed_end = lay->table_end - at <= FIXED_TABLES ? lay->table_end : at;
-	lay->unit_off = ma_up(lay->table_end, MA_LINE);
-	lay->next_off = ma_up(lay->unit_off + chunks * 8, MA_LINE);
-	/* The first area of a stream suffices for 15 slabs or all that it can have; see heap_truth.c. */
-	lay->area_off = ma_up(lay->next_off + chunks * 4, MA_UNIT);
-	lay->area_units = ma_min(MA_AREA_UNITS, MA_AREA_HEAD + lay->per_stream * MA_UNITS_MOST);
-	lay->user_off = ma_up(base + lay->area_off + lay->streams * lay->area_units * MA_UNIT, MA_CHUNK) - base;
-	lay->user_bytes = chunks * MA_CHUNK;
-	lay->big_span = chunks >= 64 ? 8 : 1;
-	return lay->user_off + lay->user_bytes;
-}
-
-static bool layout(struct ma_map *map)
-{
-	struct ma_layout *lay = &map->lay;
-	uint64_t streams = map->sealed.param[MA_HEAP_PARAM_STREAMS];
-	uint64_t bytes = map->sealed.reserved;
-	uint64_t chunks = bytes / MA_CHUNK;
-
-	*lay = (struct ma_layout){ .stream_stride = sizeof(struct ma_stream) };
-	if (streams < 1 || streams > MA_STREAMS_MAX || bytes < ma_load(&map->sealed.length) || bytes >> 46)
-		return false;
-	lay->streams = (uint32_t)streams;
-	lay->roots = FIXED_ROOTS;
-	map->smallest = place(map, lay, 1) + MA_CHUNK;
-	while (chunks > 0 && place(map, lay, chunks) > bytes)
-		chunks -= ma_max(1, (place(map, lay, chunks) - bytes) / (2 * MA_CHUNK));
-	return chunks > 0 && bytes >= map->smallest - MA_CHUNK && lay->table_end <= ma_load(&map->sealed.length);
-}
+/* ---- the engine ---- */
 
 static uint64_t end_of_use(struct ma_map *map)
 {
 	uint64_t end = 0;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t used = ma_range_used(map, s);
-
-		if (used)
-			end = map->lay.user_off + (ma_range_first(map, s) + used) * MA_CHUNK;
-	}
-	return end;
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
+		if (ma_range_backed(map, s))
+			end = ma_range_first(map, s) + ma_range_backed(map, s);
+	return end ? ma_segment_length(&map->lay, end * MA_CHUNK) : 0;
 }
 
 #define HEAP_ENGINE(number)                                                                                      \
 	{                                                                                                        \
-		.kind = (number), .layout = layout, .end = end_of_use, .recover_stream = ma_heap_recover_stream, \
+		.kind = (number), .layout = ma_heap_layout, .end = end_of_use, .recover_stream = ma_heap_recover_stream, \
 		.renew = ma_chunk_renew, .back = ma_chunk_back, .check = ma_heap_check, .walk = ma_heap_walk,    \
 		.equip = ma_heap_equip, .leave = ma_heap_leave, .table_at = ma_heap_table_at,                    \
 		.table_take = ma_heap_table_take, .own_metadata = ma_heap_own_metadata, .used = ma_heap_used,    \
-		.hollow = ma_heap_hollow,                                                                        \
+		.hollow = ma_heap_hollow, .rest = ma_heap_rest,                                                  \
 	}
 
 const struct ma_engine ma_heap_engine = HEAP_ENGINE(MA_KIND_DYNAMIC);

@@ -13,6 +13,7 @@
  *     CONT  argument: index of the head     belongs to the slab or run that begins there
  *     ROOTS argument: the table's id        a table of roots (roots.h)
  *     TRUTH                                 truth bytes of slabs (heap_truth.c)
+ *     CELLS                                 64 cells of 1 KiB, of which small slabs are made (heap_cell.c)
  *
  * A slab's slots have one truth byte each: 0 free, 1 allocated. The chunk's spot says where they are, and has the
  * reciprocal that finds a block's slot; it is written before the chunk's word says SLAB, and cleared after:
@@ -50,7 +51,7 @@
 #define MA_NO_CHUNK           UINT64_MAX
 #define MA_HEAP_PARAM_STREAMS 0
 
-enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3, MA_ROOTS = 4, MA_TRUTH = 5 };
+enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3, MA_ROOTS = 4, MA_TRUTH = 5, MA_CELLS = 6 };
 
 /* The same heap under two kinds; the second has room for MA_KEYS words of the program's own, at key_off. */
 #define MA_KEYS 64
@@ -81,6 +82,9 @@ int ma_heap_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *a
  */
 int64_t ma_heap_trim(struct ma_map *map);
 
+/* So many seconds lie between two looks for space to give back; 0: it is not given back by itself. Only tests change it. */
+extern uint32_t ma_heap_age_seconds;
+
 struct ma_heap_stats {
 	uint64_t used_bytes;
 	uint64_t used_blocks;
@@ -98,7 +102,7 @@ MA_INLINE void *ma_cursor_pop(struct ma_cursor *cursor)
 
 	cursor->mask = mask & (mask - 1);
 	ma_store(&cursor->now.truth[slot], 1);
-	return cursor->now.base + slot * cursor->slot_bytes;
+	return cursor->now.base + slot * cursor->now.step;
 }
 
 /* Begin to deal from another look; the one in use so far becomes the one before. */
@@ -121,6 +125,11 @@ MA_INLINE bool ma_cursor_look(struct ma_cursor *cursor, struct ma_look look, uin
 	return true;
 }
 
+MA_INLINE bool ma_half_is_free(uint32_t mask, uint32_t valid)
+{
+	return valid != 0 && mask == valid;
+}
+
 /*
  * Go back to the look before this one, when one half of it is all free again: so a thread that frees what it takes stays
  * with 128 slots, which its cache holds. Not to the same 64 at once: their bytes were stored to a moment ago, and a wide load
@@ -134,7 +143,8 @@ MA_INLINE bool ma_cursor_go_back(struct ma_cursor *cursor)
 	if (!look.truth)
 		return false;
 	mask = ma_scan64(look.truth) & look.valid;
-	if ((uint32_t)mask != UINT32_MAX && mask >> 32 != UINT32_MAX)
+	if (!ma_half_is_free((uint32_t)mask, (uint32_t)look.valid) &&
+	    !ma_half_is_free((uint32_t)(mask >> 32), (uint32_t)(look.valid >> 32)))
 		return false;
 	ma_cursor_begin(cursor, look, mask);
 	return true;
@@ -189,7 +199,7 @@ MA_INLINE void *ma_heap_malloc(struct ma_map *map, size_t size)
  * The product of the offset in the chunk and the reciprocal (2^32 / slot bytes, rounded up) has the slot in its upper half;
  * the lower half is below the reciprocal exactly when the offset is a slot's start. Reciprocal 0: no one-chunk slab here.
  * A closed or read-only map, and one whose every call must be seen, has a limit of 0 chunks. A spot's line is its upper half,
- * as the limit is: the same line passes or not, for it is inside the file.
+ * as the limit is: the same line passes or not, for it is inside the file. The reciprocal may be any number: a slot's is below 64 Ki.
  */
 MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
 {

@@ -8,35 +8,43 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "common/heap_internal.h"
+#include "common/page.h"
 #include "common/roots.h"
 
 #define READER_LOOKS 1000
 
 struct check {
 	struct ma_map *map;
-	void (*report)(const char *text, void *arg);
-	void *arg;
-	uint64_t violations;
+	struct ma_findings to;
 };
 
-static void violation(struct check *check, const char *format, ...) MA_PRINTF(2, 3);
+/* Of a chunk, which its sentence begins with. */
+#define chunk_found(check, chunk, format, ...) \
+	ma_found(&(check)->to, "body/chunk", place_of_chunk((check)->map, chunk), "chunk %" PRIu64 format, chunk, ##__VA_ARGS__)
+/* Of the counts of free chunks of a stream. */
+#define stream_found(check, stream, format, ...)                                                                    \
+	ma_found(&(check)->to, "body/free-chunks", (uint64_t)((char *)ma_stream((check)->map, stream) - (check)->map->base), \
+		 "stream %u" format, stream, ##__VA_ARGS__)
 
-static void violation(struct check *check, const char *format, ...)
+static uint64_t place_of_chunk(const struct ma_map *map, uint64_t chunk)
 {
-	char text[160];
-	va_list args;
+	return chunk < map->lay.units ? map->lay.user_off + chunk * MA_CHUNK : MA_NO_PLACE;
+}
 
-	check->violations++;
-	if (!check->report)
-		return;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	check->report(text, check->arg);
+/* Of the bytes only those below slots, and of these one in stride, stand for slots. */
+static void check_bytes(struct check *check, uint64_t chunk, const _Atomic uint8_t *truth, uint32_t slots, uint32_t bytes,
+			uint32_t stride)
+{
+	for (uint32_t i = 0; i < bytes; i++) {
+		uint8_t byte = ma_load(&truth[i]);
+
+		if (byte && (i >= slots || i % stride))
+			chunk_found(check, chunk, ": slot %u is marked, but there is none", i / stride);
+		else if (byte > 1)
+			chunk_found(check, chunk, ": slot %u has truth byte %u", i / stride, byte);
+	}
 }
 
 static void check_slab(struct check *check, uint64_t head, uint32_t class)
@@ -46,17 +54,48 @@ static void check_slab(struct check *check, uint64_t head, uint32_t class)
 	uint32_t bytes = ma_slab_units(check->map, class) * (uint32_t)MA_UNIT;
 
 	if ((uint32_t)ma_load(&check->map->spot[head]) != ma_slab_recip(check->map, class))
-		violation(check, "chunk %" PRIu64 ": the reciprocal does not fit class %u", head, class);
-	if (!truth || !ma_slab_owns_truth(check->map, head, class)) {
-		violation(check, "chunk %" PRIu64 ": its truth is not its own", head);
+		chunk_found(check, head, ": the reciprocal does not fit class %u", class);
+	if (!truth || !ma_chunk_owns_truth(check->map, head, ma_slab_units(check->map, class))) {
+		chunk_found(check, head, ": its truth is not its own");
 		return;
 	}
-	for (uint32_t i = 0; i < slots; i++)
-		if (ma_load(&truth[i]) > 1)
-			violation(check, "chunk %" PRIu64 ": slot %u has truth byte %u", head, i, ma_load(&truth[i]));
-	for (uint32_t i = slots; i < bytes; i++)
-		if (ma_load(&truth[i]))
-			violation(check, "chunk %" PRIu64 ": slot %u is marked, but there is none", head, i);
+	check_bytes(check, head, truth, slots, bytes, 1);
+}
+
+static int check_small_bytes(struct ma_map *map, const struct ma_slab *slab, void *arg)
+{
+	check_bytes(arg, ma_slab_chunk(slab->id), slab->truth, slab->slots * slab->stride,
+		    slab->cells * (uint32_t)(MA_CELL / MA_GRANULE), slab->stride);
+	(void)map;
+	return 0;
+}
+
+/* A chunk in cells: each first cell claims cells that no other one claims, and where no slab is no byte is marked. */
+static void check_cells(struct check *check, uint64_t chunk)
+{
+	struct ma_map *map = check->map;
+	struct ma_cells *cells = ma_chunk_cells(map, chunk);
+	uint32_t end = 0;
+
+	if ((uint32_t)ma_load(&map->spot[chunk]) != MA_GRANULE_RECIP)
+		chunk_found(check, chunk, ": the reciprocal does not fit its cells");
+	if (!cells || chunk >= MA_SMALL_CHUNKS || !ma_chunk_owns_truth(map, chunk, MA_UNITS_MOST)) {
+		chunk_found(check, chunk, ": its truth is not its own");
+		return;
+	}
+	for (uint32_t cell = 0; cell < MA_CHUNK_CELLS; cell++) {
+		uint64_t word = ma_load_acquire(&cells->word[cell]);
+		uint32_t class = ma_cell_class(map, cells, cell);
+
+		if (word && (class == MA_CLASSES || cell < end))
+			chunk_found(check, chunk, ": the word of cell %u, %#" PRIx64 ", makes no sense",
+				  cell, word);
+		else if (word)
+			end = cell + map->lay.small_span[class];
+		else if (cell >= end)
+			check_bytes(check, chunk, (_Atomic uint8_t *)cells - MA_GRANULE_BYTES + cell * 64, 0, 64, 1);
+	}
+	ma_chunk_slabs(map, chunk, check_small_bytes, check);
 }
 
 static void check_chunk(struct check *check, uint64_t chunk)
@@ -69,13 +108,17 @@ static void check_chunk(struct check *check, uint64_t chunk)
 		check_slab(check, chunk, ma_word_class(word));
 		return;
 	}
+	if (word == ma_word(MA_CELLS, 0, 0)) {
+		check_cells(check, chunk);
+		return;
+	}
 	if (kind > MA_TRUTH || (kind == MA_FREE && word != 0) ||
 	    (kind != MA_FREE && ma_chunk_head(map, chunk) == MA_NO_CHUNK))
-		violation(check, "chunk %" PRIu64 ": word %#" PRIx64 " makes no sense", chunk, word);
+		chunk_found(check, chunk, ": word %#" PRIx64 " makes no sense", word);
 	if (kind == MA_ROOTS && !ma_root_is_linked(map, chunk))
-		violation(check, "chunk %" PRIu64 ": a table of roots that cannot be reached", chunk);
+		chunk_found(check, chunk, ": a table of roots that cannot be reached");
 	if (ma_load(&map->spot[chunk]) != 0)
-		violation(check, "chunk %" PRIu64 ": a spot where no slab is", chunk);
+		chunk_found(check, chunk, ": a spot where no slab is");
 }
 
 /*
@@ -90,7 +133,7 @@ static void check_claims(struct check *check, uint64_t head, uint64_t end)
 	for (uint64_t chunk = head + 1; chunk < head + count && chunk < end; chunk++) {
 		if (ma_chunk_load(check->map, chunk) == ma_word(MA_CONT, 0, head))
 			continue;
-		violation(check, "chunk %" PRIu64 " does not belong to the block that begins at %" PRIu64, chunk, head);
+		chunk_found(check, chunk, " does not belong to the block that begins at %" PRIu64, head);
 		return;
 	}
 }
@@ -98,7 +141,7 @@ static void check_claims(struct check *check, uint64_t head, uint64_t end)
 static uint64_t wanted_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
 {
 	uint64_t first = ma_range_first(map, stream) + leaf * MA_LEAF;
-	uint64_t count = ma_min(MA_LEAF, ma_range_count(map, stream) - leaf * MA_LEAF);
+	uint64_t count = ma_min(MA_LEAF, ma_range_whole(map, stream) - leaf * MA_LEAF);
 	uint64_t word = 0;
 
 	for (uint64_t i = 0; i < count; i++)
@@ -109,14 +152,12 @@ static uint64_t wanted_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
 static void check_leaves(struct check *check, uint32_t stream)
 {
 	struct ma_map *map = check->map;
-	_Atomic uint64_t *leaves =
-		(_Atomic uint64_t *)(void *)(map->base + map->lay.leaf_off) + stream * map->lay.leaves;
-
-	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), map->lay.leaves);
+	_Atomic uint64_t *leaves = ma_tree_leaf(map, stream, 0);
+	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), ma_leaves(map, stream));
 
 	for (uint64_t leaf = 0; leaf < top; leaf++)
 		if (ma_load(&leaves[leaf]) != wanted_leaf(map, stream, leaf))
-			violation(check, "stream %u: free chunks from %" PRIu64 " on are counted wrong", stream,
+			stream_found(check, stream, ": free chunks from %" PRIu64 " on are counted wrong",
 				  ma_range_first(map, stream) + leaf * MA_LEAF);
 }
 
@@ -128,11 +169,11 @@ static void check_block(struct check *check, uint64_t chunk, uint64_t end)
 {
 	struct check quiet = { .map = check->map };
 
-	for (int look = 0; look < READER_LOOKS && !ma_map_writable(check->map) && !check->violations; look++) {
-		quiet.violations = 0;
+	for (int look = 0; look < READER_LOOKS && !ma_map_writable(check->map) && !check->to.count; look++) {
+		quiet.to.count = 0;
 		check_chunk(&quiet, chunk);
 		check_claims(&quiet, chunk, end);
-		if (quiet.violations == 0)
+		if (quiet.to.count == 0)
 			return;
 		sched_yield();
 	}
@@ -149,12 +190,12 @@ static void check_chunks(struct check *check, uint32_t stream, uint64_t from, ui
 }
 
 uint64_t ma_heap_check_some(struct ma_map *map, uint32_t stream, uint64_t from, uint64_t end,
-			    void (*report)(const char *text, void *arg), void *arg)
+			    ma_finding_fn *fn, void *arg)
 {
-	struct check check = { .map = map, .report = report, .arg = arg };
+	struct check check = { .map = map, .to = { .fn = fn, .arg = arg } };
 
 	check_chunks(&check, stream, from, end);
-	return check.violations;
+	return check.to.count;
 }
 
 static void check_stream(struct check *check, uint32_t stream)
@@ -163,107 +204,68 @@ static void check_stream(struct check *check, uint32_t stream)
 	uint64_t first = ma_range_first(map, stream);
 
 	check_chunks(check, stream, first, first + ma_range_used(map, stream));
-	if (ma_load(&ma_stream(map, stream)->top) > map->lay.leaves)
-		violation(check, "stream %u: more chunks in use than it has", stream);
+	if (ma_load(&ma_stream(map, stream)->top) > ma_leaves(map, stream))
+		stream_found(check, stream, ": more chunks in use than it has");
 	if (ma_map_writable(map))
 		check_leaves(check, stream);
 }
 
-uint64_t ma_heap_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+uint64_t ma_heap_check(struct ma_map *map, ma_finding_fn *fn, void *arg)
 {
-	struct check check = { .map = map, .report = report, .arg = arg };
+	struct check check = { .map = map, .to = { .fn = fn, .arg = arg } };
 
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		bool locked = ma_map_writable(map) && ma_stream_lock(map, s);
 
 		check_stream(&check, s);
 		if (locked)
 			ma_stream_unlock(map, s);
 	}
-	return check.violations + ma_root_check(map, report, arg);
+	return check.to.count + ma_root_check(map, fn, arg);
 }
 
 /* ---- walk ---- */
 
 typedef int walk_fn(void *block, size_t size, void *arg);
 
-static int walk_slab(struct ma_map *map, uint64_t head, uint32_t class, walk_fn *fn, void *arg)
+struct walk {
+	walk_fn *fn;
+	void *arg;
+};
+
+static int walk_slab(struct ma_map *map, const struct ma_slab *slab, void *arg)
 {
-	const _Atomic uint8_t *truth = ma_slab_truth(map, head, class);
-	uint32_t slots = ma_slab_slots(map, class);
-	uint64_t size = ma_class_bytes(class);
+	const struct walk *walk = arg;
+	uint64_t size = ma_class_bytes(slab->class);
 	int result = 0;
 
-	for (uint32_t i = 0; truth && i < slots && result == 0; i++)
-		if (ma_load_acquire(&truth[i]) == 1)
-			result = fn(ma_chunk_address(map, head) + i * size, size, arg);
+	(void)map;
+	for (uint32_t i = 0; i < slab->slots && result == 0; i++)
+		if (ma_load_acquire(&slab->truth[i * slab->stride]) == 1)
+			result = walk->fn(slab->base + i * size, size, walk->arg);
 	return result;
 }
 
 int ma_heap_walk(struct ma_map *map, walk_fn *fn, void *arg)
 {
+	struct walk walk = { fn, arg };
 	int result = 0;
 
-	for (uint32_t s = 0; s < map->lay.streams && result == 0; s++) {
+	for (uint32_t s = 0; s < ma_lanes(map) && result == 0; s++) {
 		uint64_t first = ma_range_first(map, s);
 		uint64_t end = first + ma_range_used(map, s);
 
 		for (uint64_t chunk = first; chunk < end && result == 0; chunk++) {
 			uint64_t word = ma_chunk_load(map, chunk);
-			uint64_t count = ma_word_chunks(map, chunk, word);
+			uint64_t count = ma_block_chunks(map, chunk, word);
 
-			if (count && ma_word_kind(word) == MA_SLAB)
-				result = walk_slab(map, chunk, ma_word_class(word), fn, arg);
-			else if (count && ma_word_kind(word) == MA_RUN)
+			if (count && ma_word_kind(word) == MA_RUN)
 				result = fn(ma_chunk_address(map, chunk), count * MA_CHUNK, arg);
+			else
+				result = ma_chunk_slabs(map, chunk, walk_slab, &walk);
 		}
 	}
 	return result;
-}
-
-static int count_block(void *block, size_t size, void *arg)
-{
-	struct ma_heap_stats *stats = arg;
-
-	(void)block;
-	stats->used_blocks++;
-	stats->used_bytes += size;
-	return 0;
-}
-
-/* In chunks; over the bounds of streams, for a block may lie over them too. */
-static uint64_t longest_free(struct ma_map *map)
-{
-	uint64_t longest = 0;
-	uint64_t run = 0;
-
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t first = ma_range_first(map, s);
-		uint64_t used = ma_range_used(map, s);
-
-		for (uint64_t chunk = first; chunk < first + used; chunk++) {
-			run = ma_chunk_load(map, chunk) == MA_FREE ? run + 1 : 0;
-			longest = ma_max(longest, run);
-		}
-		run += ma_range_count(map, s) - used;
-		longest = ma_max(longest, run);
-	}
-	return longest;
-}
-
-void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats)
-{
-	*stats = (struct ma_heap_stats){ 0 };
-	ma_heap_walk(map, count_block, stats);
-	stats->largest_free = longest_free(map) * MA_CHUNK;
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t first = ma_range_first(map, s);
-		uint64_t used = ma_range_used(map, s);
-
-		stats->backed_bytes += used * MA_CHUNK;
-		for (uint64_t chunk = first; chunk < first + used; chunk++)
-			stats->free_chunks += ma_chunk_load(map, chunk) == MA_FREE;
-	}
 }
 
 /* ---- a private view ---- */
@@ -277,8 +279,39 @@ static void settle(struct ma_map *map, uint64_t chunk)
 	if ((kind == MA_CONT && ma_chunk_head(map, chunk) == MA_NO_CHUNK) ||
 	    (kind == MA_ROOTS && !ma_root_is_linked(map, chunk)))
 		ma_store(ma_chunk(map, chunk), MA_FREE);
-	if (kind != MA_SLAB)
+	if (kind != MA_SLAB && kind != MA_CELLS)
 		ma_store(&map->spot[chunk], 0);
+}
+
+/* Bytes that stand for no slot were copied when they served another slab. */
+static void settle_bytes(_Atomic uint8_t *truth, uint32_t slots, uint32_t bytes, uint32_t stride)
+{
+	for (uint32_t i = 0; i < bytes; i++)
+		if (ma_load(&truth[i]) && (i >= slots || i % stride))
+			ma_store(&truth[i], 0);
+}
+
+/* A small slab that overlaps the one before was made when that one had been given up already, or the other way round. */
+static void settle_cells(struct ma_map *map, uint64_t chunk)
+{
+	struct ma_cells *cells = ma_chunk_cells(map, chunk);
+	uint32_t end = 0;
+
+	for (uint32_t cell = 0; cells && cell < MA_CHUNK_CELLS; cell++) {
+		uint32_t class = ma_cell_class(map, cells, cell);
+		_Atomic uint8_t *truth = (_Atomic uint8_t *)cells - MA_GRANULE_BYTES + cell * 64;
+
+		if (class < MA_CLASSES && cell >= end) {
+			end = cell + map->lay.small_span[class];
+			settle_bytes(truth, ma_small_slots(map, class) * (uint32_t)ma_class_bytes(class) / MA_GRANULE,
+				     map->lay.small_span[class] * 64u, (uint32_t)ma_class_bytes(class) / MA_GRANULE);
+			continue;
+		}
+		if (ma_load(&cells->word[cell]))
+			ma_store(&cells->word[cell], 0);
+		if (cell >= end)
+			settle_bytes(truth, 0, 64, 1);
+	}
 }
 
 /* A slab whose truth is not its own was made, or given up, meanwhile: it is free, and so is then what follows it. */
@@ -286,22 +319,20 @@ static void settle_slab(struct ma_map *map, uint64_t head)
 {
 	uint64_t word = ma_chunk_load(map, head);
 	uint32_t class = ma_word_class(word);
-	uint32_t slots;
-	_Atomic uint8_t *truth;
+	bool is_cells = ma_word_kind(word) == MA_CELLS;
 
-	if (ma_word_kind(word) != MA_SLAB)
+	if (ma_word_kind(word) != MA_SLAB && !is_cells)
 		return;
-	if (!ma_word_chunks(map, head, word) || !ma_slab_owns_truth(map, head, class) ||
-	    (uint32_t)ma_load(&map->spot[head]) != ma_slab_recip(map, class)) {
+	if (!ma_word_chunks(map, head, word) || !ma_chunk_owns_truth(map, head, ma_word_units(map, word)) ||
+	    (uint32_t)ma_load(&map->spot[head]) != (is_cells ? MA_GRANULE_RECIP : ma_slab_recip(map, class))) {
 		ma_store(ma_chunk(map, head), MA_FREE);
 		return;
 	}
-	/* The units may have been copied when they served another slab already, with more slots. */
-	slots = ma_slab_slots(map, class);
-	truth = ma_slab_truth(map, head, class);
-	for (uint32_t i = slots; i < ma_slab_units(map, class) * MA_UNIT; i++)
-		if (ma_load(&truth[i]))
-			ma_store(&truth[i], 0);
+	if (is_cells)
+		settle_cells(map, head);
+	else
+		settle_bytes(ma_slab_truth(map, head, class), ma_slab_slots(map, class),
+			     ma_slab_units(map, class) * (uint32_t)MA_UNIT, 1);
 }
 
 /*
@@ -339,16 +370,23 @@ static void own_tables(struct ma_map *map)
 {
 	const struct ma_layout *lay = &map->lay;
 	uint64_t from = lay->fixed_end;
-	uint64_t end = ma_down(lay->area_off, MA_PAGE); /* What is left of links nobody reads before writing it. */
 
-	for (uint32_t s = 0; s < lay->streams; s++)
+	/* A view's recovery computes the trees anew; they need not be read for that. */
+	if (lay->fixed_end != lay->table_end)
+		ma_body_void(map, from, lay->area_off - from);
+	for (uint32_t k = 1; k < ma_segments(map); k++)
+		ma_body_void(map, lay->seg[k].stream_off + (uint64_t)lay->streams * lay->stream_stride,
+			     ma_up(lay->seg[k].own_end, ma_page()) - lay->seg[k].stream_off -
+				     (uint64_t)lay->streams * lay->stream_stride);
+	from = lay->spot_off;
+
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		own_used(map, &from, lay->spot_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
-	for (uint32_t s = 0; s < lay->streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		own_used(map, &from, lay->unit_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
-	for (uint32_t s = 0; s < lay->streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		own_used(map, &from, lay->next_off + ma_range_first(map, s) * 4, ma_range_used(map, s) * 4);
-	if (from < end)
-		ma_body_void(map, from, end - from);
+	ma_body_void(map, from, ma_up(lay->next_off + lay->units * 4, ma_page()) - from);
 }
 
 /*
@@ -357,18 +395,18 @@ static void own_tables(struct ma_map *map)
  */
 static void cut_at_end(struct ma_map *map, uint32_t stream)
 {
-	uint64_t length = ma_load(map->source ? &map->sealed.length : &map->header->length);
-	uint64_t chunks = length > map->lay.user_off ? (length - map->lay.user_off) / MA_CHUNK : 0;
+	uint64_t length = map->source ? ma_load(&map->sealed.length) : ma_map_length(map);
+	uint64_t chunks = ma_segment_user(&map->lay, length) / MA_CHUNK;
 	uint64_t first = ma_range_first(map, stream);
 	uint64_t most = chunks > first ? chunks - first : 0;
 
-	if (ma_range_used(map, stream) > most)
+	if (ma_range_backed(map, stream) > most)
 		ma_store(&ma_stream(map, stream)->backed, most);
 }
 
 static void own_words(struct ma_map *map)
 {
-	for (uint32_t s = 0; s < map->lay.streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		ma_body_own(map, map->lay.unit_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
 }
 
@@ -382,35 +420,42 @@ void ma_heap_own_metadata(struct ma_map *map)
 	const struct ma_layout *lay = &map->lay;
 
 	ma_body_own(map, 0, lay->fixed_end);
-	if (map->source) /* A view finds the tables of roots by the file's words. */
+	if (map->own_errno)
+		return;
+	if (map->source) { /* A view finds the tables of roots by the file's words. */
+		ma_body_own_again(map);
 		own_words(map);
+	}
 	ma_root_own(map);
 	ma_body_own_again(map);
-	for (uint32_t s = 0; s < lay->streams; s++)
+	if (map->own_errno)
+		return;
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		cut_at_end(map, s);
-	if (lay->fixed_end != lay->table_end)
-		own_tables(map);
+	own_tables(map);
 	own_words(map);
-	for (uint32_t s = 0; s < lay->streams; s++) {
+	for (uint32_t s = 0; s < ma_lanes(map) && !map->own_errno; s++) {
 		uint64_t first = ma_range_first(map, s);
 		uint64_t used = ma_range_used(map, s);
 
 		ma_body_own(map, lay->spot_off + first * 8, used * 8);
 		ma_body_own(map, lay->next_off + first * 4, used * 4);
 		ma_truth_own(map, s);
+		if (map->own_errno)
+			return;
 		for (uint64_t chunk = first; chunk < first + used; chunk++) {
 			settle_slab(map, chunk);
 			settle_claims(map, chunk);
 		}
 	}
-	for (uint32_t s = 0; s < lay->streams; s++) {
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t first = ma_range_first(map, s);
 		uint64_t used = ma_range_used(map, s);
 
 		for (uint64_t chunk = first; chunk < first + used; chunk++)
 			settle(map, chunk);
 		/* And let recovery compute all that is derived from the words. */
-		ma_intent_set(ma_stream(map, s), first, ma_range_count(map, s));
+		ma_intent_set(ma_stream(map, s), first, ma_range_whole(map, s));
 	}
 }
 
@@ -418,12 +463,12 @@ static bool holds_blocks(struct ma_map *map, uint64_t chunk)
 {
 	enum ma_chunk_kind kind = ma_word_kind(ma_chunk_load(map, chunk));
 
-	return kind == MA_SLAB || kind == MA_RUN || kind == MA_CONT;
+	return kind == MA_SLAB || kind == MA_RUN || kind == MA_CONT || kind == MA_CELLS;
 }
 
 int ma_heap_used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg)
 {
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t end = ma_range_first(map, s) + ma_range_used(map, s);
 		uint64_t at = ma_range_first(map, s);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Dealing out chunks and taking them back, with the disk space that they need. Which are free, the tree knows (heap_tree.c). */
+/* Allocates and frees chunks. heap_tree.c knows which chunks are free, heap_space.c which have disk space. */
 #include <errno.h>
 #include <string.h>
 
@@ -7,155 +7,6 @@
 #include "common/heap_internal.h"
 #include "common/roots.h"
 #include "common/space.h"
-
-#define STEP_MIN 4
-#define STEP_MAX 1024
-
-static _Atomic uint64_t *hole_word(struct ma_map *map, uint32_t stream, uint64_t leaf)
-{
-	return (_Atomic uint64_t *)(void *)(map->base + map->lay.hole_off) + stream * map->lay.leaves + leaf;
-}
-
-/* ---- space ---- */
-
-/* Disk space for what is kept about so many leaves. */
-static int back_leaves(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
-{
-	const struct ma_layout *lay = &map->lay;
-
-	if (lay->fixed_end == lay->table_end || count == 0)
-		return 0;
-	if (ma_space_take(map, lay->hole_off + ((uint64_t)stream * lay->leaves + first) * 8, count * 8) < 0)
-		return -1;
-	return ma_tree_back(map, stream, first, count);
-}
-
-/* Disk space for chunks [had, want) of the range, and for all that is kept about them; those before had have theirs. */
-static int back_chunks(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
-{
-	const struct ma_layout *lay = &map->lay;
-	uint64_t start = ma_range_first(map, stream);
-
-	if (ma_space_grow(map, lay->user_off + (start + want) * MA_CHUNK) < 0)
-		return -1;
-	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
-	    ma_space_extend(map, lay->next_off + start * 4, had * 4, want * 4) < 0)
-		return -1;
-	if (lay->fixed_end != lay->table_end && ma_space_extend(map, lay->spot_off + start * 8, had * 8, want * 8) < 0)
-		return -1;
-	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
-	ma_body_fresh(map, lay->spot_off + (start + had) * 8, (want - had) * 8);
-	return ma_space_extend(map, lay->user_off + start * MA_CHUNK, had * MA_CHUNK, want * MA_CHUNK);
-}
-
-/* Make sure of the space up to chunk need of the range: in steps that grow with the map, or else just so much. */
-static int back_to(struct ma_map *map, uint32_t stream, uint64_t need)
-{
-	struct ma_stream *st = ma_stream(map, stream);
-	uint64_t range = ma_range_count(map, stream);
-	uint64_t have = ma_min(ma_load(&st->backed), range);
-	uint64_t want;
-
-	if (need <= have)
-		return 0;
-	want = ma_min(range, need + ma_max(STEP_MIN, ma_min(STEP_MAX, have / 64)));
-	if (back_chunks(map, stream, have, want) < 0) {
-		want = need;
-		if (back_chunks(map, stream, have, want) < 0)
-			return -1;
-	}
-	ma_store_kill(&st->backed, want);
-	return 0;
-}
-
-/* Chunks whose space was given back get it again. Killed between: the bit is still there, and taking twice does no harm. */
-static int fill_holes(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
-{
-	for (uint64_t leaf = at / MA_LEAF; leaf <= (at + count - 1) / MA_LEAF; leaf++) {
-		_Atomic uint64_t *holes = hole_word(map, stream, leaf);
-		uint64_t lo = ma_max(at, leaf * MA_LEAF);
-		uint64_t hi = ma_min(at + count, (leaf + 1) * MA_LEAF);
-		uint64_t bits = ma_low_bits(hi - lo) << lo % MA_LEAF;
-
-		if (!(ma_load(holes) & bits))
-			continue;
-		if (ma_space_take(map, map->lay.user_off + (ma_range_first(map, stream) + lo) * MA_CHUNK,
-				  (hi - lo) * MA_CHUNK) < 0)
-			return -1;
-		ma_store_kill(holes, ma_load(holes) & ~bits);
-	}
-	return 0;
-}
-
-bool ma_chunk_has_space(struct ma_map *map, uint32_t stream, uint64_t at)
-{
-	return !(ma_load(hole_word(map, stream, at / MA_LEAF)) >> at % MA_LEAF & 1);
-}
-
-/* Mark first, punch then: a kill in between only makes the next user take space that is there. */
-void ma_chunk_punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
-{
-	for (uint64_t chunk = at; chunk < at + count; chunk++) {
-		_Atomic uint64_t *holes = hole_word(map, stream, chunk / MA_LEAF);
-
-		ma_store_kill(holes, ma_load(holes) | (uint64_t)1 << chunk % MA_LEAF);
-	}
-	ma_space_punch(map, map->lay.user_off + (ma_range_first(map, stream) + at) * MA_CHUNK, count * MA_CHUNK);
-}
-
-int ma_chunk_back(struct ma_map *map)
-{
-	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
-		return -1;
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), ma_range_count(map, s));
-
-		if (back_leaves(map, s, 0, ma_min(ma_load(&ma_stream(map, s)->top), map->lay.leaves)) < 0)
-			return -1;
-		if ((have && back_chunks(map, s, 0, have) < 0) || ma_truth_back(map, s) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* What is kept about chunks that have no space of their own yet. */
-static void blank_chunks(struct ma_map *map, uint32_t stream)
-{
-	const struct ma_layout *lay = &map->lay;
-	uint64_t used = ma_range_used(map, stream);
-	uint64_t first = ma_range_first(map, stream) + used;
-	uint64_t count = ma_range_count(map, stream) - used;
-
-	ma_space_blank(map, lay->unit_off + first * 8, count * 8);
-	ma_space_blank(map, lay->next_off + first * 4, count * 4);
-	if (lay->fixed_end != lay->table_end)
-		ma_space_blank(map, lay->spot_off + first * 8, count * 8);
-	else
-		memset(map->base + lay->spot_off + first * 8, 0, count * 8);
-}
-
-/* The tree is derived: what of it is in use gets its space again, and is computed anew. */
-static int renew_tree(struct ma_map *map, uint32_t stream)
-{
-	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), map->lay.leaves);
-
-	ma_store(&ma_stream(map, stream)->top, top);
-	ma_tree_blank(map, stream);
-	if (back_leaves(map, stream, 0, top) < 0)
-		return -1;
-	ma_tree_mend(map, stream, ma_range_first(map, stream), ma_min(top * MA_LEAF, ma_range_count(map, stream)));
-	return 0;
-}
-
-int ma_chunk_renew(struct ma_map *map)
-{
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		blank_chunks(map, s);
-		if (renew_tree(map, s) < 0)
-			return -1;
-	}
-	return 0;
-}
 
 /* ---- taking ---- */
 
@@ -172,12 +23,12 @@ static bool widen(struct ma_map *map, uint32_t stream, uint64_t chunks)
 		return false;
 	more = ma_min(leaves - top, (chunks + MA_LEAF - 1) / MA_LEAF);
 	from = ma_range_first(map, stream) + top * MA_LEAF;
-	to = ma_range_first(map, stream) + ma_min(range, (top + more) * MA_LEAF);
-	if (back_leaves(map, stream, top, more) < 0)
+	to = ma_range_first(map, stream) + ma_min(ma_range_whole(map, stream), (top + more) * MA_LEAF);
+	if (ma_chunk_back_leaves(map, stream, top, more) < 0)
 		return false;
 	for (uint64_t leaf = top; leaf < top + more; leaf++) { /* Zero already, but in a file that somebody made up. */
 		ma_store(ma_tree_leaf(map, stream, leaf), 0);
-		ma_store(hole_word(map, stream, leaf), 0);
+		ma_chunk_clear_holes(map, stream, leaf);
 	}
 	ma_intent_set(st, from, to - from);
 	ma_store_kill(&st->top, top + more);
@@ -190,27 +41,24 @@ static bool widen(struct ma_map *map, uint32_t stream, uint64_t chunks)
 static uint64_t find_place(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align)
 {
 	uint64_t number = (uint64_t)(uintptr_t)ma_chunk_address(map, ma_range_first(map, stream)) >> MA_CHUNK_SHIFT;
+	uint64_t range = ma_range_count(map, stream);
 	uint64_t room = count + align - 1;
 	uint64_t at;
 
-	if (room > ma_range_count(map, stream) || room < count)
+	if (room > range || room < count)
 		return MA_NO_CHUNK;
 	do
 		at = ma_tree_find(map, stream, room);
 	while (at == MA_NO_CHUNK && widen(map, stream, room));
 	/* A damaged tree may say anything. */
-	if (at == MA_NO_CHUNK || at > ma_range_count(map, stream) - room)
+	if (at == MA_NO_CHUNK || at > range - room)
 		return MA_NO_CHUNK;
 	return ma_up(number + at, align) - number;
 }
 
 /* The words decide: are these chunks really free? If not, the file was damaged: compute the leaves anew. */
-static bool really_free(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
+static bool really_free(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
 {
-	uint64_t first = ma_range_first(map, stream) + at;
-
-	if (at + count > ma_range_count(map, stream))
-		return false;
 	for (uint64_t chunk = first; chunk < first + count; chunk++)
 		if (ma_chunk_load(map, chunk) != MA_FREE) {
 			ma_tree_mend(map, stream, first, count);
@@ -231,12 +79,13 @@ static uint64_t ready_chunks(struct ma_map *map, uint32_t stream, uint64_t count
 {
 	errno = ENOMEM;
 	for (int tries = 0; tries < 8; tries++) {
-		uint64_t at = find_place(map, stream, count, align);
+		uint64_t at = find_place(map, stream, count, align), first;
 
-		if (at == MA_NO_CHUNK || back_to(map, stream, at + count) < 0 || fill_holes(map, stream, at, count) < 0)
+		if (at == MA_NO_CHUNK || ma_chunk_back_to(map, stream, at + count) < 0 || ma_chunk_fill_holes(map, stream, at, count) < 0)
 			return MA_NO_CHUNK;
-		if (really_free(map, stream, at, count))
-			return ma_range_first(map, stream) + at;
+		first = ma_range_first(map, stream) + at;
+		if (really_free(map, stream, first, count))
+			return first;
 	}
 	return MA_NO_CHUNK;
 }
@@ -258,32 +107,60 @@ uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint
 	return first;
 }
 
-/* The spot is there before the word says SLAB; recovery takes it away from a chunk that is still free. */
-uint64_t ma_chunk_take_slab(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag)
+/* No more chunks can come into the tree, and those in it have no such run: then nothing else need be tried. */
+static bool is_full(struct ma_map *map, uint32_t stream, uint64_t count)
 {
-	uint32_t count = ma_slab_chunks(map, class);
+	uint64_t range = ma_range_count(map, stream);
+	uint64_t at;
+
+	if (ma_load(&ma_stream(map, stream)->top) < (range + MA_LEAF - 1) / MA_LEAF)
+		return false;
+	at = ma_tree_find(map, stream, count);
+	return at == MA_NO_CHUNK || at + count > range;
+}
+
+/*
+ * Chunks whose blocks have so many units of allocation bytes. The spot is there before the word is; recovery takes it away
+ * from a chunk that is still free.
+ */
+static uint64_t take_with_units(struct ma_map *map, uint32_t stream, uint64_t count, uint32_t units, uint32_t recip,
+				uint64_t word)
+{
 	uint32_t line;
 	uint64_t first;
 
 	errno = ENOMEM;
-	line = ma_truth_find(map, stream, class);
+	if (is_full(map, stream, count))
+		return MA_NO_CHUNK;
+	line = ma_truth_find(map, stream, units);
 	if (!line)
 		return MA_NO_CHUNK;
 	first = ready_chunks(map, stream, count, 1);
-	if (first == MA_NO_CHUNK) {
+	if (first == MA_NO_CHUNK || (ma_word_kind(word) == MA_CELLS && first >= MA_SMALL_CHUNKS)) {
 		int err = errno;
 
 		ma_truth_leave(map, stream, line);
 		errno = err;
 		return MA_NO_CHUNK;
 	}
-	ma_truth_claim(map, line, first, class);
+	ma_truth_claim(map, line, first, units);
 	ma_intent_set(ma_stream(map, stream), first, count);
-	ma_store_kill(&map->spot[first], (uint64_t)line << 32 | ma_slab_recip(map, class));
-	write_words(map, first, count, ma_word(MA_SLAB, class, tag));
+	ma_store_kill(&map->spot[first], (uint64_t)line << 32 | recip);
+	write_words(map, first, count, word);
 	ma_tree_mark(map, stream, first, count, false);
 	ma_intent_clear(ma_stream(map, stream));
 	return first;
+}
+
+uint64_t ma_chunk_take_slab(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag)
+{
+	return take_with_units(map, stream, ma_slab_chunks(map, class), ma_slab_units(map, class),
+			       ma_slab_recip(map, class), ma_word(MA_SLAB, class, tag));
+}
+
+uint64_t ma_chunk_take_cells(struct ma_map *map, uint32_t stream)
+{
+	return take_with_units(map, stream, 1, MA_UNITS_MOST, MA_GRANULE_RECIP, ma_word(MA_CELLS, 0, 0));
 }
 
 uint64_t ma_chunk_take_area(struct ma_map *map, uint32_t stream)
@@ -315,13 +192,14 @@ uint64_t ma_chunk_take_table(struct ma_map *map, uint32_t stream, _Atomic uint64
 
 /* ---- over the bounds of streams ---- */
 
-static uint64_t find_across(struct ma_map *map, uint64_t count, uint64_t align)
+static uint64_t find_across(struct ma_map *map, uint32_t lanes, uint64_t count, uint64_t align)
 {
+	uint64_t units = ma_min(ma_units(map), ma_range_first(map, lanes - 1) + ma_range_whole(map, lanes - 1));
 	uint64_t number = (uint64_t)(uintptr_t)map->user >> MA_CHUNK_SHIFT;
 	uint64_t first = ma_up(number, align) - number;
 	uint64_t chunk = first;
 
-	while (count <= map->lay.units && first <= map->lay.units - count) {
+	while (count <= units && first <= units - count) {
 		if (chunk == first + count)
 			return first;
 		if (!ma_chunk_is_free(map, chunk))
@@ -349,14 +227,14 @@ static int prepare_part(struct ma_map *map, uint32_t stream, uint64_t first, uin
 	while (ma_load(&ma_stream(map, stream)->top) * MA_LEAF < at + count)
 		if (!widen(map, stream, at + count - ma_load(&ma_stream(map, stream)->top) * MA_LEAF))
 			return -1;
-	if (back_to(map, stream, at + count) < 0)
+	if (ma_chunk_back_to(map, stream, at + count) < 0)
 		return -1;
-	return fill_holes(map, stream, at, count);
+	return ma_chunk_fill_holes(map, stream, at, count);
 }
 
-uint64_t ma_chunk_take_across(struct ma_map *map, uint64_t count, uint64_t align, uint64_t word)
+uint64_t ma_chunk_take_across(struct ma_map *map, uint32_t lanes, uint64_t count, uint64_t align, uint64_t word)
 {
-	uint64_t first = find_across(map, count, align);
+	uint64_t first = find_across(map, lanes, count, align);
 	uint32_t from, to;
 
 	errno = ENOMEM;
@@ -402,15 +280,15 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
 	for (uint32_t s = from; s <= to; s++) {
 		uint64_t lo = first;
-		uint64_t n = part(map, s, &lo, count);
+		uint64_t n = from == to ? count : part(map, s, &lo, count);
 
 		ma_tree_mark(map, s, lo, n, true);
 		ma_intent_clear(ma_stream(map, s));
 		if (n && map->punch_bytes && count * MA_CHUNK >= map->punch_bytes)
 			ma_chunk_punch(map, s, lo - ma_range_first(map, s), n);
 	}
-	if (ma_word_kind(word) == MA_SLAB)
-		ma_truth_give(map, line, first, ma_word_class(word));
+	if (ma_word_units(map, word))
+		ma_truth_give(map, line, first, ma_word_units(map, word));
 }
 
 static bool grow_run(struct ma_map *map, uint32_t stream, uint64_t head, uint64_t old, uint64_t count)

@@ -7,6 +7,33 @@
 
 #define MA_LEAF 64 /* Chunks a leaf word. */
 
+/*
+ * A slab's id: its chunk, or for a small one this bit, its chunk, and its first cell in the low six bits. Queues have ids
+ * plus 1, so that zeros are an empty queue.
+ */
+#define MA_SMALL        0x80000000u
+#define MA_SMALL_CHUNKS ((uint64_t)1 << 24) /* Chunks that may be in cells: the first TiB. */
+#define MA_NO_SLAB      UINT32_MAX
+
+#define MA_CELL_SHIFT   10
+#define MA_CELL         ((uint64_t)1 << MA_CELL_SHIFT)
+#define MA_CHUNK_CELLS  64u
+#define MA_GRANULE      16u                                   /* Bytes of a chunk in cells that an allocation byte stands for. */
+#define MA_GRANULE_BYTES ((uint32_t)(MA_CHUNK / MA_GRANULE)) /* Allocation bytes of such a chunk. */
+#define MA_GRANULE_RECIP ((uint32_t)(((uint64_t)1 << 32) / MA_GRANULE))
+
+/*
+ * What is kept about the cells of a chunk, in the units behind its allocation bytes. The word of a small slab's first cell
+ * has the form of a slab's chunk word, and is the only truth about the slab; all other cells have zero. How many cells it
+ * takes, its class tells (small_span in struct ma_layout).
+ */
+struct ma_cells {
+	_Atomic uint64_t word[MA_CHUNK_CELLS];
+	_Atomic uint32_t next[MA_CHUNK_CELLS]; /* Links of the queues. */
+};
+
+_Static_assert(MA_GRANULE_BYTES + sizeof(struct ma_cells) == MA_UNITS_MOST * MA_UNIT, "format 1");
+
 /* ---- words ---- */
 
 MA_INLINE _Atomic uint64_t *ma_chunk(struct ma_map *map, uint64_t chunk)
@@ -60,6 +87,12 @@ MA_INLINE uint32_t ma_slab_slots(const struct ma_map *map, uint32_t class)
 	return (uint32_t)(ma_slab_chunks(map, class) * MA_CHUNK / ma_class_bytes(class));
 }
 
+/* Of a small slab: its slots lie in so many cells. */
+MA_INLINE uint32_t ma_small_slots(const struct ma_map *map, uint32_t class)
+{
+	return (uint32_t)(((uint64_t)map->lay.small_span[class] << MA_CELL_SHIFT) / ma_class_bytes(class));
+}
+
 /* What ma_heap_free_fast() multiplies with; 0 for slabs of several chunks, whose blocks go the slow way. */
 MA_INLINE uint32_t ma_slab_recip(const struct ma_map *map, uint32_t class)
 {
@@ -70,30 +103,58 @@ MA_INLINE uint32_t ma_slab_recip(const struct ma_map *map, uint32_t class)
 
 /* Chunks that the word of a head claims; 0 when it is no head, or claims chunks that do not exist. */
 uint64_t ma_word_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word);
+/* The same; 0 also when the file does not have all of them: a block that is there, to be read and written. */
+uint64_t ma_block_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word);
 /* The head of the block that chunk belongs to; MA_NO_CHUNK when it is free or its words contradict each other. */
 uint64_t ma_chunk_head(struct ma_map *map, uint64_t chunk);
 
-/* ---- the ranges of streams ---- */
+/* ---- the ranges of lanes ---- */
 
-MA_INLINE uint64_t ma_range_first(const struct ma_map *map, uint32_t stream)
+/* Where a lane's leaves begin, and how many it has. */
+MA_INLINE uint64_t ma_leaf_off(const struct ma_map *map, uint32_t lane)
 {
-	return (uint64_t)stream * map->lay.per_stream;
+	const struct ma_segment *seg = ma_lane_segment(map, lane);
+
+	return seg->leaf_off + ma_lane_stream(map, lane) * seg->leaves * 8;
 }
 
-MA_INLINE uint64_t ma_range_count(const struct ma_map *map, uint32_t stream)
+MA_INLINE uint64_t ma_leaves(const struct ma_map *map, uint32_t lane)
 {
-	uint64_t first = ma_range_first(map, stream);
+	return ma_lane_segment(map, lane)->leaves;
+}
 
-	return first >= map->lay.units ? 0 : ma_min(map->lay.per_stream, map->lay.units - first);
+/* Have its leaves, holes and spans their disk space from creation on? */
+MA_INLINE bool ma_tree_is_fixed(const struct ma_map *map, uint32_t lane)
+{
+	return lane < map->lay.streams && map->lay.fixed_end == map->lay.table_end;
+}
+
+/* Chunks of the range that have their disk space, as its stream says. */
+MA_INLINE uint64_t ma_range_backed(struct ma_map *map, uint32_t stream)
+{
+	return ma_min(ma_load_acquire(&ma_stream(map, stream)->backed), ma_range_count(map, stream));
+}
+
+/* Chunks whose memory is in the file. One that grows by itself has the words of more. */
+MA_INLINE uint64_t ma_chunks_there(const struct ma_map *map)
+{
+	return (ma_user_end(map) - map->lay.user_off) / MA_CHUNK;
 }
 
 /*
- * Chunks of the range that have their disk space. All that was ever dealt out is among them; what lies beyond is free, and
- * its words are never even read: reading a hole takes space on some file systems.
+ * The backed chunks of a range, limited to those that the file contains. Every chunk that was ever allocated is among them. Chunks
+ * beyond are free, and their words are not read: on some file systems, reading a hole allocates a page. A process extends the file
+ * before it raises backed, so this function reads backed first and the length last.
  */
 MA_INLINE uint64_t ma_range_used(struct ma_map *map, uint32_t stream)
 {
-	return ma_min(ma_load_acquire(&ma_stream(map, stream)->backed), ma_range_count(map, stream));
+	uint64_t backed = ma_range_backed(map, stream), there, first;
+
+	if (!map->lay.grows)
+		return backed;
+	there = ma_chunks_there(map);
+	first = ma_range_first(map, stream);
+	return ma_min(backed, there > first ? there - first : 0);
 }
 
 MA_INLINE bool ma_chunk_is_backed(struct ma_map *map, uint64_t chunk)
@@ -118,6 +179,8 @@ uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count);
 void ma_tree_mark(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, bool free);
 /* As the words have it, whatever the tree says of them: after a death, and for leaves that are new. */
 void ma_tree_mend(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
+/* Count the free chunks of the leaves: after a death, and for leaves that are new. */
+void ma_tree_recount(struct ma_map *map, uint32_t stream);
 /* Disk space for count leaves and the spans over them: one stretch a level. */
 int ma_tree_back(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
 /* No leaf is in the tree. */
@@ -130,10 +193,14 @@ void ma_tree_blank(struct ma_map *map, uint32_t stream);
  * MA_NO_CHUNK; errno is ENOMEM when there is no room, else the disk's.
  */
 uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word);
-/* The same over the bounds of streams. All locks are held. */
-uint64_t ma_chunk_take_across(struct ma_map *map, uint64_t count, uint64_t align, uint64_t word);
+/* The same over the bounds of lanes. The locks of so many are held. */
+uint64_t ma_chunk_take_across(struct ma_map *map, uint32_t lanes, uint64_t count, uint64_t align, uint64_t word);
 /* The same for a slab and its truth. */
 uint64_t ma_chunk_take_slab(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag);
+/* The same for a chunk in cells, all of them free. */
+uint64_t ma_chunk_take_cells(struct ma_map *map, uint32_t stream);
+/* So many chunks of the stream's range are not taken. */
+uint64_t ma_chunk_free_count(struct ma_map *map, uint32_t stream);
 /* A chunk with the head of an area of truth that has nothing in it. */
 uint64_t ma_chunk_take_area(struct ma_map *map, uint32_t stream);
 /* A chunk of one stream for a table of roots: see struct ma_engine. */
@@ -142,9 +209,22 @@ uint64_t ma_chunk_take_table(struct ma_map *map, uint32_t stream, _Atomic uint64
 void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count);
 /* Change a run from old to count chunks in place, both inside one stream. False: the chunks behind it are taken. */
 bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t count);
+/* Disk space up to chunk need of the range: in steps that grow with the map, or if there is no room, exactly that much. */
+int ma_chunk_back_to(struct ma_map *map, uint32_t stream, uint64_t need);
+/* Disk space for those of these chunks that have none. */
+int ma_chunk_fill_holes(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count);
+/* The chunks of a leaf that is new in the tree. */
+void ma_chunk_clear_holes(struct ma_map *map, uint32_t stream, uint64_t leaf);
+/* Disk space for what is kept about so many leaves; about chunks [had, want) of the range. 0, or -1 with errno. */
+int ma_chunk_back_leaves(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
+int ma_chunk_back_tables(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want);
+/* A chunk of the range has no disk space: who uses it takes that first. */
+void ma_chunk_mark_hole(struct ma_map *map, uint32_t stream, uint64_t chunk);
 /* Has a chunk, by its place in the stream's range, disk space? Give that of some free ones back. */
 bool ma_chunk_has_space(struct ma_map *map, uint32_t stream, uint64_t at);
 void ma_chunk_punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count);
+/* The same for all that is free, or only for what was free at the last call as well. Returns bytes. */
+uint64_t ma_chunk_punch_free(struct ma_map *map, uint32_t stream, bool idle_only);
 /* See struct ma_engine. */
 int ma_chunk_back(struct ma_map *map);
 int ma_chunk_renew(struct ma_map *map);
@@ -152,14 +232,16 @@ int ma_chunk_renew(struct ma_map *map);
 /* ---- truth (heap_truth.c) ---- */
 
 uint32_t ma_slab_units(const struct ma_map *map, uint32_t class);
+/* Units that the chunk of this word has; 0 when it is neither a slab nor in cells. */
+uint32_t ma_word_units(const struct ma_map *map, uint64_t word);
 /* The truth bytes of a slab of so many slots; NULL when the file is damaged and they would lie outside of it. */
 MA_INLINE _Atomic uint8_t *ma_spot_truth(struct ma_map *map, uint64_t head, uint32_t slots)
 {
 	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT;
 	uint64_t bytes = ma_up(slots, MA_UNIT);
 
-	/* The file's length, which grows before a spot leads to its new part: there is no memory beyond it. */
-	if (offset < map->lay.area_off || offset + bytes > ma_min(map->mapped, ma_load(&map->header->length)))
+	/* The file grows before a spot leads to its new part: there is no memory beyond it. */
+	if (offset < map->lay.area_off || offset + bytes > ma_user_end(map))
 		return NULL;
 	return (_Atomic uint8_t *)(map->base + offset);
 }
@@ -169,16 +251,18 @@ MA_INLINE _Atomic uint8_t *ma_slab_truth(struct ma_map *map, uint64_t head, uint
 	return ma_spot_truth(map, head, ma_slab_slots(map, class));
 }
 
-/* Does the area that the slab's spot leads to know of it? */
-bool ma_slab_owns_truth(struct ma_map *map, uint64_t head, uint32_t class);
-/* The line of free units for a slab of this class, which may need a new area first; 0: errno. The lock is held. */
-uint32_t ma_truth_find(struct ma_map *map, uint32_t stream, uint32_t class);
+/* Does the area that the chunk's spot leads to know of it? */
+bool ma_chunk_owns_truth(struct ma_map *map, uint64_t head, uint32_t units);
+/* The line of so many free units, which may need a new area first; 0: errno. The lock is held. */
+uint32_t ma_truth_find(struct ma_map *map, uint32_t stream, uint32_t units);
 /* They are head's from now on, if its word comes to say so; and all zero. The lock is held. */
-void ma_truth_claim(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class);
+void ma_truth_claim(struct ma_map *map, uint32_t line, uint64_t head, uint32_t units);
 /* No slab came of what was found: an area that was taken for it alone is a free chunk again. The lock is held. */
 void ma_truth_leave(struct ma_map *map, uint32_t stream, uint32_t line);
-/* The slab is gone. The lock is held. */
-void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class);
+/* The slab, or the chunk in cells, is gone. The lock is held. */
+void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t units);
+/* Would the area in this chunk be given back if all chunks were given back that gone() names? */
+bool ma_truth_would_go(struct ma_map *map, uint64_t chunk, bool (*gone)(struct ma_map *map, uint64_t chunk));
 /* The stream was stale: make its list of areas, and their counts, anew. The lock is held. */
 void ma_truth_recount(struct ma_map *map, uint32_t stream);
 int ma_truth_back(struct ma_map *map, uint32_t stream);
@@ -191,17 +275,144 @@ void ma_intent_set(struct ma_stream *st, uint64_t first, uint64_t count);
 void ma_intent_clear(struct ma_stream *st);
 void ma_heap_recover_stream(struct ma_map *map, uint32_t stream);
 
+/* ---- cells (heap_cell.c) ---- */
+
+/* The cells that a small slab of each class takes, in a map of so many chunks. */
+void ma_cell_layout(struct ma_layout *lay);
+/* NULL when the chunk is not in cells, or the file is damaged. */
+struct ma_cells *ma_chunk_cells(struct ma_map *map, uint64_t chunk);
+/* The class of the small slab that begins at this cell; MA_CLASSES when none does. */
+uint32_t ma_cell_class(const struct ma_map *map, struct ma_cells *cells, uint32_t cell);
+/* The first cell of the small slab that this cell belongs to; MA_CHUNK_CELLS when it is free. */
+uint32_t ma_cell_head(const struct ma_map *map, struct ma_cells *cells, uint32_t cell);
+/* A bit per free cell. */
+uint64_t ma_cells_free(const struct ma_map *map, struct ma_cells *cells);
+/* Bytes of a slot of the largest slab that so many free cells have room for; 0. */
+uint64_t ma_cell_largest(const struct ma_map *map, uint64_t free);
+/* A new small slab; MA_NO_SLAB: errno. The stream's lock is held, here and below. */
+uint32_t ma_cell_take(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag);
+/* The small slab, which is empty, is gone; and perhaps its chunk. */
+void ma_cell_give(struct ma_map *map, uint32_t id);
+/* Give all chunks back whose cells are all free. True when there were any. */
+bool ma_cell_reap(struct ma_map *map, uint32_t stream);
+/* The stream was stale: the list is empty; put this chunk into it, or give it back. */
+void ma_cell_relist(struct ma_map *map, uint32_t stream, uint64_t chunk);
+
 /* ---- slabs (heap_slab.c) ---- */
+
+/* A slab of either form. */
+struct ma_slab {
+	uint32_t id;
+	uint32_t class;
+	uint32_t slots;
+	uint32_t stride; /* Allocation bytes from one slot to the next. */
+	uint32_t cells;
+	_Atomic uint64_t *word;
+	_Atomic uint8_t *truth;
+	char *base;
+};
+
+MA_INLINE uint64_t ma_slab_chunk(uint32_t id)
+{
+	return id & MA_SMALL ? (id & ~MA_SMALL) / MA_CHUNK_CELLS : id;
+}
+
+MA_INLINE uint32_t ma_slab_cell(uint32_t id)
+{
+	return id % MA_CHUNK_CELLS;
+}
+
+/* False: there is no slab of this id (any more). Any id may be asked about. */
+bool ma_slab_at(struct ma_map *map, uint32_t id, struct ma_slab *slab);
+/* Each slab that begins in this chunk, until fn returns something but 0: that. */
+int ma_chunk_slabs(struct ma_map *map, uint64_t chunk, int (*fn)(struct ma_map *map, const struct ma_slab *slab, void *arg),
+		   void *arg);
+uint32_t ma_slab_used(const struct ma_slab *slab);
+/* At least one slot in MA_RICH is free; or any. */
+enum ma_want { MA_ANY_ROOM, MA_RICH_ROOM };
+#define MA_RICH 16
+bool ma_slab_has_room(const struct ma_slab *slab, enum ma_want want);
+bool ma_slab_is_empty(const struct ma_slab *slab);
+/* No live thread is its owner; or tag is the owner's. */
+bool ma_slab_is_unowned(struct ma_map *map, const struct ma_slab *slab, uint64_t tag);
+
+/* Queues of slabs without an owner, two per class; the stream's lock is held. */
+uint32_t ma_queue_pop(struct ma_map *map, struct ma_queue *queue);
+/* The first one, and the one after another. MA_NO_SLAB: none. The links may lead anywhere in the map, and in a circle. */
+uint32_t ma_queue_first(const struct ma_queue *queue);
+uint32_t ma_queue_after(struct ma_map *map, uint32_t id);
+/* All up to `before`, whose next one is id, go to the end. */
+void ma_queue_turn(struct ma_map *map, struct ma_queue *queue, uint32_t before, uint32_t id);
+void ma_queue_push(struct ma_map *map, struct ma_queue *queue, uint32_t id);
+void ma_queue_push_front(struct ma_map *map, struct ma_queue *queue, uint32_t id);
+/* No queue of the stream has more members; a damaged one may lead round. */
+MA_INLINE uint64_t ma_queue_most(struct ma_map *map, uint32_t stream)
+{
+	return ma_range_used(map, stream) * MA_CHUNK_CELLS;
+}
+
+struct ma_queue *ma_slab_queue(struct ma_map *map, uint32_t stream, uint32_t id, uint32_t class);
+/* Make queues and lists anew when a kill may have left them short. */
+void ma_queues_freshen(struct ma_map *map, uint32_t stream);
+
+/* Make it ours when it has no owner. */
+bool ma_slab_adopt(struct ma_tcache *tc, const struct ma_slab *slab);
+/* After this store any thread may adopt it; all that its owner did in it comes before. */
+void ma_slab_disown(const struct ma_slab *slab);
+
+/* Chunks that the map has, or comes to have by itself. */
+MA_INLINE uint64_t ma_units_in_time(const struct ma_map *map)
+{
+	return map->lay.grows ? map->lay.units : ma_units(map);
+}
+
+/*
+ * A thread that looks at its small slabs so often, because it frees what it allocates, gets a larger one in a map of some
+ * size: a look shows more slots there.
+ */
+#define MA_CHURN_MOST  256
+#define MA_CHURN_UNITS 1024
+
+MA_INLINE bool ma_cursor_churns(const struct ma_map *map, struct ma_cursor *cursor, uint32_t more)
+{
+	cursor->churn += more;
+	return cursor->churn >= MA_CHURN_MOST && ma_units_in_time(map) >= MA_CHURN_UNITS;
+}
 
 /* Fill a cursor whose mask is empty from what the thread owns. It takes no lock, and changes nothing that others see. */
 bool ma_slab_look_on(struct ma_tcache *tc, struct ma_cursor *cursor);
-/* When that failed: from anywhere. False: errno. */
-bool ma_slab_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
-bool ma_slab_is_empty(struct ma_map *map, uint64_t head, uint32_t class);
-/* Give the empty slabs that nobody needs back to the free chunks, of every stream. True when there were any. */
-bool ma_slab_scavenge(struct ma_tcache *tc);
+
+/* The ring of a class: the slabs that a thread owns. */
+bool ma_ring_add(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t id);
+/* Any slab of the ring that has a free slot. */
+bool ma_ring_search(struct ma_tcache *tc, struct ma_cursor *cursor);
+void ma_ring_drop(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t at);
+
 void ma_heap_equip(struct ma_tcache *tc);
 void ma_heap_leave(struct ma_tcache *tc);
+
+/* ---- getting slabs (heap_refill.c) ---- */
+
+/* When ma_slab_look_on() failed: from anywhere. False: errno. */
+bool ma_slab_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
+/* When that failed too: one block of a slab that stays the stream's. NULL: errno. */
+void *ma_slab_take_one(struct ma_tcache *tc, struct ma_cursor *cursor);
+
+/* ---- giving back (heap_reclaim.c) ---- */
+
+/* Give the slab back, when it is empty and its owner is the caller. */
+bool ma_slab_give_if_empty(struct ma_map *map, uint32_t id);
+/* A slab comes back to the stream, whose lock is held. Who finds no room searches again when the count has changed. */
+void ma_stream_count_return(struct ma_map *map, uint32_t stream);
+/*
+ * Give the empty slabs without an owner, and the caller's own, back to the free chunks. True when there were any, or others have
+ * given some back: then search again.
+ */
+bool ma_slab_scavenge(struct ma_tcache *tc);
+/* Once per second, by the thread that comes first: what has been free for a second goes back to the disk. */
+void ma_heap_age(struct ma_tcache *tc);
+/* This process detaches: what is free goes back to the disk. */
+void ma_heap_rest(struct ma_map *map);
 
 /* ---- runs (heap_run.c) ---- */
 
@@ -215,12 +426,15 @@ void ma_heap_hollow(struct ma_map *map);
 bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table);
 bool ma_heap_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
 
+/* See struct ma_engine (heap_layout.c). */
+bool ma_heap_layout(struct ma_map *map);
+
 /* ---- looking (heap_check.c) ---- */
 
-uint64_t ma_heap_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
+uint64_t ma_heap_check(struct ma_map *map, ma_finding_fn *fn, void *arg);
 /* Chunks [from, end) of a stream alone, of those that are in use; no lock is taken. For whoever shows how far he is. */
 uint64_t ma_heap_check_some(struct ma_map *map, uint32_t stream, uint64_t from, uint64_t end,
-			    void (*report)(const char *text, void *arg), void *arg);
+			    ma_finding_fn *fn, void *arg);
 void ma_heap_own_metadata(struct ma_map *map);
 int ma_heap_used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
 

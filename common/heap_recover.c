@@ -25,15 +25,22 @@ void ma_intent_clear(struct ma_stream *st)
 
 uint64_t ma_word_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word)
 {
-	uint64_t count = 0;
+	uint64_t units = ma_units(map), count = 0;
 
 	if (ma_word_kind(word) == MA_RUN)
 		count = ma_word_argument(word);
-	else if (ma_word_kind(word) == MA_ROOTS || ma_word_kind(word) == MA_TRUTH)
+	else if (ma_word_kind(word) == MA_ROOTS || ma_word_kind(word) == MA_TRUTH || ma_word_kind(word) == MA_CELLS)
 		count = 1;
 	else if (ma_word_kind(word) == MA_SLAB && ma_word_class(word) < MA_CLASSES)
 		count = ma_slab_chunks(map, ma_word_class(word));
-	return chunk < map->lay.units && count <= map->lay.units - chunk ? count : 0;
+	return chunk < units && count <= units - chunk ? count : 0;
+}
+
+uint64_t ma_block_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word)
+{
+	uint64_t count = ma_word_chunks(map, chunk, word);
+
+	return !map->lay.grows || chunk + count <= ma_chunks_there(map) ? count : 0;
 }
 
 uint64_t ma_chunk_head(struct ma_map *map, uint64_t chunk)
@@ -66,17 +73,18 @@ void ma_heap_recover_stream(struct ma_map *map, uint32_t stream)
 	uint64_t count = ma_load(&st->intent_count);
 	uint64_t start = ma_range_first(map, stream);
 	uint64_t used = ma_range_used(map, stream);
-	uint64_t top = ma_min(ma_load(&st->top), map->lay.leaves) * MA_LEAF;
+	uint64_t top = ma_min(ma_load(&st->top), ma_leaves(map, stream)) * MA_LEAF;
 
 	if (ma_load_acquire(&st->intent_valid) && first < map->lay.units && count <= map->lay.units - first) {
 		uint64_t lo = ma_max(first, start);
-		uint64_t hi = ma_min(first + count, start + ma_min(top, ma_range_count(map, stream)));
+		uint64_t hi = ma_min(first + count, start + ma_min(top, ma_range_whole(map, stream)));
 
 		for (uint64_t chunk = lo; chunk < hi && chunk < start + used; chunk++)
 			mend_chunk(map, chunk);
 		if (hi > lo)
 			ma_tree_mend(map, stream, lo, hi - lo);
 	}
+	ma_tree_recount(map, stream);
 	ma_intent_clear(st);
 	ma_store(&st->stale, 1);
 }

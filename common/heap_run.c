@@ -4,6 +4,9 @@
 
 #include "common/error.h"
 #include "common/heap_internal.h"
+#include "common/space.h"
+
+#define AGE_CHUNKS 16 /* From 1 MiB on a look at the clock is nothing. */
 
 /* In rising order, which is the lock order. */
 static bool lock_streams(struct ma_map *map, uint32_t from, uint32_t to)
@@ -24,15 +27,18 @@ static void unlock_streams(struct ma_map *map, uint32_t from, uint32_t to)
 		ma_stream_unlock(map, s);
 }
 
-static uint64_t take_in_one(struct ma_map *map, uint32_t own, uint64_t count, uint64_t align)
+/* With likely, only of streams that seem to have so many free chunks. Their counts are not right for ever: a death may be in between. */
+static uint64_t take_in_one(struct ma_map *map, uint32_t own, uint64_t count, uint64_t align, bool likely)
 {
-	uint32_t streams = map->lay.streams;
+	uint32_t segments = ma_segments(map), lanes = segments * map->lay.streams;
 	uint64_t head = MA_NO_CHUNK;
 	int err = ENOMEM;
 
-	for (uint32_t i = 0; i < streams && head == MA_NO_CHUNK; i++) {
-		uint32_t s = (own + i) % streams;
+	for (uint32_t i = 0; i < lanes && head == MA_NO_CHUNK; i++) {
+		uint32_t s = ma_lane_at(map, segments, own, i);
 
+		if (likely && (i || segments > 1) && ma_chunk_free_count(map, s) < count)
+			continue;
 		if (!ma_stream_lock(map, s))
 			return MA_NO_CHUNK;
 		head = ma_chunk_take(map, s, count, align, ma_word(MA_RUN, 0, count));
@@ -46,27 +52,44 @@ static uint64_t take_in_one(struct ma_map *map, uint32_t own, uint64_t count, ui
 
 static uint64_t take_across(struct ma_map *map, uint64_t count, uint64_t align)
 {
+	uint32_t lanes = ma_lanes(map);
 	uint64_t head;
 	int err;
 
-	if (map->lay.streams == 1 || (count == 1 && align == 1) || !lock_streams(map, 0, map->lay.streams - 1))
+	if (lanes == 1 || (count == 1 && align == 1) || !lock_streams(map, 0, lanes - 1))
 		return MA_NO_CHUNK;
-	head = ma_chunk_take_across(map, count, align, ma_word(MA_RUN, 0, count));
+	head = ma_chunk_take_across(map, lanes, count, align, ma_word(MA_RUN, 0, count));
 	err = errno;
-	unlock_streams(map, 0, map->lay.streams - 1);
+	unlock_streams(map, 0, lanes - 1);
 	errno = err;
 	return head;
 }
 
-static uint64_t take(struct ma_map *map, struct ma_tcache *tc, uint64_t count, uint64_t align)
+static uint64_t take_here(struct ma_map *map, struct ma_tcache *tc, uint64_t count, uint64_t align)
 {
-	uint64_t head = take_in_one(map, tc->stream, count, align);
-	int err = errno;
+	uint64_t head = take_in_one(map, tc->stream, count, align, true);
+	int err;
 
+	if (head == MA_NO_CHUNK)
+		head = take_in_one(map, tc->stream, count, align, false);
 	if (head != MA_NO_CHUNK)
 		return head;
+	err = errno;
+	errno = ENOMEM;
 	head = take_across(map, count, align);
-	errno = err;
+	if (err != ENOMEM || errno == ENOMEM) /* Else there is room over the bounds, and no disk space for it. */
+		errno = err;
+	return head;
+}
+
+/* A file that grows by itself gets its next segment when nothing else helps. */
+static uint64_t take(struct ma_map *map, struct ma_tcache *tc, uint64_t count, uint64_t align)
+{
+	uint64_t head;
+
+	do
+		head = take_here(map, tc, count, align);
+	while (head == MA_NO_CHUNK && errno == ENOMEM && ma_space_add(map));
 	return head;
 }
 
@@ -74,8 +97,10 @@ void *ma_run_malloc(struct ma_map *map, struct ma_tcache *tc, uint64_t chunks, u
 {
 	uint64_t head;
 
+	if (chunks >= AGE_CHUNKS)
+		ma_heap_age(tc);
 	errno = ENOMEM;
-	if (chunks > map->lay.units)
+	if (chunks > (map->lay.grows ? map->lay.units : ma_units(map)))
 		return NULL;
 	head = take(map, tc, chunks, align_chunks);
 	if (head == MA_NO_CHUNK && ma_slab_scavenge(tc))
@@ -128,60 +153,13 @@ bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count)
 	return done;
 }
 
-/* The lock is held. Returns bytes. */
-static uint64_t punch_free(struct ma_map *map, uint32_t stream)
-{
-	uint64_t first = ma_range_first(map, stream);
-	uint64_t used = ma_range_used(map, stream);
-	uint64_t run = 0;
-	uint64_t bytes = 0;
-
-	for (uint64_t at = 0; at <= used; at++) {
-		if (at < used && ma_chunk_load(map, first + at) == MA_FREE && ma_chunk_has_space(map, stream, at)) {
-			run++;
-			continue;
-		}
-		if (run)
-			ma_chunk_punch(map, stream, at - run, run);
-		bytes += run * MA_CHUNK;
-		run = 0;
-	}
-	return bytes;
-}
-
-int64_t ma_heap_trim(struct ma_map *map)
-{
-	struct ma_tcache *tc;
-	uint64_t bytes = 0;
-
-	if (!ma_map_writable(map))
-		return ma_fail(EROFS, "%s: is open read-only", map->name);
-	tc = ma_tcache_get(map);
-	if (!tc)
-		return -1;
-	ma_slab_scavenge(tc);
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		if (!ma_stream_lock(map, s))
-			return -1;
-		bytes += punch_free(map, s);
-		ma_stream_unlock(map, s);
-	}
-	return (int64_t)bytes;
-}
-
-void ma_heap_hollow(struct ma_map *map)
-{
-	for (uint32_t s = 0; s < map->lay.streams; s++)
-		punch_free(map, s);
-}
-
 /* ---- tables of roots ---- */
 
 bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table)
 {
 	uint64_t word;
 
-	if (chunk >= map->lay.units || !ma_chunk_is_backed(map, chunk))
+	if (chunk >= ma_units(map) || !ma_chunk_is_backed(map, chunk))
 		return false;
 	word = ma_chunk_load(map, chunk);
 	*table = (struct ma_table){
@@ -194,11 +172,11 @@ bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table
 
 static bool take_table(struct ma_map *map, uint32_t own, _Atomic uint64_t *link, uint64_t id)
 {
-	uint32_t streams = map->lay.streams;
+	uint32_t segments = ma_segments(map), lanes = segments * map->lay.streams;
 	uint64_t chunk = MA_NO_CHUNK;
 
-	for (uint32_t i = 0; i < streams && chunk == MA_NO_CHUNK; i++) {
-		uint32_t s = (own + i) % streams;
+	for (uint32_t i = 0; i < lanes && chunk == MA_NO_CHUNK; i++) {
+		uint32_t s = ma_lane_at(map, segments, own, i);
 
 		if (!ma_stream_lock(map, s))
 			return false;
@@ -210,6 +188,9 @@ static bool take_table(struct ma_map *map, uint32_t own, _Atomic uint64_t *link,
 
 bool ma_heap_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id)
 {
-	return take_table(tc->map, tc->stream, link, id) ||
-	       (ma_slab_scavenge(tc) && take_table(tc->map, tc->stream, link, id));
+	do
+		if (take_table(tc->map, tc->stream, link, id))
+			return true;
+	while (errno == ENOMEM && ma_space_add(tc->map));
+	return ma_slab_scavenge(tc) && take_table(tc->map, tc->stream, link, id);
 }

@@ -18,19 +18,21 @@ struct span {
 
 _Static_assert(sizeof(struct span) == 12, "format 1");
 
-static uint64_t spans_at(struct ma_map *map, uint32_t stream)
+MA_INLINE uint64_t spans_at(struct ma_map *map, uint32_t stream)
 {
-	return map->lay.span_off + (uint64_t)stream * 2 * map->lay.span_base * sizeof(struct span);
+	const struct ma_segment *seg = ma_lane_segment(map, stream);
+
+	return seg->span_off + (uint64_t)ma_lane_stream(map, stream) * 2 * seg->span_base * sizeof(struct span);
 }
 
-static struct span *spans(struct ma_map *map, uint32_t stream)
+MA_INLINE struct span *spans(struct ma_map *map, uint32_t stream)
 {
 	return (struct span *)(void *)(map->base + spans_at(map, stream));
 }
 
 _Atomic uint64_t *ma_tree_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
 {
-	return (_Atomic uint64_t *)(void *)(map->base + map->lay.leaf_off) + stream * map->lay.leaves + leaf;
+	return (_Atomic uint64_t *)(void *)(map->base + ma_leaf_off(map, stream)) + leaf;
 }
 
 /* ---- words ---- */
@@ -49,12 +51,23 @@ static uint32_t find_ones(uint64_t word, uint64_t count)
 	return word ? (uint32_t)__builtin_ctzll(word) : 64;
 }
 
+/*
+ * Of a word that is not all ones. runs[k] has a bit where 2^k ones begin; so the answer is found bit by bit, the highest first, without
+ * a branch that depends on the word.
+ */
 static uint32_t longest_ones(uint64_t word)
 {
+	uint64_t runs[6] = { word }, at = ~(uint64_t)0;
 	uint32_t n = 0;
 
-	for (; word; word &= word >> 1)
-		n++;
+	for (uint32_t k = 1; k < 6; k++)
+		runs[k] = runs[k - 1] & runs[k - 1] >> (1u << (k - 1));
+	for (uint32_t k = 6; k-- > 0;) {
+		uint64_t longer = at & runs[k] >> n;
+
+		at = longer ? longer : at;
+		n += (uint32_t)(longer != 0) << k;
+	}
 	return n;
 }
 
@@ -82,23 +95,29 @@ static struct span join(struct span l, struct span r, uint32_t half)
  * The root of what is in use: over the leaves below top, which a huge range has few of. Nobody looks above it. When top
  * rises, the spans over the new leaves are computed up to the new root, and among them is the old root's parent.
  */
-static uint64_t root_of(struct ma_map *map, uint32_t stream)
+MA_INLINE uint64_t root_of(struct ma_map *map, uint32_t stream)
 {
-	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), map->lay.span_base);
+	uint64_t base = ma_lane_segment(map, stream)->span_base;
+	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), base);
 
-	return top <= 1 ? map->lay.span_base : map->lay.span_base >> (64 - __builtin_clzll(top - 1));
+	return top <= 1 ? base : base >> (64 - __builtin_clzll(top - 1));
 }
 
-/* The spans over these leaves, up to the root. */
+/*
+ * Compute the spans over these leaves, up to the root. The loop does not stop at an unchanged span: that branch is unpredictable, and
+ * its mispredictions cost more than the remaining levels.
+ */
 static void climb(struct ma_map *map, uint32_t stream, uint64_t first_leaf, uint64_t last_leaf)
 {
 	struct span *tree = spans(map, stream);
 	uint64_t root = root_of(map, stream);
-	uint64_t lo = map->lay.span_base + first_leaf;
-	uint64_t hi = map->lay.span_base + last_leaf;
+	uint64_t base = ma_lane_segment(map, stream)->span_base;
+	_Atomic uint64_t *leaf = ma_tree_leaf(map, stream, first_leaf);
+	uint64_t lo = base + first_leaf;
+	uint64_t hi = base + last_leaf;
 
 	for (uint64_t i = lo; i <= hi; i++)
-		tree[i] = span_of_word(ma_load(ma_tree_leaf(map, stream, i - map->lay.span_base)));
+		tree[i] = span_of_word(ma_load(leaf++));
 	for (uint32_t half = MA_LEAF; lo > root; half *= 2) {
 		lo /= 2;
 		hi /= 2;
@@ -107,22 +126,35 @@ static void climb(struct ma_map *map, uint32_t stream, uint64_t first_leaf, uint
 	}
 }
 
+/* What changes in leaves, the stream's count of free chunks follows: it is as derived as they are. */
+static void add_spare(struct ma_map *map, uint32_t stream, uint64_t more)
+{
+	_Atomic uint64_t *spare = &ma_stream(map, stream)->spare;
+
+	ma_store(spare, ma_load(spare) + more);
+}
+
 /* Killed anywhere here, the intent is still set, and recovery mends the same leaves from the words. */
 void ma_tree_mark(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, bool free)
 {
 	uint64_t from = first - ma_range_first(map, stream);
-	uint64_t end = from + count;
+	uint64_t end = from + count, more = 0;
+	_Atomic uint64_t *leaf;
 
 	if (count == 0)
 		return;
-	for (uint64_t at = from; at < end;) {
-		_Atomic uint64_t *leaf = ma_tree_leaf(map, stream, at / MA_LEAF);
+	leaf = ma_tree_leaf(map, stream, from / MA_LEAF);
+	for (uint64_t at = from; at < end; leaf++) {
+		uint64_t word = ma_load(leaf);
 		uint64_t next = ma_min(end, (at / MA_LEAF + 1) * MA_LEAF);
 		uint64_t bits = ma_low_bits(next - at) << at % MA_LEAF;
+		uint64_t change = free ? bits & ~word : bits & word;
 
-		ma_store(leaf, free ? ma_load(leaf) | bits : ma_load(leaf) & ~bits);
+		more += MA_LIKELY(change == bits) ? next - at : ma_bits(change);
+		ma_store(leaf, word ^ change);
 		at = next;
 	}
+	add_spare(map, stream, free ? more : -more);
 	climb(map, stream, from / MA_LEAF, (end - 1) / MA_LEAF);
 }
 
@@ -134,17 +166,31 @@ void ma_tree_mend(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t 
 		return;
 	for (uint64_t at = from; at < from + count; at++) {
 		_Atomic uint64_t *leaf = ma_tree_leaf(map, stream, at / MA_LEAF);
-		uint64_t bit = (uint64_t)1 << at % MA_LEAF;
+		uint64_t word = ma_load(leaf), bit = (uint64_t)1 << at % MA_LEAF;
 
-		ma_store(leaf, ma_chunk_is_free(map, first + at - from) ? ma_load(leaf) | bit : ma_load(leaf) & ~bit);
+		if (ma_chunk_is_free(map, first + at - from) == ((word & bit) != 0))
+			continue;
+		add_spare(map, stream, word & bit ? -(uint64_t)1 : 1);
+		ma_store(leaf, word ^ bit);
 	}
 	climb(map, stream, from / MA_LEAF, (from + count - 1) / MA_LEAF);
+}
+
+void ma_tree_recount(struct ma_map *map, uint32_t stream)
+{
+	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), ma_leaves(map, stream));
+	uint64_t spare = 0;
+
+	for (uint64_t leaf = 0; leaf < top; leaf++)
+		spare += ma_bits(ma_load(ma_tree_leaf(map, stream, leaf)));
+	ma_store(&ma_stream(map, stream)->spare, spare);
 }
 
 uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count)
 {
 	struct span *tree = spans(map, stream);
-	uint64_t base = map->lay.span_base;
+	const struct ma_segment *seg = ma_lane_segment(map, stream);
+	uint64_t base = seg->span_base;
 	uint64_t node = root_of(map, stream);
 	uint64_t half = MA_LEAF * (base / node) / 2;
 	uint64_t at = 0;
@@ -164,7 +210,7 @@ uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count)
 			at += half;
 		}
 	}
-	if (node - base >= map->lay.leaves)
+	if (node - base >= seg->leaves)
 		return MA_NO_CHUNK;
 	bit = find_ones(ma_load(ma_tree_leaf(map, stream, node - base)), count);
 	return bit < 64 ? at + bit : MA_NO_CHUNK;
@@ -174,10 +220,10 @@ uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count)
 
 int ma_tree_back(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
 {
-	uint64_t lo = map->lay.span_base + first;
+	uint64_t lo = ma_lane_segment(map, stream)->span_base + first;
 	uint64_t hi = lo + count - 1;
 
-	if (ma_space_take(map, map->lay.leaf_off + (stream * map->lay.leaves + first) * 8, count * 8) < 0)
+	if (ma_space_take(map, ma_leaf_off(map, stream) + first * 8, count * 8) < 0)
 		return -1;
 	for (; lo > 0; lo /= 2, hi /= 2) /* A parent looks at both its children. */
 		if (ma_space_take(map, spans_at(map, stream) + (lo & ~(uint64_t)1) * sizeof(struct span),
@@ -188,9 +234,9 @@ int ma_tree_back(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t c
 
 void ma_tree_blank(struct ma_map *map, uint32_t stream)
 {
-	uint64_t bytes = 2 * map->lay.span_base * sizeof(struct span);
+	uint64_t bytes = 2 * ma_lane_segment(map, stream)->span_base * sizeof(struct span);
 
-	if (map->lay.fixed_end != map->lay.table_end)
+	if (!ma_tree_is_fixed(map, stream))
 		ma_space_blank(map, spans_at(map, stream), bytes);
 	else
 		memset(map->base + spans_at(map, stream), 0, bytes);

@@ -17,8 +17,6 @@
 #include "common/heap_internal.h"
 #include "common/space.h"
 
-#define AREAS_MOST 65536 /* Of a list that are looked at: it may lead round. */
-
 struct area {
 	_Atomic uint32_t owner[MA_AREA_UNITS]; /* Chunk + 1. The first one: units in use, a hint. */
 };
@@ -44,6 +42,12 @@ static struct place fixed_area(struct ma_map *map, uint32_t stream)
 	return (struct place){ (struct area *)(void *)at, line_of(map, at), (uint32_t)map->lay.area_units };
 }
 
+/* Lanes of later segments have no area but chunks. */
+static bool has_fixed_area(struct ma_map *map, uint32_t stream)
+{
+	return stream < map->lay.streams && ma_load(&ma_stream(map, stream)->area_ready);
+}
+
 static struct place chunk_area(struct ma_map *map, uint64_t chunk)
 {
 	char *at = ma_chunk_address(map, chunk);
@@ -66,10 +70,10 @@ static bool find_area(struct ma_map *map, uint32_t stream, uint32_t line, struct
 
 	if (chunk == MA_NO_CHUNK) {
 		*place = fixed_area(map, stream);
-		return ma_load(&ma_stream(map, stream)->area_ready) && line >= place->line + MA_AREA_HEAD &&
+		return has_fixed_area(map, stream) && line >= place->line + MA_AREA_HEAD &&
 		       line - place->line < place->units;
 	}
-	if (chunk >= map->lay.units || ma_stream_of(map, chunk) != stream || !ma_chunk_is_backed(map, chunk) ||
+	if (chunk >= ma_units(map) || ma_stream_of(map, chunk) != stream || !ma_chunk_is_backed(map, chunk) ||
 	    ma_word_kind(ma_chunk_load(map, chunk)) != MA_TRUTH)
 		return false;
 	*place = chunk_area(map, chunk);
@@ -81,10 +85,18 @@ uint32_t ma_slab_units(const struct ma_map *map, uint32_t class)
 	return (uint32_t)((ma_slab_slots(map, class) + MA_UNIT - 1) / MA_UNIT);
 }
 
-bool ma_slab_owns_truth(struct ma_map *map, uint64_t head, uint32_t class)
+uint32_t ma_word_units(const struct ma_map *map, uint64_t word)
+{
+	if (ma_word_kind(word) == MA_CELLS)
+		return MA_UNITS_MOST;
+	return ma_word_kind(word) == MA_SLAB && ma_word_class(word) < MA_CLASSES ?
+		       ma_slab_units(map, ma_word_class(word)) :
+		       0;
+}
+
+bool ma_chunk_owns_truth(struct ma_map *map, uint64_t head, uint32_t units)
 {
 	uint32_t line = (uint32_t)(ma_load_acquire(&map->spot[head]) >> 32);
-	uint32_t units = ma_slab_units(map, class);
 	struct place place;
 
 	if (!find_area(map, ma_stream_of(map, head), line, &place) || line - place.line + units > place.units)
@@ -97,18 +109,23 @@ bool ma_slab_owns_truth(struct ma_map *map, uint64_t head, uint32_t class)
 
 /* ---- taking; the stream's lock is held ---- */
 
-static bool is_taken(struct ma_map *map, const struct place *place, uint32_t unit)
+/* The chunk that the unit belongs to; MA_NO_CHUNK. */
+static uint64_t holder_of(struct ma_map *map, const struct place *place, uint32_t unit)
 {
 	uint64_t chunk = (uint64_t)ma_load(&place->area->owner[unit]) - 1;
-	uint64_t word;
 	uint32_t line;
 
-	if (chunk >= map->lay.units || !ma_chunk_is_backed(map, chunk))
-		return false;
-	word = ma_chunk_load(map, chunk);
+	if (chunk >= ma_units(map) || !ma_chunk_is_backed(map, chunk))
+		return MA_NO_CHUNK;
 	line = (uint32_t)(ma_load(&map->spot[chunk]) >> 32);
-	return ma_word_kind(word) == MA_SLAB && ma_word_class(word) < MA_CLASSES && place->line + unit >= line &&
-	       place->line + unit - line < ma_slab_units(map, ma_word_class(word));
+	if (place->line + unit < line || place->line + unit - line >= ma_word_units(map, ma_chunk_load(map, chunk)))
+		return MA_NO_CHUNK;
+	return chunk;
+}
+
+static bool is_taken(struct ma_map *map, const struct place *place, uint32_t unit)
+{
+	return holder_of(map, place, unit) != MA_NO_CHUNK;
 }
 
 static uint32_t count_taken(struct ma_map *map, const struct place *place)
@@ -157,11 +174,11 @@ static uint32_t find_in_list(struct ma_map *map, uint32_t stream, uint32_t count
 	_Atomic uint32_t *link = first;
 	struct place place;
 
-	for (uint32_t i = 0; i < AREAS_MOST; i++) {
+	for (uint64_t i = ma_range_used(map, stream); i > 0; i--) { /* The list may lead round. */
 		uint64_t chunk = (uint64_t)ma_load(link) - 1;
 		uint32_t line;
 
-		if (chunk >= map->lay.units ||
+		if (chunk >= ma_units(map) ||
 		    !find_area(map, stream, chunk_area(map, chunk).line + MA_AREA_HEAD, &place))
 			return 0;
 		line = find_units(map, &place, count);
@@ -192,15 +209,17 @@ static uint32_t new_area(struct ma_map *map, uint32_t stream)
 	return chunk_area(map, chunk).line + MA_AREA_HEAD;
 }
 
-uint32_t ma_truth_find(struct ma_map *map, uint32_t stream, uint32_t class)
+uint32_t ma_truth_find(struct ma_map *map, uint32_t stream, uint32_t units)
 {
-	uint32_t units = ma_slab_units(map, class);
-	struct place place = fixed_area(map, stream);
-	uint32_t line;
+	uint32_t line = 0;
 
-	if (!make_ready(map, stream))
-		return 0;
-	line = find_units(map, &place, units);
+	if (stream < map->lay.streams) {
+		struct place place = fixed_area(map, stream);
+
+		if (!make_ready(map, stream))
+			return 0;
+		line = find_units(map, &place, units);
+	}
 	if (!line)
 		line = find_in_list(map, stream, units);
 	return line ? line : new_area(map, stream);
@@ -216,9 +235,8 @@ static void clear_units(struct ma_map *map, uint32_t line, uint32_t units)
 			ma_store(&word[i], 0);
 }
 
-void ma_truth_claim(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class)
+void ma_truth_claim(struct ma_map *map, uint32_t line, uint64_t head, uint32_t units)
 {
-	uint32_t units = ma_slab_units(map, class);
 	struct place place;
 
 	if (!find_area(map, ma_stream_of(map, head), line, &place))
@@ -235,12 +253,12 @@ static void unlist_area(struct ma_map *map, uint32_t stream, uint64_t chunk)
 {
 	_Atomic uint32_t *link = &ma_stream(map, stream)->areas;
 
-	for (uint32_t i = 0; i < AREAS_MOST; i++) {
+	for (uint64_t i = ma_range_used(map, stream); i > 0; i--) { /* The list may lead round. */
 		uint64_t next = (uint64_t)ma_load(link) - 1;
 
 		if (next == chunk)
 			ma_store(link, ma_load(ma_chunk_next(map, chunk)));
-		if (next == chunk || next >= map->lay.units)
+		if (next == chunk || next >= ma_units(map))
 			return;
 		link = ma_chunk_next(map, next);
 	}
@@ -265,9 +283,8 @@ void ma_truth_leave(struct ma_map *map, uint32_t stream, uint32_t line)
 		give_area(map, stream, line, &place);
 }
 
-void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t class)
+void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t units)
 {
-	uint32_t units = ma_slab_units(map, class);
 	uint32_t stream = ma_stream_of(map, head);
 	struct place place;
 	uint32_t used;
@@ -283,12 +300,25 @@ void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t cl
 	give_area(map, stream, line, &place);
 }
 
+bool ma_truth_would_go(struct ma_map *map, uint64_t chunk, bool (*gone)(struct ma_map *map, uint64_t chunk))
+{
+	struct place place = chunk_area(map, chunk);
+
+	for (uint32_t unit = MA_AREA_HEAD; unit < place.units; unit++) {
+		uint64_t holder = holder_of(map, &place, unit);
+
+		if (holder != MA_NO_CHUNK && !gone(map, holder))
+			return false;
+	}
+	return true;
+}
+
 void ma_truth_recount(struct ma_map *map, uint32_t stream)
 {
 	uint64_t first = ma_range_first(map, stream);
 	struct place place = fixed_area(map, stream);
 
-	if (ma_load(&ma_stream(map, stream)->area_ready))
+	if (has_fixed_area(map, stream))
 		ma_store(&place.area->owner[0], count_taken(map, &place));
 	ma_store(&ma_stream(map, stream)->areas, 0);
 	for (uint64_t chunk = first; chunk < first + ma_range_used(map, stream); chunk++) {
@@ -309,7 +339,7 @@ int ma_truth_back(struct ma_map *map, uint32_t stream)
 {
 	struct place place = fixed_area(map, stream);
 
-	if (!ma_load(&ma_stream(map, stream)->area_ready))
+	if (!has_fixed_area(map, stream))
 		return 0;
 	return ma_space_take(map, (uint64_t)place.line * MA_UNIT, (uint64_t)place.units * MA_UNIT);
 }
@@ -319,7 +349,7 @@ void ma_truth_own(struct ma_map *map, uint32_t stream)
 	uint64_t first = ma_range_first(map, stream);
 	struct place place = fixed_area(map, stream);
 
-	if (ma_load(&ma_stream(map, stream)->area_ready))
+	if (has_fixed_area(map, stream))
 		ma_body_own(map, (uint64_t)place.line * MA_UNIT, (uint64_t)place.units * MA_UNIT);
 	for (uint64_t chunk = first; chunk < first + ma_range_used(map, stream); chunk++)
 		if (ma_word_kind(ma_chunk_load(map, chunk)) == MA_TRUTH)

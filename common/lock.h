@@ -26,14 +26,27 @@ struct ma_lock {
 	_Atomic uint32_t word;
 };
 
-enum ma_lock_result { MA_LOCK_TAKEN, MA_LOCK_INHERITED };
+enum ma_lock_result {
+	MA_LOCK_TAKEN,
+	MA_LOCK_INHERITED,
+	/*
+	 * Not taken. errno is ETIMEDOUT: the holder is alive and has not released the lock within ma_lock_patience_ns; or EBADF: the
+	 * program closed the map's descriptor, so this process cannot find out whether the holder is alive.
+	 */
+	MA_LOCK_STUCK
+};
+
+/* For so long a waiter believes that a process which lives, and does nothing to the lock, holds it. Only tests change it. */
+extern int64_t ma_lock_patience_ns;
 
 #define MA_LOCK_WAITERS  0x80000000u
 #define MA_LOCK_TURN     0x7fff0000u
 #define MA_LOCK_TURN_ONE 0x00010000u
 #define MA_LOCK_SLOT     0xffffu
 
-/* slot is this process's slot in the map. */
+/*
+ * slot is this process's slot in the map. MA_LOCK_STUCK, with errno ETIMEDOUT: its holder is stopped, or the word is damaged; it is not ours.
+ */
 enum ma_lock_result ma_lock_take(struct ma_map *map, struct ma_lock *lock, uint32_t slot);
 void ma_lock_give(struct ma_lock *lock);
 

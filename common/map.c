@@ -22,24 +22,27 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/annotate.h"
+#include "common/cancel.h"
 #include "common/error.h"
 #include "common/file.h"
+#include "common/map_annotate.h"
 #include "common/map_file.h"
+#include "common/map_fork.h"
 #include "common/owner.h"
 #include "common/proc.h"
 #include "common/space.h"
 #include "common/thread.h"
 
-#define WAIT_MS 10000
+#define WAIT_MS      10000
+#define WAIT_BUSY_MS 100 /* For processes that only look, or are about to go. */
 
-static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct ma_map *registry;
+pthread_mutex_t ma_registry_mutex = MA_FORKMUTEX;
+struct ma_map *ma_registry;
 static _Atomic uint64_t last_id;
 static uint64_t closes; /* How many maps were closed so far. */
 static bool watch_all;
 
-static uint64_t new_id(void)
+uint64_t ma_registry_id(void)
 {
 	return atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
 }
@@ -48,7 +51,12 @@ bool ma_map_is_open(const struct ma_map *map)
 {
 	if (map && ma_load_acquire(&map->id) != MA_MAP_CLOSED)
 		return true;
-	ma_fail(EBADF, "%s", map ? "the map is closed" : "the map is NULL");
+	if (!map)
+		ma_fail(EBADF, "the map is NULL: none is open, or opening it failed; open a map first");
+	else
+		ma_fail(EBADF,
+			"%s: the map is closed: its handle was closed before, or in this fork child; open it again",
+			map->name);
 	return false;
 }
 
@@ -56,15 +64,15 @@ static uint32_t handles(void)
 {
 	uint32_t count = 0;
 
-	for (struct ma_map *map = registry; map; map = map->next)
+	for (struct ma_map *map = ma_registry; map; map = map->next)
 		count++;
 	return count;
 }
 
 static void handle_enter(struct ma_map *map)
 {
-	map->next = registry;
-	registry = map;
+	map->next = ma_registry;
+	ma_registry = map;
 }
 
 /* A handle closed long enough ago to use again, or a new one. */
@@ -72,12 +80,13 @@ static struct ma_map *handle_new(void)
 {
 	struct ma_map *map;
 
-	for (map = registry; map; map = map->next)
+	for (map = ma_registry; map; map = map->next)
 		if (map->id == MA_MAP_CLOSED && closes - map->closed_at >= MA_MAP_REST)
 			return map;
 	map = calloc(1, sizeof(*map));
 	if (!map)
-		return ma_fail_null(ENOMEM, "no memory for a map's handle");
+		return ma_fail_null(ENOMEM, "cannot open a map: no memory for the %zu bytes of its handle; free memory",
+				    sizeof(*map));
 	map->id = MA_MAP_CLOSED;
 	map->tls_own = ma_tls_at(handles() % MA_TLS_SLOTS);
 	handle_enter(map);
@@ -94,18 +103,20 @@ static void handle_clear(struct ma_map *map)
 	ma_store(&map->fast_limits, 0);
 	ma_store_either(&map->fast_items, 0);
 	ma_store_either(&map->tls_at, own);
-	memset(&map->kind, 0, sizeof(*map) - offsetof(struct ma_map, kind));
+	memset(&map->kind, 0, offsetof(struct ma_map, name) - offsetof(struct ma_map, kind));
 	map->tls_own = own;
 	map->next = next;
 	map->fd = -1;
+	map->fork_fd = -1;
 	map->slot = MA_NO_SLOT;
 	map->closed_at = closes;
 	pthread_mutex_init(&map->mutex, NULL);
+	pthread_mutex_init(&map->fd_mutex, NULL);
 }
 
 static struct ma_map *handle_find(const struct stat *st)
 {
-	for (struct ma_map *map = registry; map; map = map->next)
+	for (struct ma_map *map = ma_registry; map; map = map->next)
 		if (map->id != MA_MAP_CLOSED && map->device == st->st_dev && map->inode == st->st_ino)
 			return map;
 	return NULL;
@@ -113,113 +124,17 @@ static struct ma_map *handle_find(const struct stat *st)
 
 void ma_map_hold_all(void)
 {
-	pthread_mutex_lock(&registry_mutex);
+	pthread_mutex_lock(&ma_registry_mutex);
+}
+
+bool ma_map_try_hold_all(void)
+{
+	return pthread_mutex_trylock(&ma_registry_mutex) == 0;
 }
 
 void ma_map_let_go_all(void)
 {
-	pthread_mutex_unlock(&registry_mutex);
-}
-
-/* ---- fork ---- */
-
-/*
- * The inherited descriptor is the parent's open file description: its locks are the parent's, and closing our copy
- * leaves them with the parent. The parent is attached, so nobody can hold the attach byte exclusively: ours is had at once.
- */
-static bool child_attach(struct ma_map *map)
-{
-	int fd = ma_map_reopen(map->fd, map->flags);
-
-	close(map->fd);
-	map->fd = fd;
-	if (fd < 0 || ma_file_attach_shared(fd) < 0) {
-		ma_debug("%s: a fork child cannot attach (is /proc there?): its handle is closed", map->name);
-		return false;
-	}
-	ma_store(&map->slot, MA_NO_SLOT);
-	return true;
-}
-
-/* Valgrind takes a new mapping for memory in use, and its leak check reads that. */
-static void hide_unused(struct ma_map *map)
-{
-	uint64_t used = map->lay.user_off + ma_load(&ma_stream(map, 0)->backed) * MA_CHUNK;
-
-	if (map->annotated && map->lay.streams == 1 && used < map->mapped)
-		ma_annotate_unused(map->base + used, map->mapped - used);
-}
-
-/* The same addresses over the copy. Nobody else is attached to that, so what the parent's threads held is void. */
-static bool take_copy(struct ma_map *map, int fd)
-{
-	struct stat st;
-
-	close(map->fd);
-	map->fd = fd;
-	if (fd < 0 || fstat(fd, &st) < 0 || ma_file_attach_exclusive(fd) < 0 ||
-	    mmap(map->base, map->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
-		    MAP_FAILED)
-		return false;
-	map->header->device = map->device = st.st_dev;
-	map->header->inode = map->inode = st.st_ino;
-	if (map->engine->back(map) < 0)
-		return false;
-	ma_store(&map->slot, 0);
-	ma_body_recover(map);
-	ma_store(&map->slot, MA_NO_SLOT);
-	hide_unused(map);
-	return ma_file_attach_shared(fd) == 0;
-}
-
-/* Without a copy nothing is there: a fault is better than the parent's changing values. */
-static bool child_copy(struct ma_map *map)
-{
-	if (take_copy(map, map->fork_copy(map)))
-		return true;
-	ma_debug("%s: a fork child has no copy of its own: its handle is closed", map->name);
-	mmap(map->base, map->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	if (map->fd >= 0)
-		close(map->fd);
-	map->fd = -1;
-	return false;
-}
-
-static void child_map(struct ma_map *map)
-{
-	bool alive = true;
-
-	pthread_mutex_init(&map->mutex, NULL);
-	if (map->fork_copy)
-		alive = child_copy(map);
-	else if (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON))
-		ma_body_recover(map); /* The copy is ours alone, and nobody else of the parent came along. */
-	else if (ma_map_writable(map))
-		alive = child_attach(map);
-	ma_store_release(&map->id, alive ? new_id() : MA_MAP_CLOSED);
-}
-
-static void fork_child(void)
-{
-	int saved = errno;
-
-	for (struct ma_map *map = registry; map; map = map->next)
-		if (map->id != MA_MAP_CLOSED)
-			child_map(map);
-	ma_map_let_go_all(); /* Taken before the fork, by this thread. */
-	errno = saved;
-}
-
-static void watch_forks(void)
-{
-	pthread_atfork(ma_map_hold_all, ma_map_let_go_all, fork_child);
-}
-
-void ma_map_watch_forks(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, watch_forks);
+	pthread_mutex_unlock(&ma_registry_mutex);
 }
 
 /* ---- watching ---- */
@@ -234,94 +149,43 @@ void ma_map_watch(struct ma_map *map)
 
 void ma_map_watch_all(void)
 {
-	pthread_mutex_lock(&registry_mutex);
+	pthread_mutex_lock(&ma_registry_mutex);
 	watch_all = true;
-	for (struct ma_map *map = registry; map; map = map->next)
+	for (struct ma_map *map = ma_registry; map; map = map->next)
 		if (map->id != MA_MAP_CLOSED)
 			ma_map_watch(map);
-	pthread_mutex_unlock(&registry_mutex);
+	pthread_mutex_unlock(&ma_registry_mutex);
 }
 
 /* ---- open ---- */
 
-/* The line of the handle that all threads read is written only when there is news. */
-void ma_map_measure(struct ma_map *map)
-{
-	uint64_t lines = ma_load_acquire(&map->header->length) / MA_UNIT;
-	uint64_t last = ma_min(UINT32_MAX, lines - ma_min(lines, MA_UNITS_MOST + 1)) << 32;
-	uint64_t was = ma_load(&map->fast_limits);
-
-	while (was >> 32 != last >> 32 && !ma_cas(&map->fast_limits, &was, last | (uint32_t)was))
-		;
-}
-
 static void publish(struct ma_map *map)
 {
 	map->kind = map->engine->kind;
-	ma_store(&map->fast_limits, ma_map_writable(map) && !map->item_bytes ? map->lay.units : 0);
+	ma_store(&map->known.length, 0);
+	ma_store(&map->known.bytes, 0);
+	ma_store(&map->fast_limits, ma_map_writable(map) && !map->item_bytes ? 1 : 0);
+	map->fast_items = ma_map_writable(map) && map->item_bytes ? 1 : 0;
 	ma_map_measure(map);
-	map->fast_items = ma_map_writable(map) && map->item_bytes ? map->lay.user_bytes : 0;
 	map->annotated = ma_map_is_annotated(map);
-	if (map->annotated && ((map->flags & MA_MAP_ANON) || map->fork_copy))
-		ma_annotate_unused(map->user, map->lay.user_bytes);
+	ma_map_annotate_new(map);
+	ma_map_annotate_file(map);
 	if (map->annotated || watch_all)
 		ma_map_watch(map);
 	map->uses = 1;
-	ma_store_release(&map->id, new_id());
-}
-
-/* What was ever said to Valgrind and ASan about this map's blocks: the whole range would be a shadow of many GiB. */
-static void forget_annotations(struct ma_map *map)
-{
-	uint64_t unit = map->item_bytes ? map->lay.group_items * map->item_bytes : MA_CHUNK;
-
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t first = (uint64_t)s * map->lay.per_stream;
-		uint64_t used = ma_load(&ma_stream(map, s)->backed);
-
-		if (first < map->lay.units)
-			ma_annotate_reset(map->user + first * unit, ma_min(used, map->lay.units - first) * unit);
-	}
-}
-
-/*
- * Valgrind's leak check, which comes after all else, reads whatever it takes for memory in use: a hole of a file in tmpfs
- * would become a page of it, and beyond the end of a file it is a SIGBUS for every eight bytes, which never ends.
- */
-static void hide_all_but_blocks(struct ma_map *map)
-{
-	uint64_t unit = map->item_bytes ? map->lay.group_items * map->item_bytes : MA_CHUNK;
-	const char *end = map->user;
-
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t first = ma_min((uint64_t)s * map->lay.per_stream, map->lay.units);
-		uint64_t used = ma_min(ma_load(&ma_stream(map, s)->backed), map->lay.units - first);
-		char *next = map->user + first * unit;
-
-		if (used == 0)
-			continue;
-		ma_annotate_unused((void *)(uintptr_t)end, (size_t)(next - end));
-		end = next + used * unit;
-	}
-	ma_annotate_unused((void *)(uintptr_t)end, (size_t)(map->base + map->mapped - end));
-}
-
-/* After every other destructor and atexit() handler: those may still use the map. */
-__attribute__((destructor(101))) static void at_end(void)
-{
-	if (!ma_under_valgrind())
-		return;
-	for (struct ma_map *map = registry; map; map = map->next)
-		if (map->id != MA_MAP_CLOSED)
-			hide_all_but_blocks(map);
+	ma_store_release(&map->id, ma_registry_id());
 }
 
 /* ASan's munmap() writes the range's whole shadow, an eighth of what may be a huge sparse map: go around it. */
 static void unmap(struct ma_map *map)
 {
-	if (map->annotated)
-		forget_annotations(map);
-	syscall(SYS_munmap, map->base, map->mapped);
+	ma_map_annotate_close(map);
+	if (map->hole_end) {
+		syscall(SYS_munmap, map->base, map->hole_at);
+		syscall(SYS_munmap, map->base + map->hole_end, map->mapped - map->hole_end);
+	} else {
+		syscall(SYS_munmap, map->base, map->mapped);
+	}
 }
 
 static void give_up(struct ma_map *map)
@@ -330,8 +194,7 @@ static void give_up(struct ma_map *map)
 
 	if (map->base)
 		unmap(map);
-	if (map->fd >= 0)
-		close(map->fd);
+	ma_map_close_fd(map);
 	handle_clear(map);
 	errno = saved;
 }
@@ -351,19 +214,51 @@ static void nap(unsigned turn)
 	nanosleep(&t, NULL);
 }
 
+/* Another process has the attach byte. Whoever keeps it is not waited for, nor is anybody by who wants to be alone. */
+static bool is_busy(const struct ma_map *map, int64_t began)
+{
+	if (ma_file_is_kept(map->fd)) {
+		ma_fail(EBUSY, "%s: cannot open it: another process has it open exclusively; wait for it to close it",
+			map->name);
+		return true;
+	}
+	if (now_ms() - began < WAIT_BUSY_MS)
+		return false;
+	if (ma_file_blame_self(map->fd, map->name))
+		return true;
+	if (!(map->flags & MA_MAP_ALONE))
+		return false;
+	ma_fail(EBUSY, "%s: cannot open it exclusively: another process has it open; wait for it to close it", map->name);
+	return true;
+}
+
+static void fail_waiting(const struct ma_map *map)
+{
+	if (!ma_file_blame(map->fd, MA_FILE_ATTACH_BYTE, map->name, "cannot open it"))
+		ma_fail(EAGAIN,
+			"%s: cannot open it: another process has been creating or recovering it for %d s; try again",
+			map->name, WAIT_MS / 1000);
+}
+
 /* Attach for writing. See the head of this file. */
 static enum ma_attach attach_writer(struct ma_map *map, const struct ma_open *how)
 {
-	int64_t deadline = now_ms() + WAIT_MS;
+	int64_t began = now_ms();
+	int64_t deadline = began + WAIT_MS;
 
 	for (unsigned turn = 0; now_ms() < deadline; turn++) {
 		if (ma_file_attach_exclusive(map->fd) == 0)
 			return ma_map_first(map, how);
 		if (errno != EAGAIN) {
-			ma_fail(errno, "%s: the file system has no open-file-description locks", map->name);
+			ma_fail(errno,
+				"%s: cannot lock it: its file system has no open-file-description locks; use another "
+				"file system",
+				map->name);
 			return MA_ATTACH_FAILED;
 		}
-		if (ma_file_attach_shared(map->fd) == 0) {
+		if (is_busy(map, began))
+			return MA_ATTACH_FAILED;
+		if (!(map->flags & MA_MAP_ALONE) && ma_file_attach_shared(map->fd) == 0) {
 			enum ma_attach result = ma_map_join(map, how);
 
 			if (result != MA_ATTACH_AGAIN)
@@ -372,20 +267,22 @@ static enum ma_attach attach_writer(struct ma_map *map, const struct ma_open *ho
 		}
 		nap(turn);
 	}
-	ma_fail(EAGAIN, "%s: another process has been creating or recovering it for %d ms", map->name, WAIT_MS);
+	fail_waiting(map);
 	return MA_ATTACH_FAILED;
 }
 
 static enum ma_attach attach_reader(struct ma_map *map, const struct ma_open *how)
 {
-	int64_t deadline = now_ms() + WAIT_MS;
+	int64_t began = now_ms(), deadline = began + WAIT_MS;
 	enum ma_attach result;
 
 	for (unsigned turn = 0; ma_file_attach_shared(map->fd) < 0; turn++) {
 		if (errno != EAGAIN)
 			break; /* No locks there: then nobody can be creating under one either. */
+		if (is_busy(map, began))
+			return MA_ATTACH_FAILED;
 		if (now_ms() >= deadline) {
-			ma_fail(EAGAIN, "%s: being created or recovered for %d ms", map->name, WAIT_MS);
+			fail_waiting(map);
 			return MA_ATTACH_FAILED;
 		}
 		nap(turn);
@@ -398,10 +295,11 @@ static enum ma_attach attach_reader(struct ma_map *map, const struct ma_open *ho
 
 static struct ma_map *share_handle(struct ma_map *map, const struct ma_open *how)
 {
-	unsigned way = MA_MAP_RDONLY | MA_MAP_PRIVATE;
-
-	if ((map->flags & way) != (how->flags & way))
-		return ma_fail_null(EBUSY, "%s: already open in this process in another way", map->name);
+	if ((map->flags & MA_MAP_WAY) != (how->flags & MA_MAP_WAY))
+		return ma_fail_null(EBUSY,
+				    "%s: cannot open it: this process has it open in another mode; close that first, "
+				    "or use the same mode",
+				    map->name);
 	if (ma_map_accept(map, how) < 0)
 		return NULL;
 	map->uses++;
@@ -435,6 +333,7 @@ static struct ma_map *open_once(const struct ma_open *how, bool *again)
 		return NULL;
 	handle_clear(map);
 	map->fork_copy = how->fork_copy;
+	map->fork_begin = how->fork_begin;
 	if (how->flags & MA_MAP_ANON) {
 		if (ma_map_anonymous(map, how) != MA_ATTACH_DONE) {
 			give_up(map);
@@ -452,8 +351,6 @@ static struct ma_map *open_once(const struct ma_open *how, bool *again)
 		give_up(map);
 		return share_handle(known, how);
 	}
-	map->device = st.st_dev;
-	map->inode = st.st_ino;
 	result = map->flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? attach_reader(map, how) : attach_writer(map, how);
 	if (result == MA_ATTACH_DONE) {
 		publish(map);
@@ -466,16 +363,17 @@ static struct ma_map *open_once(const struct ma_open *how, bool *again)
 
 struct ma_map *ma_map_open(const struct ma_open *how)
 {
+	MA_UNCANCELLED;
 	struct ma_map *map;
 	bool again;
 
 	ma_map_watch_forks();
-	pthread_mutex_lock(&registry_mutex);
+	pthread_mutex_lock(&ma_registry_mutex);
 	do {
 		again = false;
 		map = how->handle ? open_own(how->handle, how) : open_once(how, &again);
 	} while (again);
-	pthread_mutex_unlock(&registry_mutex);
+	pthread_mutex_unlock(&ma_registry_mutex);
 	return map;
 }
 
@@ -484,53 +382,99 @@ struct ma_map *ma_map_open(const struct ma_open *how)
 /* When nobody else is attached, the header may say that the map was closed in order. */
 static void sign_off(struct ma_map *map, bool sync)
 {
-	if (ma_file_attach_exclusive(map->fd) < 0)
+	if (ma_file_attach_exclusive(map->fd) < 0 || ma_proc_is_used_unlocked(map))
 		return;
 	ma_store_release(&map->header->state, MA_STATE_CLOSED);
-	if (sync && ma_space_sync(map, 0, ma_load(&map->header->length)) == 0) {
+	if (sync && ma_space_sync_all(map) == 0) {
 		ma_store_release(&map->header->state, MA_STATE_SYNCED);
 		ma_space_sync(map, 0, MA_PAGE);
 	}
 }
 
+/* All that this process's threads own is anybody's. */
+static void leave(struct ma_map *map)
+{
+	if (ma_load(&map->slot) == MA_NO_SLOT)
+		return;
+	if (ma_owner_retire_slot(map, map->slot) > 0)
+		for (uint32_t i = 0; i < ma_lanes(map); i++)
+			ma_store(&ma_stream(map, i)->stale, 1);
+	if (map->engine->rest)
+		map->engine->rest(map);
+	ma_proc_leave(map);
+}
+
+/* The mapping may still hold the attach byte, by a description that has no descriptor: it goes first. */
+static void sign_off_unmapped(struct ma_map *map, bool sync)
+{
+	uint32_t closed = MA_STATE_CLOSED, synced = MA_STATE_SYNCED;
+	off_t at = offsetof(struct ma_header, state);
+
+	if (ma_proc_is_used_unlocked(map))
+		return;
+	unmap(map);
+	map->base = NULL;
+	if (ma_file_attach_exclusive(map->fd) < 0 || pwrite(map->fd, &closed, sizeof(closed), at) < 0)
+		return;
+	if (sync && fsync(map->fd) == 0 && pwrite(map->fd, &synced, sizeof(synced), at) > 0 && fdatasync(map->fd) < 0)
+		ma_debug("%s: fdatasync(2) failed", map->name);
+}
+
 static void close_now(struct ma_map *map, bool sync)
 {
+	bool has_file = map->fd >= 0 && ma_map_writable(map);
+	bool may_sign = has_file && ma_map_fd(map) >= 0;
+
 	ma_store_release(&map->id, MA_MAP_CLOSED);
-	if (map->fd >= 0 && ma_map_writable(map)) {
-		if (ma_load(&map->slot) != MA_NO_SLOT && ma_owner_retire_slot(map, map->slot) > 0)
-			for (uint32_t i = 0; i < map->lay.streams; i++)
-				ma_store(&ma_stream(map, i)->stale, 1);
+	if (has_file)
+		leave(map);
+	if (may_sign && map->was_replaced)
+		sign_off_unmapped(map, sync);
+	else if (may_sign)
 		sign_off(map, sync);
-	}
 	closes++;
 	give_up(map);
 }
 
+/* Nobody comes in any more: the attach byte stays exclusively ours until the kernel takes it back. */
+void ma_map_sign_off(struct ma_map *map)
+{
+	MA_UNCANCELLED;
+	if (map->fd < 0 || !ma_map_writable(map))
+		return;
+	leave(map);
+	if (ma_fd_is(map->fd, ma_map_fd_id(map))) /* To open it again would take a lock. */
+		sign_off(map, false);
+}
+
 int ma_map_close(struct ma_map *map)
 {
+	MA_UNCANCELLED;
 	int result = 0;
 
-	pthread_mutex_lock(&registry_mutex);
+	pthread_mutex_lock(&ma_registry_mutex);
 	if (!ma_map_is_open(map))
 		result = -1;
 	else if (--map->uses == 0)
 		close_now(map, false);
-	pthread_mutex_unlock(&registry_mutex);
+	pthread_mutex_unlock(&ma_registry_mutex);
 	return result;
 }
 
 int ma_map_sync(struct ma_map *map)
 {
-	return ma_space_sync(map, 0, ma_load(&map->header->length));
+	MA_UNCANCELLED;
+	return ma_space_sync_all(map);
 }
 
 int ma_map_sync_all(bool then_close)
 {
+	MA_UNCANCELLED;
 	int result = 0;
 	int err = 0;
 
-	pthread_mutex_lock(&registry_mutex);
-	for (struct ma_map *map = registry; map; map = map->next) {
+	pthread_mutex_lock(&ma_registry_mutex);
+	for (struct ma_map *map = ma_registry; map; map = map->next) {
 		if (map->id == MA_MAP_CLOSED)
 			continue;
 		if (ma_map_sync(map) < 0) {
@@ -540,7 +484,7 @@ int ma_map_sync_all(bool then_close)
 		if (then_close)
 			close_now(map, true);
 	}
-	pthread_mutex_unlock(&registry_mutex);
+	pthread_mutex_unlock(&ma_registry_mutex);
 	errno = err;
 	return result;
 }

@@ -12,11 +12,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/annotate.h"
+#include "common/boot.h"
 #include "common/error.h"
 #include "common/file.h"
+#include "common/origin.h"
+#include "common/owner.h"
+#include "common/page.h"
 #include "common/plan.h"
 #include "common/proc.h"
 #include "common/space.h"
@@ -44,103 +49,19 @@ static enum ma_attach failed(int result)
 	return result < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
 }
 
-bool ma_map_is_annotated(const struct ma_map *map)
+/* Readers hold no lock, and see those that do. */
+static bool is_unused(const struct ma_map *map)
 {
-	if (!MA_ASAN && !ma_under_valgrind())
-		return false;
-	return (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON)) || map->fork_copy || ma_env_on("ANNOTATE");
-}
+	struct flock found;
 
-int ma_map_reopen(int fd, unsigned flags)
-{
-	int how = (flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-	int had = fcntl(fd, F_GETFL);
-	char path[64];
-
-	if (had < 0)
-		return -1;
-	/* What the caller may not do with it he does not get by way of us. */
-	if ((how & O_ACCMODE) == O_RDWR && (had & O_ACCMODE) != O_RDWR) {
-		errno = EACCES;
-		return -1;
-	}
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return ma_file_above_standard(open(path, how));
-}
-
-/* New files are made exclusively, which follows no symbolic link. */
-static int open_name(const char *name, unsigned flags, bool *created)
-{
-	int how = (flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-	int fd;
-
-	*created = false;
-	do {
-		fd = open(name, how);
-		if (fd >= 0 || errno != ENOENT || !(flags & MA_MAP_CREATE))
-			return fd;
-		fd = open(name, how | O_CREAT | O_EXCL, 0600);
-	} while (fd < 0 && errno == EEXIST && access(name, F_OK) == 0);
-	*created = fd >= 0;
-	return fd;
-}
-
-int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat *st)
-{
-	map->flags = how->flags;
-	map->punch_bytes = how->punch_bytes;
-	if (how->filename) {
-		snprintf(map->name, sizeof(map->name), "%s", how->filename);
-		map->fd = ma_file_above_standard(open_name(how->filename, how->flags, &map->created));
-	} else {
-		snprintf(map->name, sizeof(map->name), "descriptor %d", how->fd);
-		map->fd = ma_map_reopen(how->fd, how->flags);
-	}
-	if (map->fd < 0)
-		return ma_fail(errno, "%s: cannot open it", map->name);
-	if (fstat(map->fd, st) < 0)
-		return ma_fail(errno, "%s: cannot look at it", map->name);
-	if (!S_ISREG(st->st_mode))
-		return ma_fail(S_ISDIR(st->st_mode) ? EISDIR : EINVAL, "%s: is not a regular file", map->name);
-	return 0;
+	return ma_file_lock(map->fd, F_OFD_GETLK, F_WRLCK, MA_FILE_ATTACH_BYTE, &found) == 0 && found.l_type == F_UNLCK;
 }
 
 int ma_map_accept(const struct ma_map *map, const struct ma_open *how)
 {
 	if (!(kinds_of(how) & (1u << map->engine->kind)))
-		return ma_fail(EPROTOTYPE, "%s: %s", map->name, ma_refusal_text(MA_REFUSE_KIND));
+		return ma_refuse(MA_REFUSE_KIND, map->name, &map->sealed);
 	return how->accept ? how->accept(map, how) : 0;
-}
-
-/* The kernel's name for this run of the machine. All zero when there is no /proc: then it equals nobody's. */
-static bool boot_id(uint8_t id[16])
-{
-	char text[40] = "";
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	size_t n = 0;
-	unsigned byte;
-
-	memset(id, 0, 16);
-	if (fd < 0)
-		return false;
-	if (read(fd, text, sizeof(text) - 1) < 36)
-		text[0] = '\0';
-	close(fd);
-	for (char *at = text; *at && n < 16; at += 2) {
-		if (*at == '-')
-			at++;
-		if (sscanf(at, "%2x", &byte) != 1)
-			return false;
-		id[n++] = (uint8_t)byte;
-	}
-	return n == 16;
-}
-
-static bool same_boot(const struct ma_header *h)
-{
-	uint8_t id[16];
-
-	return boot_id(id) && memcmp(id, h->boot_id, sizeof(id)) == 0;
 }
 
 static bool same_file(const struct ma_map *map, const struct ma_header *h)
@@ -148,15 +69,24 @@ static bool same_file(const struct ma_map *map, const struct ma_header *h)
 	return h->device == map->device && h->inode == map->inode;
 }
 
+/* Behind the user area. */
+static uint64_t tables_at(const struct ma_layout *lay)
+{
+	return ma_up(lay->user_off + lay->user_bytes, ma_page());
+}
+
 bool ma_map_lay_out(struct ma_map *map)
 {
 	if (!map->engine->layout(map))
 		return false;
+	ma_store(&map->known.length, 0);
+	ma_store(&map->known.most, ma_load(&map->sealed.length));
 	map->user = map->base + map->lay.user_off;
 	map->truth = (_Atomic uint8_t *)(map->base + map->lay.truth_off);
 	map->spot = (_Atomic uint64_t *)(void *)(map->base + map->lay.spot_off);
 	/* Metadata is read here and there, much of it holes: reading ahead would only fill memory, and slowly. */
 	madvise(map->base, map->lay.user_off, MADV_RANDOM);
+	madvise(map->base + tables_at(&map->lay), map->lay.own_end - tables_at(&map->lay), MADV_RANDOM);
 	map->item_bytes = map->lay.item_bytes;
 	if (map->item_bytes)
 		map->item_magic = UINT64_MAX / map->item_bytes + 1;
@@ -179,9 +109,9 @@ static enum ma_refusal read_header(struct ma_map *map, const struct ma_open *how
 	return ma_header_check(h, (size_t)got, (uint64_t)st.st_size, kinds_of(how), writing);
 }
 
-static enum ma_attach refuse(struct ma_map *map, enum ma_refusal why)
+static enum ma_attach refuse(struct ma_map *map, enum ma_refusal why, const struct ma_header *h)
 {
-	ma_fail(why == MA_REFUSE_READ ? errno : ma_refusal_errno(why), "%s: %s", map->name, ma_refusal_text(why));
+	ma_refuse(why, map->name, h);
 	return MA_ATTACH_FAILED;
 }
 
@@ -190,7 +120,39 @@ static bool is_inside(struct ma_map *map)
 {
 	uint64_t end = map->engine->end ? map->engine->end(map) : 0;
 
-	return end <= ma_load_acquire(&map->header->length);
+	return end <= ma_map_length(map);
+}
+
+/* The range of a map that is there: of what its file does not have yet, no user area when it does not fit. */
+static bool reserve_part(struct ma_map *map, int prot, int flags)
+{
+	const struct ma_layout *lay = &map->lay;
+	uint32_t reach = ma_segments_at(lay, ma_load(&map->sealed.length));
+	const struct ma_segment *last = &lay->seg[reach - 1];
+	uint64_t at = ma_up(lay->user_off + last->user_at + last->user_bytes, ma_page()), end = tables_at(lay);
+	char *base = (char *)(uintptr_t)map->sealed.base;
+
+	if (reach == lay->segments || !ma_plan_map_at(map->sealed.base, at, prot, flags, -1, map->name))
+		return false;
+	if (!ma_plan_map_at(map->sealed.base + end, map->mapped - end, prot, flags, -1, map->name)) {
+		munmap(base, at);
+		return false;
+	}
+	map->base = base;
+	map->reach = reach;
+	map->hole_at = at;
+	map->hole_end = end;
+	return true;
+}
+
+/* Without access: RLIMIT_DATA and overcommit_memory=2 count what can be written. */
+static bool reserve_range(struct ma_map *map)
+{
+	int prot = PROT_NONE;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+	map->base = ma_plan_map_at(map->sealed.base, map->mapped, prot, flags, -1, map->name);
+	return map->base || (errno == ENOMEM && reserve_part(map, prot, flags));
 }
 
 /* Map a file whose header passed; lay its body out. */
@@ -198,35 +160,60 @@ static enum ma_attach map_existing(struct ma_map *map, const struct ma_open *how
 {
 	int prot = map->flags & MA_MAP_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE;
 	int flags = (map->flags & MA_MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE;
+	uint32_t reach;
 
-	map->mapped = h->reserved;
-	map->base = ma_plan_map_at(h->base, map->mapped, prot, flags, map->fd, map->name);
-	if (!map->base)
-		return MA_ATTACH_FAILED;
-	map->header = (struct ma_header *)(void *)map->base;
 	/* From here on only the sealed copy is used: the file may be changed under us by whoever may write to it. */
 	map->sealed = *h;
 	map->engine = engine_of(how, h->kind);
-	if (!ma_map_lay_out(map) || !is_inside(map))
-		return refuse(map, MA_REFUSE_BODY);
+	map->mapped = h->reserved;
+	if (!map->engine->layout(map))
+		return refuse(map, MA_REFUSE_BODY, h);
+	if (!reserve_range(map))
+		return MA_ATTACH_FAILED;
+	reach = map->reach;
+	if (ma_segment_map(&map->lay, map->base, reach, prot, flags, map->fd, UINT64_MAX) < 0) {
+		ma_fail(errno, "%s: cannot open it: mmap(2) failed; %s", map->name, ma_plan_advice(errno));
+		return MA_ATTACH_FAILED;
+	}
+	map->header = (struct ma_header *)(void *)map->base;
+	if (!ma_map_lay_out(map))
+		return refuse(map, MA_REFUSE_BODY, h);
+	map->reach = reach;
+	if (!is_inside(map))
+		return refuse(map, MA_REFUSE_BODY, h);
 	return failed(ma_map_accept(map, how));
 }
 
-static void report_damage(const char *text, void *arg)
+/* What an existing map's header says, before anything is changed. */
+static void note_opening(struct ma_map *map, const struct ma_header *h, bool first)
+{
+	enum ma_state state = (enum ma_state)ma_min(ma_load(&h->state), MA_STATE_SYNCED);
+
+	map->opening = (struct ma_opening){
+		.generation = ma_load(&h->generation),
+		.first = first,
+		.copied = !same_file(map, h),
+		.machine_died = !ma_boot_is(h->boot_id) && state != MA_STATE_SYNCED,
+		.state = state,
+	};
+}
+
+static void report_damage(const struct ma_finding *finding, void *arg)
 {
 	struct ma_map *map = arg;
 
-	ma_debug("%s: %s", map->name, text);
+	ma_debug("%s: map is damaged: %s", map->name, finding->text);
 }
 
 enum ma_attach ma_map_check_whole(struct ma_map *map)
 {
 	uint64_t violations = map->engine->check(map, report_damage, map);
 
+	map->opening.verified = true;
 	if (violations == 0)
 		return MA_ATTACH_DONE;
-	ma_fail(EUCLEAN, "%s: %" PRIu64 " violations: it did not come whole out of a crash or a copy", map->name,
-		violations);
+	ma_fail(EUCLEAN, "%s: map is damaged: violations found: %" PRIu64 "; run: mapalloc repair, or restore a copy",
+		map->name, violations);
 	return MA_ATTACH_FAILED;
 }
 
@@ -235,14 +222,14 @@ static bool is_certain(const struct ma_map *map, const struct ma_header *h)
 {
 	if (!same_file(map, h))
 		return false;
-	return ma_load(&h->state) == MA_STATE_SYNCED || same_boot(h);
+	return ma_load(&h->state) == MA_STATE_SYNCED || ma_boot_is(h->boot_id);
 }
 
 void ma_map_mark_ready(struct ma_map *map)
 {
 	struct ma_header *h = map->header;
 
-	boot_id(h->boot_id);
+	ma_boot_id(h->boot_id);
 	h->device = map->device;
 	h->inode = map->inode;
 	atomic_fetch_add_explicit(&h->generation, 1, memory_order_relaxed);
@@ -250,163 +237,77 @@ void ma_map_mark_ready(struct ma_map *map)
 	ma_store_kill(&h->phase, 1);
 }
 
+/* The same pages at the same addresses once more: MAP_SHARED or MAP_PRIVATE. */
+static bool map_again(const struct ma_map *map, int how)
+{
+	return ma_segment_map(&map->lay, map->base, map->reach, PROT_READ | PROT_WRITE, how | MAP_NORESERVE, map->fd,
+			      UINT64_MAX) == 0;
+}
+
+/*
+ * Recovery and check of a file about which nothing is certain, in pages that are never written back: a file that is refused
+ * keeps every byte. MA_ATTACH_AGAIN: there is no memory for such a view, so nothing is known.
+ */
+static enum ma_attach rehearse(struct ma_map *map)
+{
+	enum ma_attach result = MA_ATTACH_FAILED;
+	unsigned flags = map->flags;
+	int fd = map->fd;
+
+	if (!map_again(map, MAP_PRIVATE))
+		return map_again(map, MAP_SHARED) ? MA_ATTACH_AGAIN : MA_ATTACH_FAILED;
+	map->flags |= MA_MAP_PRIVATE;
+	map->fd = -1; /* No system call reaches the file. */
+	map->slot = 0;
+	if (map->engine->renew(map) == 0) {
+		ma_body_recover(map);
+		result = ma_map_check_whole(map);
+	}
+	map->slot = MA_NO_SLOT;
+	map->fd = fd;
+	map->flags = flags;
+	if (result == MA_ATTACH_DONE && !map_again(map, MAP_SHARED))
+		return failed(ma_fail(errno, "%s: cannot open it: mmap(2) failed; %s", map->name, ma_plan_advice(errno)));
+	return result;
+}
+
+/* What the tables say has its disk space has it: holes may have come in place since, under the same inode (lost.h). */
+static int take_space_again(struct ma_map *map)
+{
+	int result;
+
+	map->opening_space = true;
+	result = map->engine->back(map);
+	map->opening_space = false;
+	return result;
+}
+
 static enum ma_attach recover(struct ma_map *map, const struct ma_header *h)
 {
 	bool certain = is_certain(map, h);
+	enum ma_attach seen = MA_ATTACH_DONE;
 
-	ma_store_kill(&map->header->phase, 0);
-	if (!same_file(map, h) && map->engine->back(map) < 0)
+	/* Disk space first: to read a hole may take some. */
+	if (take_space_again(map) < 0)
 		return MA_ATTACH_FAILED;
+	if (!certain)
+		seen = rehearse(map);
+	if (seen == MA_ATTACH_FAILED)
+		return MA_ATTACH_FAILED;
+	ma_store_kill(&map->header->phase, 0);
 	if (!certain && map->engine->renew(map) < 0)
 		return MA_ATTACH_FAILED;
 	map->slot = 0; /* Nobody else is here: any slot will do until we are done. */
 	ma_body_recover(map);
-	if (!certain && ma_map_check_whole(map) != MA_ATTACH_DONE)
+	if (!certain)
+		ma_owner_move_on(map, ma_mix(map->inode ^ map->device << 32));
+	if (seen == MA_ATTACH_AGAIN && ma_map_check_whole(map) != MA_ATTACH_DONE)
 		return MA_ATTACH_FAILED;
 	map->slot = MA_NO_SLOT;
+	map->opening.generation++;
+	map->opening.recovered = ma_load(&h->state) == MA_STATE_IN_USE || ma_load(&h->phase) != 1;
 	ma_map_mark_ready(map);
 	return MA_ATTACH_DONE;
-}
-
-/* ---- creation ---- */
-
-static void fill_header(struct ma_map *map, const struct ma_open *how)
-{
-	struct ma_header *h = &map->sealed;
-
-	*h = (struct ma_header){
-		.kind = how->engines[0]->kind,
-		.format = MA_FORMAT,
-		.order = MA_ORDER,
-		.word_bytes = sizeof(void *),
-		.page_shift = MA_PAGE_SHIFT,
-		.base = how->base,
-		.reserved = how->reserved,
-	};
-	memcpy(h->param, how->param, sizeof(h->param));
-	memcpy(h->uuid, map->uuid, sizeof(h->uuid));
-	ma_store(&h->length, how->length ? how->length : how->reserved);
-}
-
-static void make_uuid(uint8_t uuid[16])
-{
-	if (getrandom(uuid, 16, GRND_NONBLOCK) != 16) {
-		uint64_t near = ma_mix((uint64_t)getpid() ^ (uint64_t)(uintptr_t)uuid);
-
-		memcpy(uuid, &near, sizeof(near));
-	}
-	uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40);
-	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
-}
-
-static bool map_new(struct ma_map *map, const struct ma_open *how)
-{
-	int prot = PROT_READ | PROT_WRITE;
-	int flags = (how->flags & MA_MAP_ANON ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) | MAP_NORESERVE;
-	uint64_t seed;
-
-	memcpy(&seed, map->uuid, sizeof(seed));
-	map->mapped = how->reserved;
-	if (how->base)
-		map->base = ma_plan_map_at(how->base, how->reserved, prot, flags, map->fd, map->name);
-	else
-		map->base = ma_plan_map(seed, how->reserved, prot, flags, map->fd, map->name);
-	map->header = (struct ma_header *)(void *)map->base;
-	return map->base != NULL;
-}
-
-/* Size the file: empty, then marked as half made, then long. Killed in between: the next creator begins again. */
-static int size_file(struct ma_map *map)
-{
-	uint64_t length = ma_load(&map->sealed.length);
-
-	if (!ma_file_allowed(length) || ma_file_set_length(map->fd, 0) < 0 ||
-	    pwrite(map->fd, MA_MAGIC_HALF, 8, 0) != 8 || ma_file_set_length(map->fd, length) < 0)
-		return ma_fail(errno, "%s: cannot make it %" PRIu64 " bytes long", map->name, length);
-	return 0;
-}
-
-/* The numbers of a new map, but for its base. */
-static bool plan_new(struct ma_map *map, const struct ma_open *how)
-{
-	uint64_t bytes = how->length ? how->length : how->reserved;
-
-	make_uuid(map->uuid);
-	fill_header(map, how);
-	map->engine = how->engines[0];
-	if (map->engine->layout(map))
-		return true;
-	if (bytes < map->smallest)
-		ma_fail(EINVAL, "%s: %" PRIu64 " bytes cannot hold such a map; the smallest has %" PRIu64, map->name,
-			bytes, map->smallest);
-	else
-		ma_fail(EINVAL, "%s: %" PRIu64 " bytes are more than such a map can have", map->name, bytes);
-	return false;
-}
-
-/* The header, all but its first word: that says later that the map is whole. */
-static void write_header(struct ma_map *map)
-{
-	map->sealed.base = (uint64_t)(uintptr_t)map->base;
-	ma_map_lay_out(map); /* Again: where units begin depends on the base. */
-	map->sealed.crc = ma_header_crc(&map->sealed);
-	memcpy((char *)map->header + 8, (char *)&map->sealed + 8, sizeof(struct ma_header) - 8);
-}
-
-static enum ma_attach create(struct ma_map *map, const struct ma_open *how)
-{
-	uint64_t magic;
-
-	if (!plan_new(map, how))
-		return MA_ATTACH_FAILED;
-	if (how->length == 0) /* The base may move the units by up to a chunk. */
-		ma_store(&map->sealed.length, ma_min(how->reserved, map->lay.user_off + MA_CHUNK));
-	if (size_file(map) < 0 || !map_new(map, how))
-		return MA_ATTACH_FAILED;
-	write_header(map);
-	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
-		return MA_ATTACH_FAILED;
-	ma_map_mark_ready(map);
-	memcpy(&magic, MA_MAGIC, sizeof(magic));
-	ma_store_kill((_Atomic uint64_t *)(void *)map->header->magic, magic);
-	return MA_ATTACH_DONE;
-}
-
-/* No file, and nobody else: all of the range is there from the start. */
-enum ma_attach ma_map_anonymous(struct ma_map *map, const struct ma_open *how)
-{
-	snprintf(map->name, sizeof(map->name), "anonymous map");
-	map->flags = how->flags;
-	map->punch_bytes = how->punch_bytes;
-	if (!plan_new(map, how))
-		return MA_ATTACH_FAILED;
-	ma_store(&map->sealed.length, how->reserved);
-	if (!map_new(map, how))
-		return MA_ATTACH_FAILED;
-	write_header(map);
-	memcpy(map->header->magic, MA_MAGIC, 8);
-	ma_map_mark_ready(map);
-	map->slot = 0;
-	return MA_ATTACH_DONE;
-}
-
-/* Leave no trace of a creation that failed: an empty file, or none when it was us who made it. */
-static void undo_create(struct ma_map *map, const struct ma_open *how)
-{
-	int saved = errno;
-	struct stat st;
-
-	if (ma_file_set_length(map->fd, 0) < 0)
-		ma_debug("%s: cannot empty it after a failed creation", map->name);
-	if (map->created && how->filename && stat(how->filename, &st) == 0 && st.st_ino == map->inode &&
-	    st.st_dev == map->device)
-		unlink(how->filename);
-	errno = saved;
-}
-
-static bool is_new(const struct ma_open *how, const struct stat *st, enum ma_refusal why)
-{
-	return (how->flags & MA_MAP_CREATE) && (st->st_size == 0 || why == MA_REFUSE_HALF);
 }
 
 /* ---- the three ways in ---- */
@@ -421,32 +322,59 @@ static bool lost_its_name(const struct ma_map *map, const struct ma_open *how, c
 	return stat(how->filename, &now) < 0 || now.st_ino != map->inode || now.st_dev != map->device;
 }
 
+/* We are the first: let the others in, or keep them out. */
+static enum ma_attach settle(struct ma_map *map)
+{
+	if (map->flags & MA_MAP_ALONE)
+		return ma_file_stay_alone(map->fd) < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
+	return ma_file_attach_shared(map->fd) < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
+}
+
+/* Nobody has a lock. But a process may have lost its own, and know nothing of it. */
+static bool is_first(struct ma_map *map, const struct ma_header *h)
+{
+	return ma_load_acquire(&h->phase) != 1 || ma_load(&h->state) != MA_STATE_IN_USE || !same_file(map, h) || !ma_boot_is(h->boot_id) ||
+	       !ma_proc_is_used_unlocked(map);
+}
+
+static enum ma_attach stay_second(struct ma_map *map)
+{
+	map->opening.first = false;
+	if (!(map->flags & MA_MAP_ALONE))
+		return MA_ATTACH_DONE;
+	ma_fail(EBUSY,
+		"%s: cannot open it exclusively: another process, which closed the library's descriptor, has it open; wait for it to "
+		"close it",
+		map->name);
+	return MA_ATTACH_FAILED;
+}
+
 enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how)
 {
-	struct ma_header h;
+	struct ma_header h = { 0 };
+	struct ma_origin from;
 	enum ma_attach result;
 	enum ma_refusal why;
 	struct stat st;
 
 	if (fstat(map->fd, &st) < 0)
-		return MA_ATTACH_FAILED;
+		return failed(ma_fail(errno, "%s: cannot open it: fstat(2) failed; check the file system", map->name));
 	if (lost_its_name(map, how, &st))
 		return MA_ATTACH_REOPEN;
 	why = read_header(map, how, &h);
-	if (is_new(how, &st, why)) {
-		result = create(map, how);
+	if (ma_origin_find(map, how, &h, why, &from)) {
+		result = ma_map_create(map, how, &from);
 		if (result != MA_ATTACH_DONE)
-			undo_create(map, how);
+			ma_map_undo_create(map, how, &from);
 	} else if (why != MA_OK) {
-		result = refuse(map, why);
+		result = refuse(map, why, &h);
 	} else {
+		note_opening(map, &h, true);
 		result = map_existing(map, how, &h);
 		if (result == MA_ATTACH_DONE)
-			result = recover(map, &h);
+			result = is_first(map, &h) ? recover(map, &h) : stay_second(map);
 	}
-	if (result == MA_ATTACH_DONE && ma_file_attach_shared(map->fd) < 0)
-		result = MA_ATTACH_FAILED;
-	return result;
+	return result == MA_ATTACH_DONE ? settle(map) : result;
 }
 
 enum ma_attach ma_map_join(struct ma_map *map, const struct ma_open *how)
@@ -455,14 +383,23 @@ enum ma_attach ma_map_join(struct ma_map *map, const struct ma_open *how)
 
 	enum ma_refusal why = read_header(map, how, &h);
 
-	if (why == MA_REFUSE_READ)
-		return refuse(map, why);
+	/* The magic number is written last: what follows it up to the checksum will not change any more. */
+	if (why == MA_REFUSE_READ || (why >= MA_REFUSE_ORDER && why <= MA_REFUSE_PAGE))
+		return refuse(map, why, &h);
 	if (why != MA_OK)
 		return MA_ATTACH_AGAIN;
 	if (ma_load_acquire(&h.phase) != 1 || ma_load(&h.state) != MA_STATE_IN_USE || !same_file(map, &h) ||
-	    !same_boot(&h))
+	    !ma_boot_is(h.boot_id))
 		return MA_ATTACH_AGAIN;
+	note_opening(map, &h, false);
 	return map_existing(map, how, &h);
+}
+
+static uint64_t file_end(const struct ma_map *map)
+{
+	const struct ma_segment *last = &map->lay.seg[map->reach - 1];
+
+	return last->user_file + last->user_bytes;
 }
 
 /* A private view of a file that may grow: what lies beyond its end is memory, and so the view grows by itself. */
@@ -473,12 +410,24 @@ static int end_of_file(struct ma_map *map)
 	uint64_t end;
 
 	if (fstat(map->fd, &st) < 0)
-		return ma_fail(errno, "%s: cannot look at it", map->name);
-	end = ma_up((uint64_t)st.st_size, MA_PAGE);
-	if (end < map->mapped && mmap(map->base + end, map->mapped - end, prot,
-				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-		return ma_fail(errno, "%s: no memory for a view that can grow", map->name);
-	ma_store(&map->header->length, map->mapped);
+		return ma_fail(errno, "%s: cannot open it: fstat(2) failed; check the file system", map->name);
+	end = ma_up((uint64_t)st.st_size, ma_page());
+	for (uint32_t i = 0; i < map->lay.seg[map->reach - 1].slices; i++) {
+		const struct ma_slice *slice = &map->lay.slice[i];
+		uint64_t had = end > slice->file ? ma_min(slice->bytes, end - slice->file) : 0;
+
+		if (had < slice->bytes &&
+		    ma_plan_map_over(map->base + slice->at + had, slice->bytes - had, prot,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+			return ma_fail(errno,
+				       "%s: cannot open a private view: no memory for %" PRIu64
+				       " bytes that it can grow by; free memory",
+				       map->name, slice->bytes - had);
+	}
+	if (map->lay.grows) {
+		ma_map_is_long(map, file_end(map));
+		ma_store(&map->header->length, file_end(map));
+	}
 	return 0;
 }
 
@@ -489,7 +438,8 @@ enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how)
 	enum ma_attach result;
 
 	if (why != MA_OK)
-		return refuse(map, why);
+		return refuse(map, why, &h);
+	note_opening(map, &h, is_unused(map));
 	result = map_existing(map, how, &h);
 	if (result != MA_ATTACH_DONE || !(map->flags & MA_MAP_PRIVATE))
 		return result;
@@ -497,8 +447,8 @@ enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how)
 	map->engine->own_metadata(map);
 	if (end_of_file(map) < 0)
 		return MA_ATTACH_FAILED;
-	close(map->fd);
-	map->fd = -1;
+	ma_map_close_fd(map);
 	ma_body_recover(map);
+	ma_owner_move_on(map, ma_mix((uint64_t)getpid()) ^ (uint64_t)clock());
 	return is_certain(map, &h) ? MA_ATTACH_DONE : ma_map_check_whole(map);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/annotate.h"
+#include "common/cancel.h"
 #include "common/error.h"
 #include "common/map.h"
 #include "common/proc.h"
@@ -144,7 +145,11 @@ static bool make_key(struct ma_map *map, const char *name, struct key *key)
 	size_t length = name ? strnlen(name, MA_ROOT_NAME) : 0;
 
 	if (length == 0 || length >= MA_ROOT_NAME) {
-		ma_fail(EINVAL, "%s: a root's name has 1 to %d bytes", map->name, MA_ROOT_NAME - 1);
+		ma_fail(EINVAL, "%s: invalid root name: it %s; use 1 to %d bytes", map->name,
+			!name    ? "is NULL"
+			: length ? "is too long"
+				 : "is empty",
+			MA_ROOT_NAME - 1);
 		return false;
 	}
 	memset(key, 0, sizeof(*key));
@@ -199,7 +204,9 @@ static void look_up(struct ma_map *map, const struct key *key, struct place *p)
 
 static bool is_inside(const struct ma_map *map, uint64_t offset)
 {
-	return offset >= map->lay.user_off && offset - map->lay.user_off < map->lay.user_bytes;
+	uint64_t end = map->lay.grows ? map->lay.user_off + map->lay.user_bytes : ma_user_end(map);
+
+	return offset >= map->lay.user_off && offset < end;
 }
 
 void *ma_root_get(struct ma_map *map, const char *name)
@@ -211,9 +218,14 @@ void *ma_root_get(struct ma_map *map, const char *name)
 		return NULL;
 	look_up(map, &key, &p);
 	if (!p.found || p.offset == 0)
-		return ma_fail_null(ENOENT, "%s: no root \"%s\"", map->name, name);
+		return ma_fail_quiet_null(ENOENT,
+					  "%s: no such root: \"%s\" is not set; set it first, or check the name",
+					  map->name, name);
 	if (!is_inside(map, p.offset))
-		return ma_fail_null(ENOENT, "%s: root \"%s\" is damaged: it points out of the map", map->name, name);
+		return ma_fail_null(
+			ENOENT,
+			"%s: root \"%s\" is damaged: it points outside the map; set it again, or run: mapalloc check",
+			map->name, name);
 	return map->base + p.offset;
 }
 
@@ -226,8 +238,10 @@ static struct ma_root *add_table(struct ma_map *map, const struct key *key, stru
 	if (!tc)
 		return NULL;
 	if (p->last.level == LEVELS_MAX || !map->engine->table_take(tc, &p->last.links[side], child_id(&p->last, side)))
-		return ma_fail_null(errno == ENOMEM ? ENOSPC : errno, "%s: no room for another table of roots",
-				    map->name);
+		return ma_fail_null(
+			errno == ENOMEM ? ENOSPC : errno,
+			"%s: cannot add a root: no room for another table of roots; free blocks or disk space",
+			map->name);
 	go_down(map, &p->last, side);
 	return &p->last.first[key->hash % p->last.places];
 }
@@ -251,70 +265,159 @@ static int insert(struct ma_map *map, const struct key *key, uint64_t offset, st
 	return 0;
 }
 
-static int set_offset(struct ma_map *map, const struct key *key, uint64_t offset)
+/* What a root says; 0: there is none, or none that a reader would believe. */
+static uint64_t offset_of(const struct ma_map *map, const struct place *p)
+{
+	return p->found && is_inside(map, p->offset) ? p->offset : 0;
+}
+
+/* The root lock is ours. */
+static int put(struct ma_map *map, const struct key *key, uint64_t offset, struct place *p)
+{
+	if (p->found)
+		ma_store_kill(&p->found->offset, offset);
+	else if (offset)
+		return insert(map, key, offset, p);
+	return 0;
+}
+
+/* expected NULL: whatever it is. 1: it was so, and is changed. 0: it was not, and *expected says what it is. -1: errno. */
+static int change(struct ma_map *map, const struct key *key, uint64_t *expected, uint64_t offset)
 {
 	uint32_t slot = ma_proc_slot(map);
 	struct place p;
 	int result = 0;
+	uint64_t was;
 
 	if (slot == MA_NO_SLOT)
 		return -1;
 	/* Nothing to mend when it is inherited: every change under it is one store. */
-	ma_lock_take(map, &ma_body(map)->root_lock, slot);
+	if (ma_lock_take(map, &ma_body(map)->root_lock, slot) == MA_LOCK_STUCK)
+		return -1;
 	look_up(map, key, &p);
-	if (p.found)
-		ma_store_kill(&p.found->offset, offset);
-	else if (offset)
-		result = insert(map, key, offset, &p);
+	was = offset_of(map, &p);
+	if (!expected || *expected == was)
+		result = put(map, key, offset, &p) < 0 ? -1 : 1;
+	else
+		*expected = was;
 	ma_lock_give(&ma_body(map)->root_lock);
 	return result;
 }
 
-int ma_root_set(struct ma_map *map, const char *name, void *ptr)
+/* May the root of this name become ptr? False: errno. */
+static bool may_set(struct ma_map *map, const char *name, const void *ptr, struct key *key)
 {
-	uint64_t offset = ptr ? (uint64_t)((char *)ptr - map->base) : 0;
-	struct key key;
-
-	if (!make_key(map, name, &key))
-		return -1;
+	if (!make_key(map, name, key))
+		return false;
 	if (!ma_map_writable(map))
-		return ma_fail(EROFS, "%s: is open read-only", map->name);
-	if (ptr && !is_inside(map, offset))
-		return ma_fail(EINVAL, "%s: root \"%s\": %p lies outside the map", map->name, name, ptr);
-	return set_offset(map, &key, offset);
+		ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name);
+	else if (ptr && !is_inside(map, (uint64_t)((const char *)ptr - map->base)))
+		ma_fail(EINVAL,
+			"%s: cannot set root \"%s\": address %p lies outside the map's blocks; use the address of a block",
+			map->name, name, ptr);
+	else
+		return true;
+	return false;
 }
 
-struct check {
-	void (*report)(const char *text, void *arg);
-	void *arg;
-	uint64_t wrong;
-};
+static uint64_t offset_from(const struct ma_map *map, const void *ptr)
+{
+	return ptr ? (uint64_t)((const char *)ptr - map->base) : 0;
+}
+
+int ma_root_set(struct ma_map *map, const char *name, void *ptr)
+{
+	struct key key;
+
+	if (!may_set(map, name, ptr, &key))
+		return -1;
+	return change(map, &key, NULL, offset_from(map, ptr)) < 0 ? -1 : 0;
+}
+
+int ma_root_cas(struct ma_map *map, const char *name, void **expected, void *desired)
+{
+	uint64_t offset;
+	struct key key;
+	int result;
+
+	if (!may_set(map, name, desired, &key))
+		return -1;
+	if (!expected)
+		return ma_fail(EINVAL, "%s: cannot compare root \"%s\": expected is NULL; pass an address", map->name, name);
+	offset = offset_from(map, *expected);
+	result = change(map, &key, &offset, offset_from(map, desired));
+	if (result == 0)
+		*expected = offset ? map->base + offset : NULL;
+	return result;
+}
+
+/* 0: the block is complete. */
+static int fill(const struct ma_root_new *how, void *block)
+{
+	return how->init ? how->init(block, how->size, how->arg) : 0;
+}
+
+/* Killed before the root is set, the block stays allocated; that is the one block that a killed thread may leave. */
+static void *create(struct ma_map *map, const char *name, const struct ma_root_new *how, int *created)
+{
+	void *block = how->take(how->handle, how->size), *known = NULL;
+	int saved;
+
+	if (!block)
+		return NULL;
+	*created = fill(how, block) == 0 ? ma_root_cas(map, name, &known, block) : -1;
+	if (*created == 1)
+		return block;
+	saved = errno;
+	how->give(how->handle, block);
+	errno = saved;
+	if (*created == 0)
+		return known;
+	*created = 0;
+	return NULL;
+}
+
+void *ma_root_find_or_create(struct ma_map *map, const char *name, const struct ma_root_new *how, int *created)
+{
+	MA_UNCANCELLED;
+	int saved = errno, dummy;
+	struct key key;
+	struct place p;
+	void *root;
+
+	created = created ? created : &dummy;
+	*created = 0;
+	if (!make_key(map, name, &key))
+		return NULL;
+	look_up(map, &key, &p);
+	if (offset_of(map, &p))
+		return map->base + p.offset;
+	if (!may_set(map, name, NULL, &key))
+		return NULL;
+	root = create(map, name, how, created);
+	if (root)
+		errno = saved;
+	return root;
+}
 
 static void check_table(struct ma_map *map, const struct table *t, void *arg)
 {
-	struct check *check = arg;
-	char text[160];
-
 	for (uint64_t i = 0; i < t->places; i++) {
 		uint64_t offset = ma_load(&t->first[i].offset);
 
-		if (!(ma_load_acquire(&t->first[i].state) & 1) || offset == 0 || is_inside(map, offset))
-			continue;
-		check->wrong++;
-		snprintf(text, sizeof(text), "root in place %" PRIu64 " of table %" PRIu64 " points out of the map", i,
-			 t->unit_plus_1);
-		if (check->report)
-			check->report(text, check->arg);
+		if ((ma_load_acquire(&t->first[i].state) & 1) && offset != 0 && !is_inside(map, offset))
+			ma_found(arg, "body/root", (uint64_t)((char *)&t->first[i] - map->base),
+				 "root in place %" PRIu64 " of table %" PRIu64 " points out of the map", i, t->unit_plus_1);
 	}
 }
 
-uint64_t ma_root_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+uint64_t ma_root_check(struct ma_map *map, ma_finding_fn *fn, void *arg)
 {
-	struct check check = { .report = report, .arg = arg };
+	struct ma_findings to = { .fn = fn, .arg = arg };
 	struct table t = fixed_table(map);
 
-	visit(map, &t, check_table, &check);
-	return check.wrong;
+	visit(map, &t, check_table, &to);
+	return to.count;
 }
 
 struct walk {
@@ -353,4 +456,30 @@ int ma_root_walk(struct ma_map *map, ma_root_fn *fn, void *arg)
 
 	visit(map, &t, walk_table, &walk);
 	return walk.result;
+}
+
+struct list {
+	struct ma_map *map;
+	ma_root_show_fn *fn;
+	void *arg;
+};
+
+static int list_root(const char *name, size_t bytes, uint64_t offset, void *arg)
+{
+	const struct list *list = arg;
+	char text[MA_ROOT_NAME + 1] = "";
+
+	if (!is_inside(list->map, offset))
+		return 0;
+	memcpy(text, name, bytes);
+	return list->fn(text, list->map->base + offset, list->arg);
+}
+
+int ma_root_list(struct ma_map *map, ma_root_show_fn *fn, void *arg)
+{
+	struct list list = { .map = map, .fn = fn, .arg = arg };
+
+	if (!fn)
+		return ma_fail(EINVAL, "%s: cannot walk over the roots: the function is NULL; pass one", map->name);
+	return ma_root_walk(map, list_root, &list);
 }

@@ -24,6 +24,7 @@
 #define MA_ROOTS_H
 
 #include "common/base.h"
+#include "common/finding.h"
 
 #define MA_ROOT_NAME 64
 #define MA_TABLE_MIN 256 /* Bytes of the smallest unit that can be a table: links, and one place. */
@@ -43,6 +44,25 @@ _Static_assert(sizeof(struct ma_root) == 128, "format 1");
 int ma_root_set(struct ma_map *map, const char *name, void *ptr);
 void *ma_root_get(struct ma_map *map, const char *name);
 
+/*
+ * Compare and set: when the root is *expected (NULL: there is none) make it desired (NULL: take it away), else say in *expected
+ * what it is. 1 or 0; -1: errno as above. A root that points out of the map is none.
+ */
+int ma_root_cas(struct ma_map *map, const char *name, void **expected, void *desired);
+
+/* How ma_root_find_or_create() makes a block, and frees it when it was not needed. Given to it with handle. */
+struct ma_root_new {
+	void *handle;
+	size_t size;
+	void *(*take)(void *handle, size_t size); /* All zeros; NULL: errno. */
+	void (*give)(void *handle, void *block);
+	int (*init)(void *block, size_t size, void *arg); /* May be NULL; -1: errno, and nothing is made. */
+	void *arg;
+};
+
+/* The root of this name; when there is none, a new block that nobody could see before it was complete. NULL: errno. */
+void *ma_root_find_or_create(struct ma_map *map, const char *name, const struct ma_root_new *how, int *created);
+
 /* Make what is to be a table all zeros. */
 void ma_root_clear(struct ma_map *map, void *table, uint64_t bytes);
 
@@ -56,7 +76,11 @@ void ma_root_own(struct ma_map *map);
 typedef int ma_root_fn(const char *name, size_t bytes, uint64_t offset, void *arg);
 int ma_root_walk(struct ma_map *map, ma_root_fn *fn, void *arg);
 
+/* The same with names that end in a zero, and addresses; what points out of the map is left out. */
+typedef int ma_root_show_fn(const char *name, void *ptr, void *arg);
+int ma_root_list(struct ma_map *map, ma_root_show_fn *fn, void *arg);
+
 /* Roots that point out of the user area. */
-uint64_t ma_root_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
+uint64_t ma_root_check(struct ma_map *map, ma_finding_fn *fn, void *arg);
 
 #endif /* MA_ROOTS_H */

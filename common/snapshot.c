@@ -12,29 +12,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/cancel.h"
+#include "common/copy.h"
 #include "common/error.h"
 #include "common/file.h"
 #include "common/map_file.h"
+#include "common/owner.h"
 #include "common/space.h"
 #include "common/target.h"
-
-/* ---- names ---- */
-
-static int target_find(struct ma_target *t, const struct ma_map *map, const char *filename)
-{
-	struct stat st;
-
-	if (ma_target_find(t, filename) < 0)
-		return errno == EINVAL ? ma_fail(EINVAL, "%s: a snapshot needs the name of a file", map->name)
-				       : ma_fail(errno, "%s: cannot open the folder of %s", map->name, filename);
-	if (fstatat(t->dir, t->name, &st, 0) < 0)
-		return 0;
-	if (!S_ISREG(st.st_mode))
-		return ma_fail(S_ISDIR(st.st_mode) ? EISDIR : EINVAL, "%s: is not a regular file", filename);
-	if (map->inode && st.st_dev == map->device && st.st_ino == map->inode)
-		return ma_fail(EINVAL, "%s: is the map itself", filename);
-	return 0;
-}
 
 /* ---- contents ---- */
 
@@ -42,96 +27,52 @@ static int target_find(struct ma_target *t, const struct ma_map *map, const char
 struct work {
 	struct ma_map *copy;
 	int from;
-	uint64_t from_base; /* What is to be added to a place in the map. */
+	bool is_memory;
 };
 
-static bool is_zero(const char *bytes, size_t count)
+/* -1 with EBADF: the program closed that, or what is copied from. */
+static int target_of(const struct work *w)
 {
-	return count == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, count - 1) == 0);
-}
-
-/* Pages of zeros are left out: the copy's are zeros already. */
-static int copy_by_hand(const struct work *w, uint64_t at, uint64_t end)
-{
-	char page[MA_PAGE];
-
-	while (at < end) {
-		ssize_t got = pread(w->from, page, ma_min(sizeof(page), end - at), (off_t)(w->from_base + at));
-
-		if (got <= 0)
-			return got < 0 ? -1 : 0; /* The end of the file. */
-		if (!is_zero(page, (size_t)got) && pwrite(w->copy->fd, page, (size_t)got, (off_t)at) != got)
-			return -1;
-		at += (uint64_t)got;
-	}
-	return 0;
-}
-
-/* The kernel shares the blocks of file systems that can (reflink), and copies where they cannot. */
-static int copy_extent(const struct work *w, uint64_t at, uint64_t end)
-{
-	while (at < end) {
-		off_t in = (off_t)at, out = (off_t)at;
-		ssize_t done = copy_file_range(w->from, &in, w->copy->fd, &out, end - at, 0);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS))
-			return copy_by_hand(w, at, end);
-		if (done <= 0)
-			return (int)done;
-		at += (uint64_t)done;
-	}
-	return 0;
-}
-
-static int copy_extents(const struct work *w, uint64_t at, uint64_t end)
-{
-	while (at < end) {
-		off_t data = lseek(w->from, (off_t)at, SEEK_DATA);
-		off_t hole;
-
-		if (data < 0)
-			return errno == ENXIO ? 0 : copy_extent(w, at, end); /* No more, or no knowledge of holes. */
-		if ((uint64_t)data >= end)
-			return 0;
-		hole = lseek(w->from, data, SEEK_HOLE);
-		if (hole <= data)
-			hole = (off_t)end;
-		if (copy_extent(w, (uint64_t)data, ma_min((uint64_t)hole, end)) < 0)
-			return -1;
-		at = (uint64_t)hole;
-	}
-	return 0;
+	if (!w->is_memory && !ma_fd_is(w->from, ma_map_fd_id(w->copy->source)))
+		return ma_fail(EBADF, "%s: the program closed the map's descriptor meanwhile; try again", w->copy->name);
+	return ma_map_fd(w->copy);
 }
 
 /* Its disk space too: the copy must not fail later where the map could not. */
 static int copy_part(uint64_t from, uint64_t bytes, void *arg)
 {
-	const struct work *w = arg;
-	int result = w->from_base ? copy_by_hand(w, from, from + bytes) : copy_extents(w, from, from + bytes);
+	struct work *w = arg;
+	uint64_t file, run;
+	int to, result = 0;
 
+	for (uint64_t at = from; at < from + bytes && result == 0; at += run) {
+		run = ma_segment_run(&w->copy->lay, at, from + bytes - at, &file);
+		if (run == 0)
+			break;
+		to = target_of(w);
+		if (to < 0)
+			return -1;
+		result = w->is_memory ? ma_copy_by_hand(w->from, (uint64_t)(uintptr_t)w->copy->source->base + at - file,
+							to, file, file + run)
+				      : ma_copy_data(w->from, to, file, file + run);
+	}
 	return result < 0 ? -1 : ma_space_take(w->copy, from, bytes);
 }
 
 static int copy_blocks(struct ma_map *copy)
 {
 	const struct ma_map *map = copy->source;
-	struct work w = { .copy = copy, .from = map->fd };
+	int fd = map->fd < 0 ? -1 : ma_map_fd(copy->source);
+	struct work w = { .copy = copy, .from = fd };
 	int result;
 
-	if (map->fd < 0) {
+	if (fd < 0) { /* None, or the program closed it. */
 		w.from = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-		w.from_base = (uint64_t)(uintptr_t)map->base;
-		if (w.from < 0)
-			return -1;
-	} else {
-		w.from = ma_map_reopen(map->fd, MA_MAP_RDONLY); /* Another one's place in the file stays his. */
-		if (w.from < 0)
-			return -1;
+		w.is_memory = true;
 	}
 	result = copy->engine->used(copy, copy_part, &w);
-	close(w.from);
+	if (w.is_memory && w.from >= 0)
+		close(w.from);
 	return result;
 }
 
@@ -140,9 +81,23 @@ static int copy_blocks(struct ma_map *copy)
 /* A map without a file, and a view that grows by itself, say that they are as long as they can get. */
 static uint64_t length_now(struct ma_map *map)
 {
-	if (map->fd >= 0 || !map->engine->end)
-		return ma_load_acquire(&map->header->length);
-	return ma_min(map->mapped, ma_max(map->engine->end(map), map->lay.user_off));
+	if (map->fd >= 0 || !map->lay.grows)
+		return ma_map_length(map);
+	return ma_max(map->engine->end(map), map->lay.seg[0].user_file);
+}
+
+/* At whatever address: but what lies in the range stays where it is in it. */
+static void *map_somewhere(struct ma_map *copy)
+{
+	int prot = PROT_READ | PROT_WRITE;
+	void *at = mmap(NULL, copy->mapped, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return NULL;
+	if (ma_segment_map(&copy->lay, at, copy->reach, prot, MAP_SHARED | MAP_NORESERVE, copy->fd, UINT64_MAX) == 0)
+		return at;
+	munmap(at, copy->mapped);
+	return NULL;
 }
 
 static int copy_open(struct ma_map *copy, struct ma_map *map, int fd)
@@ -157,20 +112,31 @@ static int copy_open(struct ma_map *copy, struct ma_map *map, int fd)
 		.fd = fd,
 		.sealed = map->sealed,
 		.source = map,
-		.mapped = length,
+		.mapped = map->sealed.reserved,
 	};
 	snprintf(copy->name, sizeof(copy->name), "snapshot of %.200s", map->name);
 	ma_store(&copy->sealed.length, length);
 	if (fstat(fd, &st) < 0 || ma_file_set_length(fd, length) < 0)
-		return ma_fail(errno, "%s: cannot make it %" PRIu64 " bytes long", copy->name, length);
-	at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (at == MAP_FAILED)
-		return ma_fail(errno, "%s: no address space", copy->name);
+		return ma_fail(errno,
+			       "%s: cannot be %" PRIu64
+			       " bytes long: ftruncate(2) failed; check `ulimit -f` and the disk",
+			       copy->name, length);
+	copy->lay = map->lay;
+	copy->reach = ma_segments_at(&map->lay, length);
+	at = map_somewhere(copy);
+	if (!at)
+		return ma_fail(errno,
+			       "%s: cannot be mapped: no address range of %" PRIu64 " bytes is free; raise `ulimit -v`",
+			       copy->name, map->sealed.reserved);
 	copy->device = st.st_dev;
 	copy->inode = st.st_ino;
 	copy->base = at;
 	copy->header = at;
-	return ma_map_lay_out(copy) ? 0 : ma_fail(EUCLEAN, "%s: impossible numbers", copy->name);
+	if (!ma_map_lay_out(copy))
+		return ma_fail(EUCLEAN, "%s: cannot be laid out: its numbers are damaged; run: mapalloc check",
+			       copy->name);
+	copy->reach = ma_segments_at(&map->lay, length);
+	return 0;
 }
 
 /* Everything but the magic number, which comes with the first page's state, last. */
@@ -180,13 +146,20 @@ static int copy_all(struct ma_map *copy)
 
 	engine->own_metadata(copy);
 	if (copy->own_errno)
-		return ma_fail(copy->own_errno, "%s: cannot write its tables", copy->name);
+		return ma_fail(
+			copy->own_errno,
+			"%s: cannot write its tables: no disk space, or the disk failed; free space on its file system",
+			copy->name);
 	ma_store(&copy->header->length, ma_load(&copy->sealed.length));
 	if (copy_blocks(copy) < 0)
-		return ma_fail(errno, "%s: cannot copy its blocks", copy->name);
+		return ma_fail(
+			errno,
+			"%s: cannot copy its blocks: no disk space, or the disk failed; free space on its file system",
+			copy->name);
 	if (engine->renew(copy) < 0)
 		return -1;
 	ma_body_recover(copy);
+	ma_owner_move_on(copy, ma_mix(copy->inode ^ copy->device << 32));
 	if (engine->hollow)
 		engine->hollow(copy);
 	return ma_map_check_whole(copy) == MA_ATTACH_DONE ? 0 : -1;
@@ -197,26 +170,24 @@ static void copy_seal(struct ma_map *copy)
 {
 	struct ma_header *h = copy->header;
 
-	memset(h->process, 0, sizeof(h->process));
 	ma_map_mark_ready(copy);
 	ma_store(&h->state, MA_STATE_SYNCED);
 	memcpy(h->magic, MA_MAGIC, sizeof(h->magic));
 }
 
-static int take(struct ma_map *map, struct ma_target *t)
+/* A whole copy in this empty file. */
+static int fill(struct ma_map *map, int fd)
 {
 	struct ma_map *copy = malloc(sizeof(*copy));
 	int result = -1;
 	int err;
 
 	if (!copy)
-		return -1;
+		return ma_fail(ENOMEM, "%s: cannot make a snapshot: no memory for its handle; free memory", map->name);
 	copy->base = NULL;
-	if (copy_open(copy, map, t->fd) == 0 && copy_all(copy) == 0) {
+	if (copy_open(copy, map, fd) == 0 && copy_all(copy) == 0) {
 		copy_seal(copy);
-		result = ma_target_commit(t, true);
-		if (result < 0)
-			ma_fail(errno, "%s: cannot be written to disk and named %s", copy->name, t->name);
+		result = 0;
 	}
 	err = errno;
 	if (copy->base)
@@ -226,14 +197,90 @@ static int take(struct ma_map *map, struct ma_target *t)
 	return result;
 }
 
+static int take(struct ma_map *map, struct ma_target *t)
+{
+	if (fill(map, t->fd) < 0)
+		return -1;
+	if (ma_target_commit(t, true) < 0)
+		return ma_fail(errno,
+			       "snapshot of %s: cannot be written to disk and named %s: fsync(2) or linkat(2) failed; check "
+			       "disk and folder",
+			       map->name, t->name);
+	return 0;
+}
+
+/* ---- for a fork child ---- */
+
+/* In the folder of the map's file, where disk blocks can be shared. The kernel says where that is, also when the name is gone. */
+static int nameless_beside(struct ma_map *map, int dir)
+{
+	char link[32], path[4096];
+	int own = ma_map_fd(map);
+	ssize_t length;
+	char *slash;
+
+	if (dir >= 0)
+		return openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (own < 0)
+		return -1;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", own);
+	length = readlink(link, path, sizeof(path) - 1);
+	if (length < 0)
+		return -1;
+	path[length] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash || slash == path) {
+		errno = ENOENT;
+		return -1;
+	}
+	*slash = '\0';
+	return open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+static bool is_short_of_room(int error)
+{
+	return error == ENOSPC || error == EDQUOT || error == EMFILE || error == ENFILE;
+}
+
+int ma_map_copy_for_fork_in(struct ma_map *map, int dir)
+{
+	MA_UNCANCELLED;
+	int fd = nameless_beside(map, dir);
+
+	if (fd < 0 && !is_short_of_room(errno))
+		fd = memfd_create("mapalloc-fork", MFD_CLOEXEC);
+	fd = ma_fd_aside(fd);
+	if (fd < 0)
+		return ma_fail(errno, "%s: cannot copy it for a fork child: no file without a name; free disk space", map->name);
+	if (fill(map, fd) < 0) {
+		int saved = errno;
+
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	return fd;
+}
+
+int ma_map_copy_for_fork(struct ma_map *map)
+{
+	return ma_map_copy_for_fork_in(map, -1);
+}
+
+/* ---- under a name ---- */
+
 int ma_map_snapshot(struct ma_map *map, const char *filename)
 {
+	MA_UNCANCELLED;
 	struct ma_target t;
-	int result = target_find(&t, map, filename);
+	int result = ma_target_for_copy(&t, map->name, map->device, map->inode, filename);
 
 	if (result == 0)
 		result = ma_target_open(&t, "snapshot", 0600) < 0
-				 ? ma_fail(errno, "%s: no file can be made beside it", filename)
+				 ? ma_fail(errno,
+					   "%s: cannot make a snapshot: no file can be created in its folder; check "
+					   "permissions and space",
+					   filename)
 				 : take(map, &t);
 	ma_target_close(&t);
 	return result;

@@ -18,4 +18,12 @@
  */
 int ma_map_snapshot(struct ma_map *map, const char *filename);
 
+/*
+ * The same into a file that never has a name, in the folder of the map's file, else in memory; not synced. Its descriptor, or -1 with
+ * errno. For struct ma_open's fork_begin.
+ */
+int ma_map_copy_for_fork(struct ma_map *map);
+/* The same in the folder of this descriptor. */
+int ma_map_copy_for_fork_in(struct ma_map *map, int dir);
+
 #endif /* MA_SNAPSHOT_H */

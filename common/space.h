@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Disk space. A page of a map is written to only after its space is there, so a full disk is an error code, never SIGBUS.
- * Ranges are in bytes from the start of the file and are widened to whole pages.
+ * Ranges are in bytes from the base, wherever the file has them (segment.h), and are widened to whole pages; lengths are those of the file.
  */
 #ifndef MA_SPACE_H
 #define MA_SPACE_H
@@ -22,6 +22,11 @@ bool ma_space_punch(struct ma_map *map, uint64_t from, uint64_t bytes);
 /* Make the file at least this long. 0, or -1 with EFBIG (over RLIMIT_FSIZE, or over the reservation), ENOSPC, ... */
 int ma_space_grow(struct ma_map *map, uint64_t length);
 
+/* Memory without a file: what a file's bytes [from, to) would hold may be used from now on. 0, or -1 with ENOMEM. ma_space_grow() does it. */
+int ma_space_open(struct ma_map *map, uint64_t from, uint64_t to);
+/* A file that grows by itself gets its next segment. False: it does not, or has them all; or errno says why not. */
+bool ma_space_add(struct ma_map *map);
+
 /*
  * Make bytes of the file zero that nobody uses yet, without taking space for them: a copy of a file that was in use, or one
  * that somebody made up, may have anything there. Exactly these bytes. Of a view without a descriptor: in memory alone.
@@ -30,5 +35,8 @@ void ma_space_blank(struct ma_map *map, uint64_t from, uint64_t bytes);
 
 /* Write what changed in a range to disk and wait. */
 int ma_space_sync(struct ma_map *map, uint64_t from, uint64_t bytes);
+
+/* The same for all of it. */
+int ma_space_sync_all(struct ma_map *map);
 
 #endif /* MA_SPACE_H */

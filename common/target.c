@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/base.h"
+#include "common/error.h"
 
 #define NAME_TRIES 100
 
@@ -30,8 +31,31 @@ int ma_target_find(struct ma_target *t, const char *filename)
 		return -1;
 	t->dirname = dirname(t->part[0]);
 	t->name = basename(t->part[1]);
-	t->dir = open(t->dirname, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return t->dir < 0 ? -1 : 0;
+	t->dir = ma_fd_aside(open(t->dirname, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	return t->dir < 0 || !ma_fd_identify(t->dir, &t->dir_id) ? -1 : 0;
+}
+
+int ma_target_for_copy(struct ma_target *t, const char *map, uint64_t device, uint64_t inode, const char *filename)
+{
+	struct stat st;
+
+	if (ma_target_find(t, filename) < 0)
+		return errno == EINVAL
+			       ? ma_fail(EINVAL, "%s: cannot make a snapshot: it has no file name; pass one", map)
+			       : ma_fail(errno,
+					 "%s: cannot make a snapshot: its folder cannot be opened; check that it "
+					 "exists",
+					 filename);
+	if (fstatat(t->dir, t->name, &st, 0) < 0)
+		return 0;
+	if (!S_ISREG(st.st_mode))
+		return ma_fail(S_ISDIR(st.st_mode) ? EISDIR : EINVAL,
+			       "%s: cannot make a snapshot there: it is %s, not a regular file; choose another name",
+			       filename, S_ISDIR(st.st_mode) ? "a directory" : "a device, a FIFO or a socket");
+	if (inode && st.st_dev == device && st.st_ino == inode)
+		return ma_fail(EINVAL, "%s: cannot make a snapshot there: it is the map itself; choose another name",
+			       filename);
+	return 0;
 }
 
 bool ma_target_is_there(const struct ma_target *t)
@@ -90,7 +114,8 @@ int ma_target_open(struct ma_target *t, const char *kind, mode_t mode)
 		t->fd = openat(t->dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (t->fd < 0)
 		t->fd = with_new_name(t, kind, make_file);
-	if (t->fd < 0)
+	t->fd = ma_fd_aside(t->fd);
+	if (t->fd < 0 || !ma_fd_identify(t->fd, &t->id))
 		return -1;
 	t->kind = kind;
 	return mode == 0600 ? 0 : fchmod(t->fd, mode);
@@ -133,6 +158,10 @@ static int take_name(struct ma_target *t, bool may_replace)
 
 int ma_target_commit(struct ma_target *t, bool may_replace)
 {
+	if (!ma_fd_is(t->fd, t->id) || !ma_fd_is(t->dir, t->dir_id)) { /* The program closed them. */
+		errno = EBADF;
+		return -1;
+	}
 	if (fsync(t->fd) < 0 || take_name(t, may_replace) < 0)
 		return -1;
 	return fsync(t->dir);
@@ -142,12 +171,10 @@ void ma_target_close(struct ma_target *t)
 {
 	int saved = errno;
 
-	if (t->temporary[0])
+	if (t->temporary[0] && ma_fd_is(t->dir, t->dir_id))
 		unlinkat(t->dir, t->temporary, 0);
-	if (t->fd >= 0)
-		close(t->fd);
-	if (t->dir >= 0)
-		close(t->dir);
+	ma_fd_close(t->fd, t->id);
+	ma_fd_close(t->dir, t->dir_id);
 	free(t->part[0]);
 	free(t->part[1]);
 	errno = saved;

@@ -9,10 +9,13 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "common/fd.h"
+
 struct ma_target {
 	char *dirname, *name; /* Parts of part. */
 	char *part[2];
 	int dir;
+	struct ma_fd_id dir_id, id;
 	int fd; /* For reading and writing; -1 before it is opened. */
 	const char *kind;
 	char temporary[40]; /* In dir; empty: none. */
@@ -20,6 +23,8 @@ struct ma_target {
 
 /* Where it will be; nothing is made yet. -1 with errno: EINVAL no name of a file, else its folder cannot be opened. */
 int ma_target_find(struct ma_target *t, const char *filename);
+/* The same for a copy of the map of this name, device and inode (0: none), with a sentence: EINVAL it would replace the map itself, or no regular file; EISDIR. */
+int ma_target_for_copy(struct ma_target *t, const char *map, uint64_t device, uint64_t inode, const char *filename);
 /* Something has its name, be it a link that leads nowhere. errno is EEXIST then. */
 bool ma_target_is_there(const struct ma_target *t);
 /* Make it, empty. Its mode is this one, whatever the umask. -1 with errno. */

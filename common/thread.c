@@ -7,14 +7,22 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "common/cancel.h"
 #include "common/error.h"
 #include "common/map.h"
 #include "common/owner.h"
+#include "common/reclaim.h"
+
+#define FEW 4
 
 struct ma_tcache ma_tcache_none;
 struct ma_cursor ma_cursor_never;
+uint32_t ma_patience = 4; /* reclaim.h */
 
 _Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS + 1] __attribute__((tls_model("initial-exec"))) = {
 	&ma_tcache_none, &ma_tcache_none, &ma_tcache_none, &ma_tcache_none, &ma_tcache_none,
@@ -39,9 +47,112 @@ static void leave(struct ma_tcache *tc)
 	tc->id = 0;
 }
 
+/* ---- all caches of the process ---- */
+
+/*
+ * A thread that allocates in the last round of its thread-specific destructors ends with a cache that thread_ends() never sees. So all caches
+ * are in a list, and now and then somebody looks for threads that are gone. Nothing else is done while the list is locked, and a fork
+ * child's list is empty: its caches were wiped.
+ */
+static struct {
+	_Atomic int32_t holder; /* The process that has it locked: in a child, its parent's thread is not there. */
+	int32_t process;
+	struct ma_tcache *first;
+	uint32_t count, look_at; /* Look for threads that are gone when there are so many. */
+} all = { .look_at = FEW };
+
+static void lock_all(void)
+{
+	int32_t me = getpid(), seen = 0;
+
+	while (!ma_cas(&all.holder, &seen, me)) {
+		if (seen != 0 && seen != me && ma_cas(&all.holder, &seen, me))
+			break;
+		sched_yield();
+		seen = 0;
+	}
+	if (all.process == me)
+		return;
+	all.process = me;
+	all.first = NULL;
+	all.count = 0;
+	all.look_at = FEW;
+}
+
+static void unlock_all(void)
+{
+	ma_store_release(&all.holder, 0);
+}
+
+static void enlist(struct ma_tcache *tc)
+{
+	if (tc->thread)
+		return;
+	tc->thread = (int32_t)syscall(SYS_gettid);
+	lock_all();
+	tc->other = all.first;
+	all.first = tc;
+	all.count++;
+	unlock_all();
+}
+
+/* Take out those of this thread (0: of all threads that are gone), as a list. */
+static struct ma_tcache *take_out(int32_t thread)
+{
+	struct ma_tcache *taken = NULL, **link;
+
+	lock_all();
+	for (link = &all.first; *link;) {
+		struct ma_tcache *tc = *link;
+
+		if (thread ? tc->thread != thread
+			   : syscall(SYS_tgkill, getpid(), tc->thread, 0) == 0 || errno != ESRCH) {
+			link = &tc->other;
+			continue;
+		}
+		*link = tc->other;
+		tc->other = taken;
+		taken = tc;
+		all.count--;
+	}
+	if (!thread)
+		all.look_at = 2 * all.count + FEW;
+	unlock_all();
+	return taken;
+}
+
+/* Not while a map is opened or closed, or this thread forks: then another time will do. */
+static void bury(void)
+{
+	int saved = errno;
+
+	if (!ma_map_try_hold_all())
+		return;
+	for (struct ma_tcache *next, *tc = take_out(0); tc; tc = next) {
+		next = tc->other;
+		leave(tc);
+		munmap(tc, sizeof(*tc));
+	}
+	ma_map_let_go_all();
+	errno = saved;
+}
+
+static bool many_may_be_gone(void)
+{
+	bool many;
+
+	lock_all();
+	many = all.count >= all.look_at;
+	unlock_all();
+	return many;
+}
+
+/* ---- a thread's ---- */
+
 /* The list's links are in wiped pages after a fork: then it ends early, and the child loses some private memory. */
 static void thread_ends(void *list)
 {
+	MA_UNCANCELLED;
 	struct ma_tcache *next;
 
 	/* Ending is no call on a map: another thread may be closing it right now. */
@@ -49,6 +160,7 @@ static void thread_ends(void *list)
 	for (struct ma_tcache *tc = list; tc; tc = tc->next)
 		leave(tc);
 	ma_map_let_go_all();
+	take_out((int32_t)syscall(SYS_gettid));
 	for (struct ma_tcache *tc = list; tc; tc = next) {
 		next = tc->next;
 		munmap(tc, sizeof(*tc));
@@ -81,12 +193,14 @@ static struct ma_tcache *new_cache(void)
 	struct ma_tcache *tc = mmap(NULL, sizeof(*tc), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (tc == MAP_FAILED)
-		return ma_fail_null(ENOMEM, "no memory for a thread's cache");
+		return ma_fail_null(ENOMEM,
+				    "cannot allocate: no memory for the %zu bytes of this thread's cache; free memory",
+				    sizeof(*tc));
 	madvise(tc, sizeof(*tc), MADV_WIPEONFORK);
 	tc->next = pthread_getspecific(key);
 	if (pthread_setspecific(key, tc) != 0) {
 		munmap(tc, sizeof(*tc));
-		return ma_fail_null(ENOMEM, "no memory for thread-specific data");
+		return ma_fail_null(ENOMEM, "cannot allocate: no memory for thread-specific data; free memory");
 	}
 	return tc;
 }
@@ -94,10 +208,18 @@ static struct ma_tcache *new_cache(void)
 static bool equip(struct ma_tcache *tc, struct ma_map *map, uint64_t id)
 {
 	struct ma_tcache *next = tc->next;
-	uint64_t tag = ma_owner_take(map);
+	uint64_t tag;
 
+	if (many_may_be_gone())
+		bury();
+	tag = ma_owner_take(map);
+	if (tag == 0) {
+		bury();
+		tag = ma_owner_take(map);
+	}
 	if (tag == 0)
 		return false;
+	enlist(tc);
 	tc->next = next;
 	tc->map = map;
 	tc->tag = tag;
@@ -121,9 +243,18 @@ struct ma_tcache *ma_tcache_get(struct ma_map *map)
 
 	if (MA_LIKELY(tc->id == id))
 		return tc;
+	if (MA_UNLIKELY(!ma_load(ma_process_mark))) {
+		ma_map_notice_fork();
+		id = ma_load_acquire(&map->id);
+		if (id == MA_MAP_CLOSED)
+			return ma_fail_null(EBADF, "%s: the map is closed in this fork child: open it again",
+					    map->name);
+	}
 	pthread_once(&once, make_key);
 	if (key_error)
-		return ma_fail_null(ENOMEM, "no thread-specific data key left");
+		return ma_fail_null(
+			ENOMEM,
+			"cannot allocate: no thread-specific data key is left; use fewer of them (pthread_key_create)");
 	tc = find(id);
 	if (!tc)
 		tc = new_cache();

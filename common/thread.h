@@ -23,23 +23,29 @@ struct ma_map;
 /* One look: which 64 slots (fewer at a unit's end). */
 struct ma_look {
 	_Atomic uint8_t *truth; /* NULL: none. */
-	char *base;             /* Address of the first slot. */
+	char *base;             /* The address that the first bit stands for. */
+	uint64_t step;          /* Bytes from one bit to the next: a slot, or a granule of a small slab. */
 	uint64_t valid;         /* The bits that stand for slots. */
 	uint32_t unit;
 	uint32_t group; /* Which 64 of the unit. */
 };
 
+/* What the fast path reads lies in one cache line. */
 struct ma_cursor {
-	uint64_t mask;
+	_Alignas(MA_LINE) uint64_t mask;
 	struct ma_look now;
-	uint64_t slot_bytes;
 	/* The slow path's part. */
+	uint64_t slot_bytes;
 	struct ma_look before; /* The look before this one. */
 	uint32_t count;        /* Units owned, in ring. */
 	uint32_t at;           /* Where the last round through the ring ended. */
 	uint32_t class;
-	uint32_t slots; /* Dynamic maps: of a slab. */
+	uint32_t slots; /* Dynamic maps: of a slab of whole chunks. */
 	uint64_t seen;  /* The mask when the look began. */
+	/* Dynamic maps: of small slabs (heap_cell.c). */
+	uint32_t small_slots; /* Of each. */
+	uint32_t small_cells; /* That the thread owns, in all. */
+	uint32_t churn;       /* Looks at small slabs since the last larger one. */
 };
 
 struct ma_tcache {
@@ -51,8 +57,13 @@ struct ma_tcache {
 	struct ma_map *map;
 	uint64_t tag;
 	uint32_t stream;
-	uint32_t owned; /* Dynamic maps: chunks of the slabs owned, in all classes. */
-	struct ma_tcache *next;
+	uint32_t owned;       /* Dynamic maps: cells of the slabs owned, in all classes. */
+	uint32_t turn;        /* Of the streams without chunks, whose queue is looked into next. */
+	uint32_t returns;     /* The sum of ma_stream.returns, when this thread last found nothing. */
+	uint64_t barren_ns;   /* Until then it makes no sense to look for empty slabs again; 0: look. */
+	struct ma_tcache *next;  /* Of the same thread. */
+	struct ma_tcache *other; /* Of the process: thread.c. */
+	int32_t thread;          /* The kernel's number; 0: not in that list. */
 };
 
 /* Initial-exec: one load from the thread pointer. The model costs static TLS space, so this array is all that we keep. */

@@ -15,14 +15,19 @@ int main(int argc, char **argv)
 	/* [open] */
 	dynmapinfo_t *map = qalloc_makedynmap(1 << 20, NULL, "notes.map", 1);
 	struct note *note = map ? qalloc_malloc(map, sizeof(*note)) : NULL;
+	void *head;
+	int done;
 
 	/* [open] */
 	if (note == NULL)
 		return perror("notes.map"), 1;
 	snprintf(note->text, sizeof(note->text), "%s", argc > 1 ? argv[1] : "hello");
 	/* [commit] */
-	note->next = qalloc_getroot(map, "notes");
-	if (qalloc_setroot(map, "notes", note) != 0) /* the commit: now everybody sees it */
+	head = qalloc_getroot(map, "notes");
+	do
+		note->next = head;
+	while ((done = qalloc_casroot(map, "notes", &head, note)) == 0); /* 0: another note came first */
+	if (done < 0)
 		return perror("notes"), 1;
 	/* [commit] */
 	for (; note != NULL; note = note->next)

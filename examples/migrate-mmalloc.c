@@ -61,16 +61,24 @@ static char *remember(const char *text)
 
 int main(int argc, char **argv)
 {
-	char *last;
+	void *last, *note;
+	int done;
 
 	if (argc != 2)
 		return fputs("usage: migrate-mmalloc HEAP\n", stderr), 2;
 	heap = open_heap(argv[1]);
 	if (heap == NULL)
 		return perror(argv[1]), 1;
+	note = remember("what the last run left");
 	last = mmalloc_getkey(heap, 0);
-	printf("remembered: %s\n", last == NULL ? "nothing" : last);
-	if (!mmalloc_setkey(heap, 0, remember("what the last run left")) || longest_line("one\nthree\ntwo\n") != 5)
+	do
+		done = note == NULL ? -1 : mmalloc_caskey(heap, 0, &last, note);
+	while (done == 0);
+	if (done < 0)
+		return perror("remember"), 1;
+	/* What was there is this process's alone now. */
+	printf("remembered: %s\n", last == NULL ? "nothing" : (char *)last);
+	if (longest_line("one\nthree\ntwo\n") != 5)
 		return 1;
 	free(last);
 	if (mmalloc_check(heap, NULL, NULL) != 0 || mmalloc_detach(heap) != NULL)

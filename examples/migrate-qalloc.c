@@ -16,18 +16,11 @@ struct counter {
 
 static struct counter *open_counter(const char *path, dynmapinfo_t **map)
 {
-	struct counter *counter;
-
 	*map = qalloc_makedynmap(1 << 20, NULL, path, 4);
 	if (*map == NULL)
 		return NULL; /* errno says why */
-	counter = qalloc_getroot(*map, "counter");
-	if (counter == NULL) {
-		counter = qalloc_calloc(*map, 1, sizeof(*counter));
-		if (counter != NULL && qalloc_setroot(*map, "counter", counter) != 0)
-			counter = NULL;
-	}
-	return counter;
+	/* Boost's find_or_construct; new blocks are all zero. */
+	return qalloc_find_or_create(*map, "counter", sizeof(struct counter), NULL, NULL, NULL);
 }
 /* [boost-open] */
 
@@ -46,7 +39,7 @@ static int append(dynmapinfo_t *map, struct numbers **numbers, long value)
 		return -1; /* the old block stays, and so does the pointer to it */
 	longer->value[count] = value;
 	longer->count = count + 1;
-	*numbers = longer; /* or qalloc_setroot(), where others are to find it */
+	*numbers = longer; /* where others change it too: under a qalloc_lock() beside the pointer */
 	return 0;
 }
 /* [boost-vector] */
@@ -60,12 +53,17 @@ struct node {
 static int insert(dynmapinfo_t *map, long value)
 {
 	struct node *node = qalloc_malloc(map, sizeof(*node));
+	void *head = qalloc_getroot(map, "list");
+	int done;
 
 	if (node == NULL)
 		return -1;
 	node->value = value;
-	node->next = qalloc_getroot(map, "list");
-	if (qalloc_setroot(map, "list", node) != 0) /* one store: killed before or after it, the list is whole */
+	do
+		node->next = head;
+	while ((done = qalloc_casroot(map, "list", &head, node)) ==
+	       0); /* one store: killed before or after it, the list is whole */
+	if (done < 0)
 		return -1;
 	return qalloc_sync(map); /* only where the machine's death must not take it */
 }

@@ -24,12 +24,13 @@ struct box {
 /* [open] */
 static struct box *open_box(const char *path, shmbuddy_t **region)
 {
+	shm_offt box;
+
 	*region = shmbuddy_open(path, NULL);
 	if (*region == NULL)
 		return NULL; /* errno says why */
-	if (shmbuddy_getroot(*region, "box") == SHM_NULL)
-		shmbuddy_setroot(*region, "box", shmbuddy_calloc(*region, 1, sizeof(struct box)));
-	return shmbuddy_address(*region, shmbuddy_getroot(*region, "box"));
+	box = shmbuddy_find_or_create(*region, "box", sizeof(struct box), NULL, NULL, NULL);
+	return shmbuddy_address(*region, box);
 }
 /* [open] */
 

@@ -15,13 +15,15 @@ bool cache_open(struct here *here, const char *path, unsigned flags)
 	const struct shmbuddy_options options = {
 		.capacity = 64 << 20, .smallest = 32, .largest = 16 << 10, .flags = flags
 	};
+	shm_offt root;
 
 	here->region = shmbuddy_open(path, &options);
 	here->base = shmbuddy_base(here->region);
-	if (here->region != NULL && flags == SHMBUDDY_NEW)
-		shmbuddy_setroot(here->region, NULL, shmbuddy_calloc(here->region, 1, sizeof(struct cache)));
-	here->cache =
-		here->region == NULL ? NULL : shmbuddy_address(here->region, shmbuddy_getroot(here->region, NULL));
+	if (flags == SHMBUDDY_NEW)
+		root = shmbuddy_find_or_create(here->region, NULL, sizeof(struct cache), NULL, NULL, NULL);
+	else
+		root = shmbuddy_getroot(here->region, NULL);
+	here->cache = shmbuddy_address(here->region, root);
 	/* [open] */
 	if (here->cache == NULL)
 		fprintf(stderr, "pathcache: %s: %s\n", path, strerror(errno));

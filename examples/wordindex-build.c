@@ -2,7 +2,7 @@
 /*
  * wordindex INDEX build: walk the tree, lay out an empty index, start workers, and look after them.
  *
- * The index becomes visible with one store, qalloc_setroot(). From then on the map says all that
+ * The index becomes visible with one store, qalloc_casroot(). From then on the map says all that
  * there is to know: when this process is killed too, another "build" goes on with the files that
  * are not done.
  */
@@ -116,7 +116,7 @@ static void list_free(struct list *list)
 	free(list->files);
 }
 
-/* Nobody sees the blocks taken here before lay_out() sets the root. */
+/* Nobody sees the blocks taken here before show() sets the root. */
 static struct index *index_new(void *map, const struct list *list)
 {
 	struct index *index = qalloc_calloc(map, 1, sizeof(*index));
@@ -142,6 +142,27 @@ static struct index *index_new(void *map, const struct list *list)
 	return index;
 }
 
+static void index_free(void *map, struct index *index)
+{
+	for (size_t i = 0; i < index->nfiles; i++)
+		qalloc_free((char *)index->files[i].path, map);
+	qalloc_free(index->files, map);
+	qalloc_free(index->buckets, map);
+	qalloc_free(index, map);
+}
+
+/* One step; when another process that builds the same index took it first, that one's index counts. */
+static struct index *show(void *map, struct index *index)
+{
+	void *known = NULL;
+	int done = qalloc_casroot(map, WORDINDEX_ROOT, &known, index);
+
+	if (done == 1)
+		return index;
+	index_free(map, index);
+	return done == 0 ? known : NULL;
+}
+
 static struct index *lay_out(void *map, char *const *dirs)
 {
 	struct list list = { 0 };
@@ -152,9 +173,7 @@ static struct index *lay_out(void *map, char *const *dirs)
 		index = index_new(map, &list);
 	}
 	list_free(&list);
-	if (index != NULL && qalloc_setroot(map, WORDINDEX_ROOT, index) != 0)
-		index = NULL;
-	return index;
+	return index == NULL ? NULL : show(map, index);
 }
 
 /*

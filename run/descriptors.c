@@ -2,7 +2,8 @@
 /*
  * Programs close descriptors that they did not open, all of them at once when they become daemons, and use their numbers
  * again. Those that the back end needs stay: to close one is EBADF, as if nobody had it, and when its number is wanted
- * for another one it gets a new number first. Only system calls made by hand come past here.
+ * for another one it gets a new number first. Only system calls made by hand come past here. The copy of stderr is no such one: it may
+ * be closed, and is closed when the program gives stderr up, for somebody may wait for its end.
  *
  * A child by vfork() has this memory and descriptors of its own: it does as it pleases, for it is about to exec.
  */
@@ -17,24 +18,40 @@
 int __close(int fd);
 int __dup2(int from, int to);
 
+/* A number that was closed by hand may be the program's by now. */
+static bool is_ours(unsigned i)
+{
+	return shim_is_this_process() && shim_kept_is_ours(i);
+}
+
 /* Where this number is kept, or NULL. */
 static int *kept(int fd)
 {
-	for (unsigned i = 0; i <= SHIM_KEPT && fd >= 0; i++) {
-		int *place = i < SHIM_KEPT ? shim_kept(i) : &shim_stats_fd;
+	for (unsigned i = 0; i < SHIM_KEPT && fd >= 0; i++) {
+		int *place = shim_kept(i);
 
-		if (place && __atomic_load_n(place, __ATOMIC_RELAXED) == fd)
-			return shim_is_this_process() ? place : NULL;
+		if (place && __atomic_load_n(place, __ATOMIC_RELAXED) == fd && is_ours(i))
+			return place;
 	}
 	return NULL;
 }
 
 SHIM_EXPORT int close(int fd)
 {
-	if (MA_LIKELY(!kept(fd)))
-		return __close(fd);
-	errno = EBADF;
-	return -1;
+	if (MA_UNLIKELY(kept(fd))) {
+		errno = EBADF;
+		return -1;
+	}
+	if (MA_UNLIKELY(fd == STDERR_FILENO))
+		shim_stderr_changed();
+	return MA_LIKELY(shim_next.close != NULL) ? shim_next.close(fd) : __close(fd);
+}
+
+static int next_close_range(unsigned first, unsigned last, int flags)
+{
+	if (shim_next.close_range)
+		return shim_next.close_range(first, last, flags);
+	return (int)syscall(SYS_close_range, first, last, flags);
 }
 
 /* The first kept number in [first, last], else one that is beyond. */
@@ -42,14 +59,14 @@ static unsigned next_kept(unsigned first, unsigned last)
 {
 	unsigned least = UINT_MAX;
 
-	for (unsigned i = 0; i <= SHIM_KEPT; i++) {
-		int *place = i < SHIM_KEPT ? shim_kept(i) : &shim_stats_fd;
+	for (unsigned i = 0; i < SHIM_KEPT; i++) {
+		int *place = shim_kept(i);
 		unsigned fd = place ? (unsigned)__atomic_load_n(place, __ATOMIC_RELAXED) : UINT_MAX;
 
-		if (fd >= first && fd <= last && fd < least)
+		if (fd >= first && fd <= last && fd < least && is_ours(i))
 			least = fd;
 	}
-	return least != UINT_MAX && shim_is_this_process() ? least : UINT_MAX;
+	return least;
 }
 
 SHIM_EXPORT int close_range(unsigned first, unsigned last, int flags)
@@ -57,16 +74,18 @@ SHIM_EXPORT int close_range(unsigned first, unsigned last, int flags)
 	unsigned fd;
 	int result = 0;
 
+	if (first <= STDERR_FILENO && last >= STDERR_FILENO && !((unsigned)flags & CLOSE_RANGE_CLOEXEC))
+		shim_stderr_changed();
 	while (first <= last && (fd = next_kept(first, last)) != UINT_MAX) {
 		if (fd > first)
-			result = (int)syscall(SYS_close_range, first, fd - 1, flags);
+			result = next_close_range(first, fd - 1, flags);
 		if (result < 0)
 			return result;
 		first = fd + 1;
 		if (first > last)
 			return 0;
 	}
-	return (int)syscall(SYS_close_range, first, last, flags);
+	return next_close_range(first, last, flags);
 }
 
 SHIM_EXPORT void closefrom(int first)
@@ -74,6 +93,12 @@ SHIM_EXPORT void closefrom(int first)
 	long end = sysconf(_SC_OPEN_MAX);
 
 	first = first < 0 ? 0 : first;
+	if (shim_next.closefrom && next_kept((unsigned)first, UINT_MAX) == UINT_MAX) {
+		if (first <= STDERR_FILENO)
+			shim_stderr_changed();
+		shim_next.closefrom(first);
+		return;
+	}
 	if (close_range((unsigned)first, UINT_MAX, 0) == 0)
 		return;
 	for (int fd = first; fd < (end < 0 ? 65536 : end); fd++)
@@ -89,6 +114,8 @@ static bool make_way(int from, int to)
 	if (!place)
 		return true;
 	moved = shim_move(to);
+	if (moved == to && place == shim_kept(SHIM_KEPT_SPARE))
+		moved = -1;
 	if (moved == to) {
 		errno = EBUSY;
 		return false;
@@ -99,10 +126,49 @@ static bool make_way(int from, int to)
 
 SHIM_EXPORT int dup2(int from, int to)
 {
-	return make_way(from, to) ? __dup2(from, to) : -1;
+	int result;
+
+	if (!make_way(from, to))
+		return -1;
+	result = shim_next.dup2 ? shim_next.dup2(from, to) : __dup2(from, to);
+	if (to == STDERR_FILENO)
+		shim_stderr_changed();
+	return result;
 }
 
 SHIM_EXPORT int dup3(int from, int to, int flags)
 {
-	return make_way(from, to) ? (int)syscall(SYS_dup3, from, to, flags) : -1;
+	int result;
+
+	if (!make_way(from, to))
+		return -1;
+	result = shim_next.dup3 ? shim_next.dup3(from, to, flags) : (int)syscall(SYS_dup3, from, to, flags);
+	if (to == STDERR_FILENO)
+		shim_stderr_changed();
+	return result;
+}
+
+/* ---- daemons ---- */
+
+/* The C library's daemon() puts /dev/null over stderr, and does not come by here for it. */
+SHIM_EXPORT int daemon(int nochdir, int noclose)
+{
+	int result = -1;
+
+	if (shim_next.daemon)
+		result = shim_next.daemon(nochdir, noclose);
+	else
+		errno = ENOSYS;
+	shim_stderr_changed();
+	return result;
+}
+
+/* Out of its parent's session: whoever waits there for the end of stderr does not wait for this process. */
+SHIM_EXPORT pid_t setsid(void)
+{
+	pid_t result = shim_next.setsid ? shim_next.setsid() : (pid_t)syscall(SYS_setsid);
+
+	if (result >= 0)
+		shim_stderr_changed();
+	return result;
 }

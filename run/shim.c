@@ -13,10 +13,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/cancel.h"
+#include "common/env.h"
+#include "common/fd.h"
+
 #define HIGH_FLOOR 64
+#define EARLY_MOST 1024
 
 #define UNREADY  1u
 #define COUNTING 2u
@@ -26,12 +32,16 @@ static _Atomic bool begun;
 static _Atomic uint64_t calls;
 static _Atomic bool summed_up;
 static _Atomic pid_t process;
-int shim_stats_fd = -1;
+static bool unserved;
+static const char *other_allocator;
+static _Atomic int stats_fd = -1;
+static struct ma_fd_id stats_id;
 
 /* ---- small services ---- */
 
 static void write_line(int fd, const char *format, va_list args)
 {
+	MA_UNCANCELLED;
 	char line[1200];
 	int saved = errno;
 	size_t used = (size_t)snprintf(line, sizeof(line), "%s: ", shim_name);
@@ -70,44 +80,85 @@ bool shim_is_this_process(void)
 
 int shim_move(int fd)
 {
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FLOOR);
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, ma_fd_floor());
 
+	if (high < 0) /* As many are open, or allowed. */
+		high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FLOOR);
 	if (high < 0)
 		return fd;
 	syscall(SYS_close, fd);
 	return high;
 }
 
+bool shim_is_served(void)
+{
+	return !unserved;
+}
+
 /* ---- the summary ---- */
 
-/* Programs close stderr before they exit, so it goes to a descriptor of our own. */
+/*
+ * Programs close stderr before they exit (the C library's fclose() does not come by us), so there is a descriptor of our own: until the
+ * program gives stderr up, for then somebody may wait for its end. Afterwards stderr itself serves, when it is the same file again.
+ */
+void shim_stderr_changed(void)
+{
+	int saved = errno, fd = ma_load(&stats_fd);
+
+	if (fd >= 0 && shim_is_this_process() && atomic_compare_exchange_strong(&stats_fd, &fd, -1))
+		ma_fd_close(fd, stats_id);
+	errno = saved;
+}
+
+static int stats_place(void)
+{
+	int fd = ma_load(&stats_fd);
+
+	if (fd >= 0 && ma_fd_is(fd, stats_id))
+		return fd;
+	return stats_id.inode && ma_fd_is(STDERR_FILENO, stats_id) ? STDERR_FILENO : -1;
+}
+
 static void sum_up(void)
 {
+	int fd = stats_place();
 	char text[1000] = "";
 
-	if (shim_stats_fd < 0 || !shim_is_this_process() || atomic_exchange(&summed_up, true))
+	if (fd < 0 || !shim_is_this_process() || atomic_exchange(&summed_up, true))
 		return;
 	shim_figures(text, sizeof(text));
-	say_to(shim_stats_fd, "%s[%d]: %llu calls, %s", program_invocation_short_name, (int)getpid(),
-	       (unsigned long long)ma_load(&calls), text);
+	say_to(fd, "%s[%d]: %llu calls%s%s", program_invocation_short_name, (int)getpid(),
+	       (unsigned long long)ma_load(&calls),
+	       *text ? ", " : "; it ended within a call, so there are no other figures", text);
 }
 
 __attribute__((destructor)) static void at_exit(void)
 {
 	sum_up();
+	if (shim_is_this_process())
+		shim_end();
 }
 
 /* exit() does not come by here, as it calls the C library's own. */
-SHIM_EXPORT void _exit(int status)
+static _Noreturn void leave(int status, void (*next)(int status))
 {
 	sum_up();
+	if (shim_is_this_process())
+		shim_end();
+	if (next)
+		next(status);
 	for (;;)
 		syscall(SYS_exit_group, status);
 }
 
+SHIM_EXPORT void _exit(int status)
+{
+	leave(status, shim_next._exit);
+}
+
 SHIM_EXPORT void _Exit(int status)
 {
-	_exit(status);
+	leave(status, shim_next._Exit);
 }
 
 static void forked(void)
@@ -115,15 +166,30 @@ static void forked(void)
 	ma_store(&process, getpid());
 	ma_store(&calls, 0);
 	ma_store(&summed_up, false);
+	if (!ma_fd_is(STDERR_FILENO, stats_id))
+		shim_stderr_changed();
 }
 
 /* ---- beginning ---- */
 
 static bool wants_stats(void)
 {
-	const char *text = secure_getenv("MAPALLOC_RUN_STATS");
+	const char *text = ma_env("MAPALLOC_RUN_STATS");
 
 	return text && *text;
+}
+
+/* Its description is the program's, too, and gets no mark. */
+static void open_stats(void)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, ma_fd_floor());
+	struct stat st;
+
+	if (fd < 0)
+		fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, HIGH_FLOOR);
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		stats_id = (struct ma_fd_id){ .device = st.st_dev, .inode = st.st_ino };
+	ma_store(&stats_fd, fd);
 }
 
 static void begin(void)
@@ -131,12 +197,21 @@ static void begin(void)
 	unsigned mode = 0;
 
 	ma_store(&process, getpid());
+	shim_find_next();
+	other_allocator = shim_other_allocator();
+	/* Before there is a heap: a sanitizer's program has no room for one. */
+	if (other_allocator) {
+		unserved = true;
+		ma_store_release(&state, 0);
+		return;
+	}
 	if (wants_stats())
-		shim_stats_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, HIGH_FLOOR);
-	if (shim_stats_fd >= 0)
+		open_stats();
+	if (ma_load(&stats_fd) >= 0)
 		mode = COUNTING;
 	shim_begin();
 	pthread_atfork(NULL, NULL, forked);
+	at_quick_exit(at_exit);
 	ma_store_release(&state, mode);
 }
 
@@ -165,6 +240,9 @@ MA_INLINE void enter(void)
 __attribute__((constructor)) static void at_start(void)
 {
 	enter();
+	if (unserved)
+		shim_say("%s: it has an allocator of its own (%s) and keeps it: the program runs, but is not served",
+			 program_invocation_short_name, other_allocator);
 }
 
 /* ---- the calls ---- */
@@ -176,6 +254,62 @@ MA_INLINE void *given(void *block)
 	return block;
 }
 
+/*
+ * Before it is known whether the program has an allocator of its own, blocks are the C library's, and we call nothing else: a sanitizer
+ * that is about to begin has not yet found the functions behind its own. These blocks are few, and lie close to each other.
+ */
+static struct early {
+	void *block;
+	size_t bytes; /* That were asked for. */
+} early[EARLY_MOST];
+static _Atomic unsigned early_count;
+static _Atomic uintptr_t early_from = UINTPTR_MAX, early_to;
+
+static void *note_early(void *block, size_t bytes)
+{
+	uintptr_t at = (uintptr_t)block;
+	unsigned i = block ? atomic_fetch_add(&early_count, 1) : EARLY_MOST;
+
+	if (i >= EARLY_MOST)
+		return block;
+	early[i] = (struct early){ block, bytes };
+	if (at < ma_load(&early_from))
+		ma_store(&early_from, at);
+	if (at > ma_load(&early_to))
+		ma_store(&early_to, at);
+	return block;
+}
+
+static MA_NOINLINE struct early *find_early(const void *block)
+{
+	for (unsigned i = 0; i < ma_min(ma_load(&early_count), EARLY_MOST); i++)
+		if (early[i].block == block)
+			return &early[i];
+	return NULL;
+}
+
+/* NULL: it is not one. */
+MA_INLINE struct early *early_of(const void *block)
+{
+	if (MA_LIKELY((uintptr_t)block < ma_load(&early_from) || (uintptr_t)block > ma_load(&early_to)))
+		return NULL;
+	return find_early(block);
+}
+
+/* Its address may come again, for another one. */
+static void free_early(struct early *e)
+{
+	void *block = e->block;
+
+	e->block = NULL;
+	__libc_free(block);
+}
+
+MA_INLINE bool is_undecided(void)
+{
+	return MA_UNLIKELY(ma_load(&state) & UNREADY);
+}
+
 MA_INLINE bool is_absurd(size_t size)
 {
 	return MA_UNLIKELY(size > PTRDIFF_MAX);
@@ -184,6 +318,10 @@ MA_INLINE bool is_absurd(size_t size)
 SHIM_EXPORT void *malloc(size_t size)
 {
 	enter();
+	if (MA_UNLIKELY(unserved))
+		return shim_next.malloc(size);
+	if (is_undecided())
+		return given(note_early(__libc_malloc(size), size));
 	return given(is_absurd(size) ? NULL : shim_new(size + !size));
 }
 
@@ -192,19 +330,30 @@ SHIM_EXPORT void *calloc(size_t nmemb, size_t size)
 	size_t bytes;
 
 	enter();
+	if (MA_UNLIKELY(unserved))
+		return shim_next.calloc(nmemb, size);
 	if (__builtin_mul_overflow(nmemb, size, &bytes) || is_absurd(bytes))
 		return given(NULL);
+	if (is_undecided())
+		return given(note_early(__libc_calloc(1, bytes), bytes));
 	return given(shim_zeroed(bytes + !bytes));
 }
 
 SHIM_EXPORT void free(void *ptr)
 {
 	int saved = errno;
+	struct early *e;
 
 	enter();
 	if (!ptr)
 		return;
-	shim_give(ptr);
+	e = early_of(ptr);
+	if (MA_UNLIKELY(e != NULL))
+		free_early(e);
+	else if (MA_UNLIKELY(unserved))
+		shim_next.free(ptr);
+	else
+		shim_give(ptr);
 	errno = saved;
 }
 
@@ -214,8 +363,21 @@ SHIM_EXPORT void cfree(void *ptr)
 	free(ptr);
 }
 
+static void *move_early(struct early *e, size_t size)
+{
+	void *to = malloc(size);
+
+	if (!to)
+		return NULL;
+	memcpy(to, e->block, ma_min(size, e->bytes));
+	free_early(e);
+	return to;
+}
+
 SHIM_EXPORT void *realloc(void *ptr, size_t size)
 {
+	struct early *e;
+
 	if (!ptr)
 		return malloc(size);
 	if (size == 0) {
@@ -223,6 +385,11 @@ SHIM_EXPORT void *realloc(void *ptr, size_t size)
 		return NULL;
 	}
 	enter();
+	e = early_of(ptr);
+	if (MA_UNLIKELY(e != NULL))
+		return move_early(e, size);
+	if (MA_UNLIKELY(unserved))
+		return shim_next.realloc(ptr, size);
 	return given(is_absurd(size) ? NULL : shim_resize(ptr, size));
 }
 
@@ -237,9 +404,10 @@ SHIM_EXPORT void *reallocarray(void *ptr, size_t nmemb, size_t size)
 
 static void *aligned(size_t alignment, size_t size)
 {
-	enter();
 	if (is_absurd(size) || is_absurd(alignment) || size > PTRDIFF_MAX - alignment)
 		return NULL;
+	if (is_undecided())
+		return note_early(__libc_memalign(alignment, size), size);
 	return shim_aligned(alignment, size + !size);
 }
 
@@ -248,6 +416,9 @@ SHIM_EXPORT void *memalign(size_t alignment, size_t size)
 {
 	size_t power = 16;
 
+	enter();
+	if (MA_UNLIKELY(unserved && shim_next.memalign))
+		return shim_next.memalign(alignment, size);
 	while (power < alignment && power <= PTRDIFF_MAX)
 		power *= 2;
 	return given(aligned(power, size));
@@ -255,6 +426,8 @@ SHIM_EXPORT void *memalign(size_t alignment, size_t size)
 
 SHIM_EXPORT void *aligned_alloc(size_t alignment, size_t size)
 {
+	if (MA_UNLIKELY(unserved && shim_next.aligned_alloc))
+		return shim_next.aligned_alloc(alignment, size);
 	return memalign(alignment, size);
 }
 
@@ -263,6 +436,9 @@ SHIM_EXPORT int posix_memalign(void **block, size_t alignment, size_t size)
 	int saved = errno;
 	void *fresh;
 
+	enter();
+	if (MA_UNLIKELY(unserved && shim_next.posix_memalign))
+		return shim_next.posix_memalign(block, alignment, size);
 	if (!ma_is_pow2(alignment) || alignment < sizeof(void *))
 		return EINVAL;
 	fresh = aligned(ma_max(alignment, 16), size);
@@ -275,21 +451,45 @@ SHIM_EXPORT int posix_memalign(void **block, size_t alignment, size_t size)
 
 SHIM_EXPORT void *valloc(size_t size)
 {
+	if (MA_UNLIKELY(unserved && shim_next.valloc))
+		return shim_next.valloc(size);
 	return memalign(MA_PAGE, size);
 }
 
 SHIM_EXPORT void *pvalloc(size_t size)
 {
+	if (MA_UNLIKELY(unserved && shim_next.pvalloc))
+		return shim_next.pvalloc(size);
 	return size > PTRDIFF_MAX - MA_PAGE ? given(NULL) : memalign(MA_PAGE, ma_up(size, MA_PAGE));
 }
 
 SHIM_EXPORT size_t malloc_usable_size(void *ptr)
 {
 	int saved = errno;
+	struct early *e;
 	size_t room;
 
 	enter();
+	e = early_of(ptr);
+	if (MA_UNLIKELY(e != NULL))
+		return e->bytes;
+	if (MA_UNLIKELY(unserved && shim_next.malloc_usable_size))
+		return shim_next.malloc_usable_size(ptr);
 	room = ptr ? shim_room(ptr) : 0;
 	errno = saved;
 	return room;
 }
+
+/* ---- ours, whoever else defines the names ---- */
+
+/* gcc wants the same attributes of an alias as the C library's header gives the name. */
+#if __has_attribute(copy)
+#define SAME_AS(name) copy(name),
+#else
+#define SAME_AS(name)
+#endif
+#define OURS(name) extern __typeof__(name) shim_##name __attribute__((alias(#name), SAME_AS(name) visibility("hidden")))
+OURS(malloc);
+OURS(calloc);
+OURS(realloc);
+OURS(free);

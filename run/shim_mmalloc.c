@@ -17,15 +17,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <mmalloc.h>
 
+#include "folder.h"
 #include "shim.h"
 
+#include "common/cancel.h"
+#include "common/env.h"
 #include "common/map.h"
+#include "common/map_file.h"
+#include "common/segment.h"
+#include "common/snapshot.h"
 
 #define TRIES       1000
 #define CANNOT_RUN  126
@@ -33,12 +42,14 @@
 
 const char shim_name[] = "mmalloc-run";
 
-static struct ma_map *_Atomic heap; /* NULL: not there yet, or not wanted. */
+static struct ma_map *_Atomic heap;   /* What new blocks come from. NULL: not there yet, not wanted, or closed. */
+static struct ma_map *_Atomic mapped; /* The same, but its blocks stay when it is closed. */
 static char *heap_from, *heap_end;
 static char heap_name[4096 + SUFFIX_MOST];
 /* Of the environment, which programs clear. */
 static char given[4096];
 static bool follows;
+static bool takes_any;
 /* This thread is in the heap's code: what that asks for itself is the C library's. */
 static SHIM_TLS unsigned inside;
 
@@ -50,6 +61,14 @@ static bool is_free(int fd)
 	struct stat st;
 
 	return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0;
+}
+
+/* Somebody may have put it there since the command looked. Whose file it is reads and writes it; so does whoever may write to it. */
+static bool is_safe(int fd)
+{
+	struct stat st;
+
+	return takes_any || (fstat(fd, &st) == 0 && st.st_uid == geteuid() && !(st.st_mode & (S_IWGRP | S_IWOTH)));
 }
 
 /* A name that nobody has, from try 0 on. */
@@ -81,7 +100,11 @@ static int open_file(bool *first)
 	*first = fd >= 0 && is_free(fd);
 	if (*first) {
 		snprintf(heap_name, sizeof(heap_name), "%s", given);
-		return fd;
+		if (is_safe(fd))
+			return fd;
+		close(fd);
+		errno = EPERM;
+		return -1;
 	}
 	if (fd >= 0)
 		close(fd);
@@ -90,77 +113,102 @@ static int open_file(bool *first)
 
 /* ---- fork ---- */
 
-static struct {
-	int fd;
-	char name[sizeof(heap_name)];
-} copy = { .fd = -1 };
-
 /*
- * Other threads go on meanwhile: that is what a snapshot is for. Registered before nearly everybody else's, this handler runs
- * after theirs; what this thread allocates between here and the fork the child does not have.
+ * A copy without a name, under the lock that forks of other threads wait for. Other threads go on meanwhile: that is what a snapshot is
+ * for. What this thread allocates between here and the fork the child does not have.
  */
-static void before_fork(void)
+static int before_fork(struct ma_map *map)
 {
-	struct ma_map *map = ma_load_acquire(&heap);
-	int saved = errno;
+	int fd;
 
-	if (!map)
-		return;
 	inside++;
-	snprintf(copy.name, sizeof(copy.name), "%s.fork-%d-%lx", given, (int)getpid(), (unsigned long)pthread_self());
-	if (mmalloc_snapshot(map, copy.name) == 0)
-		copy.fd = open(copy.name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	if (copy.fd < 0)
-		shim_say("%s: no copy of it for a fork child can be made beside it: %s", heap_name, strerror(errno));
+	fd = ma_map_copy_for_fork_in(map, shim_folder());
+	if (fd < 0 && errno == EMFILE && shim_folder_give_spare())
+		fd = ma_map_copy_for_fork_in(map, shim_folder());
+	if (fd < 0)
+		shim_say("%s: no copy of it for a fork child can be made: %s", heap_name, strerrordesc_np(errno));
 	inside--;
-	errno = saved;
-}
-
-static void drop_copy(void)
-{
-	if (copy.fd >= 0) {
-		syscall(SYS_close, copy.fd);
-		if (!follows)
-			unlink(copy.name);
-	}
-	copy.fd = -1;
-}
-
-/* Between fork() and the maps' own handlers in the child: the copy is the child's from now on. */
-static int fork_copy(struct ma_map *map)
-{
-	int fd = copy.fd;
-
-	(void)map;
-	copy.fd = -1;
 	return fd;
 }
 
-static void name_copy(void)
+/* A file of that name for what can have none itself, as it is in memory. -1: none. */
+static int copy_out(int from)
 {
-	for (unsigned try = 0; try < TRIES; try++) {
+	char bytes[MA_PAGE];
+	struct stat st;
+	int to = fstat(from, &st) == 0 ? new_file() : -1;
+
+	if (to < 0)
+		return -1;
+	if (ftruncate(to, st.st_size) < 0)
+		goto failed;
+	for (off_t at = 0; (at = lseek(from, at, SEEK_DATA)) >= 0; at += (off_t)MA_PAGE) {
+		ssize_t got = pread(from, bytes, sizeof(bytes), at);
+
+		if (got <= 0 || pwrite(to, bytes, (size_t)got, at) != got)
+			goto failed;
+	}
+	syscall(SYS_close, from);
+	return to;
+failed:
+	unlink(heap_name);
+	syscall(SYS_close, to);
+	return -1;
+}
+
+/* NAME.PID for the child's copy. The descriptor of what has it, or of the copy when none can be had. */
+static int name_copy(int fd)
+{
+	char link[32];
+	int named, result = -1;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	for (unsigned try = 0; try < TRIES && result < 0; try++) {
 		name_of_pid(heap_name, sizeof(heap_name), try);
-		if (link(copy.name, heap_name) == 0 || errno != EEXIST)
+		result = linkat(AT_FDCWD, link, AT_FDCWD, heap_name, AT_SYMLINK_FOLLOW);
+		if (result < 0 && errno != EEXIST)
 			break;
 	}
-	unlink(copy.name);
+	if (result == 0)
+		return fd;
+	named = copy_out(fd);
+	if (named >= 0)
+		return named;
+	shim_say("%s: this fork child's heap cannot have that name: %s; it goes with the process", heap_name,
+		 strerrordesc_np(errno));
+	snprintf(heap_name, sizeof(heap_name), "(a copy without a name)");
+	return fd;
+}
+
+/* In the child, under the lock: the copy is its own from now on. */
+static int fork_copy(struct ma_map *map)
+{
+	int fd = map->fork_fd;
+
+	inside++;
+	if (fd >= 0 && follows)
+		fd = name_copy(fd);
+	else
+		snprintf(heap_name, sizeof(heap_name), "(a copy without a name)");
+	inside--;
+	return fd;
 }
 
 static void after_fork_in_child(void)
 {
-	struct ma_map *map = ma_load_acquire(&heap);
+	struct ma_map *map = ma_load_acquire(&mapped);
 	int saved = errno;
 
 	if (!map)
 		return;
 	inside++;
-	map->fd = shim_move(map->fd);
-	if (ma_load(&map->id) == MA_MAP_CLOSED)
+	shim_folder_keep_spare();
+	if (ma_load(&map->id) == MA_MAP_CLOSED) {
+		shim_say(
+			"this fork child has no copy of the heap: it must not touch blocks that were allocated before");
 		ma_store_release(&heap, NULL);
-	else if (follows)
-		name_copy();
-	else
-		snprintf(heap_name, sizeof(heap_name), "(a copy without a name)");
+		ma_store_release(&mapped, NULL);
+	}
 	inside--;
 	errno = saved;
 }
@@ -169,17 +217,49 @@ static void after_fork_in_parent(void)
 {
 	int saved = errno;
 
-	inside++;
-	drop_copy();
-	inside--;
+	shim_folder_keep_spare();
 	errno = saved;
+}
+
+bool shim_is_inside(void)
+{
+	return inside > 0;
+}
+
+bool shim_fork_try(void)
+{
+	return ma_map_fork_try();
+}
+
+void shim_fork_end(bool child)
+{
+	ma_map_fork_end(child);
+	if (child)
+		after_fork_in_child();
+	else
+		after_fork_in_parent();
+}
+
+/* It sees the heap as it is, or will be, and changes pages of its own. */
+void shim_fork_orphaned(void)
+{
+	struct ma_map *map = atomic_exchange(&heap, NULL);
+
+	if (!map)
+		return;
+	ma_store(ma_process_mark, 1);
+	ma_segment_map(&map->lay, map->base, map->reach, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, map->fd,
+		       UINT64_MAX);
+	shim_say("%s: a fork in a signal handler that interrupted a call: the child has no copy of it; its blocks may "
+		 "change there",
+		 heap_name);
 }
 
 /* ---- beginning ---- */
 
 static void refuse(bool first)
 {
-	shim_say("%s: cannot have the heap in it: %s%s", first ? heap_name : given, strerror(errno),
+	shim_say("%s: cannot have the heap in it: %s%s", first ? heap_name : given, strerrordesc_np(errno),
 		 first ? "" : "; this program's heap is in memory");
 	if (first)
 		syscall(SYS_exit_group, CANNOT_RUN);
@@ -196,13 +276,17 @@ static void attach(void)
 		return;
 	}
 	close(fd);
-	map->fd = shim_move(map->fd);
+	map->flags |= MA_MAP_FORKS;
+	map->fork_begin = before_fork;
 	map->fork_copy = fork_copy;
+	shim_folder_keep(heap_name);
 	heap_from = map->base;
 	heap_end = map->base + map->mapped;
 	ma_map_watch_forks();
-	pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+	pthread_atfork(NULL, after_fork_in_parent, after_fork_in_child);
+	ma_store_release(&mapped, map);
 	ma_store_release(&heap, map);
+	shim_watch_signals();
 }
 
 void shim_prepare(void)
@@ -211,16 +295,44 @@ void shim_prepare(void)
 
 void shim_begin(void)
 {
-	const char *name = secure_getenv("MMALLOC_RUN_HEAP");
-	const char *follow = secure_getenv("MMALLOC_RUN_FOLLOW");
+	MA_UNCANCELLED;
+	const char *name = ma_env("MMALLOC_RUN_HEAP");
+	const char *follow = ma_env("MMALLOC_RUN_FOLLOW");
+	const char *any = ma_env("MMALLOC_RUN_ANY_OWNER");
 
 	if (!name || !*name || strlen(name) >= sizeof(given))
 		return;
 	strcpy(given, name);
 	follows = follow && *follow;
+	takes_any = any && *any;
 	inside++;
 	attach();
 	inside--;
+}
+
+/* ---- the end ---- */
+
+/* Calls of other threads that are in the heap now are soon out of it again. */
+static void let_others_out(void)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	if (!__libc_single_threaded)
+		nanosleep(&moment, NULL);
+}
+
+void shim_end(void)
+{
+	MA_UNCANCELLED;
+	struct ma_map *map = atomic_exchange(&heap, NULL);
+	int saved = errno;
+
+	/* A handler that interrupted a call of this thread: the locks that it holds are given up with the process. */
+	if (!map || inside > 0)
+		return;
+	let_others_out();
+	ma_map_sign_off(map);
+	errno = saved;
 }
 
 /* ---- blocks ---- */
@@ -247,6 +359,11 @@ MA_INLINE bool is_heaps(const void *ptr)
 	return (const char *)ptr >= heap_from && (const char *)ptr < heap_end;
 }
 
+bool shim_holds(const void *address)
+{
+	return ma_load(&mapped) && is_heaps(address);
+}
+
 void *shim_new(size_t size)
 {
 	struct ma_map *map = come_in();
@@ -268,16 +385,29 @@ void *shim_aligned(size_t alignment, size_t size)
 	return map ? go_out(mmemalign(map, alignment, size)) : __libc_memalign(alignment, size);
 }
 
+/* Of a heap that is closed. */
+static void *move_out(void *ptr, size_t size)
+{
+	void *block = __libc_malloc(size);
+
+	if (block)
+		memcpy(block, ptr, ma_min(size, shim_room(ptr)));
+	return block;
+}
+
 /* A block keeps to where it is: its neighbours may be of its kind. */
 void *shim_resize(void *ptr, size_t size)
 {
+	struct ma_map *map = ma_load_acquire(&heap);
 	unsigned was = inside;
 	void *block;
 
 	if (!is_heaps(ptr))
 		return __libc_realloc(ptr, size);
+	if (!map)
+		return move_out(ptr, size);
 	inside = 1;
-	block = mrealloc(ma_load_acquire(&heap), ptr, size);
+	block = mrealloc(map, ptr, size);
 	inside = was;
 	return block;
 }
@@ -300,26 +430,38 @@ void shim_give(void *ptr)
 size_t shim_room(void *ptr)
 {
 	if (is_heaps(ptr))
-		return mmalloc_usable_size(ma_load_acquire(&heap), ptr);
+		return mmalloc_usable_size(ma_load_acquire(&mapped), ptr);
 	/* The C library keeps the size of a block's chunk in front of it, with three bits of another sort. */
 	return (((const size_t *)ptr)[-1] & ~(size_t)7) - 2 * sizeof(size_t);
 }
 
 int *shim_kept(unsigned i)
 {
-	struct ma_map *map = ma_load_acquire(&heap);
+	struct ma_map *map = ma_load_acquire(&mapped);
 
-	return i == 0 && map ? &map->fd : NULL;
+	if (!map)
+		return NULL;
+	return i == 0 ? &map->fd : shim_folder_kept(i - 1);
 }
 
-int shim_figures(char *text, size_t size)
+bool shim_kept_is_ours(unsigned i)
 {
-	struct ma_map *map = ma_load_acquire(&heap);
+	struct ma_map *map = ma_load_acquire(&mapped);
+
+	return i == 0 ? map && ma_fd_is(map->fd, ma_map_fd_id(map)) : shim_folder_is_ours(i - 1);
+}
+
+void shim_figures(char *text, size_t size)
+{
+	struct ma_map *map = ma_load_acquire(&mapped);
 	struct mmalloc_stats stats;
 
+	if (inside > 0)
+		return;
 	if (!map || mmalloc_stats(map, &stats) < 0)
-		return snprintf(text, size, "heap in memory");
-	return snprintf(text, size, "heap %s: %llu blocks of %llu bytes, file of %llu bytes", heap_name,
-			(unsigned long long)stats.used_blocks, (unsigned long long)stats.used_bytes,
-			(unsigned long long)stats.file_bytes);
+		snprintf(text, size, "heap in memory");
+	else
+		snprintf(text, size, "heap %s: %llu blocks of %llu bytes, file of %llu bytes", heap_name,
+			 (unsigned long long)stats.used_blocks, (unsigned long long)stats.used_bytes,
+			 (unsigned long long)stats.file_bytes);
 }

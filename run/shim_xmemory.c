@@ -10,6 +10,8 @@
 
 #include "shim.h"
 
+#include "common/env.h"
+
 #include "libxmemory/src/core.h"
 
 #define MAPPED_FROM (1 << 20)
@@ -33,7 +35,12 @@ void shim_begin(void)
 	mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
 	mallopt(M_TRIM_THRESHOLD, MAPPED_FROM);
 	xmemory__ready();
-	xmemory_settmpdir(xmemory_gettmpdir()); /* Programs clear the environment. */
+	xmemory__vm_keep_folder();
+	if (*xmemory__vm_folder() >= 0)
+		*xmemory__vm_folder() = shim_move(*xmemory__vm_folder());
+	/* The program may know blocks that are none of ours, of another name space of the linker for one. */
+	if (!ma_env("XMEMORY_WARNINGS"))
+		xmemory_setwarnings(0);
 }
 
 void *shim_new(size_t size)
@@ -67,9 +74,47 @@ size_t shim_room(void *ptr)
 	return xmemory_size(ptr);
 }
 
+/* VM files have no names: they go with the process. */
+void shim_end(void)
+{
+}
+
 int *shim_kept(unsigned i)
 {
 	return xmemory__small_descriptor(i);
+}
+
+bool shim_kept_is_ours(unsigned i)
+{
+	return xmemory__small_descriptor_is_ours(i);
+}
+
+bool shim_holds(const void *address)
+{
+	return xmemory__is_elsewhere(address);
+}
+
+/* The mutexes say so. */
+bool shim_is_inside(void)
+{
+	return xmemory__depth > 0;
+}
+
+bool shim_fork_try(void)
+{
+	return xmemory__fork_try();
+}
+
+void shim_fork_end(bool child)
+{
+	xmemory__fork_end(child);
+}
+
+void shim_fork_orphaned(void)
+{
+	xmemory__fork_orphaned();
+	shim_say("a fork in a signal handler that interrupted a call: the child has no copy of VM files, and must not "
+		 "write there");
 }
 
 static void mib(char text[32], uint64_t bytes)
@@ -79,15 +124,15 @@ static void mib(char text[32], uint64_t bytes)
 	snprintf(text, 32, "%llu.%llu MiB", (unsigned long long)(tenths / 10), (unsigned long long)(tenths % 10));
 }
 
-int shim_figures(char *text, size_t size)
+void shim_figures(char *text, size_t size)
 {
 	struct xmemory__totals totals;
 	char ram[32], limit[32], vm[32];
 
-	xmemory__totals(&totals);
+	if (!xmemory__try_totals(&totals))
+		return;
 	mib(ram, (uint64_t)totals.peak_ram);
 	mib(limit, (uint64_t)totals.limit);
 	mib(vm, (uint64_t)totals.peak_elsewhere);
-	return snprintf(text, size, "peak RAM %s of %s, peak VM %s, %u VM files", ram, limit, vm,
-			xmemory__vm_files_made());
+	snprintf(text, size, "peak RAM %s of %s, peak VM %s, %u VM files", ram, limit, vm, xmemory__vm_files_made());
 }

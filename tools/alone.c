@@ -54,6 +54,9 @@ bool alone_map(struct view *view, int fd)
 {
 	view->map.fd = fd;
 	view->map.flags = 0;
+	if (!view->region)
+		return ma_segment_map(&view->map.lay, view->base, view->map.reach, PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_NORESERVE, fd, UINT64_MAX) == 0;
 	return mmap(view->base, view->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) !=
 	       MAP_FAILED;
 }

@@ -16,6 +16,10 @@ static const char *misfit(const struct options *o, uint32_t kind)
 		return "--smallest and --largest are for shmbuddy";
 	if (kind == MA_KIND_SHMBUDDY && (o->streams || o->base))
 		return "shmbuddy has neither streams nor a base";
+	if (o->range && kind == MA_KIND_MMALLOC)
+		return "--range is for qalloc and shmbuddy: the range of mmalloc is its --size";
+	if (o->processes && kind == MA_KIND_SHMBUDDY)
+		return "shmbuddy serves any number of processes";
 	if (kind != MA_KIND_MMALLOC && !o->size)
 		return "it wants --size SIZE";
 	return NULL;
@@ -32,6 +36,8 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		.item = o->item,
 		.smallest = o->smallest,
 		.largest = o->largest,
+		.range = o->range,
+		.processes = o->processes,
 	};
 	const char *why =
 		plan.kind ? misfit(o, plan.kind) : "KIND is one of qalloc-static, qalloc-dynamic, mmalloc, shmbuddy";
@@ -52,6 +58,9 @@ static const struct option_spec options[] = {
 	  "of the file; shmbuddy: of all blocks; mmalloc: its range (1T)" },
 	{ "item", 'i', OPTION_SIZE, OPTION(item), "SIZE", "qalloc-static: of each item" },
 	{ "streams", 'n', OPTION_NUMBER, OPTION(streams), "N", "lanes with a lock each, not for shmbuddy (1)" },
+	{ "range", 0, OPTION_SIZE, OPTION(range), "SIZE",
+	  "that it can grow to (qalloc: 64 times its size, 4G at least; shmbuddy: a multiple of its size)" },
+	{ "processes", 0, OPTION_NUMBER, OPTION(processes), "N", "that can allocate at a time, not for shmbuddy (by the size)" },
 	{ "base", 0, OPTION_SIZE, OPTION(base), "ADDRESS", "where it is to be mapped, not for shmbuddy (chosen)" },
 	{ "smallest", 0, OPTION_SIZE, OPTION(smallest), "SIZE", "shmbuddy: smallest block (32)" },
 	{ "largest", 0, OPTION_SIZE, OPTION(largest), "SIZE", "shmbuddy: largest block (32 times the smallest)" },

@@ -23,17 +23,23 @@ static void write_head(struct view *view, FILE *to)
 {
 	const struct ma_header *h = &view->header;
 	const struct shmbuddy *region = view->region;
+	uint64_t tag;
 
 	fprintf(to,
 		"{\"mapalloc_dump\": %d, \"kind\": \"%s\", \"base\": %" PRIu64 ", \"length\": %" PRIu64
 		", \"range\": %" PRIu64,
-		DUMP_FORMAT, view->kind->name, h->base, (uint64_t)ma_load(&h->length), h->reserved);
+		DUMP_FORMAT, view->kind->name, h->base, (uint64_t)ma_load(&h->length), view_range(view));
 	if (region)
-		fprintf(to, ", \"capacity\": %" PRIu64 ", \"smallest\": %" PRIu64 ", \"largest\": %" PRIu64,
-			region->lay.area, (uint64_t)1 << region->lay.small_shift,
+		fprintf(to,
+			", \"capacity\": %" PRIu64 ", \"capacity_range\": %" PRIu64 ", \"smallest\": %" PRIu64
+			", \"largest\": %" PRIu64,
+			(uint64_t)ma_load(&region->area), region->lay.range, (uint64_t)1 << region->lay.small_shift,
 			(uint64_t)1 << region->lay.large_shift);
 	else
 		fprintf(to, ", \"streams\": %u", view->map.lay.streams);
+	tag = view_tag(view);
+	if (tag)
+		fprintf(to, ", \"tag\": %" PRIu64, tag);
 	if (h->kind == MA_KIND_STATIC)
 		fprintf(to, ", \"item_bytes\": %" PRIu64, view->map.item_bytes);
 	fputs("}\n", to);
@@ -101,7 +107,8 @@ void dump_write(struct view *view, FILE *to)
 	write_head(view, to);
 	view->kind->walk(view, write_block, &counts);
 	view->kind->roots(view, write_root, &counts);
-	fprintf(to, "{\"end\": true, \"blocks\": %" PRIu64 ", \"roots\": %" PRIu64 "}\n", counts.blocks, counts.roots);
+	fprintf(to, "{\"end\": true, \"blocks\": %" PRIu64 ", \"roots\": %" PRIu64 "%s}\n", counts.blocks, counts.roots,
+		view_status(view) >= STATUS_DAMAGED ? ", \"damaged\": true" : "");
 }
 
 static int write_target(struct view *view, struct ma_target *target)
@@ -144,8 +151,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 	(void)count;
 	if (status != STATUS_OK)
 		return status;
-	view_print_findings(&view, tool->err, SEVERITY_DAMAGE);
-	status = view_status(&view);
+	status = view_warn(&view, "written");
 	if (!view.kind)
 		written = status == STATUS_OK ? STATUS_FAILED : STATUS_OK;
 	else if (tool->options.output)
@@ -167,11 +173,12 @@ const struct command command_dump = {
 	.arguments = "FILE",
 	.summary = "Write all live blocks with their contents, and the roots, as JSON lines.",
 	.options = options,
-	.more = "The form is described in the manual page. Of a damaged map, what can be read is written, and the "
-		"status is 2. A map that is in\n"
-		"use changes while it is read: take a snapshot first when that matters. Of guarded blocks (mmcheck()) "
-		"what is between\n"
-		"the guards is written: what is loaded has none.\n",
+	.more = "The form is described in the manual page. Of a damaged map, what can be read is written, the last "
+		"line says so, and the status\n"
+		"is 2: mapalloc load takes such a dump only with --damaged. A map that is in use changes while it is "
+		"read: take a snapshot\n"
+		"first when that matters. Of guarded blocks (mmcheck()) what is between the guards is written: what is "
+		"loaded has none.\n",
 	.examples = "  mapalloc dump notes.map -o notes.dump\n"
 		    "  mapalloc dump notes.map | mapalloc load --base 0x200000000000 --relocate moved.map\n",
 	.least = 1,

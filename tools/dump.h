@@ -3,12 +3,13 @@
  * A heap as JSON lines: what `mapalloc dump` writes and `mapalloc load` reads. In this order:
  *
  *     {"mapalloc_dump": 1, "kind": "qalloc-dynamic", "base": N, "length": N, "range": N, "streams": N}
- *         with "item_bytes" for qalloc-static; "capacity", "smallest" and "largest" for shmbuddy, without "streams"
+ *         with "item_bytes" for qalloc-static; "capacity", "capacity_range", "smallest" and "largest" for shmbuddy, without "streams"
  *     {"block": OFFSET, "size": BYTES, "data": "BASE64"}        each live block; zeros at its end may be left out of data
  *     {"root": "NAME", "offset": OFFSET}                        each root; "" is shmbuddy's without a name
  *     {"root64": "BASE64", "offset": OFFSET}                    one whose name is no UTF-8
  *     {"key": NUMBER, "value": WORD}                            libmmalloc's keys that are not 0
- *     {"end": true, "blocks": N, "roots": N}                    so that a dump that was cut is found out
+ *     {"end": true, "blocks": N, "roots": N}                    so that a dump that was cut is found out;
+ *         with "damaged": true when check found the map damaged, so that blocks may be missing
  *
  * Offsets are from the start of the file the dump was made of; base is the address that they are counted from in stored pointers (0 in
  * kinds that store offsets).
@@ -29,7 +30,7 @@ struct dump_load {
 	FILE *input;
 	const struct stat *like;      /* The file that it is to replace; NULL: there is none. */
 	uint64_t size, base, streams; /* 0: as it was. */
-	bool relocate;
+	bool relocate, damaged;       /* damaged: also of a damaged map. */
 	/* What came of it. */
 	uint64_t blocks, moved, roots, fixed, doubtful;
 	uint64_t stale; /* Words that look like pointers to where a block was, and were left so. */

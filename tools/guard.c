@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "common/page.h"
 #include "common/base.h"
 
 #define MOST 4
@@ -27,13 +28,14 @@ static bool put_zeros(char *address)
 
 		if (!guarded[i].base || address < guarded[i].base || at >= guarded[i].bytes)
 			continue;
-		from = ma_down(at, MA_PAGE);
-		/* A page that the file has and the disk does not give: that one alone. */
-		if (fstat(guarded[i].fd, &st) == 0 && ma_up((uint64_t)st.st_size, MA_PAGE) > from)
-			return mmap(guarded[i].base + from, MA_PAGE, PROT_READ | PROT_WRITE,
+		from = ma_down(at, ma_page());
+		/* A page that the file has and the disk does not give: that one alone; and where the file is in slices. */
+		if (guarded[i].fd < 0 ||
+		    (fstat(guarded[i].fd, &st) == 0 && ma_up((uint64_t)st.st_size, ma_page()) > from))
+			return mmap(guarded[i].base + from, ma_page(), PROT_READ | PROT_WRITE,
 				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
 		if (fstat(guarded[i].fd, &st) == 0)
-			from = ma_up((uint64_t)st.st_size, MA_PAGE);
+			from = ma_up((uint64_t)st.st_size, ma_page());
 		return mmap(guarded[i].base + from, guarded[i].bytes - from, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
 	}

@@ -60,7 +60,7 @@ static void print_sizes(struct view *view)
 	else
 		print_key(tool, "base", "%#" PRIx64, h->base);
 	print_key(tool, "sizes", "%s long, range %s, on disk %s", size_text(tool, ma_load(&h->length), a),
-		  size_text(tool, h->reserved, b), size_text(tool, (uint64_t)view->st.st_blocks * 512, c));
+		  size_text(tool, view_range(view), b), size_text(tool, (uint64_t)view->st.st_blocks * 512, c));
 	if (!view->kind)
 		return;
 	if (h->kind == MA_KIND_STATIC)
@@ -76,9 +76,9 @@ static void print_occupancy(struct view *view)
 	char a[SIZE_TEXT], b[SIZE_TEXT], c[SIZE_TEXT];
 
 	view->kind->measure(view, &f);
-	print_key(tool, "used", "%s of %s (%.1f %%) in %" PRIu64 " blocks", size_text(tool, f.used_bytes, a),
+	print_key(tool, "used", "%s of %s (%.1f %%) in %" PRIu64 " %s", size_text(tool, f.used_bytes, a),
 		  size_text(tool, f.capacity, b), f.capacity ? 100 * (double)f.used_bytes / (double)f.capacity : 0,
-		  f.used_blocks);
+		  f.used_blocks, plural(f.used_blocks, "block", "blocks"));
 	print_key(tool, "free", "largest %s; %s reserved in slabs", size_text(tool, f.largest_free, a),
 		  size_text(tool, f.reserved, c));
 }
@@ -130,20 +130,29 @@ static void print_people(struct view *view)
 		print_person(view->tool, &people->person[i], i == 0);
 }
 
+/* "FILE: sound" */
+static void print_verdict(struct view *view)
+{
+	struct tool *tool = view->tool;
+	enum status status = view_status(view);
+
+	print_safe(tool->out, view->name, strlen(view->name));
+	fprintf(tool->out, ": %s%s%s",
+		tint(tool, status == STATUS_OK           ? COLOR_GOOD
+			   : status == STATUS_REPAIRABLE ? COLOR_WARNING
+							 : COLOR_BAD),
+		view_verdict(view), tint(tool, COLOR_NONE));
+}
+
 static void print_text(struct view *view)
 {
 	struct tool *tool = view->tool;
 	const struct ma_header *h = &view->header;
-	enum status status = view_status(view);
 	unsigned roots = 0;
 	char uuid[40];
 
-	print_safe(tool->out, view->name, strlen(view->name));
-	fprintf(tool->out, ": %s%s%s\n",
-		tint(tool, status == STATUS_OK           ? COLOR_GOOD
-			   : status == STATUS_REPAIRABLE ? COLOR_WARNING
-							 : COLOR_BAD),
-		status_name(status), tint(tool, COLOR_NONE));
+	print_verdict(view);
+	fputc('\n', tool->out);
 	if (has_header(view)) {
 		uuid_text(h, uuid);
 		print_key(tool, "kind", "%s, format %u", kind_name(h->kind), h->format);
@@ -151,6 +160,8 @@ static void print_text(struct view *view)
 		print_sizes(view);
 		print_key(tool, "state", "%s, generation %" PRIu64, state_name(view),
 			  (uint64_t)ma_load(&h->generation));
+		if (view_tag(view))
+			print_key(tool, "tag", "%" PRIu64, view_tag(view));
 		print_people(view);
 	}
 	if (view->kind) {
@@ -200,9 +211,11 @@ static void json_header(struct view *view)
 	json_text(tool, "uuid", uuid);
 	json_number(tool, "base", h->base);
 	json_number(tool, "length", ma_load(&h->length));
-	json_number(tool, "range", h->reserved);
+	json_number(tool, "range", view_range(view));
 	json_text(tool, "state", state_name(view));
 	json_number(tool, "generation", ma_load(&h->generation));
+	if (view_tag(view))
+		json_number(tool, "tag", view_tag(view));
 	if (view->kind && h->kind == MA_KIND_STATIC)
 		json_number(tool, "item_bytes", view->map.item_bytes);
 	if (view->kind && !MA_KIND_FLOATS(h->kind))
@@ -247,7 +260,7 @@ static void print_json(struct view *view)
 
 	json_open(tool, NULL, '{');
 	json_text(tool, "file", view->name);
-	json_text(tool, "verdict", status_name(view_status(view)));
+	json_text(tool, "verdict", view_verdict(view));
 	json_number(tool, "file_bytes", (uint64_t)view->st.st_size);
 	json_number(tool, "disk_bytes", (uint64_t)view->st.st_blocks * 512);
 	if (has_header(view))
@@ -264,6 +277,18 @@ static void print_json(struct view *view)
 }
 
 /* ---- the commands info and check ---- */
+
+/* A file that cannot be looked at: what stderr says of it. */
+static void json_missing(struct tool *tool, const char *name)
+{
+	json_open(tool, NULL, '{');
+	json_text(tool, "file", name);
+	json_text(tool, "verdict", "failed");
+	json_text(tool, "error", tool->said);
+	json_open(tool, "findings", '[');
+	json_close(tool, ']');
+	json_close(tool, '}');
+}
 
 static enum status each(struct tool *tool, char **arguments, int count, void (*print)(struct view *view))
 {
@@ -282,6 +307,8 @@ static enum status each(struct tool *tool, char **arguments, int count, void (*p
 			print(&view);
 			status = view_status(&view);
 			view_close(&view);
+		} else if (tool->options.json) {
+			json_missing(tool, arguments[i]);
 		}
 		worst = status > worst ? status : worst;
 	}
@@ -313,14 +340,12 @@ const struct command command_info = {
 static void check_text(struct view *view)
 {
 	struct tool *tool = view->tool;
-	enum status status = view_status(view);
-
 	view_print_findings(view, tool->out, SEVERITY_NOTE);
-	print_safe(tool->out, view->name, strlen(view->name));
-	fprintf(tool->out, ": %s%s%s%s\n", tint(tool, status == STATUS_OK ? COLOR_GOOD : COLOR_BAD),
-		status_name(status), tint(tool, COLOR_NONE),
-		status == STATUS_REPAIRABLE && view->people.is_attached ? ": those who use it mend it when they come by"
-									: "");
+	print_verdict(view);
+	if (view_worst(view) == SEVERITY_UNCLOSED)
+		fputs(view->people.is_attached ? ": the processes that use it clean up" : ": the next open cleans up",
+		      tool->out);
+	fputc('\n', tool->out);
 }
 
 static void check_json(struct view *view)
@@ -331,7 +356,7 @@ static void check_json(struct view *view)
 	json_text(tool, "file", view->name);
 	if (has_header(view))
 		json_text(tool, "kind", kind_name(view->header.kind));
-	json_text(tool, "verdict", status_name(view_status(view)));
+	json_text(tool, "verdict", view_verdict(view));
 	json_bool(tool, "attached", view->people.is_attached);
 	view_json_findings(view);
 	json_close(tool, '}');
@@ -348,11 +373,16 @@ const struct command command_check = {
 	.summary =
 		"Verify everything: header, body, free space, locks, unfinished changes, leases of the dead, roots.\n"
 		"It takes no lock and changes nothing. Of a map that others use, it looks again at what is in motion.",
-	.more = "exit status: 0 sound; 1 repairable (mapalloc repair can; mostly whoever opens it "
-		"next does, too);\n"
-		"2 damaged; 3 no map, or none that this program can read; 4 a file cannot be read; 64 wrong usage. Of "
-		"several files: the highest.\n",
-	.examples = "  mapalloc check notes.map && cp notes.map backup/\n"
+	.more = "\"sound, not closed\" is a sound map that a process left without closing it: it was killed, or ended "
+		"without a "
+		"close, or the\n"
+		"machine went down. The next open cleans up by itself, and so do processes that use the map: there is "
+		"nothing to do.\n\n"
+		"exit status: 0 sound, closed or not; 1 repairable: mapalloc repair is needed; 2 damaged; 3 no map, or "
+		"none "
+		"that this program can\n"
+		"read; 4 a file cannot be read; 64 wrong usage. Of several files: the highest.\n",
+	.examples = "  mapalloc check notes.map\n"
 		    "  mapalloc check --json *.map\n",
 	.least = 1,
 	.has_json = true,

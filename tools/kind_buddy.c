@@ -18,13 +18,17 @@ static bool lay_out(struct view *view)
 		free(h);
 		return false;
 	}
+	/* Of this moment, also when it grows meanwhile. */
+	ma_store(&h->seen, ma_load(&view->header.length));
+	ma_store(&h->area, shmbuddy__layout_area(&h->lay, ma_load(&h->seen)));
+	h->most = h->own = ma_load(&h->area);
 	h->fd = view->fd;
 	h->device = (uint64_t)view->st.st_dev;
 	h->inode = (uint64_t)view->st.st_ino;
 	view->region = h;
-	view->mapped = h->lay.total;
 	view->user_off = h->lay.area_at;
-	view->user_bytes = h->lay.area;
+	view->user_bytes = ma_load(&h->area);
+	view->mapped = view->user_off + view->user_bytes;
 	return true;
 }
 
@@ -86,12 +90,17 @@ static void check_root(struct view *view, const char *name, size_t bytes, int ke
 			  "root \"%.*s\" points out of the region: %#" PRIx64, (int)bytes, name, offset);
 }
 
+static uint64_t words_of(const struct shmbuddy *h, unsigned k)
+{
+	return layout_words(region_level(h, k), region_area(h));
+}
+
 static uint64_t count_words(const struct shmbuddy *h)
 {
 	uint64_t count = 0;
 
 	for (unsigned k = 0; k <= h->lay.top; k++)
-		count += region_level(h, k)->words;
+		count += shmbuddy__check_end(h, k);
 	return count;
 }
 
@@ -102,7 +111,7 @@ static void check_words(struct view *view)
 
 	progress_begin(&progress, view->tool, view->name, count_words(h));
 	for (unsigned k = 0; k <= h->lay.top; k++) {
-		uint64_t end = region_level(h, k)->words;
+		uint64_t end = shmbuddy__check_end(h, k);
 
 		for (uint64_t at = 0; at < end; at += WINDOW) {
 			shmbuddy__check_words(h, k, at, ma_min(end, at + WINDOW), report, view);
@@ -115,15 +124,16 @@ static void check_words(struct view *view)
 static void check(struct view *view)
 {
 	check_words(view);
+	shmbuddy__check_parts(view->region, report, view);
 	if (!shmbuddy__handle_no_part_was_lost(view->region))
-		view_find(view, SEVERITY_DAMAGE, "body/part", LAYOUT_CONTROL + offsetof(struct control, backed),
+		view_find(view, SEVERITY_DAMAGE, "body/part", view->region->lay.backed_at,
 			  "a part that has no disk space yet is in use");
 	roots(view, check_root, NULL);
 }
 
 static bool is_readable(const struct shmbuddy *h, const struct level *l, uint64_t i)
 {
-	return i < l->words && (!l->local || region_is_backed(h, i >> l->fan_shift));
+	return i < layout_words(l, region_area(h)) && (!l->local || region_is_backed(h, i >> l->fan_shift));
 }
 
 /* Splits of this word whose lower word is not open: a splitter or a merger was killed. */
@@ -147,7 +157,7 @@ static uint64_t count_unfinished(const struct shmbuddy *h)
 	for (unsigned k = 1; k <= h->lay.top; k++) {
 		const struct level *l = region_level(h, k);
 
-		for (uint64_t i = 0; i < l->words; i++) {
+		for (uint64_t i = 0, end = words_of(h, k); i < end; i++) {
 			if (is_readable(h, l, i))
 				count += unfinished_in(h, l, i);
 			else /* On to the next part. */
@@ -157,20 +167,26 @@ static uint64_t count_unfinished(const struct shmbuddy *h)
 	return count;
 }
 
-static uint64_t rehearse(struct view *view)
+static enum severity rehearse(struct view *view)
 {
 	struct shmbuddy *h = view->region;
 	uint64_t unfinished = count_unfinished(h);
+	bool is_sound;
 
 	if (unfinished)
-		view_find(view, SEVERITY_REPAIRABLE, "state/split", NOWHERE,
-			  "%" PRIu64 " splits or merges were not finished", unfinished);
+		view_find(view, SEVERITY_UNCLOSED, "state/split", NOWHERE, "%" PRIu64 " %s not finished", unfinished,
+			  unfinished == 1 ? "split or merge was" : "splits or merges were");
 	h->writable = true;
-	/* Where nothing is certain its opener checks all of it, and refuses it, before anybody can mend it. */
-	if (!shmbuddy__handle_is_certain(h, &view->header) && shmbuddy_check(h, report, view) != 0)
-		return 1;
+	/* Where nothing is certain the open checks all of it, and refuses it before anything can mend it. */
+	is_sound = shmbuddy_check(h, NULL, NULL) == 0;
+	if (!is_sound && !shmbuddy__handle_is_certain(h, &view->header)) {
+		shmbuddy_check(h, report, view);
+		return SEVERITY_DAMAGE;
+	}
 	shmbuddy_mend(h);
-	return shmbuddy_check(h, report, view) == 0 ? 0 : 1;
+	if (shmbuddy_check(h, report, view) != 0)
+		return SEVERITY_DAMAGE;
+	return is_sound ? SEVERITY_UNCLOSED : SEVERITY_REPAIRABLE;
 }
 
 /* ---- figures, picture ---- */
@@ -213,6 +229,7 @@ static void measure(struct view *view, struct figures *figures)
 	figures->used_bytes = stats.used_bytes;
 	figures->used_blocks = stats.used_blocks;
 	figures->largest_free = stats.largest_free;
+	figures->largest_ever = stats.largest;
 	figures->backed = stats.backed_bytes;
 	shmbuddy_walk(view->region, on_block, &(struct walk){ view, tally_block, figures });
 	squeeze(figures, view->region->lay.small_shift);
@@ -235,15 +252,20 @@ static int draw_block(struct view *view, uint64_t offset, uint64_t size, void *a
 static void draw(struct view *view, struct picture *picture)
 {
 	const struct layout *lay = &view->region->lay;
+	uint64_t area = view->user_bytes;
 
 	walk(view, draw_block, picture);
-	for (uint64_t part = 0; part < lay->parts; part++) {
+	for (uint64_t part = 0; part < layout_parts(lay, area); part++) {
 		uint64_t size = (uint64_t)1 << lay->part_shift;
 
 		if (!region_is_backed(view->region, part))
-			picture_add(picture, part * size, ma_min(size, lay->area - part * size), CELL_UNTOUCHED, 0, 0,
-				    0);
+			picture_add(picture, part * size, ma_min(size, area - part * size), CELL_UNTOUCHED, 0, 0, 0);
 	}
+}
+
+uint64_t view_tag(const struct view *view)
+{
+	return view->region ? ma_load(&view->region->control->tag) : ma_load(&view->header.tag);
 }
 
 const struct kind kind_buddy = {

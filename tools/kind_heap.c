@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Kinds whose body is the heap engine's: dynamic maps of libqalloc, and libmmalloc's heaps. Chunk words are the truth (common/heap.h). */
 #include <inttypes.h>
+#include <string.h>
 
 #include "common/heap_internal.h"
 #include "common/roots.h"
@@ -25,8 +26,8 @@ static void cut_stream(struct view *view, uint32_t stream)
 {
 	struct ma_map *map = &view->map;
 	struct ma_stream *st = ma_stream(map, stream);
-	uint64_t first = ma_range_first(map, stream), used = ma_range_used(map, stream);
-	uint64_t end = map->lay.user_off + (first + used) * MA_CHUNK, most;
+	uint64_t first = ma_range_first(map, stream), used = ma_range_backed(map, stream);
+	uint64_t end = ma_segment_length(&map->lay, (first + used) * MA_CHUNK), most;
 	/* Read last: who grows stores it first. */
 	uint64_t length = ma_load_acquire(&map->header->length), size = (uint64_t)view->st.st_size;
 
@@ -43,14 +44,14 @@ static void cut_stream(struct view *view, uint32_t stream)
 	view_find(view, SEVERITY_DAMAGE, "body/end", (uint64_t)((char *)st - view->base),
 		  "stream %u uses %" PRIu64 " chunks, up to %#" PRIx64 ": the file ends at %#" PRIx64, stream, used,
 		  end, ma_min(length, size));
-	most = size > map->lay.user_off ? (size - map->lay.user_off) / MA_CHUNK : 0;
+	most = ma_segment_user(&map->lay, size) / MA_CHUNK;
 	ma_store(&st->backed, most > first ? ma_min(used, most - first) : 0);
 }
 
 static void furnish(struct view *view)
 {
 	kind_map_furnish(view);
-	for (uint32_t s = 0; s < view->map.lay.streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(&view->map); s++)
 		cut_stream(view, s);
 }
 
@@ -60,9 +61,36 @@ static uint64_t chunks_in_use(struct ma_map *map)
 {
 	uint64_t count = 0;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		count += ma_range_used(map, s);
 	return count;
+}
+
+/* Does a stream's intent, whose holder was killed, cover this chunk? */
+static bool is_interrupted(struct view *view, uint64_t chunk)
+{
+	struct ma_map *map = &view->map;
+
+	for (uint32_t s = 0; s < map->lay.streams; s++) {
+		uint64_t first = ma_load(&ma_stream(map, s)->intent_first);
+
+		if (kind_map_is_interrupted(view, s) && chunk >= first &&
+		    chunk - first < ma_load(&ma_stream(map, s)->intent_count))
+			return true;
+	}
+	return false;
+}
+
+/* In a map in use nothing is rehearsed: the next process that takes the lock cleans up what its dead holder was changing. */
+static void excuse_interrupted(struct view *view)
+{
+	for (size_t i = 0; i < view->findings; i++) {
+		struct finding *f = &view->finding[i];
+
+		if (f->severity == SEVERITY_DAMAGE && strcmp(f->rule, "body/chunk") == 0 && f->at != NOWHERE &&
+		    f->at >= view->user_off && is_interrupted(view, (f->at - view->user_off) / MA_CHUNK))
+			f->severity = SEVERITY_UNCLOSED;
+	}
 }
 
 static void check(struct view *view)
@@ -72,14 +100,14 @@ static void check(struct view *view)
 
 	kind_map_check_state(view);
 	progress_begin(&progress, view->tool, view->name, chunks_in_use(map));
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t at = ma_range_first(map, s), end = at + ma_range_used(map, s);
 
 		for (; at < end; at += WINDOW) {
 			ma_heap_check_some(map, s, at, ma_min(end, at + WINDOW), kind_map_report, view);
 			progress_add(&progress, ma_min(WINDOW, end - at));
 		}
-		if (ma_load(&ma_stream(map, s)->top) > map->lay.leaves)
+		if (ma_load(&ma_stream(map, s)->top) > ma_leaves(map, s))
 			view_find(view, SEVERITY_DAMAGE, "body/stream",
 				  (uint64_t)((char *)ma_stream(map, s) - view->base),
 				  "stream %u: more chunks in use than it has", s);
@@ -87,6 +115,8 @@ static void check(struct view *view)
 	ma_root_check(map, kind_map_report, view);
 	if (kind_map_has_guards(view))
 		mmalloc__guarded_check(map, kind_map_report, view);
+	if (view->people.is_attached)
+		excuse_interrupted(view);
 	progress_end(&progress);
 }
 
@@ -98,9 +128,9 @@ static void rebuild(struct view *view)
 {
 	struct ma_map *map = &view->map;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t first = ma_range_first(map, s), count = ma_range_count(map, s);
-		uint64_t top = ma_min(ma_load(&ma_stream(map, s)->top), map->lay.leaves);
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t first = ma_range_first(map, s), count = ma_range_whole(map, s);
+		uint64_t top = ma_min(ma_load(&ma_stream(map, s)->top), ma_leaves(map, s));
 
 		ma_intent_set(ma_stream(map, s), first, count);
 		for (uint64_t leaf = 0; leaf < top; leaf++)
@@ -110,27 +140,18 @@ static void rebuild(struct view *view)
 	}
 }
 
-static uint64_t rehearse(struct view *view)
+/* As repair does it, where an open does less: nothing derived is believed. */
+static enum severity rehearse(struct view *view)
 {
-	kind_map_recover(view);
-	if (ma_heap_check(&view->map, kind_map_report, view) == 0)
-		return 0;
+	if (kind_map_open(view) == SEVERITY_UNCLOSED)
+		return SEVERITY_UNCLOSED;
+	if (!kind_map_is_certain(view))
+		view->map.engine->renew(&view->map);
 	rebuild(view);
-	return ma_heap_check(&view->map, NULL, NULL);
+	return ma_heap_check(&view->map, NULL, NULL) == 0 ? SEVERITY_REPAIRABLE : SEVERITY_DAMAGE;
 }
 
 /* ---- figures ---- */
-
-static uint64_t count_slots(struct ma_map *map, uint64_t head, uint32_t class)
-{
-	const _Atomic uint8_t *truth = ma_slab_truth(map, head, class);
-	uint32_t slots = ma_slab_slots(map, class);
-	uint64_t used = 0;
-
-	for (uint32_t i = 0; truth && i < slots; i++)
-		used += ma_load(&truth[i]) == 1;
-	return used;
-}
 
 struct tally {
 	struct figures *figures;
@@ -139,16 +160,19 @@ struct tally {
 	uint64_t free_run; /* Chunks. */
 };
 
-static void tally_slab(struct tally *tally, struct ma_map *map, uint64_t chunk, uint32_t class)
+static int tally_slab(struct ma_map *map, const struct ma_slab *slab, void *arg)
 {
-	struct bucket *bucket = &tally->class[class];
-	uint64_t size = ma_class_bytes(class), used = count_slots(map, chunk, class), slots = ma_slab_slots(map, class);
+	struct tally *tally = arg;
+	struct bucket *bucket = &tally->class[slab->class];
+	uint64_t size = ma_class_bytes(slab->class), used = ma_slab_used(slab);
 
+	(void)map;
 	bucket->units++;
 	bucket->used += used;
-	bucket->room += slots - ma_min(used, slots);
+	bucket->room += slab->slots - used;
 	bucket->taken += used * size;
-	tally->figures->reserved += (slots - ma_min(used, slots)) * size;
+	tally->figures->reserved += (slab->slots - used) * size;
+	return 0;
 }
 
 static void tally_chunk(struct tally *tally, struct ma_map *map, uint64_t chunk)
@@ -158,9 +182,8 @@ static void tally_chunk(struct tally *tally, struct ma_map *map, uint64_t chunk)
 
 	tally->free_run = kind == MA_FREE ? tally->free_run + 1 : 0;
 	tally->figures->largest_free = ma_max(tally->figures->largest_free, tally->free_run);
-	if (kind == MA_SLAB && count)
-		tally_slab(tally, map, chunk, ma_word_class(word));
-	else if (kind == MA_RUN && count) {
+	ma_chunk_slabs(map, chunk, tally_slab, tally);
+	if (kind == MA_RUN && count) {
 		tally->runs.units += count;
 		tally->runs.used++;
 		tally->runs.taken += count * MA_CHUNK;
@@ -194,7 +217,7 @@ static void measure(struct view *view, struct figures *figures)
 	struct ma_map *map = &view->map;
 	struct tally tally = { .figures = figures };
 
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t first = ma_range_first(map, s), used = ma_range_used(map, s);
 
 		for (uint64_t chunk = first; chunk < first + used; chunk++)
@@ -202,7 +225,7 @@ static void measure(struct view *view, struct figures *figures)
 		tally.free_run += ma_range_count(map, s) - used;
 		figures->largest_free = ma_max(figures->largest_free, tally.free_run);
 	}
-	figures->capacity = map->lay.user_bytes;
+	figures->capacity = map->lay.grows ? map->lay.user_bytes : ma_capacity(map);
 	figures->backed = chunks_in_use(map) * MA_CHUNK;
 	tally_finish(&tally);
 }
@@ -215,11 +238,30 @@ static uint64_t span(struct view *view, uint64_t *unit)
 	uint64_t end = 0;
 
 	*unit = MA_CHUNK;
-	for (uint32_t s = 0; s < map->lay.streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		if (ma_range_used(map, s))
 			end = ma_range_first(map, s) + ma_range_used(map, s);
 	/* A heap that grows has a range that is mostly never reached. */
-	return (map->kind == MA_KIND_DYNAMIC ? map->lay.units : ma_max(end, 1)) * MA_CHUNK;
+	return (map->lay.grows ? ma_max(end, 1) : ma_units(map)) * MA_CHUNK;
+}
+
+/* Small slabs, and the free cells between them. */
+static void draw_cells(struct ma_map *map, struct picture *picture, uint64_t chunk)
+{
+	for (uint32_t cell = 0; cell < MA_CHUNK_CELLS;) {
+		uint64_t at = chunk * MA_CHUNK + cell * MA_CELL;
+		struct ma_slab slab;
+
+		if (!ma_slab_at(map, MA_SMALL | (uint32_t)chunk * MA_CHUNK_CELLS | cell, &slab)) {
+			picture_add(picture, at, MA_CELL, CELL_FREE, 0, 0, 0);
+			cell++;
+			continue;
+		}
+		picture_add(picture, at, slab.cells * MA_CELL, picture_class(ma_class_bytes(slab.class)),
+			    ma_slab_used(&slab) * ma_class_bytes(slab.class), ma_slab_used(&slab),
+			    ma_class_bytes(slab.class));
+		cell += slab.cells;
+	}
 }
 
 static void draw_chunk(struct view *view, struct picture *picture, uint64_t chunk)
@@ -229,16 +271,21 @@ static void draw_chunk(struct view *view, struct picture *picture, uint64_t chun
 		 used;
 	enum ma_chunk_kind kind = ma_word_kind(word);
 	uint32_t class = ma_word_class(word);
+	struct ma_slab slab;
 
 	if (kind == MA_CONT && ma_chunk_head(map, chunk) != MA_NO_CHUNK)
 		return; /* With its head. */
 	if (kind == MA_FREE && word == 0) {
 		picture_add(picture, at, MA_CHUNK, CELL_FREE, 0, 0, 0);
-	} else if (kind == MA_SLAB && count) {
-		used = count_slots(map, chunk, class);
+	} else if (kind == MA_SLAB && ma_slab_at(map, (uint32_t)chunk, &slab)) {
+		used = ma_slab_used(&slab);
 		picture_add(picture, at, count * MA_CHUNK,
-			    ma_slab_owns_truth(map, chunk, class) ? picture_class(ma_class_bytes(class)) : CELL_BAD,
+			    ma_chunk_owns_truth(map, chunk, ma_slab_units(map, class)) ?
+				    picture_class(ma_class_bytes(class)) :
+				    CELL_BAD,
 			    used * ma_class_bytes(class), used, ma_class_bytes(class));
+	} else if (word == ma_word(MA_CELLS, 0, 0) && ma_chunk_owns_truth(map, chunk, MA_UNITS_MOST)) {
+		draw_cells(map, picture, chunk);
 	} else if (kind == MA_RUN && count) {
 		picture_add(picture, at, count * MA_CHUNK, CELL_RUN, count * MA_CHUNK, 1, 0);
 	} else {
@@ -251,7 +298,7 @@ static void draw(struct view *view, struct picture *picture)
 {
 	struct ma_map *map = &view->map;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t first = ma_range_first(map, s), used = ma_range_used(map, s);
 
 		for (uint64_t chunk = first; chunk < first + used; chunk++)

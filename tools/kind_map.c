@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/lock.h"
@@ -31,7 +32,7 @@ bool kind_map_lay_out(struct view *view, const struct ma_engine *engine)
 	snprintf(map->name, sizeof(map->name), "%s", view->name);
 	if (!engine->layout(map))
 		return false;
-	view->mapped = ma_max(map->sealed.reserved, map->lay.user_off + map->lay.user_bytes);
+	view->mapped = ma_max(map->sealed.reserved, map->lay.own_end);
 	view->user_off = map->lay.user_off;
 	view->user_bytes = map->lay.user_bytes;
 	return true;
@@ -49,20 +50,26 @@ void kind_map_furnish(struct view *view)
 
 bool kind_map_is_certain(const struct view *view)
 {
-	return view->header.device == view->st.st_dev && view->header.inode == view->st.st_ino &&
-	       ma_load(&view->header.state) == MA_STATE_SYNCED;
+	return view_is_this_file(view) && ma_load(&view->header.state) == MA_STATE_SYNCED;
 }
 
-void kind_map_recover(struct view *view)
+/* The library's own rule: what was closed and synced is certain, and so is what only processes used since this machine began. */
+static bool open_is_certain(const struct view *view)
+{
+	return kind_map_is_certain(view) || (view_is_this_file(view) && view_is_this_boot(view));
+}
+
+enum severity kind_map_open(struct view *view)
 {
 	struct ma_map *map = &view->map;
 
 	map->fd = -1; /* So everybody else counts as dead, and no system call reaches the file. */
 	map->flags = MA_MAP_PRIVATE;
 	map->slot = 0;
-	if (!kind_map_is_certain(view))
+	if (!open_is_certain(view))
 		map->engine->renew(map);
 	ma_body_recover(map);
+	return map->engine->check(map, kind_map_report, view) == 0 ? SEVERITY_UNCLOSED : SEVERITY_DAMAGE;
 }
 
 /* ---- blocks and roots ---- */
@@ -128,53 +135,21 @@ void kind_map_roots(struct view *view, root_fn *fn, void *arg)
 
 /* ---- what is broken ---- */
 
-/* The engines' sentences begin with what they are about, and its number. */
-static uint64_t place_of(const struct view *view, const char *text)
+void kind_map_report(const struct ma_finding *finding, void *arg)
 {
-	const struct ma_layout *lay = &view->map.lay;
-	uint64_t number;
-
-	if (sscanf(text, "chunk %" SCNu64, &number) == 1 && number < lay->units)
-		return lay->user_off + number * MA_CHUNK;
-	if (sscanf(text, "block %" SCNx64, &number) == 1)
-		return view_offset_of(view, number);
-	if (sscanf(text, "item %" SCNu64, &number) == 1 && number < lay->user_bytes)
-		return lay->truth_off + number;
-	if (sscanf(text, "stream %" SCNu64, &number) == 1 && number < lay->streams)
-		return lay->stream_off + number * lay->stream_stride;
-	return NOWHERE;
-}
-
-static const char *rule_of(const char *text)
-{
-	static const struct {
-		const char *word, *rule;
-	} rules[] = {
-		{ "chunk ", "body/chunk" },        { "block ", "body/guard" }, { "item ", "body/item" },
-		{ "stream ", "body/free-chunks" }, { "root ", "body/root" },
-	};
-
-	for (size_t i = 0; i < MA_COUNT(rules); i++)
-		if (strncmp(text, rules[i].word, strlen(rules[i].word)) == 0)
-			return rules[i].rule;
-	return "body";
-}
-
-void kind_map_report(const char *text, void *arg)
-{
-	struct view *view = arg;
-
-	view_find(view, SEVERITY_DAMAGE, rule_of(text), place_of(view, text), "%s", text);
+	view_find(arg, SEVERITY_DAMAGE, finding->rule, finding->at, "%s", finding->text);
 }
 
 static bool is_dead(struct view *view, uint32_t slot)
 {
-	return slot >= MA_PROCESSES || (!view->people.locks_unknown && !people_slot_is_alive(view->fd, slot));
+	return slot >= view->map.lay.processes || (!view->people.locks_unknown && !people_slot_is_alive(view->fd, slot));
 }
 
 static uint32_t pid_of(const struct view *view, uint32_t slot)
 {
-	return slot < MA_PROCESSES ? ma_load(&view->header.process[slot].pid) : 0;
+	const struct ma_process *process = (struct ma_process *)(void *)(view->base + view->map.lay.process_off);
+
+	return slot < view->map.lay.processes ? ma_load(&process[slot].pid) : 0;
 }
 
 static bool check_lock(struct view *view, struct ma_lock *lock, const char *what)
@@ -183,7 +158,7 @@ static bool check_lock(struct view *view, struct ma_lock *lock, const char *what
 
 	if (holder == 0 || !is_dead(view, holder - 1))
 		return holder != 0;
-	view_find(view, SEVERITY_REPAIRABLE, "state/lock", (uint64_t)((char *)lock - view->base),
+	view_find(view, SEVERITY_UNCLOSED, "state/lock", (uint64_t)((char *)lock - view->base),
 		  "%s is held by process slot %u (pid %u), which is dead", what, holder - 1, pid_of(view, holder - 1));
 	return false;
 }
@@ -204,9 +179,17 @@ static void check_stream(struct view *view, uint32_t index)
 	if (check_lock(view, &st->lock, what) || map_has_no_intents(view))
 		return;
 	if (ma_load(&st->intent_valid))
-		view_find(view, SEVERITY_REPAIRABLE, "state/intent", at + offsetof(struct ma_stream, intent_first),
+		view_find(view, SEVERITY_UNCLOSED, "state/intent", at + offsetof(struct ma_stream, intent_first),
 			  "stream %u: a change of %" PRIu64 " units from %" PRIu64 " on was not finished", index,
 			  (uint64_t)ma_load(&st->intent_count), (uint64_t)ma_load(&st->intent_first));
+}
+
+bool kind_map_is_interrupted(struct view *view, uint32_t stream)
+{
+	struct ma_stream *st = ma_stream(&view->map, stream);
+	uint32_t holder = ma_load(&st->lock.word) & MA_LOCK_SLOT;
+
+	return holder && is_dead(view, holder - 1) && ma_load(&st->intent_valid);
 }
 
 static void check_leases(struct view *view)
@@ -214,18 +197,16 @@ static void check_leases(struct view *view)
 	struct ma_map *map = &view->map;
 	struct ma_owner *owners = (struct ma_owner *)(void *)(view->base + map->lay.owner_off);
 	uint64_t top = ma_min(ma_load(&ma_body(map)->owner_top), map->lay.owners);
-	uint64_t dead[MA_PROCESSES + 1] = { 0 };
+	uint32_t *leases = calloc(UINT16_MAX + 1, sizeof(*leases)); /* By process slot + 1. */
 
-	for (uint64_t i = 0; i < top; i++) {
-		uint64_t slot = ma_load(&owners[i].word) & 0xffff;
-
-		dead[ma_min(slot, MA_PROCESSES)] += slot != 0;
-	}
-	for (uint32_t slot = 1; slot <= MA_PROCESSES; slot++)
-		if (dead[slot] && is_dead(view, slot - 1))
-			view_find(view, SEVERITY_REPAIRABLE, "state/lease", map->lay.owner_off,
-				  "%" PRIu64 " leases of process slot %u (pid %u), which is dead", dead[slot], slot - 1,
-				  pid_of(view, slot - 1));
+	for (uint64_t i = 0; leases && i < top; i++)
+		leases[ma_load(&owners[i].word) & UINT16_MAX]++;
+	for (uint32_t slot = 1; leases && slot <= UINT16_MAX; slot++)
+		if (leases[slot] && is_dead(view, slot - 1))
+			view_find(view, SEVERITY_UNCLOSED, "state/lease", map->lay.owner_off,
+				  "%u %s of process slot %u (pid %u), which is dead", leases[slot],
+				  leases[slot] == 1 ? "lease" : "leases", slot - 1, pid_of(view, slot - 1));
+	free(leases);
 }
 
 void kind_map_check_state(struct view *view)
@@ -234,7 +215,7 @@ void kind_map_check_state(struct view *view)
 
 	check_lock(view, &ma_body(map)->root_lock, "the lock of the roots");
 	check_lock(view, &ma_body(map)->length_lock, "the lock of the length");
-	for (uint32_t s = 0; s < map->lay.streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		check_stream(view, s);
 	check_leases(view);
 }

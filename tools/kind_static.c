@@ -14,32 +14,40 @@ static bool lay_out(struct view *view)
 	return kind_map_lay_out(view, &qalloc__static_engine);
 }
 
-static uint64_t first_group(const struct ma_map *map, uint32_t stream)
+/* Groups whose truth the file has, of the first so many of a lane. */
+static uint64_t groups_there(const struct view *view, uint64_t first, uint64_t used)
 {
-	return (uint64_t)stream * map->lay.per_stream;
+	const struct ma_layout *lay = &view->map.lay;
+	uint64_t from = lay->truth_off + first * lay->group_items, end = from + used * lay->group_items;
+	uint64_t size = ma_up((uint64_t)view->st.st_size, MA_PAGE), file, run;
+
+	for (uint64_t at = from; at < end; at += run) {
+		run = ma_segment_run(lay, at, end - at, &file);
+		if (run == 0 || file + run > size)
+			return (at + (size > file ? ma_min(run, size - file) : 0) - from) / lay->group_items;
+	}
+	return used;
 }
 
 /* What lies beyond the file cannot have been in use. */
 static void cut_stream(struct view *view, uint32_t stream)
 {
 	struct ma_map *map = &view->map;
-	uint64_t first = first_group(map, stream), used = qalloc__range_used(map, stream);
-	uint64_t end = map->lay.truth_off + (first + used) * map->lay.group_items, size = (uint64_t)view->st.st_size,
-		 most;
+	uint64_t used = qalloc__range_used(map, stream);
+	uint64_t most = groups_there(view, ma_range_first(map, stream), used);
 
-	if (used == 0 || end <= ma_up(size, MA_PAGE))
+	if (most == used)
 		return;
-	most = size > map->lay.truth_off ? (size - map->lay.truth_off) / map->lay.group_items : 0;
 	view_find(view, SEVERITY_DAMAGE, "body/end", (uint64_t)((char *)ma_stream(map, stream) - view->base),
 		  "stream %u uses %" PRIu64 " groups: the file ends before what says which items are live", stream,
 		  used);
-	ma_store(&ma_stream(map, stream)->top, most > first ? ma_min(used, most - first) : 0);
+	ma_store(&ma_stream(map, stream)->top, most);
 }
 
 static void furnish(struct view *view)
 {
 	kind_map_furnish(view);
-	for (uint32_t s = 0; s < view->map.lay.streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(&view->map); s++)
 		cut_stream(view, s);
 }
 
@@ -47,7 +55,7 @@ static uint64_t groups_in_use(struct ma_map *map)
 {
 	uint64_t count = 0;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		count += qalloc__range_used(map, s);
 	return count;
 }
@@ -59,8 +67,8 @@ static void check(struct view *view)
 
 	kind_map_check_state(view);
 	progress_begin(&progress, view->tool, view->name, groups_in_use(map) * map->lay.group_items);
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t at = first_group(map, s) * map->lay.group_items;
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t at = ma_range_first(map, s) * map->lay.group_items;
 		uint64_t end = at + qalloc__range_used(map, s) * map->lay.group_items;
 
 		for (; at < end; at += WINDOW) {
@@ -72,10 +80,9 @@ static void check(struct view *view)
 	progress_end(&progress);
 }
 
-static uint64_t rehearse(struct view *view)
+static enum severity rehearse(struct view *view)
 {
-	kind_map_recover(view);
-	return view->map.engine->check(&view->map, kind_map_report, view);
+	return kind_map_open(view);
 }
 
 /* ---- figures, picture ---- */
@@ -108,8 +115,8 @@ static void measure(struct view *view, struct figures *figures)
 
 	figures->buckets = 1;
 	*bucket = (struct bucket){ .bytes = map->item_bytes, .what = "items", .units = groups_in_use(map) };
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t first = first_group(map, s);
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t first = ma_range_first(map, s);
 
 		for (uint64_t i = 0; i < qalloc__range_used(map, s); i++) {
 			struct group group = look_at(map, first + i);
@@ -122,10 +129,10 @@ static void measure(struct view *view, struct figures *figures)
 		}
 	}
 	bucket->taken = bucket->used * map->item_bytes;
-	figures->capacity = map->lay.user_bytes;
+	figures->capacity = ma_capacity(map);
 	figures->used_blocks = bucket->used;
 	figures->used_bytes = bucket->taken;
-	figures->backed = ma_min(bucket->units * map->lay.group_items * map->item_bytes, map->lay.user_bytes);
+	figures->backed = ma_min(bucket->units * map->lay.group_items * map->item_bytes, figures->capacity);
 	/* Any item is as good as any other: nothing is reserved, and room for one is room. */
 	figures->largest_free = figures->used_bytes + figures->tables < figures->capacity ? map->item_bytes : 0;
 }
@@ -133,7 +140,7 @@ static void measure(struct view *view, struct figures *figures)
 static uint64_t span(struct view *view, uint64_t *unit)
 {
 	*unit = view->map.lay.group_items * view->map.item_bytes;
-	return view->map.lay.user_bytes;
+	return ma_capacity(&view->map);
 }
 
 static void draw(struct view *view, struct picture *picture)
@@ -141,9 +148,9 @@ static void draw(struct view *view, struct picture *picture)
 	struct ma_map *map = &view->map;
 	uint64_t bytes = map->lay.group_items * map->item_bytes;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t first = first_group(map, s), used = qalloc__range_used(map, s),
-			 all = qalloc__range_count(map, s);
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t first = ma_range_first(map, s), used = qalloc__range_used(map, s),
+			 all = ma_range_count(map, s);
 
 		for (uint64_t i = first; i < first + used; i++) {
 			struct group group = look_at(map, i);

@@ -16,8 +16,7 @@ static enum status begin(struct tool *tool, const char *name, struct view *view,
 
 	if (status != STATUS_OK)
 		return status;
-	view_print_findings(view, tool->err, SEVERITY_REPAIRABLE);
-	status = view_status(view);
+	status = view_warn(view, "listed");
 	if (view->kind && reach_begin(reach, view)) {
 		if (reach_scan(reach))
 			return STATUS_OK;
@@ -35,7 +34,7 @@ static enum status end(struct view *view, struct reach *reach, enum status statu
 
 	reach_end(reach);
 	view_close(view);
-	return damage > status ? damage : status;
+	return damage >= STATUS_DAMAGED ? damage : status;
 }
 
 /* ---- list ---- */
@@ -50,11 +49,11 @@ static void list_json(struct tool *tool, const struct reach *reach, uint64_t num
 	const struct reach_block *block = &reach->block[number];
 
 	json_open_flat(tool, NULL, '{');
-	json_number(tool, "offset", block->offset);
-	json_number(tool, "address", address_of(reach->view, block->offset));
-	json_number(tool, "size", block->size);
-	json_bool(tool, "reached", block->flags & REACH_FOUND);
-	if (block->flags & REACH_ROOT) {
+	json_number(tool, "offset", reach_offset(block));
+	json_number(tool, "address", address_of(reach->view, reach_offset(block)));
+	json_number(tool, "size", reach_size(block));
+	json_bool(tool, "reached", reach_is(block, REACH_FOUND));
+	if (reach_is(block, REACH_ROOT)) {
 		json_open(tool, "roots", '[');
 		for (uint64_t i = 0; i < reach->roots; i++)
 			if (reach->root[i].block == number)
@@ -75,16 +74,16 @@ static const struct reach_root *first_root(const struct reach *reach, uint64_t n
 static void list_text(struct tool *tool, const struct reach *reach, uint64_t number)
 {
 	const struct reach_block *block = &reach->block[number];
-	const struct reach_root *root = block->flags & REACH_ROOT ? first_root(reach, number) : NULL;
+	const struct reach_root *root = reach_is(block, REACH_ROOT) ? first_root(reach, number) : NULL;
 	char size[SIZE_TEXT];
 
-	fprintf(tool->out, "%#-14" PRIx64 " %#-16" PRIx64 " %10s  ", block->offset,
-		address_of(reach->view, block->offset), size_text(tool, block->size, size));
+	fprintf(tool->out, "%#-14" PRIx64 " %#-16" PRIx64 " %10s  ", reach_offset(block),
+		address_of(reach->view, reach_offset(block)), size_text(tool, reach_size(block), size));
 	if (root) {
 		fputs("root ", tool->out);
 		print_safe(tool->out, root->name, root->bytes);
 	} else {
-		fputs(block->flags & REACH_FOUND ? "reached" : "not reached", tool->out);
+		fputs(reach_is(block, REACH_FOUND) ? "reached" : "not reached", tool->out);
 	}
 	fputc('\n', tool->out);
 }
@@ -112,7 +111,7 @@ static enum status run_list(struct tool *tool, char **arguments, int count)
 			"REACHED BY", tint(tool, COLOR_NONE));
 	}
 	for (uint64_t i = 0; i < reach.count; i++)
-		if (reach.block[i].size >= tool->options.min_size)
+		if (reach_size(&reach.block[i]) >= tool->options.min_size)
 			(tool->options.json ? list_json : list_text)(tool, &reach, i);
 	if (tool->options.json) {
 		json_close(tool, ']');
@@ -144,8 +143,8 @@ const struct command command_list = {
 
 static void dump_line(FILE *to, const struct view *view, const struct reach_block *block)
 {
-	const volatile unsigned char *at = (const volatile unsigned char *)view->base + block->offset;
-	uint64_t bytes = ma_min(DUMP_BYTES, block->size);
+	const volatile unsigned char *at = (const volatile unsigned char *)view->base + reach_offset(block);
+	uint64_t bytes = ma_min(DUMP_BYTES, reach_size(block));
 
 	for (uint64_t i = 0; i < DUMP_BYTES; i++)
 		if (i < bytes)
@@ -160,16 +159,16 @@ static void dump_line(FILE *to, const struct view *view, const struct reach_bloc
 
 static void leak_json(struct tool *tool, const struct view *view, const struct reach_block *block)
 {
-	const volatile unsigned char *at = (const volatile unsigned char *)view->base + block->offset;
+	const volatile unsigned char *at = (const volatile unsigned char *)view->base + reach_offset(block);
 	char hex[2 * DUMP_BYTES + 1] = "";
 
-	for (uint64_t i = 0; i < ma_min(DUMP_BYTES, block->size); i++)
+	for (uint64_t i = 0; i < ma_min(DUMP_BYTES, reach_size(block)); i++)
 		snprintf(hex + 2 * i, 3, "%02x", at[i]);
 	json_open_flat(tool, NULL, '{');
-	json_number(tool, "offset", block->offset);
-	json_number(tool, "address", address_of(view, block->offset));
-	json_number(tool, "size", block->size);
-	json_bool(tool, "direct", !(block->flags & REACH_POINTED));
+	json_number(tool, "offset", reach_offset(block));
+	json_number(tool, "address", address_of(view, reach_offset(block)));
+	json_number(tool, "size", reach_size(block));
+	json_bool(tool, "direct", !reach_is(block, REACH_POINTED));
 	json_text(tool, "begins", hex);
 	json_close(tool, '}');
 }
@@ -178,8 +177,8 @@ static void leak_text(struct tool *tool, const struct view *view, const struct r
 {
 	char size[SIZE_TEXT];
 
-	fprintf(tool->out, "%#-14" PRIx64 " %10s  %-8s  ", block->offset, size_text(tool, block->size, size),
-		block->flags & REACH_POINTED ? "indirect" : "direct");
+	fprintf(tool->out, "%#-14" PRIx64 " %10s  %-8s  ", reach_offset(block),
+		size_text(tool, reach_size(block), size), reach_is(block, REACH_POINTED) ? "indirect" : "direct");
 	dump_line(tool->out, view, block);
 	fputc('\n', tool->out);
 }
@@ -197,8 +196,9 @@ static void leaks_end(struct tool *tool, const struct reach *reach, uint64_t lea
 		json_end(tool);
 		return;
 	}
-	fprintf(tool->out, "%" PRIu64 " of %" PRIu64 " blocks, %s, are reached by none of %" PRIu64 " roots\n", leaks,
-		reach->count, size_text(tool, bytes, size), reach->roots);
+	fprintf(tool->out, "%" PRIu64 " of %" PRIu64 " %s, %s, %s reached by none of %" PRIu64 " %s\n", leaks,
+		reach->count, plural(reach->count, "block", "blocks"), size_text(tool, bytes, size),
+		plural(leaks, "is", "are"), reach->roots, plural(reach->roots, "root", "roots"));
 }
 
 static enum status run_leaks(struct tool *tool, char **arguments, int count)
@@ -214,15 +214,15 @@ static enum status run_leaks(struct tool *tool, char **arguments, int count)
 	if (tool->options.json)
 		json_begin_blocks(&view, "leaks");
 	for (uint64_t i = 0; i < reach.count; i++) {
-		if (reach.block[i].flags & REACH_FOUND)
+		if (reach_is(&reach.block[i], REACH_FOUND))
 			continue;
 		leaks++;
-		bytes += reach.block[i].size;
-		if (reach.block[i].size >= tool->options.min_size)
+		bytes += reach_size(&reach.block[i]);
+		if (reach_size(&reach.block[i]) >= tool->options.min_size)
 			(tool->options.json ? leak_json : leak_text)(tool, &view, &reach.block[i]);
 	}
 	leaks_end(tool, &reach, leaks, bytes);
-	return end(&view, &reach, leaks ? STATUS_REPAIRABLE : STATUS_OK);
+	return end(&view, &reach, leaks ? STATUS_LEAKS : STATUS_OK);
 }
 
 const struct command command_leaks = {

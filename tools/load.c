@@ -33,6 +33,7 @@ struct job {
 	bool is_made;
 	struct moved *block;
 	uint64_t blocks, blocks_room;
+	uint64_t left_out; /* With --damaged: blocks that overlap others. */
 	struct pending *root;
 	uint64_t roots;
 	uint64_t line; /* For messages. */
@@ -57,6 +58,7 @@ static enum status read_head(struct job *job, const struct line *line)
 		.smallest = line_number(line, "smallest"),
 		.largest = line_number(line, "largest"),
 	};
+	uint64_t tag = line_number(line, "tag");
 	enum status status;
 
 	if (line_number(line, "mapalloc_dump") != DUMP_FORMAT || !plan.kind)
@@ -64,11 +66,16 @@ static enum status read_head(struct job *job, const struct line *line)
 	plan.size = line_number(line, plan.kind == MA_KIND_SHMBUDDY  ? "capacity"
 				      : plan.kind == MA_KIND_MMALLOC ? "range"
 								     : "length");
+	plan.range = line_number(line, "capacity_range");
 	if (job->load->size)
 		plan.size = job->load->size;
+	if (plan.size > plan.range) /* Then as large as by default. */
+		plan.range = 0;
 	job->old_base = line_number(line, "base");
 	status = make_open(job->tool, job->load->file, &plan, job->load->like, &job->made);
 	job->is_made = status == STATUS_OK;
+	if (job->is_made && tag && make_tag(&job->made, tag) < 0)
+		return bad_line(job, "has a tag that cannot be set");
 	return status;
 }
 
@@ -95,12 +102,16 @@ static enum status read_block(struct job *job, const struct line *line, uint64_t
 
 	if (bytes == SIZE_MAX || bytes > size || size == 0)
 		return bad_line(job, "is no block: its data is missing, not base64, or longer than its size");
-	if (job->blocks && old < job->block[job->blocks - 1].old + job->block[job->blocks - 1].size)
-		return bad_line(job, "is a block that lies before or inside the one above it");
+	if (job->blocks && old < job->block[job->blocks - 1].old + job->block[job->blocks - 1].size) {
+		if (!job->load->damaged)
+			return bad_line(job, "is a block that lies before or inside the one above it");
+		job->left_out++;
+		return STATUS_OK;
+	}
 	reason_clear();
 	new = make_block(&job->made, size);
 	if (!new || !have_room(job)) {
-		complain_reason(job->tool, job->load->file, "no room for a block");
+		complain_reason(job->tool, job->load->file, "no room for a block; --size makes a larger map");
 		return STATUS_FAILED;
 	}
 	memset(job->made.base + new, 0, size);
@@ -147,11 +158,21 @@ static enum status read_line(struct job *job, const struct line *line)
 	return bad_line(job, "is neither block nor root nor end");
 }
 
+static bool is_of_damaged(const struct line *line)
+{
+	const struct line_field *field = line_find(line, "damaged", LINE_BOOL);
+
+	return field && field->number;
+}
+
 /* The last line: has all that was written come? */
 static enum status read_end(struct job *job, const struct line *line)
 {
-	if (line_number(line, "blocks") != job->blocks || line_number(line, "roots") != job->roots)
+	if (line_number(line, "blocks") != job->blocks + job->left_out || line_number(line, "roots") != job->roots)
 		return bad_line(job, "counts other blocks or roots than there are above");
+	if (is_of_damaged(line) && !job->load->damaged)
+		return bad_line(job,
+				"the dump is of a damaged map: blocks may be missing; --damaged loads what there is");
 	return STATUS_OK;
 }
 
@@ -282,13 +303,16 @@ static enum status set_root(struct job *job, const struct pending *root)
 		return STATUS_OK;
 	}
 	job->load->roots++;
-	return result < 0 ? complain_reason(job->tool, job->load->file, "cannot set a root") : STATUS_OK;
+	return result < 0 ? complain_reason(job->tool, job->load->file, "cannot set a root; --size makes a larger map") : STATUS_OK;
 }
 
 static enum status finish(struct job *job)
 {
 	enum status status = STATUS_OK;
 
+	if (job->left_out)
+		complain(job->tool, job->load->from, "%" PRIu64 " %s: left out", job->left_out,
+			 plural(job->left_out, "block overlaps another", "blocks overlap others"));
 	for (uint64_t i = 0; i < job->blocks && (job->load->relocate || job->load->moved); i++)
 		relocate_block(job, &job->block[i]);
 	for (uint64_t i = 0; i < job->roots && status == STATUS_OK; i++)
@@ -331,18 +355,21 @@ void load_report_json(struct tool *tool, const struct dump_load *load)
 
 void load_report(struct tool *tool, const struct dump_load *load)
 {
-	fprintf(tool->out, "%s: %" PRIu64 " blocks, %" PRIu64 " of them at another address; %" PRIu64 " roots\n",
-		load->file, load->blocks, load->moved, load->roots);
+	fprintf(tool->out, "%s: %" PRIu64 " %s, %" PRIu64 " of them at another address; %" PRIu64 " %s\n", load->file,
+		load->blocks, plural(load->blocks, "block", "blocks"), load->moved, load->roots,
+		plural(load->roots, "root", "roots"));
 	if (load->relocate)
 		fprintf(tool->out,
-			"%s: %" PRIu64 " words changed that looked like pointers; %" PRIu64
-			" left that point between blocks\n",
-			load->file, load->fixed, load->doubtful);
+			"%s: %" PRIu64 " %s changed that looked like %s; %" PRIu64 " left that %s between blocks\n",
+			load->file, load->fixed, plural(load->fixed, "word", "words"),
+			plural(load->fixed, "a pointer", "pointers"), load->doubtful,
+			plural(load->doubtful, "points", "point"));
 	else if (load->moved)
 		fprintf(tool->out,
-			"%s: %" PRIu64
-			" words look like pointers to where they were, and are left: --relocate changes such\n",
-			load->file, load->stale);
+			"%s: %" PRIu64 " %s to where blocks were, left as %s: --relocate changes such words\n",
+			load->file, load->stale,
+			plural(load->stale, "word looks like a pointer", "words look like pointers"),
+			plural(load->stale, "it is", "they are"));
 }
 
 static void report(struct tool *tool, const struct dump_load *load)
@@ -367,6 +394,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		.base = tool->options.base,
 		.streams = tool->options.streams,
 		.relocate = tool->options.relocate,
+		.damaged = tool->options.damaged,
 	};
 	enum status status;
 
@@ -393,6 +421,8 @@ static const struct option_spec options[] = {
 	{ "streams", 'n', OPTION_NUMBER, OPTION(streams), "N", "lanes (as it was)" },
 	{ "relocate", 0, OPTION_FLAG, OPTION(relocate), NULL,
 	  "change words that look like pointers to blocks, and say how many" },
+	{ "damaged", 0, OPTION_FLAG, OPTION(damaged), NULL,
+	  "load the dump of a damaged map too: blocks and roots may be missing, overlapping blocks are left out" },
 	{ 0 },
 };
 
@@ -408,9 +438,9 @@ const struct command command_load = {
 		"number that looked like a pointer is changed: only you can know whether there are such. Without\n"
 		"it, they are counted: the map is made, and whoever follows one of them is misled.\n\n"
 		"exit status: 0 done; 1 done, but without --relocate words look like pointers to where blocks were; 2 "
-		"the "
-		"dump is cut or\n"
-		"damaged; 4 the system failed; 5 refused: FILE is there; 64 wrong usage.\n",
+		"the dump is cut or\n"
+		"damaged, or of a damaged map and without --damaged; 4 the system failed; 5 refused: FILE is there; 64 "
+		"wrong usage.\n",
 	.examples = "  mapalloc load --input notes.dump notes.map\n"
 		    "  mapalloc dump a.map | mapalloc load --size 1G --relocate larger.map\n",
 	.least = 1,

@@ -25,6 +25,7 @@ static void *open_mmalloc(int fd, const struct make_plan *plan)
 	const struct mmalloc_options options = {
 		.streams = (unsigned)ma_min(plan->streams, UINT32_MAX),
 		.reserve = plan->size,
+		.processes = plan->processes,
 	};
 
 	return mmalloc_attach_opt(fd, (void *)(uintptr_t)plan->base, &options);
@@ -36,14 +37,24 @@ static void *open_kind(const struct made *made, const struct make_plan *plan)
 		.capacity = plan->size,
 		.smallest = plan->smallest,
 		.largest = plan->largest,
+		.range = plan->range,
 	};
 	void *base = (void *)(uintptr_t)plan->base;
-	off_t size = (off_t)ma_min(plan->size, INT64_MAX);
+	const struct qalloc_options map = {
+		.size = plan->size,
+		.item = plan->kind == MA_KIND_STATIC ? plan->item : 0,
+		.base = base,
+		.streams = plan->streams,
+		.range = plan->range,
+		.processes = plan->processes,
+	};
 
-	if (plan->kind == MA_KIND_STATIC)
-		return qalloc_makestatmap(size, base, made->path, plan->item, plan->streams);
-	if (plan->kind == MA_KIND_DYNAMIC)
-		return qalloc_makedynmap(size, base, made->path, plan->streams);
+	if (plan->kind == MA_KIND_STATIC && plan->item == 0) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (plan->kind == MA_KIND_STATIC || plan->kind == MA_KIND_DYNAMIC)
+		return qalloc_make(made->path, &map);
 	return plan->kind == MA_KIND_MMALLOC ? open_mmalloc(made->target.fd, plan)
 					     : (void *)shmbuddy_open(made->path, &options);
 }
@@ -119,6 +130,13 @@ int make_key(struct made *made, int key, uint64_t value)
 		return 0;
 	errno = EINVAL;
 	return -1;
+}
+
+int make_tag(struct made *made, uint64_t tag)
+{
+	if (made->kind == MA_KIND_SHMBUDDY)
+		return shmbuddy_settag(made->map, tag);
+	return made->kind == MA_KIND_MMALLOC ? mmalloc_settag(made->map, tag) : qalloc_settag(made->map, tag);
 }
 
 static int sync_and_close(struct made *made)

@@ -10,7 +10,7 @@ struct make_plan {
 	uint32_t kind;
 	uint64_t size; /* shmbuddy: what blocks can take. mmalloc: the range. Else the file's length. */
 	uint64_t base; /* 0: anywhere. */
-	uint64_t streams, item, smallest, largest;
+	uint64_t streams, item, smallest, largest, range, processes;
 };
 
 /* Under no name until it is whole: who is killed meanwhile leaves nothing. */
@@ -34,6 +34,7 @@ enum status make_open(struct tool *tool, const char *file, const struct make_pla
 uint64_t make_block(struct made *made, uint64_t size);
 int make_root(struct made *made, const char *name, uint64_t offset);
 int make_key(struct made *made, int key, uint64_t value);
+int make_tag(struct made *made, uint64_t tag);
 /* It is whole: on disk with it, and it gets its name. Said why when it fails; then there is nothing, or what was there. */
 enum status make_finish(struct tool *tool, const char *file, bool may_replace, struct made *made);
 /* It is not to be. */

@@ -65,14 +65,15 @@ void complain(struct tool *tool, const char *file, const char *format, ...)
 {
 	va_list args;
 
+	va_start(args, format);
+	vsnprintf(tool->said, sizeof(tool->said), format, args);
+	va_end(args);
 	fprintf(tool->err, "%smapalloc:%s ", tint(tool, COLOR_BOLD), tint(tool, COLOR_NONE));
 	if (file) {
 		print_safe(tool->err, file, strlen(file));
 		fputs(": ", tool->err);
 	}
-	va_start(args, format);
-	vfprintf(tool->err, format, args);
-	va_end(args);
+	print_safe(tool->err, tool->said, strlen(tool->said)); /* It may have names in it, of roots too. */
 	fputc('\n', tool->err);
 }
 
@@ -109,6 +110,11 @@ void print_key(struct tool *tool, const char *key, const char *format, ...)
 	vfprintf(tool->out, format, args);
 	va_end(args);
 	fputc('\n', tool->out);
+}
+
+const char *plural(uint64_t count, const char *one, const char *many)
+{
+	return count == 1 ? one : many;
 }
 
 /* ---- JSON ---- */

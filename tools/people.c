@@ -14,6 +14,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "common/body.h"
 #include "common/file.h"
 
 #define SLOT_BYTE(slot) (MA_FILE_ATTACH_BYTE + 1 + (off_t)(slot))
@@ -68,9 +69,8 @@ static struct person *person_add(struct people *people, uint32_t pid, int slot)
 }
 
 /* The slot of a process that died shows what was there: its pid may be somebody else's by now. */
-static void add_slot(struct people *people, int fd, const struct ma_header *header, uint32_t slot)
+static void add_slot(struct people *people, int fd, const struct ma_process *p, uint32_t slot)
 {
-	const struct ma_process *p = &header->process[slot];
 	bool is_alive = people_slot_is_alive(fd, slot);
 	struct person *person;
 
@@ -195,6 +195,26 @@ static void find_mappers(struct people *people, const char *name, const struct s
 		closedir(proc);
 }
 
+/* The table lies behind the body's head. */
+static void find_slots(struct people *people, int fd, const struct ma_header *header)
+{
+	struct ma_process some[MA_PAGE / sizeof(struct ma_process)];
+	uint64_t count = ma_min(header->param[MA_PARAM_PROCESSES], MA_PROCESSES_MAX);
+
+	for (uint64_t slot = 0; slot < count; slot++) {
+		uint64_t at = slot % MA_COUNT(some);
+
+		if (at == 0) {
+			memset(some, 0, sizeof(some));
+			if (pread(fd, some, sizeof(some), (off_t)(MA_PROCESS_OFF + slot * sizeof(*some))) <= 0)
+				return;
+		}
+		/* The kernel is asked only about those that have, or had, somebody. */
+		if (ma_load(&some[at].pid))
+			add_slot(people, fd, &some[at], (uint32_t)slot);
+	}
+}
+
 void people_find(struct people *people, int fd, const char *name, const struct stat *st, const struct ma_header *header)
 {
 	int attached = who_locks(fd, MA_FILE_ATTACH_BYTE);
@@ -202,10 +222,9 @@ void people_find(struct people *people, int fd, const char *name, const struct s
 	memset(people, 0, sizeof(*people));
 	people->locks_unknown = attached < 0;
 	people->is_attached = attached == F_RDLCK || attached == F_WRLCK;
-	people->is_opening = attached == F_WRLCK;
-	for (uint32_t slot = 0; header && slot < MA_PROCESSES; slot++)
-		if (attached >= 0)
-			add_slot(people, fd, header, slot);
+	people->is_opening = attached == F_WRLCK && who_locks(fd, MA_FILE_ALONE_BYTE) != F_WRLCK;
+	if (header && attached >= 0)
+		find_slots(people, fd, header);
 	if (people_ask_proc)
 		find_mappers(people, name, st);
 	else

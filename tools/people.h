@@ -12,7 +12,7 @@
 
 #include "common/header.h"
 
-#define PEOPLE_MOST 512
+#define PEOPLE_MOST 2048
 
 struct person {
 	uint32_t pid; /* 0: not known here. */

@@ -111,8 +111,8 @@ void picture_describe(const struct picture *picture, const struct view *view, ui
 
 	if (cell->class_bytes)
 		snprintf(of, sizeof(of), " of %s", size_text(view->tool, cell->class_bytes, one));
-	snprintf(text, size, "%#" PRIx64 " to %#" PRIx64 ": %s; %s of %s used, %" PRIu64 " blocks%s begin here", at,
+	snprintf(text, size, "%#" PRIx64 " to %#" PRIx64 ": %s; %s of %s used, %" PRIu64 " %s%s %s here", at,
 		 at + bytes, picture_kind_name(picture_kind(picture, number)),
 		 size_text(view->tool, ma_min(cell->used, bytes), used), size_text(view->tool, bytes, all),
-		 cell->blocks, of);
+		 cell->blocks, plural(cell->blocks, "block", "blocks"), of, plural(cell->blocks, "begins", "begin"));
 }

@@ -25,4 +25,9 @@ void plot_svg(FILE *to, struct view *view, const struct picture *picture, bool h
 /* The same in a page, with what stat and check say. */
 void plot_html(FILE *to, struct view *view, const struct picture *picture, bool hilbert);
 
+/* ---- watch.c ---- */
+
+/* In the terminal, until q, Ctrl-C, or as often as --count says. */
+enum status plot_watch(struct tool *tool, const char *name);
+
 #endif /* TOOLS_PICTURE_H */

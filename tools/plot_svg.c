@@ -202,10 +202,11 @@ static void draw_head(FILE *to, struct view *view, unsigned width)
 	print_name(to, base ? base + 1 : view->name);
 	fprintf(to,
 		"</text>\n<text class=\"t d\" x=\"%d\" y=\"56\">%s, %s: %s of %s used (%.1f %%), %" PRIu64
-		" blocks</text>\n",
-		MARGIN, view->kind->name, status_name(view_status(view)), size_text(view->tool, f.used_bytes, used),
+		" %s</text>\n",
+		MARGIN, view->kind->name, view_verdict(view), size_text(view->tool, f.used_bytes, used),
 		size_text(view->tool, f.capacity, all),
-		f.capacity ? 100 * (double)f.used_bytes / (double)f.capacity : 0, f.used_blocks);
+		f.capacity ? 100 * (double)f.used_bytes / (double)f.capacity : 0, f.used_blocks,
+		plural(f.used_blocks, "block", "blocks"));
 }
 
 void plot_svg(FILE *to, struct view *view, const struct picture *picture, bool hilbert)
@@ -277,7 +278,9 @@ static void print_findings(FILE *to, const struct view *view)
 	for (size_t i = 0; i < view->findings; i++) {
 		const struct finding *f = &view->finding[i];
 
-		fprintf(to, "<li class=\"%s\">%s: %s", severity_name(f->severity), severity_name(f->severity), f->rule);
+		fprintf(to, "<li class=\"%s\">%s: %s",
+			f->severity == SEVERITY_UNCLOSED ? "note" : severity_name(f->severity),
+			severity_name(f->severity), f->rule);
 		if (f->at != NOWHERE)
 			fprintf(to, " at %#" PRIx64, f->at);
 		fputs(": ", to);

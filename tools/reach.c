@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SIZE_MOST (((uint64_t)1 << 46) - 1)
+
 static int add_block(struct view *view, uint64_t offset, uint64_t size, void *arg)
 {
 	struct reach *reach = arg;
@@ -15,12 +17,12 @@ static int add_block(struct view *view, uint64_t offset, uint64_t size, void *ar
 		uint64_t room = reach->room ? reach->room * 2 : 1024;
 		struct reach_block *more = realloc(reach->block, room * sizeof(*more));
 
-		if (!more)
+		if (!more || room > UINT32_MAX)
 			return reach->is_short = true;
 		reach->block = more;
 		reach->room = room;
 	}
-	reach->block[reach->count++] = (struct reach_block){ .offset = offset, .size = size };
+	reach->block[reach->count++] = reach_block(offset, ma_min(size, SIZE_MOST));
 	return 0;
 }
 
@@ -43,16 +45,16 @@ static void add_root(struct view *view, const char *name, size_t bytes, int key,
 
 static int by_offset(const void *a, const void *b)
 {
-	const struct reach_block *x = a, *y = b;
+	uint64_t x = reach_offset(a), y = reach_offset(b);
 
-	return (x->offset > y->offset) - (x->offset < y->offset);
+	return (x > y) - (x < y);
 }
 
 /* Walks are in order, but for streams that lie about their ranges. */
 static void sort(struct reach *reach)
 {
 	for (uint64_t i = 1; i < reach->count; i++)
-		if (reach->block[i].offset < reach->block[i - 1].offset) {
+		if (by_offset(&reach->block[i], &reach->block[i - 1]) < 0) {
 			qsort(reach->block, reach->count, sizeof(*reach->block), by_offset);
 			return;
 		}
@@ -65,12 +67,12 @@ uint64_t reach_find(const struct reach *reach, uint64_t offset)
 	while (low < high) {
 		uint64_t middle = low + (high - low) / 2;
 
-		if (reach->block[middle].offset <= offset)
+		if (reach_offset(&reach->block[middle]) <= offset)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low == 0 || offset - reach->block[low - 1].offset >= reach->block[low - 1].size)
+	if (low == 0 || offset - reach_offset(&reach->block[low - 1]) >= reach_size(&reach->block[low - 1]))
 		return NOWHERE;
 	return low - 1;
 }
@@ -83,6 +85,66 @@ static bool no_memory(struct reach *reach)
 	reach_end(reach);
 	return false;
 }
+
+/* ---- roots alone ---- */
+
+struct sorted {
+	struct reach_root **root;
+	uint64_t count;
+};
+
+static int by_root_offset(const void *a, const void *b)
+{
+	const struct reach_root *const *x = a, *const *y = b;
+
+	return ((*x)->offset > (*y)->offset) - ((*x)->offset < (*y)->offset);
+}
+
+/* Each root that points into this block. */
+static int claim_roots(struct view *view, uint64_t offset, uint64_t size, void *arg)
+{
+	const struct sorted *sorted = arg;
+	uint64_t low = 0, high = sorted->count;
+
+	(void)view;
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+
+		if (sorted->root[middle]->offset < offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < sorted->count && sorted->root[low]->offset - offset < size; low++)
+		sorted->root[low]->block = offset;
+	return 0;
+}
+
+bool reach_roots(struct reach *reach, struct view *view)
+{
+	struct sorted sorted = { 0 };
+
+	memset(reach, 0, sizeof(*reach));
+	reach->view = view;
+	view->kind->roots(view, add_root, reach);
+	if (reach->roots == 0 && !reach->is_short)
+		return true;
+	sorted.root = calloc(reach->roots + 1, sizeof(struct reach_root *));
+	if (!sorted.root || reach->is_short) {
+		free(sorted.root);
+		return no_memory(reach);
+	}
+	for (uint64_t i = 0; i < reach->roots; i++)
+		if (view_is_inside(view, reach->root[i].offset))
+			sorted.root[sorted.count++] = &reach->root[i];
+	qsort(sorted.root, sorted.count, sizeof(struct reach_root *), by_root_offset);
+	if (sorted.count)
+		view->kind->walk(view, claim_roots, &sorted);
+	free(sorted.root);
+	return true;
+}
+
+/* ---- all blocks ---- */
 
 bool reach_begin(struct reach *reach, struct view *view)
 {
@@ -98,7 +160,7 @@ bool reach_begin(struct reach *reach, struct view *view)
 
 		root->block = view_is_inside(view, root->offset) ? reach_find(reach, root->offset) : NOWHERE;
 		if (root->block != NOWHERE)
-			reach->block[root->block].flags |= REACH_ROOT;
+			reach_mark(&reach->block[root->block], REACH_ROOT);
 	}
 	return true;
 }
@@ -115,9 +177,9 @@ MA_NO_TSAN static uint64_t word_at(const struct view *view, uint64_t offset)
 static uint64_t scan_block(struct reach *reach, uint64_t number, bool follow, uint64_t depth)
 {
 	struct reach_block *block = &reach->block[number];
-	uint64_t end = ma_min(block->offset + block->size, reach->view->mapped);
+	uint64_t begin = reach_offset(block), end = ma_min(begin + reach_size(block), reach->view->mapped);
 
-	for (uint64_t at = ma_up(block->offset, 8); at + 8 <= end; at += 8) {
+	for (uint64_t at = ma_up(begin, 8); at + 8 <= end; at += 8) {
 		uint64_t offset = view_offset_of(reach->view, word_at(reach->view, at)), found;
 
 		if (!view_is_inside(reach->view, offset))
@@ -125,11 +187,11 @@ static uint64_t scan_block(struct reach *reach, uint64_t number, bool follow, ui
 		found = reach_find(reach, offset);
 		if (found == NOWHERE || found == number)
 			continue;
-		reach->block[found].flags |= REACH_POINTED;
-		if (!follow || reach->block[found].flags & REACH_FOUND)
+		reach_mark(&reach->block[found], REACH_POINTED);
+		if (!follow || reach_is(&reach->block[found], REACH_FOUND))
 			continue;
-		reach->block[found].flags |= REACH_FOUND;
-		reach->stack[depth++] = found;
+		reach_mark(&reach->block[found], REACH_FOUND);
+		reach->stack[depth++] = (uint32_t)found;
 	}
 	return depth;
 }
@@ -143,14 +205,14 @@ bool reach_scan(struct reach *reach)
 	if (!reach->stack)
 		return no_memory(reach);
 	for (uint64_t i = 0; i < reach->count; i++)
-		if (reach->block[i].flags & REACH_ROOT) {
-			reach->block[i].flags |= REACH_FOUND;
-			reach->stack[depth++] = i;
+		if (reach_is(&reach->block[i], REACH_ROOT)) {
+			reach_mark(&reach->block[i], REACH_FOUND);
+			reach->stack[depth++] = (uint32_t)i;
 		}
 	while (depth > 0)
 		depth = scan_block(reach, reach->stack[depth - 1], true, depth - 1);
 	for (uint64_t i = 0; i < reach->count; i++)
-		if (!(reach->block[i].flags & REACH_FOUND))
+		if (!reach_is(&reach->block[i], REACH_FOUND))
 			scan_block(reach, i, false, 0);
 	return true;
 }

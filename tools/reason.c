@@ -3,6 +3,7 @@
  * The debug channel of common/error.h, kept in memory: the sentence that a library has for a failure becomes the command's message.
  * This file defines all that common/error.c does, and stands before the libraries' archives: so the linker takes this one.
  */
+#include "common/env.h"
 #include "common/error.h"
 
 #include <errno.h>
@@ -11,14 +12,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <shmbuddy.h>
+
 #include "tools/tool.h"
 
-static char said[512];
+_Thread_local struct ma_last_failure ma_last_failure __attribute__((tls_model("initial-exec")));
+
+static char said[MA_ERROR_TEXT];
 static const char *alias;
 
 void reason_clear(void)
 {
 	said[0] = '\0';
+	ma_last_failure.fresh = true;
 }
 
 void reason_alias(const char *name)
@@ -26,19 +32,33 @@ void reason_alias(const char *name)
 	alias = name;
 }
 
+/* libshmbuddy makes its sentence when it is asked for it, and adds the errno, which commands do themselves. */
+static void fetch(void)
+{
+	char *end;
+
+	if (ma_last_failure.fresh)
+		return;
+	shmbuddy_errmsg();
+	end = strrchr(said, '(');
+	if (end && end > said)
+		end[-1] = '\0';
+	ma_last_failure.fresh = true;
+}
+
 const char *reason(void)
 {
 	size_t bytes = alias ? strlen(alias) : 0;
 
+	fetch();
 	if (bytes && strncmp(said, alias, bytes) == 0 && strncmp(said + bytes, ": ", 2) == 0)
 		return said + bytes + 2;
 	return said[0] ? said : NULL;
 }
 
-/* Asked once more often than not: it decides whether costly sentences are made. */
 bool ma_debug_on(void)
 {
-	return true;
+	return ma_env_on("DEBUG");
 }
 
 bool ma_env_on(const char *what)
@@ -47,7 +67,7 @@ bool ma_env_on(const char *what)
 	const char *value;
 
 	snprintf(name, sizeof(name), "MAPALLOC_%s", what);
-	value = getenv(name);
+	value = ma_env(name);
 	return value && *value && strcmp(value, "0") != 0;
 }
 
@@ -64,9 +84,39 @@ int ma_fail(int err, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(said, sizeof(said), format, args);
 	va_end(args);
+	ma_last_failure.fresh = true;
 	echo(said);
 	errno = err;
 	return -1;
+}
+
+int ma_fail_quiet(int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(said, sizeof(said), format, args);
+	va_end(args);
+	ma_last_failure.fresh = true;
+	errno = err;
+	return -1;
+}
+
+char *ma_error_text(void)
+{
+	return said;
+}
+
+void *ma_error_extra(void)
+{
+	static _Alignas(max_align_t) char extra[MA_ERROR_EXTRA];
+
+	return extra;
+}
+
+const char *ma_errmsg(void)
+{
+	return said;
 }
 
 void ma_debug(const char *format, ...)

@@ -38,11 +38,10 @@ static int recover(struct view *view)
 		view->kind->rebuild(view);
 	if (ma_map_check_whole(map) != MA_ATTACH_DONE)
 		return -1;
-	memset(h->process, 0, sizeof(h->process));
 	map->slot = MA_NO_SLOT;
 	ma_map_mark_ready(map);
 	ma_store_release(&h->state, MA_STATE_CLOSED);
-	if (ma_space_sync(map, 0, ma_load(&h->length)) < 0)
+	if (ma_space_sync_all(map) < 0)
 		return -1;
 	ma_store_release(&h->state, MA_STATE_SYNCED);
 	return ma_space_sync(map, 0, MA_PAGE);
@@ -104,24 +103,30 @@ static enum status repair(struct tool *tool, const char *name, const struct view
 	return status;
 }
 
-/* What it was, what it is now, and of what was wrong the list. */
-static void report(struct tool *tool, struct view *before, enum status was, enum status is)
+/* What it was, what it is now, and of what was wrong the list. A refusal is said already, and is all that is said. */
+static void report(struct tool *tool, struct view *before, enum severity is, enum status status)
 {
+	enum severity was = view_worst(before);
+
 	if (tool->options.json) {
 		json_begin(tool);
 		json_text(tool, "file", before->name);
-		json_text(tool, "before", status_name(was));
-		json_text(tool, "after", status_name(is));
+		json_text(tool, "before", verdict_name(was));
+		json_text(tool, "after", verdict_name(is));
 		view_json_findings(before);
 		json_end(tool);
 		return;
 	}
-	if (was != STATUS_OK)
-		view_print_findings(before, tool->out, SEVERITY_REPAIRABLE);
-	if (was == STATUS_OK)
-		fprintf(tool->out, "%s: sound: nothing to repair\n", before->name);
-	else if (is == STATUS_OK)
-		fprintf(tool->out, "%s: repaired: sound\n", before->name);
+	if (status == STATUS_REFUSED)
+		return;
+	if (was > SEVERITY_NOTE)
+		view_print_findings(before, tool->out, SEVERITY_UNCLOSED);
+	print_safe(tool->out, status == STATUS_OK ? before->name : "", status == STATUS_OK ? strlen(before->name) : 0);
+	if (status == STATUS_OK)
+		fprintf(tool->out, ": %s\n",
+			was == SEVERITY_NOTE  ? "sound: nothing to repair"
+			: is == SEVERITY_NOTE ? "repaired: sound"
+					      : "repaired, and used since without a close: sound, not closed");
 }
 
 /* The verdict of a file. STATUS_FAILED and above: said why. */
@@ -135,8 +140,8 @@ static enum status judge(struct tool *tool, const char *name, struct view *view)
 	return view_status(view);
 }
 
-/* While it is mended nobody may have it open, nor we: of what was seen the findings stay. */
-static enum status mend(struct tool *tool, const char *name, struct view *seen)
+/* While it is repaired no other process may have it open, nor this one: of what was seen the findings stay. */
+static enum status mend(struct tool *tool, const char *name, struct view *seen, enum severity *is)
 {
 	struct view after;
 	enum status status;
@@ -145,14 +150,15 @@ static enum status mend(struct tool *tool, const char *name, struct view *seen)
 	status = repair(tool, name, seen);
 	if (status != STATUS_OK)
 		return status;
-	/* Nobody is kept out any more: whoever came since, and died, left something again. */
+	/* The lock is free again: a process may have used it since, and left something. */
 	status = judge(tool, name, &after);
 	if (status >= STATUS_FAILED)
 		return status;
+	*is = view_worst(&after);
 	if (status != STATUS_OK)
 		view_print_findings(&after, tool->err, SEVERITY_REPAIRABLE);
 	if (status == STATUS_REPAIRABLE)
-		complain(tool, name, "repaired, but somebody used it since and died: repair it again");
+		complain(tool, name, "repaired, but a process used it since and was killed: repair it again");
 	view_close(&after);
 	return status;
 }
@@ -161,23 +167,26 @@ static enum status run(struct tool *tool, char **arguments, int count)
 {
 	const char *name = arguments[0];
 	struct view view;
-	enum status was = judge(tool, name, &view), is = was;
+	enum status status = judge(tool, name, &view);
+	enum severity is;
 
 	(void)count;
-	if (was >= STATUS_FAILED)
-		return was;
-	if (was >= STATUS_DAMAGED)
+	if (status >= STATUS_FAILED)
+		return status;
+	is = view_worst(&view);
+	if (status >= STATUS_DAMAGED)
 		complain(tool, name, "not repaired: %s",
-			 was == STATUS_FOREIGN
+			 status == STATUS_FOREIGN
 				 ? "it is no map that this program can read"
 				 : "what is damaged could only be guessed; a backup, or mapalloc dump, may help");
 	else if (view.people.is_attached)
-		is = alone_refuse(tool, name, "repaired", "it is in use: those who use it mend it when they come by");
-	else if (was == STATUS_REPAIRABLE)
-		is = mend(tool, name, &view);
-	report(tool, &view, was, is == STATUS_REFUSED || is == STATUS_FAILED ? was : is);
+		status = alone_refuse(tool, name, "repaired",
+				      "it is in use: the processes that use it clean up by themselves");
+	else if (is != SEVERITY_NOTE)
+		status = mend(tool, name, &view, &is);
+	report(tool, &view, is, status);
 	view_close(&view);
-	return is;
+	return status;
 }
 
 static const struct option_spec options[] = {
@@ -189,16 +198,16 @@ static const struct option_spec options[] = {
 const struct command command_repair = {
 	.name = "repair",
 	.arguments = "FILE",
-	.summary = "Mend what the dead left: finish or undo their changes, free their locks, leases and process slots, "
-		   "count free space anew.",
+	.summary = "Repair a map: finish or undo what killed processes were changing, free their locks, leases and "
+		   "process "
+		   "slots, count free space again.",
 	.options = options,
-	.more = "It never touches a map that somebody uses, and refuses where it would have to guess. Live blocks, "
-		"their contents and the roots\n"
-		"stay as they are.\n\n"
-		"exit status: 0 sound now; 1 repaired, and somebody used it since and died; 2 damaged: not touched; 3 "
-		"no "
-		"map: not touched;\n"
-		"4 the system failed; 5 refused: in use, or COPY is there; 64 wrong usage.\n",
+	.more = "It never touches a map in use, and refuses where it would have to guess. Live blocks, their contents "
+		"and the roots stay as\n"
+		"they are. A map that is sound, not closed, needs no repair: the next open does the same.\n\n"
+		"exit status: 0 sound now; 1 repaired, but a process used it since and was killed; 2 damaged: not "
+		"touched; 3 no map: not\n"
+		"touched; 4 the system failed; 5 refused: in use, or COPY is there; 64 wrong usage.\n",
 	.examples = "  mapalloc repair --backup notes.map.before notes.map\n",
 	.least = 1,
 	.most = 1,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mapalloc resize. A heap of libmmalloc is as long as it needs to be: it can be made longer at any time, also in use, and when nobody
- * uses it shorter again, as far as its last blocks allow. All other lengths are part of what a map is: there a new one is made of what
+ * mapalloc resize. A map of libqalloc and a heap of libmmalloc can be made longer at any time, also in use, within their range, and so can
+ * a region of libshmbuddy; a heap, when nobody uses it, shorter again, as far as its last blocks allow. All else is part of what a map is:
+ * there a new one is made of what
  * is in the old one, which is possible only with pointers relocated.
  */
 #include <errno.h>
@@ -20,6 +21,8 @@
 #include "tools/commands.h"
 #include "tools/dump.h"
 #include <mmalloc.h>
+#include <qalloc.h>
+#include <shmbuddy.h>
 
 /* ---- in place ---- */
 
@@ -47,12 +50,12 @@ static uint64_t needed(struct ma_map *map, uint32_t stream)
 
 static uint64_t needed_end(struct ma_map *map)
 {
-	uint64_t end = map->lay.user_off;
+	uint64_t chunks = 0;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		if (needed(map, s))
-			end = map->lay.user_off + (ma_range_first(map, s) + needed(map, s)) * MA_CHUNK;
-	return end;
+			chunks = ma_range_first(map, s) + needed(map, s);
+	return ma_segment_length(&map->lay, chunks * MA_CHUNK);
 }
 
 /* Before the length: where there is no space, it stays as short as it is. Where the file system cannot, behind it. */
@@ -64,14 +67,23 @@ static int take_and_grow(struct ma_map *map, uint64_t from, uint64_t size)
 		return -1;
 	if (ma_space_grow(map, size) < 0)
 		return -1;
-	return is_taken ? 0 : ma_space_take(map, from, size - from);
+	return is_taken ? 0 : ma_file_take_by_writing(map->fd, from, size);
+}
+
+/* errno says why. A map that another process has open exclusively is not the system's failure. */
+static enum status not_opened(struct tool *tool, const char *name, const char *what)
+{
+	bool is_busy = errno == EBUSY;
+	enum status status = complain_reason(tool, name, what);
+
+	return is_busy ? STATUS_REFUSED : status;
 }
 
 /*
  * With its disk space, which is the point of making it longer before that is needed: of all that lies behind its last block, since a kill
  * may have left it this long and without its space.
  */
-static enum status grow(struct tool *tool, const char *name, uint64_t size)
+static enum status grow_heap(struct tool *tool, const char *name, uint64_t size)
 {
 	struct ma_map *map;
 	int result;
@@ -79,7 +91,7 @@ static enum status grow(struct tool *tool, const char *name, uint64_t size)
 	reason_clear();
 	map = attach(name);
 	if (!map)
-		return complain_reason(tool, name, "cannot attach to it");
+		return not_opened(tool, name, "cannot be made longer");
 	result = take_and_grow(map, needed_end(map), size);
 	if (result < 0)
 		complain_reason(tool, name, "cannot be made longer");
@@ -87,13 +99,59 @@ static enum status grow(struct tool *tool, const char *name, uint64_t size)
 	return result < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
+/* As any other user would: it needs no lock, and others go on. */
+static enum status grow_region(struct tool *tool, const char *name, uint64_t size)
+{
+	const struct shmbuddy_options how = { .flags = SHMBUDDY_EXISTING };
+	shmbuddy_t *region;
+	int result;
+
+	reason_clear();
+	region = shmbuddy_open(name, &how);
+	if (!region)
+		return not_opened(tool, name, "cannot be made larger");
+	result = shmbuddy_grow(region, size);
+	if (result < 0)
+		complain_reason(tool, name, "cannot be made larger");
+	shmbuddy_close(region);
+	return result < 0 ? STATUS_FAILED : STATUS_OK;
+}
+
+/* A map of libqalloc gets its disk space as it is used, as a new one does. */
+static enum status grow_map(struct tool *tool, const char *name, uint64_t size)
+{
+	void *map;
+	int result;
+
+	reason_clear();
+	map = qalloc_open(name, 0);
+	if (!map)
+		return not_opened(tool, name, "cannot be made longer");
+	result = qalloc_grow(map, size);
+	if (result < 0)
+		complain_reason(tool, name, "cannot be made longer");
+	qalloc_close(map);
+	return result < 0 ? STATUS_FAILED : STATUS_OK;
+}
+
+static int clear_behind(int fd, uint64_t from, uint64_t to)
+{
+	if (from >= to || fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from)) == 0)
+		return 0;
+	return ma_file_make_zero(fd, from, to);
+}
+
 /* Killed in between: chunks that count as never used have their space; or the file is longer than it says. Both are accepted by all. */
 static int cut(struct view *view, int fd, uint64_t size)
 {
 	struct ma_map *map = &view->map;
+	struct stat st;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++)
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		ma_store_kill(&ma_stream(map, s)->backed, needed(map, s));
+	/* Zeros first: whoever grows the file again must not find tables there, should this end before the file is cut. */
+	if (fstat(fd, &st) < 0 || clear_behind(fd, size, (uint64_t)st.st_size) < 0)
+		return -1;
 	ma_store_kill(&map->header->length, size);
 	return ma_file_set_length(fd, size);
 }
@@ -214,13 +272,23 @@ static uint64_t size_of(const struct view *view)
 
 	if (view->header.kind == MA_KIND_MMALLOC && !view->people.is_attached)
 		return ma_max(length, (uint64_t)view->st.st_size);
-	return view->region ? view->region->lay.area : length;
+	return view->region ? ma_load(&view->region->area) : length;
 }
 
-/* A heap that stays where it is, in the range that it has. */
-static bool is_in_place(const struct view *seen, uint64_t size)
+/* The largest size that it can have where it is. */
+static uint64_t range_of(const struct view *seen)
 {
-	return seen->header.kind == MA_KIND_MMALLOC && size <= seen->header.reserved;
+	return seen->header.kind == MA_KIND_SHMBUDDY ? seen->header.param[3] : seen->map.lay.file_end;
+}
+
+/* A map that stays where it is, in the range that it has. None but those of libmmalloc ever gets shorter. */
+static bool is_in_place(const struct view *seen, uint64_t old, uint64_t size)
+{
+	if (size > range_of(seen))
+		return false;
+	if (seen->header.kind == MA_KIND_SHMBUDDY)
+		return size >= old;
+	return seen->header.kind == MA_KIND_MMALLOC || size >= ma_load(&seen->header.length);
 }
 
 static enum status report(struct tool *tool, const char *name, uint64_t old, const struct dump_load *load)
@@ -249,8 +317,14 @@ static enum status report(struct tool *tool, const char *name, uint64_t old, con
 
 static enum status in_place(struct tool *tool, const char *name, const struct view *seen, uint64_t old, uint64_t size)
 {
-	enum status status = size < old ? shrink(tool, name, seen, size) : grow(tool, name, size);
+	enum status status;
 
+	if (seen->header.kind == MA_KIND_SHMBUDDY)
+		status = grow_region(tool, name, size);
+	else if (seen->header.kind != MA_KIND_MMALLOC)
+		status = grow_map(tool, name, size);
+	else
+		status = size < old ? shrink(tool, name, seen, size) : grow_heap(tool, name, size);
 	return status == STATUS_OK ? report(tool, name, old, NULL) : status;
 }
 
@@ -271,19 +345,19 @@ static enum status resize(struct tool *tool, const char *name, const struct view
 
 	if (seen->header.rocompat)
 		return alone_refuse(tool, name, "resized", "it has features that this program can only read");
-	if (is_in_place(seen, size))
-		return in_place(tool, name, seen, old, ma_up(size, MA_PAGE));
+	if (is_in_place(seen, old, size))
+		return in_place(tool, name, seen, old,
+				seen->header.kind == MA_KIND_MMALLOC ? ma_up(size, MA_PAGE) : size);
 	if (tool->options.relocate)
 		return anew(tool, name, seen, old, size);
-	if (seen->header.kind == MA_KIND_MMALLOC)
+	if (size > old)
 		complain(tool, name,
-			 "not resized: its range ends at %s; --relocate makes a new heap, with pointers changed",
-			 size_text(tool, seen->header.reserved, text));
+			 "not resized: its range ends at %s; --relocate makes a new one, with pointers changed",
+			 size_text(tool, range_of(seen), text));
 	else
-		complain(
-			tool, name,
-			"not resized: the size of a %s map is fixed; --relocate makes a new one, with pointers changed",
-			kind_name(seen->header.kind));
+		complain(tool, name,
+			 "not resized: a %s map never gets shorter; --relocate makes a new one, with pointers changed",
+			 kind_name(seen->header.kind));
 	return STATUS_REFUSED;
 }
 
@@ -304,13 +378,10 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		return status;
 	view_check(&view);
 	status = view_status(&view);
-	/* Who attaches to a heap mends it first, and so do we: also what a killed resize left. */
-	if (status == STATUS_REPAIRABLE && is_in_place(&view, size))
-		status = STATUS_OK;
 	if (!view.people.is_attached && status != STATUS_OK) {
 		view_print_findings(&view, tool->err, SEVERITY_REPAIRABLE);
 		complain(tool, name, "not resized: %s",
-			 status == STATUS_REPAIRABLE ? "mapalloc repair it first" : status_name(status));
+			 status == STATUS_REPAIRABLE ? "mapalloc repair it first" : view_verdict(&view));
 		status = status == STATUS_REPAIRABLE ? STATUS_REFUSED : status;
 	} else {
 		status = view.kind ? STATUS_OK : STATUS_DAMAGED;
@@ -334,8 +405,12 @@ const struct command command_resize = {
 	.options = options,
 	.more = "A heap of libmmalloc: longer at any time, also while it is used, with its disk space; shorter when "
 		"nobody uses it, down to its\n"
-		"last block. All others have one size for ever: with --relocate, and when nobody uses it, a new map of "
-		"SIZE takes its place,\n"
+		"last block. A map of libqalloc: longer at any time, also while it is used, within the range that it was "
+		"made with (mapalloc info).\n"
+		"A region of libshmbuddy: larger at any time, also while it is used, within the range that it was made "
+		"with; SIZE is\n"
+		"what blocks can take. All else: with --relocate, and when nobody uses it, a new map of SIZE takes its "
+		"place,\n"
 		"in which blocks lie elsewhere and what looks like a pointer was changed. SIZE is then, in a region of "
 		"libshmbuddy, what blocks\n"
 		"can take, and of a heap of libmmalloc, the range that it may grow in.\n",

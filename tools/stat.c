@@ -7,12 +7,13 @@
 
 #define HEAD_EVERY 20 /* Lines. */
 
-/* How much of what is free could not be had in one piece. */
+/* How much smaller the largest free block is than it could be with so much free space, and with the kind's limit of a block. */
 static double fragmentation(const struct figures *f)
 {
 	uint64_t free = f->capacity - ma_min(f->capacity, f->used_bytes + f->tables);
+	uint64_t most = f->largest_ever ? ma_min(free, f->largest_ever) : free;
 
-	return free ? 1 - (double)ma_min(f->largest_free, free) / (double)free : 0;
+	return most ? 1 - (double)ma_min(f->largest_free, most) / (double)most : 0;
 }
 
 static uint64_t free_bytes(const struct figures *f)
@@ -42,14 +43,17 @@ static void print_text(struct view *view, const struct figures *f)
 		"USED", "FREE", "BYTES", "FILL", tint(tool, COLOR_NONE));
 	for (unsigned i = 0; i < f->buckets; i++)
 		print_bucket(tool, &f->bucket[i]);
-	print_key(tool, "used", "%s of %s in %" PRIu64 " blocks", size_text(tool, f->used_bytes, a),
-		  size_text(tool, f->capacity, b), f->used_blocks);
-	print_key(tool, "free", "%s, the largest run %s", size_text(tool, free_bytes(f), a),
-		  size_text(tool, f->largest_free, b));
+	print_key(tool, "used", "%s of %s in %" PRIu64 " %s", size_text(tool, f->used_bytes, a),
+		  size_text(tool, f->capacity, b), f->used_blocks, plural(f->used_blocks, "block", "blocks"));
+	print_key(tool, "free", "%s, the largest %s %s", size_text(tool, free_bytes(f), a),
+		  view->region ? "block" : "run", size_text(tool, f->largest_free, b));
 	print_key(tool, "reserved", "%s: free places of slabs, for their own sizes", size_text(tool, f->reserved, a));
 	print_key(tool, "tables", "%s", size_text(tool, f->tables, a));
 	print_key(tool, "on disk", "%s of the capacity has its space", size_text(tool, f->backed, a));
-	if (view->header.kind != MA_KIND_STATIC)
+	if (view->region)
+		print_key(tool, "fragmented", "%.1f %%: the largest free block is that much smaller than it could be",
+			  100 * fragmentation(f));
+	else if (view->header.kind != MA_KIND_STATIC)
 		print_key(tool, "fragmented", "%.1f %% of what is free is not in the largest run",
 			  100 * fragmentation(f));
 }
@@ -83,7 +87,8 @@ static void print_json(struct view *view, const struct figures *f)
 }
 
 /* Opened anew each time: it may have grown, and who is attached changes. */
-static enum status look(struct tool *tool, const char *name, void (*print)(struct view *, const struct figures *))
+static enum status look(struct tool *tool, const char *name, void (*print)(struct view *, const struct figures *),
+			bool check)
 {
 	struct figures f = { 0 };
 	struct view view;
@@ -91,8 +96,7 @@ static enum status look(struct tool *tool, const char *name, void (*print)(struc
 
 	if (status != STATUS_OK)
 		return status;
-	view_print_findings(&view, tool->err, SEVERITY_REPAIRABLE);
-	status = view_status(&view);
+	status = check ? view_warn(&view, "counted") : view_status(&view);
 	if (view.kind) {
 		view.kind->measure(&view, &f);
 		print(&view, &f);
@@ -122,20 +126,22 @@ static enum status every(struct tool *tool, const char *name)
 {
 	double seconds = tool->options.interval;
 	struct timespec pause = { .tv_sec = (time_t)seconds };
-	enum status status = STATUS_OK;
+	enum status status = STATUS_OK, worst = STATUS_OK;
 
 	pause.tv_nsec = (long)((seconds - (double)pause.tv_sec) * 1e9);
-	for (uint64_t i = 0; status == STATUS_OK && (tool->options.count == 0 || i < tool->options.count); i++) {
+	/* What is damaged is said once, and in the status at the end. */
+	for (uint64_t i = 0; status <= STATUS_DAMAGED && (tool->options.count == 0 || i < tool->options.count); i++) {
 		if (i > 0)
 			nanosleep(&pause, NULL);
 		if (i % HEAD_EVERY == 0 && !tool->options.json)
 			fprintf(tool->out, "%s%5s %10s %8s %8s %8s %8s %8s %6s%s\n", tint(tool, COLOR_DIM), "PROCS",
 				"BLOCKS", "USED", "RESERVED", "FREE", "LARGEST", "ON DISK", "FRAG %",
 				tint(tool, COLOR_NONE));
-		status = look(tool, name, tool->options.json ? print_json : print_line);
+		status = look(tool, name, tool->options.json ? print_json : print_line, i == 0);
+		worst = status > worst ? status : worst;
 		fflush(tool->out);
 	}
-	return status;
+	return worst;
 }
 
 static enum status run(struct tool *tool, char **arguments, int count)
@@ -143,7 +149,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 	(void)count;
 	if (tool->options.interval > 0)
 		return every(tool, arguments[0]);
-	return look(tool, arguments[0], tool->options.json ? print_json : print_text);
+	return look(tool, arguments[0], tool->options.json ? print_json : print_text, true);
 }
 
 static const struct option_spec options[] = {

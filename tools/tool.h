@@ -17,8 +17,9 @@
 
 enum status {
 	STATUS_OK = 0,
-	STATUS_REPAIRABLE = 1, /* leaks: there are some. */
-	STATUS_STALE = 1,      /* load: made, with pointers that lead to where blocks were. */
+	STATUS_REPAIRABLE = 1,
+	STATUS_LEAKS = 1, /* leaks: there are some. */
+	STATUS_STALE = 1, /* load: made, with pointers that lead to where blocks were. */
 	STATUS_DAMAGED = 2,
 	STATUS_FOREIGN = 3,
 	STATUS_FAILED = 4,  /* The system, or a file that cannot be opened. */
@@ -28,9 +29,9 @@ enum status {
 
 /* What the command line says; 0 where it says nothing. */
 struct options {
-	bool json, bytes, force, relocate, watch, help;
+	bool json, bytes, force, relocate, damaged, watch, help;
 	const char *color, *backup, *input, *output, *layout;
-	uint64_t size, base, item, streams, smallest, largest, min_size, count;
+	uint64_t size, base, item, streams, smallest, largest, min_size, count, range, processes;
 	double interval;
 };
 
@@ -69,6 +70,7 @@ struct tool {
 	unsigned depth; /* JSON: open brackets, */
 	bool is_first;  /* nothing printed since the last one was opened, */
 	unsigned flat;  /* and from which depth on it all goes on one line. */
+	char said[512]; /* The last message of complain(), without the file's name. */
 };
 
 /* Run one command line, without the program's name. */
@@ -107,6 +109,8 @@ void complain(struct tool *tool, const char *file, const char *format, ...) MA_P
 enum status complain_reason(struct tool *tool, const char *file, const char *what);
 /* Of a new file that cannot be made: STATUS_REFUSED when there is one of that name. */
 enum status complain_making(struct tool *tool, const char *file, const char *what);
+/* "block" for 1, "blocks" for 0 and from 2 on. */
+const char *plural(uint64_t count, const char *one, const char *many);
 /* A line "key      value" of text output. */
 void print_key(struct tool *tool, const char *key, const char *format, ...) MA_PRINTF(3, 4);
 

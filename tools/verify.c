@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The whole check, and what it makes of it. What a body's check finds may be what a kill left, which the next user mends before he
- * does anything else: so that is done, in a view of its own, and what is right then was repairable.
+ * The whole check, and the verdict. What a body's check finds may be what a killed process left, which the next open cleans up before
+ * anything else. So that open is rehearsed in a view of its own: what is right then is only "not closed". Then the repair is rehearsed.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -11,32 +11,6 @@
 
 #define STATE_AT offsetof(struct ma_header, state)
 
-/* As text, without its hyphens; "" where there is no /proc. */
-static bool is_this_boot(const struct ma_header *h)
-{
-	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
-	char text[40] = "";
-	uint8_t id[16] = { 0 };
-	unsigned byte, n = 0;
-
-	if (f && !fgets(text, sizeof(text), f))
-		text[0] = '\0';
-	if (f)
-		fclose(f);
-	for (const char *at = text; *at && n < 16; at += 2) {
-		at += *at == '-';
-		if (sscanf(at, "%2x", &byte) != 1)
-			break;
-		id[n++] = (uint8_t)byte;
-	}
-	return n == 16 && memcmp(id, h->boot_id, 16) == 0;
-}
-
-static bool is_copy(const struct view *view)
-{
-	return view->header.device != view->st.st_dev || view->header.inode != view->st.st_ino;
-}
-
 static void check_in_use(struct view *view)
 {
 	const struct ma_header *h = &view->header;
@@ -44,24 +18,25 @@ static void check_in_use(struct view *view)
 	if (view->people.is_attached || view->people.locks_unknown)
 		return;
 	if (ma_load(&h->phase) != 1)
-		view_find(view, SEVERITY_REPAIRABLE, "state/phase", offsetof(struct ma_header, phase),
-			  "whoever was recovering it died before he had done");
+		view_find(view, SEVERITY_UNCLOSED, "state/phase", offsetof(struct ma_header, phase),
+			  "recovery was not finished: the next open completes it");
 	if (ma_load(&h->state) != MA_STATE_IN_USE)
 		return;
-	if (is_this_boot(h) || is_copy(view))
-		view_find(view, SEVERITY_REPAIRABLE, "state/in-use", STATE_AT,
-			  "it says that it is in use, and nobody is attached: its last user died, or it was copied "
-			  "meanwhile");
+	if (view_is_this_boot(view) || !view_is_this_file(view))
+		view_find(
+			view, SEVERITY_UNCLOSED, "state/in-use", STATE_AT,
+			"no process uses it, and it was not closed: its last user ended without that, or the file was "
+			"copied while it was in use");
 	else
-		view_find(view, SEVERITY_REPAIRABLE, "state/in-use", STATE_AT,
-			  "it was in use when its machine went down: its next opener verifies all of it");
+		view_find(view, SEVERITY_UNCLOSED, "state/in-use", STATE_AT,
+			  "it was in use when the machine went down: the next open verifies all of it");
 }
 
 static void check_state(struct view *view)
 {
 	if (!MA_KIND_FLOATS(view->header.kind))
 		check_in_use(view);
-	if (is_copy(view))
+	if (!view_is_this_file(view))
 		view_find(view, SEVERITY_NOTE, "state/copy", offsetof(struct ma_header, device),
 			  "it is a copy of another file: its next opener verifies all of it");
 	if (view->header.rocompat)
@@ -94,22 +69,22 @@ static bool has_finding(const struct view *view, const struct finding *wanted)
 static void rehearse(struct view *view)
 {
 	struct view again;
-	uint64_t broken;
+	enum severity then;
 
 	if (!view_again(view, &again)) {
 		view_close(&again);
 		return;
 	}
-	broken = again.kind->rehearse(&again);
+	then = again.kind->rehearse(&again);
 	for (size_t i = 0; i < again.findings; i++) {
 		const struct finding *f = &again.finding[i];
 
 		if (!has_finding(view, f) && !(f->severity == SEVERITY_DAMAGE && view_users_unknown(view)))
 			view_find(view, f->severity, f->rule, f->at, "%s", f->text);
 	}
-	for (size_t i = 0; i < view->findings && broken == 0; i++)
+	for (size_t i = 0; i < view->findings && then < SEVERITY_DAMAGE; i++)
 		if (is_covered(&view->finding[i]))
-			view->finding[i].severity = SEVERITY_REPAIRABLE;
+			view->finding[i].severity = then;
 	view_close(&again);
 }
 
@@ -120,7 +95,7 @@ static void check_roots(struct view *view)
 	struct reach reach;
 	uint64_t count = 0;
 
-	if (!reach_begin(&reach, view))
+	if (!reach_roots(&reach, view))
 		return;
 	for (uint64_t i = 0; i < reach.roots; i++) {
 		const struct reach_root *root = &reach.root[i];

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See view.h: opening, mapping, findings. What a kind looks like inside is in kind_*.c. */
+/* See view.h: opening and mapping. What is found is in finding.c. What a kind looks like inside is in kind_*.c. */
+#include "common/boot.h"
+#include "common/page.h"
 #include "tools/view.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,8 +15,6 @@
 #include <unistd.h>
 
 #include "tools/guard.h"
-
-#define FINDINGS_MOST 1024
 
 static const struct kind *const kinds[] = { &kind_static, &kind_dynamic, &kind_mmalloc, &kind_buddy };
 
@@ -34,144 +33,16 @@ const char *kind_name(uint32_t number)
 	return kind ? kind->name : "unknown";
 }
 
-const char *severity_name(enum severity severity)
-{
-	static const char *const names[] = {
-		[SEVERITY_NOTE] = "note",
-		[SEVERITY_REPAIRABLE] = "repairable",
-		[SEVERITY_DAMAGE] = "damaged",
-		[SEVERITY_FOREIGN] = "foreign",
-	};
+/* ---- where it comes from ---- */
 
-	return names[severity];
+bool view_is_this_boot(const struct view *view)
+{
+	return ma_boot_is(view->header.boot_id);
 }
 
-const char *status_name(enum status status)
+bool view_is_this_file(const struct view *view)
 {
-	switch (status) {
-	case STATUS_OK:
-		return "sound";
-	case STATUS_REPAIRABLE:
-		return "repairable";
-	case STATUS_DAMAGED:
-		return "damaged";
-	case STATUS_FOREIGN:
-		return "not ours";
-	default:
-		return "failed";
-	}
-}
-
-/* ---- findings ---- */
-
-static bool have_room(struct view *view)
-{
-	size_t room = view->room ? view->room * 2 : 16;
-	struct finding *more;
-
-	if (view->findings < view->room)
-		return true;
-	more = view->findings < FINDINGS_MOST ? realloc(view->finding, room * sizeof(*more)) : NULL;
-	if (!more)
-		return false;
-	view->finding = more;
-	view->room = room;
-	return true;
-}
-
-/* The last one that is less severe: whatever is left out, the verdict stands. NULL: there is none. */
-static struct finding *least_of(struct view *view, enum severity severity)
-{
-	for (size_t i = view->findings; i-- > 0;)
-		if (view->finding[i].severity < severity)
-			return &view->finding[i];
-	return NULL;
-}
-
-void view_find(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
-{
-	bool is_more = have_room(view);
-	struct finding *f = is_more ? &view->finding[view->findings] : least_of(view, severity);
-	char *text = NULL;
-	va_list args;
-
-	view->unlisted += !is_more;
-	if (!f)
-		return;
-	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
-	va_end(args);
-	if (!text)
-		return;
-	if (is_more)
-		view->findings++;
-	else
-		free(f->text);
-	*f = (struct finding){ .severity = severity, .rule = rule, .at = at, .text = text };
-}
-
-bool view_users_unknown(const struct view *view)
-{
-	return MA_KIND_FLOATS(view->header.kind) && view->people.proc_unknown;
-}
-
-enum status view_status(const struct view *view)
-{
-	enum severity worst = SEVERITY_NOTE;
-
-	for (size_t i = 0; i < view->findings; i++)
-		if (view->finding[i].severity > worst)
-			worst = view->finding[i].severity;
-	return (enum status)worst;
-}
-
-static enum color severity_color(enum severity severity)
-{
-	return severity == SEVERITY_NOTE ? COLOR_DIM : severity == SEVERITY_REPAIRABLE ? COLOR_WARNING : COLOR_BAD;
-}
-
-void view_print_findings(struct view *view, FILE *to, enum severity least)
-{
-	struct tool *tool = view->tool;
-
-	for (size_t i = 0; i < view->findings; i++) {
-		const struct finding *f = &view->finding[i];
-
-		if (f->severity < least)
-			continue;
-		print_safe(to, view->name, strlen(view->name));
-		fprintf(to, ": %s%s%s: %s", tint(tool, severity_color(f->severity)), severity_name(f->severity),
-			tint(tool, COLOR_NONE), f->rule);
-		if (f->at != NOWHERE)
-			fprintf(to, " at %#" PRIx64, f->at);
-		fputs(": ", to);
-		print_safe(to, f->text, strlen(f->text));
-		fputc('\n', to);
-	}
-	if (view->unlisted)
-		fprintf(to, "%s: and %" PRIu64 " more like these\n", view->name, view->unlisted);
-}
-
-void view_json_findings(struct view *view)
-{
-	struct tool *tool = view->tool;
-
-	json_open(tool, "findings", '[');
-	for (size_t i = 0; i < view->findings; i++) {
-		const struct finding *f = &view->finding[i];
-
-		json_open_flat(tool, NULL, '{');
-		json_text(tool, "severity", severity_name(f->severity));
-		json_text(tool, "rule", f->rule);
-		if (f->at != NOWHERE)
-			json_number(tool, "at", f->at);
-		json_text(tool, "text", f->text);
-		json_close(tool, '}');
-	}
-	json_close(tool, ']');
-	if (view->unlisted)
-		json_number(tool, "findings_not_listed", view->unlisted);
+	return view->header.device == view->st.st_dev && view->header.inode == view->st.st_ino;
 }
 
 /* ---- opening ---- */
@@ -276,8 +147,17 @@ static bool may_lay_out(const struct view *view)
 	if (view->got < sizeof(*h) || memcmp(h->magic, MA_MAGIC, sizeof(h->magic)) != 0)
 		return false;
 	return h->format == MA_FORMAT && h->order == MA_ORDER && h->word_bytes == sizeof(void *) &&
-	       h->page_shift == MA_PAGE_SHIFT && h->base >> 47 == 0 && h->base % MA_PAGE == 0 &&
+	       h->page_shift == (MA_KIND_FLOATS(h->kind) ? MA_PAGE_SHIFT : ma_page_shift()) && h->base >> 47 == 0 && h->base % MA_PAGE == 0 &&
 	       h->reserved >> 47 == 0 && ma_load(&h->length) >> 47 == 0;
+}
+
+/* A region is in its file as it is in memory; other maps are in slices. */
+static int map_file(const struct view *view, char *at, uint64_t bytes, int prot, int flags)
+{
+	if (view->map.lay.slices)
+		return ma_segment_map(&view->map.lay, at, view->map.reach, prot, flags, view->fd,
+				      view->people.is_attached ? UINT64_MAX : bytes);
+	return mmap(at, bytes, prot, flags | MAP_FIXED, view->fd, 0) == MAP_FAILED ? -1 : 0;
 }
 
 /*
@@ -287,12 +167,12 @@ static bool may_lay_out(const struct view *view)
 static bool map_it(struct view *view)
 {
 	int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_NORESERVE;
-	uint64_t bytes = ma_min(view->mapped, ma_up((uint64_t)view->st.st_size, MA_PAGE));
+	uint64_t bytes = ma_min(view->mapped, ma_up((uint64_t)view->st.st_size, ma_page()));
 	void *at = mmap(NULL, view->mapped, prot, flags | MAP_ANONYMOUS, -1, 0);
 
 	if (view->people.is_attached)
 		bytes = view->mapped;
-	if (at != MAP_FAILED && mmap(at, bytes, prot, flags | MAP_FIXED, view->fd, 0) == MAP_FAILED) {
+	if (at != MAP_FAILED && map_file(view, at, bytes, prot, flags) < 0) {
 		syscall(SYS_munmap, at, view->mapped);
 		at = MAP_FAILED;
 	}
@@ -303,7 +183,7 @@ static bool map_it(struct view *view)
 	}
 	view->base = at;
 	madvise(at, view->mapped, MADV_RANDOM);
-	guard_add(at, view->mapped, view->fd);
+	guard_add(at, view->mapped, view->map.lay.slices ? -1 : view->fd);
 	return true;
 }
 
@@ -428,6 +308,20 @@ void view_close(struct view *view)
 uint64_t view_offset_of(const struct view *view, uint64_t stored)
 {
 	return MA_KIND_FLOATS(view->header.kind) ? stored : stored - view->header.base;
+}
+
+uint64_t view_place(const struct view *view, const void *at)
+{
+	uint64_t offset = (uint64_t)((const char *)at - view->base), file;
+
+	return view->map.lay.slices && ma_segment_run(&view->map.lay, offset, 1, &file) ? file : offset;
+}
+
+uint64_t view_range(const struct view *view)
+{
+	const struct ma_header *h = &view->header;
+
+	return MA_KIND_FLOATS(h->kind) ? h->reserved : h->param[MA_PARAM_RANGE];
 }
 
 bool view_is_inside(const struct view *view, uint64_t offset)

@@ -16,7 +16,11 @@
 #include "tools/people.h"
 #include "tools/tool.h"
 
-enum severity { SEVERITY_NOTE, SEVERITY_REPAIRABLE, SEVERITY_DAMAGE, SEVERITY_FOREIGN };
+/*
+ * SEVERITY_UNCLOSED: the next open, or another process that uses the map, cleans it up by itself: what a process left that ended without
+ * closing the map. SEVERITY_REPAIRABLE: only mapalloc repair puts it right.
+ */
+enum severity { SEVERITY_NOTE, SEVERITY_UNCLOSED, SEVERITY_REPAIRABLE, SEVERITY_DAMAGE, SEVERITY_FOREIGN };
 
 #define NOWHERE UINT64_MAX
 
@@ -24,7 +28,7 @@ struct finding {
 	enum severity severity;
 	const char *rule;
 	char *text;
-	uint64_t at; /* Offset in the file; NOWHERE. */
+	uint64_t at; /* Offset from the base, as that of a block is; NOWHERE. */
 };
 
 struct view;
@@ -52,7 +56,8 @@ struct figures {
 	uint64_t used_blocks;
 	uint64_t backed;       /* Bytes of the capacity that have their disk space. */
 	uint64_t reserved;     /* Free bytes in slabs and groups: room for blocks of their own size alone. */
-	uint64_t largest_free; /* Largest block that could be had. */
+	uint64_t largest_free; /* Largest block that can be allocated. */
+	uint64_t largest_ever; /* The same in an empty map, where a block has a limit of its own; 0: it has none. */
 	uint64_t tables;       /* Bytes of units that hold the map's own tables. */
 	struct bucket bucket[BUCKETS];
 	unsigned buckets;
@@ -99,8 +104,11 @@ struct kind {
 	bool (*lay_out)(struct view *view);
 	void (*furnish)(struct view *view);
 	void (*check)(struct view *view);
-	/* In a view of its own: do what the next user would do first, and say how many rules are broken then. */
-	uint64_t (*rehearse)(struct view *view);
+	/*
+	 * In a view of its own: do what the next open does, then what repair does. What the check finds broken is what this
+	 * returns: SEVERITY_UNCLOSED when the open was enough, SEVERITY_REPAIRABLE when the repair was, else SEVERITY_DAMAGE.
+	 */
+	enum severity (*rehearse)(struct view *view);
 	/* Make anew what follows from the rest; NULL: nothing does. In a view of its own, or one that writes to the file. */
 	void (*rebuild)(struct view *view);
 	int (*walk)(struct view *view, block_fn *fn, void *arg);
@@ -147,20 +155,35 @@ bool view_again(const struct view *view, struct view *again);
 void view_check(struct view *view);
 void view_find(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
 	MA_PRINTF(5, 6);
+/* Was it last opened since this machine began? In this file, which is no copy? */
+bool view_is_this_boot(const struct view *view);
+bool view_is_this_file(const struct view *view);
 /* Users of a region hold no lock: some may not be seen, and what they change meanwhile would look like damage. */
 bool view_users_unknown(const struct view *view);
-/* By its worst finding. */
+/* The worst finding; the status and the word for it. */
+enum severity view_worst(const struct view *view);
 enum status view_status(const struct view *view);
+const char *view_verdict(const struct view *view);
 /* Each finding on a line of its own, and on stderr unless it belongs to the command's answer. */
 void view_print_findings(struct view *view, FILE *to, enum severity least);
+/*
+ * The whole check, for commands whose answer is another: what is damaged goes to stderr, shortened, and the status says it. what: "listed".
+ */
+enum status view_warn(struct view *view, const char *what);
 void view_json_findings(struct view *view);
 
 const char *severity_name(enum severity severity);
-const char *status_name(enum status status);
+const char *verdict_name(enum severity severity);
 const char *kind_name(uint32_t number); /* "unknown" */
 
 /* A stored address, or an offset in kinds that float, as an offset from the start of the file. */
 uint64_t view_offset_of(const struct view *view, uint64_t stored);
+/* Where in the file is what lies there in the view? */
+uint64_t view_place(const struct view *view, const void *at);
+/* The longest that the file can get. */
+uint64_t view_range(const struct view *view);
+/* The application's number; 0: none. */
+uint64_t view_tag(const struct view *view);
 /* Does this lie in the user area? */
 bool view_is_inside(const struct view *view, uint64_t offset);
 

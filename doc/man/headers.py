@@ -245,6 +245,10 @@ def read(path, name):
 	while at < len(lines):
 		number, line = lines[at]
 		where = (path, number)
+		if re.match(r'#ifdef \w+_OLD_DECLARATIONS$', line):
+			# The same macros as below it, written so that they stand old declarations.
+			_, at = take_until(lines, at, lambda text: text == '#else')
+			continue
 		if line.startswith('/*'):
 			part, at = take_until(lines, at, lambda text: text.rstrip().endswith('*/'))
 			if line.startswith('/**'):

@@ -8,6 +8,19 @@
  *
  * What comes from here must be freed from here: a block of the C library's malloc, such as getline() gives, is not a block
  * of the heap. Names that are followed by no parenthesis, as in a table of functions, stay the C library's.
+ *
+ * @par Old declarations
+ * `extern char *malloc();` behind this header does not compile: the shim takes it for a call, and stdlib.h, which this header
+ * includes, has declared malloc() already. Three cures:
+ * - delete the declaration: it is not needed any more;
+ * - when the source must stay as it is: `cc -DMMALLOC_COMPAT_OLD_DECLARATIONS -include mmalloc-compat.h`. Then malloc, calloc, realloc, free
+ *   and strdup with empty parentheses declare a name that nothing uses, and calls are served as ever (gcc 8, clang 6 and
+ *   later). Declarations with parameters, such as `extern void *malloc(unsigned);`, must be deleted all the same;
+ * - `#undef malloc` behind the inclusion, when this file's blocks may be the C library's.
+ *
+ * @par C++
+ * Include the standard library's headers first: some undo these macros, others have members of these names. The macros do not cover `new`,
+ * containers and std::allocator, which allocate without these names.
  */
 #ifndef MMALLOC_COMPAT_H
 #define MMALLOC_COMPAT_H
@@ -161,6 +174,21 @@ static __inline__ char *mmalloc_compat_strdup(void *md, const char *text)
 #undef aligned_alloc
 #undef strdup
 #undef strndup
+#ifdef MMALLOC_COMPAT_OLD_DECLARATIONS
+/* The fourth of them: with no argument the name to declare, with one or two the call. */
+#define MMALLOC__FOURTH(a, b, c, d, ...) d
+#define MMALLOC__PICK(call, name, ...) MMALLOC__FOURTH(0 __VA_OPT__(, ) __VA_ARGS__, call, call, name, 0)(__VA_ARGS__)
+#define MMALLOC__MALLOC(size) mmalloc_compat_malloc(MMALLOC_COMPAT_MD, (size))
+#define MMALLOC__CALLOC(nmemb, size) mmalloc_compat_calloc(MMALLOC_COMPAT_MD, (nmemb), (size))
+#define MMALLOC__REALLOC(ptr, size) mmalloc_compat_realloc(MMALLOC_COMPAT_MD, (ptr), (size))
+#define MMALLOC__FREE(ptr) mfree(MMALLOC_COMPAT_MD, (ptr))
+#define MMALLOC__STRDUP(text) mmalloc_compat_strdup(MMALLOC_COMPAT_MD, (text))
+#define malloc(...) MMALLOC__PICK(MMALLOC__MALLOC, mmalloc_old_malloc, __VA_ARGS__)
+#define calloc(...) MMALLOC__PICK(MMALLOC__CALLOC, mmalloc_old_calloc, __VA_ARGS__)
+#define realloc(...) MMALLOC__PICK(MMALLOC__REALLOC, mmalloc_old_realloc, __VA_ARGS__)
+#define free(...) MMALLOC__PICK(MMALLOC__FREE, mmalloc_old_free, __VA_ARGS__)
+#define strdup(...) MMALLOC__PICK(MMALLOC__STRDUP, mmalloc_old_strdup, __VA_ARGS__)
+#else
 /** @brief mmalloc_compat_malloc() on #MMALLOC_COMPAT_MD. */
 #define malloc(size)                   mmalloc_compat_malloc(MMALLOC_COMPAT_MD, (size))
 /** @brief mmalloc_compat_calloc() on #MMALLOC_COMPAT_MD. */
@@ -169,6 +197,9 @@ static __inline__ char *mmalloc_compat_strdup(void *md, const char *text)
 #define realloc(ptr, size)             mmalloc_compat_realloc(MMALLOC_COMPAT_MD, (ptr), (size))
 /** @brief mfree() on #MMALLOC_COMPAT_MD. */
 #define free(ptr)                      mfree(MMALLOC_COMPAT_MD, (ptr))
+/** @brief mmalloc_compat_strdup() on #MMALLOC_COMPAT_MD. */
+#define strdup(text)                   mmalloc_compat_strdup(MMALLOC_COMPAT_MD, (text))
+#endif
 /** @brief mmalloc_compat_reallocarray() on #MMALLOC_COMPAT_MD. */
 #define reallocarray(ptr, nmemb, size) mmalloc_compat_reallocarray(MMALLOC_COMPAT_MD, (ptr), (nmemb), (size))
 /** @brief mmalloc_compat_posix_memalign() on #MMALLOC_COMPAT_MD. */
@@ -176,8 +207,6 @@ static __inline__ char *mmalloc_compat_strdup(void *md, const char *text)
 	mmalloc_compat_posix_memalign(MMALLOC_COMPAT_MD, (out), (alignment), (size))
 /** @brief mmalloc_compat_aligned_alloc() on #MMALLOC_COMPAT_MD. */
 #define aligned_alloc(alignment, size) mmalloc_compat_aligned_alloc(MMALLOC_COMPAT_MD, (alignment), (size))
-/** @brief mmalloc_compat_strdup() on #MMALLOC_COMPAT_MD. */
-#define strdup(text)                   mmalloc_compat_strdup(MMALLOC_COMPAT_MD, (text))
 /** @brief mmalloc_compat_strndup() on #MMALLOC_COMPAT_MD. */
 #define strndup(text, most)            mmalloc_compat_strndup(MMALLOC_COMPAT_MD, (text), (most))
 

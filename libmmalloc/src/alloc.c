@@ -187,7 +187,8 @@ void *mcalloc(void *md, size_t nmemb, size_t size)
 	void *block;
 
 	if (__builtin_mul_overflow(nmemb, size, &bytes)) {
-		ma_fail(ENOMEM, "%zu times %zu bytes are more than there can be", nmemb, size);
+		ma_fail(ENOMEM, "cannot allocate %zu times %zu bytes: the product overflows; check both numbers", nmemb,
+			size);
 		return mmalloc__told(md, NULL);
 	}
 	block = take(md, bytes, CALLER);

@@ -185,9 +185,12 @@ static bool find_guards(struct ma_map *map, struct mmalloc__found *found, const 
 
 /* ---- what a pointer is ---- */
 
-static const char TWICE[] = "%s: %p was freed already, or never allocated";
-static const char FOREIGN[] = "%s: %p is not the start of a block of this heap";
-static const char OVERWRITTEN[] = "%s: the memory before %p was overwritten, or it is not the start of a block";
+static const char TWICE[] =
+	"%s: address %p is invalid: it was freed before, or never allocated; look for a double free";
+static const char FOREIGN[] =
+	"%s: address %p is invalid: no block of this heap starts there; check where it comes from";
+static const char OVERWRITTEN[] = "%s: address %p is invalid: the memory before it was overwritten, or no block starts "
+				  "there; look for a write before the block";
 
 /* NULL, or what is wrong with it. */
 static const char *classify(struct ma_map *map, const void *ptr, struct mmalloc__found *found)
@@ -227,7 +230,8 @@ static const char *broken_text(unsigned broken)
 
 static void complain(struct ma_map *map, const struct mmalloc__found *found)
 {
-	static const char format[] = "%s: the memory %s block %p of %zu bytes was overwritten";
+	static const char format[] =
+		"%s: the memory %s block %p of %zu bytes was overwritten; look for a write beyond the block";
 	const char *where = broken_text(found->broken);
 
 	if (!ma_load(&map->hook)) {
@@ -294,7 +298,10 @@ static void *take_guarded(struct ma_map *map, uint64_t front, size_t size)
 	char *start;
 
 	if (front >> FRONT_LOG || __builtin_add_overflow(front + TAIL_LEAST, size, &whole))
-		return ma_fail_null(ENOMEM, "%s: no room for %zu bytes and their guards", map->name, size);
+		return ma_fail_null(
+			ENOMEM,
+			"%s: cannot allocate %zu bytes and their guards: more than a heap can have; ask for less",
+			map->name, size);
 	start = ma_heap_memalign(map, front, whole);
 	if (!start || !ma_heap_find(map, start, &block))
 		return NULL;
@@ -349,9 +356,8 @@ void *mmalloc__resize(struct ma_map *map, const struct mmalloc__found *found, si
 struct tour {
 	struct ma_map *map;
 	int (*fn)(void *block, size_t size, void *arg);
-	void (*report)(const char *text, void *arg);
 	void *arg;
-	uint64_t broken;
+	struct ma_findings to;
 };
 
 static bool find_in(struct ma_map *map, const void *start, struct mmalloc__found *found)
@@ -381,26 +387,23 @@ static int check_block(void *block, size_t size, void *arg)
 {
 	struct tour *tour = arg;
 	struct mmalloc__found found;
-	char text[160];
 
 	(void)size;
 	for (int look = 0; look < LOOKS; look++)
 		if (!find_in(tour->map, block, &found) || !found.broken)
 			return 0;
-	tour->broken++;
-	snprintf(text, sizeof(text), "block %#" PRIx64 " of %zu bytes: the memory %s it was overwritten",
-		 address_of(tour->map, found.user), found.size, broken_text(found.broken));
-	if (tour->report)
-		tour->report(text, tour->arg);
+	ma_found(&tour->to, "body/guard", (uint64_t)(found.user - tour->map->base),
+		 "block %#" PRIx64 " of %zu bytes: the memory %s it was overwritten", address_of(tour->map, found.user), found.size,
+		 broken_text(found.broken));
 	return 0;
 }
 
-uint64_t mmalloc__guarded_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+uint64_t mmalloc__guarded_check(struct ma_map *map, ma_finding_fn *fn, void *arg)
 {
-	struct tour tour = { .map = map, .report = report, .arg = arg };
+	struct tour tour = { .map = map, .to = { .fn = fn, .arg = arg } };
 
 	ma_heap_walk(map, check_block, &tour);
-	return tour.broken;
+	return tour.to.count;
 }
 
 /* ---- switching it on ---- */
@@ -427,10 +430,12 @@ int mmcheckf(void *md, void (*abortfunc)(void), int force)
 	if (!map)
 		return 0;
 	if (!ma_map_writable(map))
-		return refuse(md, EROFS, "%s: is open read-only", map);
+		return refuse(md, EROFS, "%s: cannot change it: it is open read-only; open it for writing", map);
 	if (!force && ma_heap_walk(map, end_at_plain, map))
 		return refuse(md, EBUSY,
-			      "%s: has blocks without guards (mmcheckf() may be told that it does not matter)", map);
+			      "%s: cannot guard blocks: the heap has blocks without guards; call mmcheck() before the "
+			      "first allocation, or mmcheckf() with force",
+			      map);
 	/* Before the first guarded block is dealt out, or whoever meets it would not know. */
 	ma_store_kill(&ma_body(map)->guarded, 1);
 	ma_store_release(&map->hook, (uintptr_t)(abortfunc ? abortfunc : abort));

@@ -51,7 +51,7 @@ void *mmalloc__resize(struct ma_map *map, const struct mmalloc__found *found, si
 size_t mmalloc__guarded_size(struct ma_map *map, const void *ptr);
 int mmalloc__guarded_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 /* The number of blocks whose guards are broken. */
-uint64_t mmalloc__guarded_check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg);
+uint64_t mmalloc__guarded_check(struct ma_map *map, ma_finding_fn *fn, void *arg);
 
 /* Were blocks with guards ever dealt out here, by whomever? Pairs with mmcheckf(). */
 MA_INLINE bool mmalloc__has_guards(struct ma_map *map)

@@ -1,63 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Keys and roots, and looking at a whole heap. */
+/* Looking at a whole heap. */
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/stat.h>
 
 #include "heap.h"
 
+#include "common/cancel.h"
 #include "common/error.h"
 #include "common/proc.h"
-#include "common/roots.h"
 #include "common/snapshot.h"
 #include <mmalloc.h>
-
-/* Where a key is; NULL with errno. */
-static _Atomic uint64_t *key_word(void *md, struct ma_map *map, int keynum)
-{
-	if (!map)
-		return NULL;
-	if (keynum < 0 || keynum >= MMALLOC_KEYS)
-		return mmalloc__told(md, ma_fail_null(EINVAL, "%s: there is no key %d", map->name, keynum));
-	return (_Atomic uint64_t *)(void *)(map->base + map->lay.key_off) + keynum;
-}
-
-int mmalloc_setkey(void *md, int keynum, void *key)
-{
-	struct ma_map *map = mmalloc__map(md);
-	_Atomic uint64_t *word = key_word(md, map, keynum);
-
-	if (!word)
-		return 0;
-	if (!ma_map_writable(map)) {
-		ma_fail(EROFS, "%s: is open read-only", map->name);
-		mmalloc__failed(md);
-		return 0;
-	}
-	ma_store_kill(word, (uint64_t)(uintptr_t)key);
-	return 1;
-}
-
-void *mmalloc_getkey(void *md, int keynum)
-{
-	struct ma_map *map = mmalloc__map(md);
-	_Atomic uint64_t *word = key_word(md, map, keynum);
-
-	return word ? (void *)(uintptr_t)ma_load_acquire(word) : NULL;
-}
-
-int mmalloc_setroot(void *md, const char *name, void *ptr)
-{
-	struct ma_map *map = mmalloc__map(md);
-
-	return map ? (int)mmalloc__told_int(md, ma_root_set(map, name, ptr)) : -1;
-}
-
-void *mmalloc_getroot(void *md, const char *name)
-{
-	struct ma_map *map = mmalloc__map(md);
-
-	return map ? mmalloc__told(md, ma_root_get(map, name)) : NULL;
-}
 
 int mmalloc_sync(void *md)
 {
@@ -73,6 +26,43 @@ int mmalloc_snapshot(void *md, const char *filename)
 	return map ? (int)mmalloc__told_int(md, ma_map_snapshot(map, filename)) : -1;
 }
 
+int mmalloc_settag(void *md, uint64_t tag)
+{
+	struct ma_map *map = mmalloc__map(md);
+
+	return map ? (int)mmalloc__told_int(md, ma_map_set_tag(map, tag)) : -1;
+}
+
+uint64_t mmalloc_gettag(void *md)
+{
+	struct ma_map *map = mmalloc__map(md);
+
+	return map ? ma_map_tag(map) : 0;
+}
+
+int mmalloc_opening(void *md, struct mmalloc_opening *opening)
+{
+	struct ma_map *map = mmalloc__map(md);
+
+	if (!map)
+		return -1;
+	if (!opening)
+		return (int)mmalloc__told_int(md, ma_fail(EINVAL, "%s: cannot say what was found at opening: the place for it is NULL; pass an "
+							   "address",
+							   map->name));
+	*opening = (struct mmalloc_opening){
+		.generation = map->opening.generation,
+		.created = map->opening.created,
+		.first = map->opening.first,
+		.copied = map->opening.copied,
+		.machine_died = map->opening.machine_died,
+		.closed = (uint32_t)map->opening.state,
+		.recovered = map->opening.recovered,
+		.verified = map->opening.verified,
+	};
+	return 0;
+}
+
 int64_t mmalloc_trim(void *md)
 {
 	struct ma_map *map = mmalloc__map(md);
@@ -82,27 +72,35 @@ int64_t mmalloc_trim(void *md)
 
 int mmalloc_check(void *md, mmalloc_report_fn *report, void *arg)
 {
+	MA_UNCANCELLED;
+	struct ma_reporter reporter = { report, arg };
 	struct ma_map *map = mmalloc__map(md);
 	uint64_t violations;
 
 	if (!map)
 		return -1;
-	violations = map->engine->check(map, report, arg);
+	violations = map->engine->check(map, ma_finding_report, &reporter);
 	if (mmalloc__has_guards(map))
-		violations += mmalloc__guarded_check(map, report, arg);
+		violations += mmalloc__guarded_check(map, ma_finding_report, &reporter);
 	if (violations == 0)
 		return 0;
-	return (int)mmalloc__told_int(md, ma_fail(EUCLEAN, "%s: the check found violations", map->name));
+	return (int)mmalloc__told_int(md, ma_fail(EUCLEAN,
+						  "%s: heap is damaged: violations found: %" PRIu64
+						  "; run: mapalloc repair, or restore a copy",
+						  map->name, violations));
 }
 
 int mmalloc_walk(void *md, mmalloc_walk_fn *fn, void *arg)
 {
+	MA_UNCANCELLED;
 	struct ma_map *map = mmalloc__map(md);
 
 	if (!map)
 		return -1;
 	if (!fn)
-		return (int)mmalloc__told_int(md, ma_fail(EINVAL, "%s: no function to call for each block", map->name));
+		return (int)mmalloc__told_int(
+			md, ma_fail(EINVAL, "%s: cannot walk: the function to call for each block is NULL; pass one",
+				    map->name));
 	return mmalloc__has_guards(map) ? mmalloc__guarded_walk(map, fn, arg) : ma_heap_walk(map, fn, arg);
 }
 
@@ -115,10 +113,12 @@ int mmalloc_stats(void *md, struct mmalloc_stats *stats)
 	if (!map)
 		return -1;
 	if (!stats)
-		return (int)mmalloc__told_int(md, ma_fail(EINVAL, "%s: no place for the figures", map->name));
+		return (int)mmalloc__told_int(
+			md, ma_fail(EINVAL, "%s: cannot return statistics: the pointer to them is NULL; pass one",
+				    map->name));
 	ma_heap_stats(map, &heap);
 	*stats = (struct mmalloc_stats){
-		.file_bytes = ma_load(&map->header->length),
+		.file_bytes = ma_map_length(map),
 		.user_bytes = map->lay.user_bytes,
 		.used_bytes = heap.used_bytes,
 		.used_blocks = heap.used_blocks,

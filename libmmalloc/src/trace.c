@@ -22,6 +22,8 @@
 
 #include "heap.h"
 
+#include "common/cancel.h"
+#include "common/env.h"
 #include "common/error.h"
 #include <mmalloc.h>
 
@@ -49,6 +51,7 @@ static void let_go(void)
 /* The file tells of one process: in a child the same addresses are other blocks. */
 static void stop(void)
 {
+	MA_UNCANCELLED;
 	if (trace_fd >= 0)
 		close(trace_fd);
 	trace_fd = -1;
@@ -89,6 +92,7 @@ static bool is_ours(void)
 
 static void put(const char *text, size_t bytes)
 {
+	MA_UNCANCELLED;
 	if (!is_ours())
 		return;
 	while (bytes > 0) {
@@ -142,10 +146,14 @@ static int open_file(const char *name)
 	int high;
 
 	if (fd < 0)
-		return ma_fail(errno, "%s: the trace cannot be written", name);
+		return ma_fail(
+			errno,
+			"%s: cannot write the trace: open(2) failed; check the name and the permissions of its folder",
+			name);
 	high = fcntl(fd, F_DUPFD_CLOEXEC, FD_LEAST);
 	if (high < 0)
-		ma_fail(errno, "%s: no descriptor for the trace", name);
+		ma_fail(errno, "%s: cannot write the trace: no descriptor is free; close some, or raise `ulimit -n`",
+			name);
 	close(fd);
 	return high;
 }
@@ -168,15 +176,16 @@ static void begin(int fd)
 
 int mmtrace(void)
 {
+	MA_UNCANCELLED;
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	const char *name = secure_getenv("MALLOC_TRACE");
+	const char *name = ma_env("MALLOC_TRACE");
 	int saved = errno;
 	int fd;
 
 	if (ma_load(&mmalloc__tracing))
 		return 1;
 	if (!name || !*name) {
-		ma_fail(EINVAL, "MALLOC_TRACE, which names the file to trace to, is not set");
+		ma_fail(EINVAL, "cannot trace: $MALLOC_TRACE, which names the file to write, is not set; set it");
 		return 0;
 	}
 	fd = open_file(name);

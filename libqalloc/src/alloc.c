@@ -4,6 +4,7 @@
  * range for them, nor has a closed one. Whatever they cannot do they leave, by a call that ends them, to the slow ones.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "common/error.h"
@@ -11,9 +12,19 @@
 #include <qalloc.h>
 #include "static.h"
 
+static bool fits_item(const struct ma_map *map, size_t size)
+{
+	if (map->kind != MA_KIND_STATIC || size <= map->item_bytes || !ma_map_writable(map)) /* That is another error. */
+		return true;
+	ma_fail(EINVAL, "%s: cannot allocate %zu bytes: an item of this static map has %llu; ask for less, or use a dynamic map",
+		map->name, size,
+		(unsigned long long)map->item_bytes);
+	return false;
+}
+
 static MA_NOINLINE void *malloc_slow(struct ma_map *map, size_t size)
 {
-	if (!ma_map_is_open(map))
+	if (!ma_map_is_open(map) || !fits_item(map, size))
 		return NULL;
 	return map->kind == MA_KIND_STATIC ? qalloc__static_malloc_slow(map, size) : ma_heap_malloc_slow(map, size);
 }
@@ -35,7 +46,8 @@ static bool is_kind(const struct ma_map *map, enum ma_kind kind)
 		return false;
 	if (map->kind == kind)
 		return true;
-	ma_fail(EINVAL, "%s: is a map of the other kind", map->name);
+	ma_fail(EINVAL, "%s: wrong call: it is a %s map; use qalloc_malloc() and qalloc_free(), or those of its kind",
+		map->name, map->kind == MA_KIND_STATIC ? "static" : "dynamic");
 	return false;
 }
 
@@ -79,7 +91,9 @@ MA_INLINE struct ma_cursor *fast_item(struct ma_map *map)
 
 MA_INLINE void *malloc_fast(struct ma_map *map, size_t size)
 {
-	struct ma_cursor *cursor = ma_load_either(&map->fast_items) ? fast_item(map) : ma_heap_cursor_full(map, size);
+	/* Dynamic maps have items of 0 bytes. What is too large for an item has no cursor there, and so takes the slow path. */
+	struct ma_cursor *cursor =
+		size <= ma_load_either(&map->item_bytes) ? fast_item(map) : ma_heap_cursor_full(map, size);
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow(map, size);
 }
@@ -133,14 +147,6 @@ MA_HOT void qalloc_dynfree(void *block, dynmapinfo_t *map)
 		free_slow_dyn(block, m);
 }
 
-static bool fits_item(const struct ma_map *map, size_t size)
-{
-	if (map->kind != MA_KIND_STATIC || size <= map->item_bytes)
-		return true;
-	ma_fail(EINVAL, "%s: %zu bytes are more than an item has", map->name, size);
-	return false;
-}
-
 void *qalloc_calloc(void *map, size_t count, size_t size)
 {
 	size_t bytes;
@@ -149,7 +155,9 @@ void *qalloc_calloc(void *map, size_t count, size_t size)
 	if (!ma_map_is_open(map))
 		return NULL;
 	if (__builtin_mul_overflow(count, size, &bytes))
-		return ma_fail_null(ENOMEM, "%zu times %zu bytes are more than there can be", count, size);
+		return ma_fail_null(
+			ENOMEM, "%s: cannot allocate %zu times %zu bytes: the product overflows; check both numbers",
+			((struct ma_map *)map)->name, count, size);
 	if (!fits_item(map, bytes))
 		return NULL;
 	block = malloc_fast(map, bytes);
@@ -163,9 +171,13 @@ static void *realloc_item(struct ma_map *map, void *block, size_t size)
 		return NULL;
 	}
 	if (!ma_map_writable(map))
-		return ma_fail_null(EROFS, "%s: is open read-only", map->name);
+		return ma_fail_null(EROFS, "%s: cannot change it: it is open read-only; open it for writing",
+				    map->name);
 	if (!qalloc__static_holds(map, block))
-		return ma_fail_null(EINVAL, "%s: %p is not an allocated item", map->name, block);
+		return ma_fail_null(
+			EINVAL,
+			"%s: address %p is invalid: no allocated item starts there; check that it was not freed before",
+			map->name, block);
 	if (!fits_item(map, size))
 		return NULL;
 	if (map->annotated)
@@ -195,7 +207,10 @@ void *qalloc_memalign(void *map, size_t alignment, size_t size)
 	if (m->kind == MA_KIND_DYNAMIC)
 		return ma_heap_memalign(m, alignment, size);
 	if (!ma_is_pow2(alignment) || alignment > MA_LINE || m->item_bytes % alignment)
-		return ma_fail_null(EINVAL, "%s: its items are not aligned to %zu bytes", m->name, alignment);
+		return ma_fail_null(EINVAL,
+				    "%s: alignment of %zu is invalid here: items of %" PRIu64
+				    " bytes do not have it; use a power of two that divides 64 and the item size",
+				    m->name, alignment, (uint64_t)m->item_bytes);
 	return fits_item(m, size) ? malloc_fast(m, size) : NULL;
 }
 
@@ -209,6 +224,7 @@ size_t qalloc_usable_size(void *map, const void *block)
 		return ma_heap_usable_size(m, block);
 	if (qalloc__static_holds(m, block))
 		return m->item_bytes;
-	ma_fail(EINVAL, "%s: %p is not an allocated item", m->name, block);
+	ma_fail(EINVAL, "%s: address %p is invalid: no allocated item starts there; check that it was not freed before",
+		m->name, block);
 	return 0;
 }

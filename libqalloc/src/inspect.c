@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Roots, and looking at a whole map. */
+/* Looking at a whole map. */
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/stat.h>
 
+#include "common/cancel.h"
 #include "common/error.h"
 #include "common/heap.h"
 #include "common/proc.h"
-#include "common/roots.h"
 #include "common/snapshot.h"
 #include <qalloc.h>
 #include "static.h"
 
-int qalloc_setroot(void *map, const char *name, void *ptr)
+const char *qalloc_errmsg(void)
 {
-	return ma_map_is_open(map) ? ma_root_set(map, name, ptr) : -1;
-}
-
-void *qalloc_getroot(void *map, const char *name)
-{
-	return ma_map_is_open(map) ? ma_root_get(map, name) : NULL;
+	return ma_errmsg();
 }
 
 int qalloc_sync(void *map)
@@ -31,26 +27,80 @@ int qalloc_snapshot(void *map, const char *filename)
 	return ma_map_is_open(map) ? ma_map_snapshot(map, filename) : -1;
 }
 
-int qalloc_check(void *map, qalloc_report_fn *report, void *arg)
+/* Items keep their space: a group that was ever in use never goes back. */
+int64_t qalloc_trim(void *map)
 {
 	struct ma_map *m = map;
 
 	if (!ma_map_is_open(m))
 		return -1;
-	if (m->engine->check(m, report, arg) == 0)
+	if (m->kind == MA_KIND_DYNAMIC)
+		return ma_heap_trim(m);
+	if (!ma_map_writable(m))
+		return ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", m->name);
+	return 0;
+}
+
+int qalloc_check(void *map, qalloc_report_fn *report, void *arg)
+{
+	MA_UNCANCELLED;
+	struct ma_reporter reporter = { report, arg };
+	struct ma_map *m = map;
+	uint64_t violations;
+
+	if (!ma_map_is_open(m))
+		return -1;
+	violations = m->engine->check(m, ma_finding_report, &reporter);
+	if (violations == 0)
 		return 0;
-	return ma_fail(EUCLEAN, "%s: the check found violations", m->name);
+	return ma_fail(EUCLEAN,
+		       "%s: map is damaged: violations found: %" PRIu64 "; run: mapalloc repair, or restore a copy",
+		       m->name, violations);
 }
 
 int qalloc_walk(void *map, qalloc_walk_fn *fn, void *arg)
 {
+	MA_UNCANCELLED;
 	struct ma_map *m = map;
 
 	if (!ma_map_is_open(m))
 		return -1;
 	if (!fn)
-		return ma_fail(EINVAL, "%s: no function to call for each block", m->name);
+		return ma_fail(EINVAL, "%s: cannot walk: the function to call for each block is NULL; pass one",
+			       m->name);
 	return m->engine->walk(m, fn, arg);
+}
+
+int qalloc_settag(void *map, uint64_t tag)
+{
+	return ma_map_is_open(map) ? ma_map_set_tag(map, tag) : -1;
+}
+
+uint64_t qalloc_gettag(void *map)
+{
+	return ma_map_is_open(map) ? ma_map_tag(map) : 0;
+}
+
+int qalloc_opening(void *map, struct qalloc_opening *opening)
+{
+	const struct ma_map *m = map;
+
+	if (!ma_map_is_open(m))
+		return -1;
+	if (!opening)
+		return ma_fail(EINVAL, "%s: cannot say what was found at opening: the place for it is NULL; pass an address",
+			       m->name);
+	*opening = (struct qalloc_opening){
+		.generation = m->opening.generation,
+		.created = m->opening.created,
+		.first = m->opening.first,
+		.copied = m->opening.copied,
+		.machine_died = m->opening.machine_died,
+		.closed = (uint32_t)m->opening.state,
+		.recovered = m->opening.recovered,
+		.verified = m->opening.verified,
+	};
+	return 0;
 }
 
 static int count_item(void *block, size_t size, void *arg)
@@ -86,14 +136,16 @@ int qalloc_stats(void *map, struct qalloc_stats *stats)
 	if (!ma_map_is_open(m))
 		return -1;
 	if (!stats)
-		return ma_fail(EINVAL, "%s: no place for the figures", m->name);
+		return ma_fail(EINVAL, "%s: cannot return statistics: the pointer to them is NULL; pass one", m->name);
 	*stats = (struct qalloc_stats){
-		.file_bytes = ma_load(&m->header->length),
-		.user_bytes = m->lay.user_bytes,
+		.file_bytes = ma_map_length(m),
+		.user_bytes = ma_capacity(m),
 		.item_bytes = m->lay.item_bytes,
 		.streams = m->lay.streams,
 		.processes = ma_proc_count(m),
 		.base = m->base,
+		.slots = m->lay.processes,
+		.range_bytes = m->lay.file_end,
 		.is_static = m->kind == MA_KIND_STATIC,
 	};
 	if (m->fd >= 0 && fstat(m->fd, &st) == 0)

@@ -20,10 +20,26 @@
 
 uint64_t qalloc__static_items(const struct ma_map *map)
 {
-	return map->lay.user_bytes / map->lay.item_bytes;
+	return ma_capacity(map) / map->lay.item_bytes;
 }
 
 /* ---- calls ---- */
+
+/* errno says why there is none. */
+static void *no_room(const struct ma_map *map)
+{
+	if (errno == ENOMEM)
+		return ma_fail_null(ENOMEM,
+				    "%s: map is full: no item of %" PRIu64 " bytes is free among %" PRIu64
+				    "; free items, or use a larger map",
+				    map->name, map->item_bytes, qalloc__static_items(map));
+	if (errno == EUSERS || errno == ETIMEDOUT || errno == EUCLEAN)
+		return NULL; /* It was said. */
+	return ma_fail_null(errno,
+			    "%s: no disk space for an item of %" PRIu64
+			    " bytes: fallocate(2) failed; free space on its file system",
+			    map->name, map->item_bytes);
+}
 
 void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 {
@@ -39,14 +55,18 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 		return NULL;
 	saved = errno;
 	if (!ma_map_writable(map))
-		return ma_fail_null(EROFS, "%s: is open read-only", map->name);
+		return ma_fail_null(EROFS, "%s: cannot change it: it is open read-only; open it for writing",
+				    map->name);
 	tc = ma_tcache_get(map);
 	if (!tc)
 		return NULL;
 	cursor = &tc->items;
-	if (cursor->mask == 0 && !qalloc__static_refill(tc, cursor))
-		return ma_fail_null(errno, "%s: full: no item is left", map->name);
-	item = ma_cursor_pop(cursor);
+	if (cursor->mask != 0 || qalloc__static_refill(tc, cursor))
+		item = ma_cursor_pop(cursor);
+	else
+		item = qalloc__static_take_one(tc);
+	if (!item)
+		return no_room(map);
 	errno = saved;
 	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_malloc(item, ma_min(size, map->item_bytes), map->item_bytes, false);
@@ -58,12 +78,12 @@ bool qalloc__static_holds(struct ma_map *map, const void *block)
 	uint64_t offset = (uint64_t)((const char *)block - map->user);
 	uint64_t index, group;
 
-	if ((const char *)block < map->user || offset >= map->lay.user_bytes || offset % map->item_bytes)
+	if ((const char *)block < map->user || offset >= ma_capacity(map) || offset % map->item_bytes)
 		return false;
 	index = offset / map->item_bytes;
 	/* The truth of groups never used is not even read: see common/roots.h on holes. */
 	group = index / map->lay.group_items;
-	if (group % map->lay.per_stream >= qalloc__range_used(map, ma_stream_of(map, group)))
+	if (!qalloc__is_used(map, group))
 		return false;
 	return ma_load_acquire(&map->truth[index]) == 1;
 }
@@ -73,13 +93,17 @@ void qalloc__static_free_slow(struct ma_map *map, void *block)
 	if (!block || !ma_map_is_open(map))
 		return;
 	if (!ma_map_writable(map)) {
-		ma_fail(EROFS, "%s: is open read-only", map->name);
+		ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name);
 		return;
 	}
 	if (!qalloc__static_holds(map, block)) {
-		ma_fail(EINVAL, "%s: %p is not an allocated item (freed twice, or not from here?)", map->name, block);
+		ma_fail(EINVAL,
+			"%s: address %p is invalid: no allocated item starts there; look for a double free, or an item "
+			"of another map",
+			map->name, block);
 		return;
 	}
+	ma_map_measure(map); /* It may be the file's growth that kept it from the fast path. */
 	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_free(block, map->item_bytes);
 	ma_store_release(&map->truth[(uint64_t)((char *)block - map->user) / map->item_bytes], 0);
@@ -89,8 +113,8 @@ int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, 
 {
 	int result = 0;
 
-	for (uint32_t s = 0; s < map->lay.streams && result == 0; s++) {
-		uint64_t first = (uint64_t)s * map->lay.per_stream * map->lay.group_items;
+	for (uint32_t s = 0; s < ma_lanes(map) && result == 0; s++) {
+		uint64_t first = ma_range_first(map, s) * map->lay.group_items;
 		uint64_t end =
 			ma_min(first + qalloc__range_used(map, s) * map->lay.group_items, qalloc__static_items(map));
 
@@ -103,20 +127,12 @@ int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, 
 
 /* ---- the engine ---- */
 
-static uint64_t place(struct ma_map *map, struct ma_layout *lay, uint64_t items)
+/* What lies in front: no unit has anything there. */
+static uint64_t place_front(struct ma_map *map, struct ma_segment *first)
 {
-	uint64_t at = ma_body_layout(lay, ma_load(&map->sealed.length));
-
-	for (lay->group_items = 64; lay->group_items > 1 && lay->group_items * lay->item_bytes > GROUP_BYTES_MAX;)
-		lay->group_items /= 2;
-	lay->units = (items + lay->group_items - 1) / lay->group_items;
-	lay->per_stream = (lay->units + lay->streams - 1) / lay->streams;
-	lay->fixed_end = at;
-	lay->unit_off = ma_up(at, MA_LINE);
-	lay->truth_off = ma_up(lay->unit_off + lay->units * 8, MA_LINE);
-	lay->user_off = ma_up(lay->truth_off + lay->units * lay->group_items + STATIC_TRUTH_SLACK, MA_LINE);
-	lay->user_bytes = items * lay->item_bytes;
-	return lay->user_off + lay->user_bytes;
+	(void)first;
+	map->lay.fixed_end = ma_body_layout(&map->lay, map->sealed.param[MA_PARAM_FIRST]);
+	return map->lay.fixed_end;
 }
 
 static bool layout(struct ma_map *map)
@@ -124,23 +140,30 @@ static bool layout(struct ma_map *map)
 	struct ma_layout *lay = &map->lay;
 	uint64_t streams = map->sealed.param[STATIC_PARAM_STREAMS];
 	uint64_t item = map->sealed.param[STATIC_PARAM_ITEM];
-	uint64_t bytes = ma_load(&map->sealed.length);
-	uint64_t items;
+	struct ma_segment_plan plan = {
+		.base = map->sealed.base,
+		.reserved = map->sealed.reserved,
+		.align = MA_PAGE,
+		.tables = 2,
+		.front = place_front,
+	};
 
 	*lay = (struct ma_layout){ .stream_stride = MA_STREAM_HEAD };
-	if (streams < 1 || streams > MA_STREAMS_MAX || item < 8 || item % 8 || item >> 40 || bytes >> 46 ||
-	    bytes != map->sealed.reserved)
+	if (streams < 1 || streams > MA_STREAMS_MAX || item < 8 || item % 8 || item >> 40 ||
+	    !ma_body_numbers(map, &plan) || lay->grows)
 		return false;
 	lay->streams = (uint32_t)streams;
 	lay->item_bytes = item;
-	lay->roots = (uint32_t)ma_max(8, ma_min(64, bytes / BYTES_A_ROOT));
-	map->smallest = place(map, lay, 1);
-	if (map->smallest > bytes)
-		return false;
-	items = 1 + (bytes - map->smallest) / item;
-	while (place(map, lay, items) > bytes)
-		items -= ma_max(1, (place(map, lay, items) - bytes) / (2 * item));
-	return items > 0 && lay->units < UINT32_MAX;
+	for (lay->group_items = 64; lay->group_items > 1 && lay->group_items * lay->item_bytes > GROUP_BYTES_MAX;)
+		lay->group_items /= 2;
+	lay->roots = (uint32_t)ma_max(8, ma_min(64, plan.first / BYTES_A_ROOT));
+	plan.unit_bytes = lay->group_items * lay->item_bytes;
+	plan.table[0].bytes = 8;
+	plan.table[0].off = &lay->unit_off;
+	plan.table[1].bytes = (uint32_t)lay->group_items;
+	plan.table[1].slack = STATIC_TRUTH_SLACK;
+	plan.table[1].off = &lay->truth_off;
+	return ma_segment_layout(map, &plan, item);
 }
 
 static void recover_stream(struct ma_map *map, uint32_t stream)
@@ -153,11 +176,11 @@ static int renew(struct ma_map *map)
 {
 	const struct ma_layout *lay = &map->lay;
 
-	for (uint32_t s = 0; s < lay->streams; s++) {
-		uint64_t first = (uint64_t)s * lay->per_stream;
-		uint64_t end = first + qalloc__range_count(map, s);
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t first = ma_range_first(map, s);
+		uint64_t end = first + ma_range_whole(map, s);
 		uint64_t used = first + qalloc__range_used(map, s);
-		uint64_t backed = first + ma_min(ma_load(&ma_stream(map, s)->backed), qalloc__range_count(map, s));
+		uint64_t backed = first + ma_min(ma_load(&ma_stream(map, s)->backed), ma_range_count(map, s));
 
 		backed = ma_max(backed, used);
 		memset(map->base + lay->unit_off + used * 8, 0, (backed - used) * 8);
@@ -172,8 +195,8 @@ static int back(struct ma_map *map)
 {
 	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
 		return -1;
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), qalloc__range_count(map, s));
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), ma_range_count(map, s));
 
 		if (have && qalloc__static_back(map, s, 0, have) < 0)
 			return -1;
@@ -181,41 +204,35 @@ static int back(struct ma_map *map)
 	return 0;
 }
 
-uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t end,
-				   void (*report)(const char *text, void *arg), void *arg)
+uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t end, ma_finding_fn *fn, void *arg)
 {
-	uint64_t violations = 0;
-	char text[120];
+	struct ma_findings to = { .fn = fn, .arg = arg };
 
 	for (uint64_t item = from; item < end; item++) {
 		uint8_t truth = ma_load(&map->truth[item]);
 
-		if (truth == 0 || (truth == 1 && item < qalloc__static_items(map)))
-			continue;
-		violations++;
-		snprintf(text, sizeof(text), "item %" PRIu64 " has truth byte %u", item, truth);
-		if (report)
-			report(text, arg);
+		if (truth > 1 || (truth == 1 && item >= qalloc__static_items(map)))
+			ma_found(&to, "body/item", map->lay.truth_off + item, "item %" PRIu64 " has truth byte %u", item, truth);
 	}
-	return violations;
+	return to.count;
 }
 
-static uint64_t check(struct ma_map *map, void (*report)(const char *text, void *arg), void *arg)
+static uint64_t check(struct ma_map *map, ma_finding_fn *fn, void *arg)
 {
 	uint64_t violations = 0;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t first = (uint64_t)s * map->lay.per_stream * map->lay.group_items;
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t first = ma_range_first(map, s) * map->lay.group_items;
 		uint64_t end = first + qalloc__range_used(map, s) * map->lay.group_items;
 
-		violations += qalloc__static_check_some(map, first, end, report, arg);
+		violations += qalloc__static_check_some(map, first, end, fn, arg);
 	}
-	return violations + ma_root_check(map, report, arg);
+	return violations + ma_root_check(map, fn, arg);
 }
 
 static uint64_t backed_groups(struct ma_map *map, uint32_t stream)
 {
-	uint64_t backed = ma_min(ma_load(&ma_stream(map, stream)->backed), qalloc__range_count(map, stream));
+	uint64_t backed = ma_min(ma_load(&ma_stream(map, stream)->backed), ma_range_count(map, stream));
 
 	return ma_max(backed, qalloc__range_used(map, stream));
 }
@@ -227,19 +244,25 @@ static uint64_t backed_groups(struct ma_map *map, uint32_t stream)
 static void own_metadata(struct ma_map *map)
 {
 	ma_body_own(map, 0, map->lay.fixed_end);
+	if (map->own_errno)
+		return;
+	if (map->source)
+		ma_body_own_again(map);
 	if (map->source) /* A view finds the tables of roots by the file's words. */
-		for (uint32_t s = 0; s < map->lay.streams; s++)
-			ma_body_own(map, map->lay.unit_off + (uint64_t)s * map->lay.per_stream * 8,
+		for (uint32_t s = 0; s < ma_lanes(map); s++)
+			ma_body_own(map, map->lay.unit_off + ma_range_first(map, s) * 8,
 				    backed_groups(map, s) * 8);
 	ma_root_own(map);
 	ma_body_own_again(map);
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t first = (uint64_t)s * map->lay.per_stream;
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t first = ma_range_first(map, s);
 		uint64_t count =
 			backed_groups(map, s); /* The others are made zero when they get space (ma_body_fresh). */
 
 		ma_body_own(map, map->lay.unit_off + first * 8, count * 8);
 		ma_body_own(map, map->lay.truth_off + first * map->lay.group_items, count * map->lay.group_items);
+		if (map->own_errno)
+			return;
 		ma_body_fresh(map, map->lay.unit_off + (first + qalloc__range_used(map, s)) * 8,
 			      (count - qalloc__range_used(map, s)) * 8);
 		ma_body_fresh(map, map->lay.truth_off + (first + qalloc__range_used(map, s)) * map->lay.group_items,
@@ -257,8 +280,8 @@ static int used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, voi
 {
 	uint64_t group_bytes = map->lay.group_items * map->lay.item_bytes;
 
-	for (uint32_t s = 0; s < map->lay.streams; s++) {
-		uint64_t at = (uint64_t)s * map->lay.per_stream;
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t at = ma_range_first(map, s);
 		uint64_t end = at + backed_groups(map, s);
 
 		while (at < end) {
@@ -270,7 +293,7 @@ static int used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, voi
 				at++;
 			if (at > first)
 				result = fn(map->lay.user_off + from,
-					    ma_min(at * group_bytes, map->lay.user_bytes) - from, arg);
+					    ma_min(at * group_bytes, ma_capacity(map)) - from, arg);
 			if (result)
 				return result;
 			at += at == first;

@@ -4,7 +4,8 @@
  *
  * A group's word is its owner's tag (common/owner.h), or 0. Whoever owns a group, and nobody else, sets truth bytes in it;
  * whoever holds an item clears its byte. A group is taken by compare-exchange from 0 or from a dead tag, so nothing needs
- * mending after a death. A stream's lock is held only to bring groups into use that never were (their disk space first).
+ * mending after a death. A stream's lock is held to bring groups into use that never were (their disk space first), and to take
+ * single items of the last groups of its range, which no thread owns for longer than that.
  *
  * A group that serves as a table of roots (common/roots.h) has STATIC_ROOTS and the table's id for its word, and no item.
  */
@@ -34,7 +35,7 @@ void qalloc__static_free_slow(struct ma_map *map, void *block);
 bool qalloc__static_holds(struct ma_map *map, const void *block);
 /* Truth bytes of items [from, end), which are in use. Returns the number of violations. */
 uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t end,
-				   void (*report)(const char *text, void *arg), void *arg);
+				   ma_finding_fn *fn, void *arg);
 int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 
 /*
@@ -64,23 +65,29 @@ MA_INLINE _Atomic uint64_t *qalloc__group_word(struct ma_map *map, uint64_t grou
 	return (_Atomic uint64_t *)(void *)(map->base + map->lay.unit_off) + group;
 }
 
-MA_INLINE uint64_t qalloc__range_count(const struct ma_map *map, uint32_t stream)
-{
-	uint64_t first = (uint64_t)stream * map->lay.per_stream;
-
-	return first >= map->lay.units ? 0 : ma_min(map->lay.per_stream, map->lay.units - first);
-}
-
 /* Groups of the range that were ever in use. */
 MA_INLINE uint64_t qalloc__range_used(struct ma_map *map, uint32_t stream)
 {
-	return ma_min(ma_load_acquire(&ma_stream(map, stream)->top), qalloc__range_count(map, stream));
+	return ma_min(ma_load_acquire(&ma_stream(map, stream)->top), ma_range_count(map, stream));
+}
+
+/* Was it ever in use? What is said of others is not even read. */
+MA_INLINE bool qalloc__is_used(struct ma_map *map, uint64_t group)
+{
+	uint32_t lane;
+
+	if (group >= ma_units(map))
+		return false;
+	lane = ma_stream_of(map, group);
+	return group - ma_range_first(map, lane) < qalloc__range_used(map, lane);
 }
 
 /* Disk space for groups [had, want) of the range; those before had have theirs. */
 int qalloc__static_back(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want);
 /* Fill a cursor whose mask is empty. False: errno. */
 bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
+/* When that failed: one item of a group that no thread owns. NULL: errno. */
+void *qalloc__static_take_one(struct ma_tcache *tc);
 /* See struct ma_engine. */
 void qalloc__static_equip(struct ma_tcache *tc);
 void qalloc__static_leave(struct ma_tcache *tc);

@@ -9,6 +9,8 @@
 
 #include "common/heap.h"
 #include "common/owner.h"
+#include "common/proc.h"
+#include "common/reclaim.h"
 #include "common/roots.h"
 #include "common/scan.h"
 #include "common/space.h"
@@ -16,6 +18,10 @@
 #define RING_LOOKS      16
 #define SEARCH_LOOKS    8
 #define DENSE           32 /* Free items of a group that serves a thread which frees what it takes. */
+#define BARREN_LOOKS    4096 /* In all streams. */
+#define SHARED_PART     8
+#define SHARED_MIN      4 /* The last one may have few items. */
+#define SHARED_MAX      16
 #define RING_MAX        (MA_CLASSES * MA_RING)
 #define STEP_MIN        4
 #define STEP_MAX        65536
@@ -23,13 +29,25 @@
 
 /* ---- groups ---- */
 
+/* Only memory is asked about the owner: what a death left there ma_proc_reap() takes away. */
 static bool adopt(struct ma_tcache *tc, uint64_t group)
 {
 	uint64_t tag = ma_load_acquire(qalloc__group_word(tc->map, group));
 
-	if (tag & STATIC_ROOTS || (tag != 0 && ma_owner_alive(tc->map, tag)))
+	if (tag & STATIC_ROOTS || (tag != 0 && ma_owner_is_held(tc->map, tag)))
 		return false;
 	return ma_cas(qalloc__group_word(tc->map, group), &tag, tc->tag);
+}
+
+/*
+ * The last groups of each range stay without an owner: of them threads get single items when there is no group to own. So a small
+ * map is not full because each of a few threads owns a group.
+ */
+static uint64_t ownable(struct ma_map *map, uint32_t stream)
+{
+	uint64_t count = ma_range_count(map, stream);
+
+	return count - ma_min(count, ma_max(SHARED_MIN, ma_min(SHARED_MAX, count / SHARED_PART)));
 }
 
 static void disown(struct ma_map *map, uint64_t group)
@@ -44,6 +62,7 @@ static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group, u
 	struct ma_look next = {
 		.truth = map->truth + first,
 		.base = map->user + first * map->item_bytes,
+		.step = map->item_bytes,
 		.valid = ma_low_bits(ma_min(map->lay.group_items, qalloc__static_items(map) - first)),
 		.unit = (uint32_t)group,
 	};
@@ -58,7 +77,7 @@ static uint32_t *ring(struct ma_tcache *tc)
 
 static uint32_t may_own(const struct ma_map *map)
 {
-	return (uint32_t)ma_max(1, ma_min(RING_MAX, map->lay.units / 16));
+	return (uint32_t)ma_max(1, ma_min(RING_MAX, ma_units(map) / 16));
 }
 
 /* A new group goes into the ring; when it is full, the one that was looked into longest ago is let go for it. */
@@ -103,7 +122,7 @@ void qalloc__static_leave(struct ma_tcache *tc)
 int qalloc__static_back(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
 {
 	const struct ma_layout *lay = &map->lay;
-	uint64_t start = (uint64_t)stream * lay->per_stream;
+	uint64_t start = ma_range_first(map, stream);
 	uint64_t items = lay->group_items;
 	uint64_t bytes = items * lay->item_bytes;
 
@@ -119,12 +138,12 @@ int qalloc__static_back(struct ma_map *map, uint32_t stream, uint64_t had, uint6
 static int back_next(struct ma_map *map, uint32_t stream, uint64_t used)
 {
 	struct ma_stream *st = ma_stream(map, stream);
-	uint64_t have = ma_min(ma_load(&st->backed), qalloc__range_count(map, stream));
+	uint64_t have = ma_min(ma_load(&st->backed), ma_range_count(map, stream));
 	uint64_t more = ma_max(STEP_MIN, ma_min(STEP_MAX, have / 64));
 
 	if (used < have)
 		return 0;
-	more = ma_min(more, qalloc__range_count(map, stream) - have);
+	more = ma_min(more, ma_range_count(map, stream) - have);
 	if (qalloc__static_back(map, stream, have, have + more) < 0) {
 		more = 1;
 		if (qalloc__static_back(map, stream, have, have + more) < 0)
@@ -134,34 +153,47 @@ static int back_next(struct ma_map *map, uint32_t stream, uint64_t used)
 	return 0;
 }
 
-/* MA_NO_CHUNK and errno when the stream has none left. Killed before the store of top: a dead tag on an unused group. */
-static uint64_t new_group(struct ma_tcache *tc, uint32_t stream)
+/*
+ * The next group of the range that was never in use, if it is among the first end. The lock is held. MA_NO_CHUNK and errno.
+ * Killed before the store of top: a dead tag on an unused group.
+ */
+static uint64_t next_group(struct ma_tcache *tc, uint32_t stream, uint64_t end)
 {
 	struct ma_map *map = tc->map;
 	uint64_t group = MA_NO_CHUNK;
-	uint64_t used;
 
 	errno = ENOMEM;
-	if (qalloc__range_used(map, stream) >= qalloc__range_count(map, stream) || !ma_stream_lock(map, stream))
-		return MA_NO_CHUNK;
-	for (used = qalloc__range_used(map, stream); used < qalloc__range_count(map, stream) && group == MA_NO_CHUNK;
-	     used++) {
+	for (uint64_t used = qalloc__range_used(map, stream); used < end && group == MA_NO_CHUNK; used++) {
 		if (back_next(map, stream, used) < 0)
 			break;
-		if (adopt(tc, (uint64_t)stream * map->lay.per_stream + used))
-			group = (uint64_t)stream * map->lay.per_stream + used;
+		if (adopt(tc, ma_range_first(map, stream) + used))
+			group = ma_range_first(map, stream) + used;
 		ma_store_kill(&ma_stream(map, stream)->top, used + 1);
 	}
-	ma_stream_unlock(map, stream);
+	return group;
+}
+
+/* One of those that threads may own. MA_NO_CHUNK and errno when the stream has none left. */
+static uint64_t new_group(struct ma_tcache *tc, uint32_t stream)
+{
+	uint64_t end = ownable(tc->map, stream);
+	uint64_t group;
+
+	errno = ENOMEM;
+	if (qalloc__range_used(tc->map, stream) >= end || !ma_stream_lock(tc->map, stream))
+		return MA_NO_CHUNK;
+	group = next_group(tc, stream, end);
+	ma_stream_unlock(tc->map, stream);
 	return group;
 }
 
 static uint64_t new_group_from_any(struct ma_tcache *tc)
 {
+	uint32_t segments = ma_segments(tc->map), lanes = segments * tc->map->lay.streams;
 	int err = ENOMEM;
 
-	for (uint32_t i = 0; i < tc->map->lay.streams; i++) {
-		uint64_t group = new_group(tc, (tc->stream + i) % tc->map->lay.streams);
+	for (uint32_t i = 0; i < lanes; i++) {
+		uint64_t group = new_group(tc, ma_lane_at(tc->map, segments, tc->stream, i));
 
 		if (group != MA_NO_CHUNK)
 			return group;
@@ -176,13 +208,13 @@ static uint64_t new_group_from_any(struct ma_tcache *tc)
 static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream, uint64_t looks, uint32_t least)
 {
 	struct ma_map *map = tc->map;
-	struct ma_cursor probe = { .slot_bytes = map->item_bytes };
-	uint64_t used = qalloc__range_used(map, stream);
+	struct ma_cursor probe = { 0 };
+	uint64_t used = ma_min(qalloc__range_used(map, stream), ownable(map, stream));
 	uint64_t start = ma_load(&ma_stream(map, stream)->rover);
 
 	for (uint64_t i = 0; i < used && i < looks; i++) {
 		uint64_t at = (start + i) % used;
-		uint64_t group = (uint64_t)stream * map->lay.per_stream + at;
+		uint64_t group = ma_range_first(map, stream) + at;
 
 		ma_store(&ma_stream(map, stream)->rover, at + 1);
 		if (!look(map, &probe, group, least) || !adopt(tc, group))
@@ -194,10 +226,12 @@ static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream, uint64_t lo
 	return MA_NO_CHUNK;
 }
 
-static uint64_t search(struct ma_tcache *tc)
+static uint64_t search(struct ma_tcache *tc, uint64_t looks)
 {
-	for (uint32_t i = 0; i < tc->map->lay.streams; i++) {
-		uint64_t group = search_stream(tc, (tc->stream + i) % tc->map->lay.streams, UINT64_MAX, 1);
+	uint32_t segments = ma_segments(tc->map), lanes = segments * tc->map->lay.streams;
+
+	for (uint32_t i = 0; i < lanes; i++) {
+		uint64_t group = search_stream(tc, ma_lane_at(tc->map, segments, tc->stream, i), looks, 1);
 
 		if (group != MA_NO_CHUNK)
 			return group;
@@ -231,6 +265,22 @@ static uint32_t rich(const struct ma_map *map)
 	return (uint32_t)(map->lay.group_items + 7) / 8;
 }
 
+static bool own(struct ma_tcache *tc, uint64_t group)
+{
+	add_to_ring(tc, &tc->items, group);
+	return look(tc->map, &tc->items, group, 1);
+}
+
+/* Any group that has an item and no owner; also what dead processes owned, whether this thread or another retires them. */
+static bool own_any(struct ma_tcache *tc, bool barren)
+{
+	uint64_t group = search(tc, barren ? ma_max(64, BARREN_LOOKS / ma_lanes(tc->map)) : UINT64_MAX);
+
+	if (group == MA_NO_CHUNK && (ma_proc_reap(tc->map, !barren) || !barren))
+		group = search(tc, UINT64_MAX);
+	return group != MA_NO_CHUNK && own(tc, group);
+}
+
 bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 {
 	uint64_t group;
@@ -241,16 +291,86 @@ bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 	group = search_stream(tc, tc->stream, SEARCH_LOOKS, rich(tc->map));
 	if (group == MA_NO_CHUNK)
 		group = new_group_from_any(tc);
+	if (group != MA_NO_CHUNK)
+		return own(tc, group);
 	err = errno;
-	if (group == MA_NO_CHUNK && go_round(tc, cursor, cursor->count, 1))
+	if (go_round(tc, cursor, cursor->count, 1) || ma_reclaim(tc, own_any))
 		return true;
-	if (group == MA_NO_CHUNK)
-		group = search(tc);
 	errno = err;
-	if (group == MA_NO_CHUNK)
-		return false;
-	add_to_ring(tc, cursor, group);
-	return look(tc->map, cursor, group, 1);
+	return false;
+}
+
+/* ---- single items, of groups that no thread owns for long ---- */
+
+/* The group is ours for the moment: a kill here leaves a group of a dead owner. */
+static void *take_adopted(struct ma_map *map, uint64_t group)
+{
+	struct ma_cursor probe = { 0 };
+	void *item = look(map, &probe, group, 1) ? ma_cursor_pop(&probe) : NULL;
+
+	disown(map, group);
+	return item;
+}
+
+/* Among the shared groups in use from this one on, which is the stream's ownable() or behind it. */
+static void *one_shared(struct ma_tcache *tc, uint32_t stream, uint64_t from)
+{
+	struct ma_cursor probe = { 0 };
+	void *item = NULL;
+
+	for (uint64_t at = from; at < qalloc__range_used(tc->map, stream) && !item; at++) {
+		uint64_t group = ma_range_first(tc->map, stream) + at;
+
+		if (look(tc->map, &probe, group, 1) && adopt(tc, group))
+			item = take_adopted(tc->map, group);
+	}
+	return item;
+}
+
+/* Under the lock, or a thread might find all groups taken by others, for the moment, and no item. */
+static void *one_from(struct ma_tcache *tc, uint32_t stream)
+{
+	uint64_t group;
+	void *item;
+
+	errno = ENOMEM;
+	if (!ma_stream_lock(tc->map, stream))
+		return NULL;
+	item = one_shared(tc, stream, ownable(tc->map, stream));
+	if (!item) {
+		group = next_group(tc, stream, ma_range_count(tc->map, stream));
+		item = group != MA_NO_CHUNK ? take_adopted(tc->map, group) : NULL;
+	}
+	ma_stream_unlock(tc->map, stream);
+	return item;
+}
+
+/* The first error other than ENOMEM counts. */
+static void *one_from_any(struct ma_tcache *tc)
+{
+	uint32_t segments = ma_segments(tc->map), lanes = segments * tc->map->lay.streams;
+	int err = ENOMEM;
+
+	for (uint32_t i = 0; i < lanes; i++) {
+		void *item = one_from(tc, ma_lane_at(tc->map, segments, tc->stream, i));
+
+		if (item)
+			return item;
+		if (err == ENOMEM)
+			err = errno;
+	}
+	errno = err;
+	return NULL;
+}
+
+void *qalloc__static_take_one(struct ma_tcache *tc)
+{
+	int err = errno;
+	void *item = one_from_any(tc);
+
+	if (!item && err != ENOMEM)
+		errno = err;
+	return item;
 }
 
 /* ---- tables of roots ---- */
@@ -273,7 +393,7 @@ bool qalloc__static_table_at(struct ma_map *map, uint64_t group, struct ma_table
 {
 	uint64_t word;
 
-	if (group >= map->lay.units || group % map->lay.per_stream >= qalloc__range_used(map, ma_stream_of(map, group)))
+	if (!qalloc__is_used(map, group))
 		return false;
 	word = ma_load_acquire(qalloc__group_word(map, group));
 	*table = (struct ma_table){
@@ -311,7 +431,7 @@ static bool is_empty(struct ma_map *map, uint64_t group)
 static uint64_t adopt_empty(struct ma_tcache *tc, uint32_t stream, uint64_t from)
 {
 	struct ma_map *map = tc->map;
-	uint64_t first = (uint64_t)stream * map->lay.per_stream;
+	uint64_t first = ma_range_first(map, stream);
 	uint64_t used = qalloc__range_used(map, stream);
 
 	for (uint64_t group = first + from; group < first + used; group++) {
@@ -324,18 +444,35 @@ static uint64_t adopt_empty(struct ma_tcache *tc, uint32_t stream, uint64_t from
 	return MA_NO_CHUNK;
 }
 
+/* It may be a shared one. */
+static uint64_t group_for_table(struct ma_tcache *tc)
+{
+	uint64_t group = new_group_from_any(tc);
+	int err = errno;
+
+	for (uint32_t s = 0; s < ma_lanes(tc->map) && group == MA_NO_CHUNK; s++) {
+		if (!ma_stream_lock(tc->map, s))
+			break;
+		group = next_group(tc, s, ma_range_count(tc->map, s));
+		ma_stream_unlock(tc->map, s);
+	}
+	errno = err;
+	return group;
+}
+
 /* An untouched group, else one that has become empty: what this thread owns is put among those first. */
 bool qalloc__static_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id)
 {
 	struct ma_map *map = tc->map;
-	uint64_t group = new_group_from_any(tc);
+	uint64_t group = group_for_table(tc);
 	int err = errno;
 
 	if (group != MA_NO_CHUNK && make_table(map, group, link, id))
 		return true;
 	qalloc__static_leave(tc);
-	for (uint32_t s = 0; s < map->lay.streams; s++)
-		for (uint64_t from = 0;; from = group % map->lay.per_stream + 1) {
+	ma_proc_reap_all(map);
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
+		for (uint64_t from = 0;; from = group - ma_range_first(map, s) + 1) {
 			group = adopt_empty(tc, s, from);
 			if (group == MA_NO_CHUNK)
 				break;

@@ -8,7 +8,7 @@
  * just as welcome.
  *
  * - @b Errors: as in shmbuddy.h.
- * - @b Signals: but for shm_init() and shm_deinit(), all are async-signal-safe.
+ * - @b Signals: but for shm_init(), shm_grow() and shm_deinit(), all are async-signal-safe.
  *
  * What this means where a function's text gives no reason:
  *
@@ -48,12 +48,22 @@ extern "C" {
  * already, nothing happens, whatever the arguments. A fork child has its parent's.
  *
  * @param[in] optional_addr  Where it should be mapped; NULL, or where something else is mapped: anywhere.
- * @param[in] shm_filename   Path of the file; NULL: what `$SHM_FILE` says.
+ * @param[in] shm_filename   Path of the file; NULL: what `$SHM_FILE` said when the library was loaded.
  * @retval true   The process has a default region.
  * @retval false  errno: EINVAL there is no name; else as shmbuddy_open().
  * @since 1.0, after shm_alloc's shm_init()
  */
 bool shm_init(void *optional_addr, const char *shm_filename);
+
+/**
+ * @brief shmbuddy_grow() of the default region: in place, and for all processes that use it.
+ * @param[in] capacity  Bytes that blocks can take afterwards; a default region has 512 MiB, and can grow to 4 GiB.
+ * @retval true   It has at least so much.
+ * @retval false  Nothing has changed; errno as shmbuddy_grow().
+ * @par Signals  Not safe.
+ * @since 1.0
+ */
+bool shm_grow(uint64_t capacity);
 
 /**
  * @brief Unmap the default region. Its blocks stay in the file. No other thread may be inside a call.

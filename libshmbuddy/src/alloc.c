@@ -8,12 +8,42 @@
  * layout.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "index.h"
 #include "search.h"
 
 /* ---- malloc ---- */
+
+static uint64_t block_bytes(unsigned shift)
+{
+	return shift < 64 ? (uint64_t)1 << shift : UINT64_MAX;
+}
+
+static shm_offt fail_too_large(const struct shmbuddy *h, unsigned shift)
+{
+	shmbuddy__fail(h, ENOMEM,
+		       "cannot allocate a block of %" PRIu64 " bytes: the region's largest block has %" PRIu64
+		       " bytes; ask for less, or create a region with a larger option largest",
+		       block_bytes(shift), block_bytes(h->lay.large_shift));
+	return SHM_NULL;
+}
+
+static shm_offt fail_no_space(const struct shmbuddy *h, unsigned shift)
+{
+	if (errno == ENOMEM)
+		shmbuddy__fail(h, ENOMEM,
+			       "region is full: no free block of %" PRIu64 " bytes among %" PRIu64
+			       "; free blocks, or use a larger region",
+			       block_bytes(shift), region_own(h));
+	else
+		shmbuddy__fail(h, errno,
+			       "no disk space for a block of %" PRIu64
+			       " bytes: fallocate(2) failed; free space on its file system",
+			       block_bytes(shift));
+	return SHM_NULL;
+}
 
 static MA_NOINLINE shm_offt malloc_slow(struct shmbuddy *h, unsigned shift)
 {
@@ -22,17 +52,13 @@ static MA_NOINLINE shm_offt malloc_slow(struct shmbuddy *h, unsigned shift)
 
 	if (!shmbuddy__region_may_write(h))
 		return SHM_NULL;
-	if (shift > h->lay.large_shift) {
-		shmbuddy__fail(h, ENOMEM, "asked for more than the largest block");
-		return SHM_NULL;
-	}
+	if (shift > h->lay.large_shift)
+		return fail_too_large(h, shift);
 	want.level = region_level_for(h, shift);
 	want.order = shift - region_level(h, want.level)->leaf_shift;
 	found = shmbuddy__search(h, shmbuddy__spot_settle(h), &want);
-	if (found == TREE_NONE) {
-		shmbuddy__fail(h, errno, errno == ENOMEM ? "no room for a block of this size" : "no disk space");
-		return SHM_NULL;
-	}
+	if (found == TREE_NONE)
+		return fail_no_space(h, shift);
 	return (shm_offt)(h->lay.area_at + found);
 }
 
@@ -46,7 +72,7 @@ MA_INLINE unsigned shift_for(const struct shmbuddy *h, size_t size)
 
 static MA_NOINLINE shm_offt malloc_without(void)
 {
-	errno = EBADF;
+	shmbuddy__fail_closed(NULL);
 	return SHM_NULL;
 }
 
@@ -79,8 +105,8 @@ MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 	at = (hint >> 32) * class->cover + leaf * class->leaf;
 	/* As word_take(): for leaf 0 the bit of the head is that of OPEN, which is set. */
 	next = (w + class->stamp) | class->take << leaf;
-	/* Beyond the area: damage. */
-	if (MA_UNLIKELY(at >= h->lay.area || !ma_cas(word, &w, next)))
+	/* Beyond the end of the area words may have leaves, which no block has. */
+	if (MA_UNLIKELY(at >= ma_load_either(&class->end) || !ma_cas(word, &w, next)))
 		return malloc_slow(h, shift);
 	spot_pop(spot, k, hint, (ends & (ends - 1)) == 0);
 	return (shm_offt)(h->lay.area_at + at);
@@ -92,7 +118,10 @@ shm_offt shmbuddy_calloc(shmbuddy_t *h, size_t count, size_t size)
 	size_t bytes;
 
 	if (__builtin_mul_overflow(count, size, &bytes)) {
-		shmbuddy__fail(h, ENOMEM, "the product of count and size is more than there can be");
+		shmbuddy__fail(h, ENOMEM,
+			       "cannot allocate %" PRIu64 " times %" PRIu64
+			       " bytes: the product overflows; check both numbers",
+			       (uint64_t)count, (uint64_t)size);
 		return SHM_NULL;
 	}
 	offset = shmbuddy_malloc(h, bytes);
@@ -103,15 +132,24 @@ shm_offt shmbuddy_calloc(shmbuddy_t *h, size_t count, size_t size)
 
 /* ---- by offset ---- */
 
+static uint64_t place_bytes(const struct place *place)
+{
+	return (uint64_t)1 << (place->l->leaf_shift + place->order);
+}
+
 /* The block that begins there. False: errno EINVAL. */
 static bool find(const struct shmbuddy *h, shm_offt offset, struct place *place)
 {
-	uint64_t at = (uint64_t)offset - h->lay.area_at;
+	uint64_t at = (uint64_t)offset - h->lay.area_at, area = region_area(h);
 
-	if (MA_LIKELY(offset >= h->lay.area_at && at < h->lay.area) && region_is_backed(h, region_part_of(h, at)) &&
-	    shmbuddy__tree_find(h, at, place))
+	/* A damaged word may say that its block goes on beyond the area. */
+	if (MA_LIKELY(offset >= h->lay.area_at && at < area) && region_is_backed(h, region_part_of(h, at)) &&
+	    shmbuddy__tree_find(h, at, place) && place_bytes(place) <= area - at)
 		return true;
-	shmbuddy__fail(h, EINVAL, "no block begins at this offset: it was freed before, or never dealt out");
+	shmbuddy__fail(h, EINVAL,
+		       "offset %#" PRIx64
+		       " is invalid: no allocated block begins there; look for a double free or a wrong offset",
+		       (uint64_t)offset);
 	return false;
 }
 
@@ -148,7 +186,11 @@ static MA_NOINLINE int free_slow(struct shmbuddy *h, shm_offt offset)
 	if (!find(h, offset, &place))
 		return -1;
 	if (!shmbuddy__tree_give(h, &place))
-		return shmbuddy__fail(h, EINVAL, "the block was freed by somebody else at the same time");
+		return shmbuddy__fail(
+			h, EINVAL,
+			"offset %#" PRIx64
+			" is invalid: another thread freed the block at the same time; look for a double free",
+			(uint64_t)offset);
 	remember(h, &place);
 	if (!place.l->top && word_is_empty(place.w, place.l->leaves))
 		vacate(h, place.l, place.i);
@@ -250,19 +292,34 @@ size_t shmbuddy_usable_size(shmbuddy_t *h, shm_offt offset)
 	struct place place;
 
 	if (!region_is_open(h)) {
-		errno = EBADF;
+		shmbuddy__fail_closed(h);
 		return 0;
 	}
 	if (offset == SHM_NULL || !find(h, offset, &place))
 		return 0;
-	return (size_t)1 << (place.l->leaf_shift + place.order);
+	return (size_t)place_bytes(&place);
+}
+
+/* The region has grown by more than this process had addresses for when it mapped it. */
+static void fail_unmapped(const struct shmbuddy *h, shm_offt offset)
+{
+	shmbuddy__fail(h, ENOMEM,
+		       "block at offset %#" PRIx64 " cannot be reached: this process has mapped only %" PRIu64
+		       " bytes of the region; raise `ulimit -v`, and open it again",
+		       (uint64_t)offset, h->lay.area_at + h->own);
 }
 
 /* Elsewhere, contents and all. */
 static shm_offt move(struct shmbuddy *h, shm_offt offset, const struct place *old, size_t size, unsigned shift)
 {
-	size_t had = (size_t)1 << (old->l->leaf_shift + old->order);
-	shm_offt to = shmbuddy_malloc(h, size);
+	size_t had = (size_t)place_bytes(old);
+	shm_offt to;
+
+	if (offset - h->lay.area_at + had > region_own(h)) {
+		fail_unmapped(h, offset);
+		return SHM_NULL;
+	}
+	to = shmbuddy_malloc(h, size);
 
 	if (!to) /* A smaller one would only have been thriftier. */
 		return shift < old->l->leaf_shift + old->order ? offset : SHM_NULL;
@@ -285,10 +342,8 @@ shm_offt shmbuddy_realloc(shmbuddy_t *h, shm_offt offset, size_t size)
 	has = place.l->leaf_shift + place.order;
 	if (shift == has)
 		return offset;
-	if (shift > h->lay.large_shift) {
-		shmbuddy__fail(h, ENOMEM, "asked for more than the largest block");
-		return SHM_NULL;
-	}
+	if (shift > h->lay.large_shift)
+		return fail_too_large(h, shift);
 	if (region_level_for(h, shift) == place.level && shmbuddy__tree_resize(h, &place, shift - place.l->leaf_shift))
 		return offset;
 	offset = move(h, offset, &place, size, shift);
@@ -297,15 +352,27 @@ shm_offt shmbuddy_realloc(shmbuddy_t *h, shm_offt offset, size_t size)
 	return offset;
 }
 
+static MA_NOINLINE void address_fail(const struct shmbuddy *h, shm_offt offset)
+{
+	if (offset == SHM_NULL)
+		return;
+	if (offset >= h->lay.area_at && offset - h->lay.area_at < region_area(h))
+		fail_unmapped(h, offset);
+	else
+		shmbuddy__fail(h, EINVAL,
+			       "offset %#" PRIx64 " is invalid: blocks lie from %#" PRIx64 " to %#" PRIx64
+			       "; check where it comes from",
+			       (uint64_t)offset, h->lay.area_at, h->lay.area_at + region_area(h) - 1);
+}
+
 void *shmbuddy_address(shmbuddy_t *h, shm_offt offset)
 {
 	if (!region_is_open(h)) {
-		errno = EBADF;
+		shmbuddy__fail_closed(h);
 		return NULL;
 	}
-	if (MA_UNLIKELY(offset < h->lay.area_at || offset - h->lay.area_at >= h->lay.area)) {
-		if (offset != SHM_NULL)
-			shmbuddy__fail(h, EINVAL, "the offset is not one of a block");
+	if (MA_UNLIKELY(offset < h->lay.area_at || offset - h->lay.area_at >= region_own(h))) {
+		address_fail(h, offset);
 		return NULL;
 	}
 	return h->base + offset;
@@ -316,13 +383,16 @@ shm_offt shmbuddy_offset(shmbuddy_t *h, const void *address)
 	uintptr_t at = (uintptr_t)address, first;
 
 	if (!region_is_open(h)) {
-		errno = EBADF;
+		shmbuddy__fail_closed(h);
 		return SHM_NULL;
 	}
 	first = (uintptr_t)h->base + (uintptr_t)h->lay.area_at;
-	if (MA_UNLIKELY(at < first || at - first >= h->lay.area)) {
+	if (MA_UNLIKELY(at < first || at - first >= region_own(h))) {
 		if (address)
-			shmbuddy__fail(h, EINVAL, "the address is not one of a block");
+			shmbuddy__fail(h, EINVAL,
+				       "address %#" PRIx64 " is invalid: blocks lie from %#" PRIx64 " to %#" PRIx64
+				       "; check which region it belongs to",
+				       (uint64_t)at, (uint64_t)first, (uint64_t)first + region_own(h) - 1);
 		return SHM_NULL;
 	}
 	return (shm_offt)(at - (uintptr_t)h->base);
@@ -332,6 +402,6 @@ void *shmbuddy_base(shmbuddy_t *h)
 {
 	if (region_is_open(h))
 		return h->base;
-	errno = EBADF;
+	shmbuddy__fail_closed(h);
 	return NULL;
 }

@@ -3,18 +3,25 @@
 #include "handle.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/annotate.h"
+#include "common/cancel.h"
 #include "common/error.h"
-
-#define DEFAULT_CAPACITY ((uint64_t)512 << 20)
-#define LEAST_CAPACITY   4096u
+#include "fail.h"
+#include "common/fd.h"
+#include "common/file.h"
+#include "common/page.h"
+#include "common/plan.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -29,13 +36,58 @@ static uint64_t new_id(void)
 	return atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
 }
 
+void shmbuddy__handle_close_fd(struct shmbuddy *h)
+{
+	uint64_t again = atomic_exchange(&h->again, 0);
+
+	ma_fd_close(h->fd, (struct ma_fd_id){ h->device, h->inode, h->mark });
+	h->fd = -1;
+	if (again)
+		ma_fd_close((int)(uint32_t)again - 1, (struct ma_fd_id){ h->device, h->inode, (int)(again >> 32) });
+}
+
+int shmbuddy__handle_reopen(int fd, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return ma_fd_aside(open(path, flags));
+}
+
+/*
+ * Our own lock in place of our parent's. Where that cannot be, the lock is held until both are gone; so it is with a region that our
+ * parent has to itself, which is the family's then.
+ */
+static void attach_child(struct shmbuddy *h)
+{
+	int own = !h->attached || h->alone ? -1 : shmbuddy__region_fd(h), fd;
+
+	if (own < 0)
+		return;
+	fd = shmbuddy__handle_reopen(own, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd >= 0 && ma_file_attach_shared(fd) == 0) {
+		shmbuddy__handle_close_fd(h);
+		h->fd = fd;
+		h->mark = ma_fd_mark(fd);
+	} else if (fd >= 0) {
+		close(fd);
+	}
+}
+
 /* A child must not go on in its parent's words: with other ids, its thread's spots are nobody's. */
 static void in_child(void)
 {
-	for (struct shmbuddy *h = handles; h; h = h->next)
-		if (ma_load(&h->id))
-			ma_store(&h->id, new_id());
+	MA_UNCANCELLED;
+	int saved = errno;
+
+	for (struct shmbuddy *h = handles; h; h = h->next) {
+		if (!ma_load(&h->id))
+			continue;
+		attach_child(h);
+		ma_store(&h->id, new_id());
+	}
 	pthread_mutex_unlock(&mutex);
+	errno = saved;
 }
 
 static void before_fork(void)
@@ -82,7 +134,7 @@ struct shmbuddy *shmbuddy__handle_new(void)
 	}
 	pthread_mutex_unlock(&mutex);
 	if (!h) {
-		ma_fail(ENOMEM, "no memory for a handle");
+		ma_fail(ENOMEM, "cannot open a region: no memory for its handle; free memory");
 		return NULL;
 	}
 	h->fd = -1;
@@ -101,10 +153,9 @@ static void sort_classes(struct shmbuddy *h)
 		const struct level *l = region_level(h, region_level_for(h, shift));
 		unsigned order = shift - l->leaf_shift;
 
-		if (!l->local || l->words > UINT32_MAX)
+		if (!l->local || layout_words(l, h->lay.range) > UINT32_MAX)
 			break;
 		h->class[h->classes] = (struct class){
-			.l = l,
 			.open = l->open,
 			.stamp = l->stamp,
 			.take = word_run(0, order) + l->open,
@@ -120,10 +171,20 @@ static void sort_classes(struct shmbuddy *h)
 void shmbuddy__handle_open(struct shmbuddy *h)
 {
 	h->debug = ma_debug_on();
+	ma_store(&shmbuddy__debug, h->debug);
 	sort_classes(h);
-	if (h->writable && h->classes)
-		ma_store(&h->reach, h->lay.area);
-	ma_store_release(&h->id, new_id());
+	shmbuddy__region_adopt(h, ma_load(&h->area));
+	h->named = new_id();
+	ma_store_release(&h->id, h->named);
+}
+
+static void unmap(struct shmbuddy *h)
+{
+	if (!h->mapped)
+		return;
+	ma_annotate_gone(h->base, (size_t)h->mapped);
+	munmap(h->base, (size_t)h->mapped);
+	h->mapped = 0;
 }
 
 void shmbuddy__handle_drop(struct shmbuddy *h)
@@ -132,105 +193,66 @@ void shmbuddy__handle_drop(struct shmbuddy *h)
 
 	ma_store(&h->id, 0);
 	ma_store(&h->reach, 0);
-	if (h->mapped)
-		munmap(h->base, (size_t)h->mapped);
-	if (h->fd >= 0)
-		close(h->fd);
-	h->mapped = 0;
-	h->fd = -1;
+	unmap(h);
+	shmbuddy__handle_close_fd(h);
 	pthread_mutex_lock(&mutex);
 	h->closed_at = ++closes;
 	pthread_mutex_unlock(&mutex);
 	errno = saved;
 }
 
+/* Without /proc a child shares its parent's lock: it is shared again when the last of them closes its descriptor. */
+void shmbuddy__handle_sign_off(struct shmbuddy *h)
+{
+	uint32_t closed = MA_STATE_CLOSED;
+	int fd = h->attached ? shmbuddy__region_fd(h) : -1;
+
+	/* The mapping may hold the attach byte, by a description that has no descriptor. */
+	if (fd >= 0 && ma_load(&h->again))
+		unmap(h);
+	if (fd < 0 || ma_file_attach_exclusive(fd) < 0)
+		return;
+	if (pwrite(fd, &closed, sizeof(closed), offsetof(struct ma_header, state)) < 0)
+		ma_debug("%s: cannot say in its header that it is closed", h->name);
+	ma_file_attach_shared(fd);
+}
+
 int shmbuddy_close(shmbuddy_t *h)
 {
+	MA_UNCANCELLED;
 	if (!region_is_open(h))
-		return ma_fail(EBADF, "close: not an open region");
+		return shmbuddy__fail_closed(h);
+	shmbuddy__handle_sign_off(h);
 	shmbuddy__handle_drop(h);
 	return 0;
 }
 
-/* ---- options ---- */
+/* ---- an existing region ---- */
 
-static bool shift_of(uint64_t size, unsigned *shift)
-{
-	*shift = size ? (unsigned)__builtin_ctzll(size) : 0;
-	return ma_is_pow2(size);
-}
-
-bool shmbuddy__handle_options(const struct shmbuddy_options *options, unsigned flags, unsigned *small, unsigned *large)
-{
-	static const struct shmbuddy_options zero;
-	uint64_t smallest, largest, capacity;
-
-	if (!options)
-		options = &zero;
-	smallest = options->smallest ? options->smallest : 32;
-	largest = options->largest ? options->largest : smallest * 32;
-	capacity = options->capacity ? options->capacity : DEFAULT_CAPACITY;
-	if ((options->flags & ~flags) || memcmp(options->reserved, zero.reserved, sizeof(zero.reserved)) != 0 ||
-	    (options->mode & ~0777u)) {
-		ma_fail(EINVAL, "options: unknown flags, a bad mode, or reserved fields that are not zero");
-		return false;
-	}
-	if (!shift_of(smallest, small) || *small < 4 || *small > 20) {
-		ma_fail(EINVAL, "the smallest block must be a power of two from 16 bytes to 1 MiB");
-		return false;
-	}
-	while (!options->largest && largest > smallest && largest > capacity)
-		largest /= 2;
-	if (!shift_of(largest, large) || *large < *small || largest > capacity) {
-		ma_fail(EINVAL, "the largest block must be a power of two from the smallest one to the capacity");
-		return false;
-	}
-	if (capacity < LEAST_CAPACITY || capacity > (uint64_t)1 << LAYOUT_MOST_SHIFT) {
-		ma_fail(EINVAL, "the capacity must be 4096 bytes to 32 TiB");
-		return false;
-	}
-	return true;
-}
-
-bool shmbuddy__handle_plan(const struct shmbuddy_options *options, bool sparse, struct layout *lay)
-{
-	uint64_t area = options && options->capacity ? options->capacity : DEFAULT_CAPACITY;
-	unsigned small, large;
-
-	if (!shmbuddy__handle_options(options, UINT32_MAX, &small, &large))
-		return false;
-	area = ma_up(area, (uint64_t)1 << small);
-	if (shmbuddy__layout_make(lay, area, small, large, sparse) && lay->parts > 1)
-		area = ma_up(area, (uint64_t)1 << lay->part_shift);
-	if (shmbuddy__layout_make(lay, area, small, large, sparse))
-		return true;
-	ma_fail(EINVAL, "no region of %" PRIu64 " bytes can have such blocks", area);
-	return false;
-}
-
-uint64_t shmbuddy_size_needed(const struct shmbuddy_options *options)
-{
-	struct layout lay;
-
-	return shmbuddy__handle_plan(options, false, &lay) ? lay.total : 0;
-}
-
+/* A region that has grown is still the one that was asked for. */
 static int agree(const struct shmbuddy *h, const struct shmbuddy_options *options)
 {
 	const struct layout *lay = &h->lay;
-	struct layout asked;
+	uint64_t least = (uint64_t)1 << lay->small_shift, capacity, range;
 
 	if (!options)
 		return 0;
-	if ((options->smallest && options->smallest != (uint64_t)1 << lay->small_shift) ||
+	if ((options->smallest && options->smallest != least) ||
 	    (options->largest && options->largest != (uint64_t)1 << lay->large_shift))
-		return ma_fail(EINVAL, "%s: has other sizes of blocks", h->name);
-	if (!options->capacity)
-		return 0;
-	if (!shmbuddy__handle_plan(options, lay->sparse, &asked))
-		return -1;
-	if (asked.area != lay->area && options->capacity != lay->area)
-		return ma_fail(EINVAL, "%s: has another capacity", h->name);
+		return ma_fail(EINVAL,
+			       "%s: cannot open it with these options: its blocks have %" PRIu64 " to %" PRIu64
+			       " bytes; use those, or 0",
+			       h->name, least, (uint64_t)1 << lay->large_shift);
+	capacity = ma_up(options->capacity, least);
+	if (options->capacity && (capacity < lay->first || capacity > ma_load(&h->area)))
+		return ma_fail(EINVAL,
+			       "%s: cannot open it with capacity %" PRIu64 ": it has %" PRIu64 ", and had %" PRIu64
+			       " when it was made; use one of those, or 0",
+			       h->name, (uint64_t)options->capacity, (uint64_t)ma_load(&h->area), lay->first);
+	range = ma_up(options->range, least);
+	if (options->range && range != lay->range)
+		return ma_fail(EINVAL, "%s: cannot open it with range %" PRIu64 ": it has %" PRIu64 "; use that, or 0",
+			       h->name, (uint64_t)options->range, lay->range);
 	return 0;
 }
 
@@ -238,11 +260,14 @@ int shmbuddy__handle_accept(struct shmbuddy *h, const struct ma_header *header, 
 			    const struct shmbuddy_options *options)
 {
 	if (why == MA_REFUSE_READ)
-		return ma_fail(errno, "%s: %s", h->name, ma_refusal_text(why));
+		return ma_refuse(why, h->name, header);
 	if (why == MA_OK && !shmbuddy__layout_from(&h->lay, header))
 		why = MA_REFUSE_BODY;
 	if (why != MA_OK)
-		return ma_fail(ma_refusal_errno(why), "%s: %s", h->name, ma_refusal_text(why));
+		return ma_refuse(why, h->name, header);
+	ma_store(&h->seen, ma_load(&header->length));
+	ma_store(&h->area, shmbuddy__layout_area(&h->lay, ma_load(&header->length)));
+	h->most = h->lay.range;
 	return agree(h, options);
 }
 
@@ -268,83 +293,128 @@ void shmbuddy__handle_header(const struct shmbuddy *h, struct ma_header *header)
 		.order = MA_ORDER,
 		.word_bytes = sizeof(void *),
 		.page_shift = MA_PAGE_SHIFT,
-		.reserved = h->lay.total,
+		.reserved = h->lay.reserved,
 	};
 	shmbuddy__layout_params(&h->lay, header->param);
 	make_uuid(header->uuid);
 	header->crc = ma_header_crc(header);
-	ma_store(&header->length, h->lay.total);
+	ma_store(&header->length, h->lay.area_at + h->lay.first);
+	ma_store(&header->generation, 1);
 	ma_store(&header->phase, 1);
 }
 
 void shmbuddy__handle_point(struct shmbuddy *h)
 {
 	h->control = (struct control *)(void *)(h->base + LAYOUT_CONTROL);
+	h->backed = (_Atomic uint64_t *)(void *)(h->base + h->lay.backed_at);
 	h->meta = h->base + h->lay.meta_at;
-}
-
-/* Word i of a level reaches beyond the area: what does is a block that nobody has; a leaf at the end is split. */
-static void fence(struct shmbuddy *h, unsigned level, uint64_t i)
-{
-	const struct level *l = region_level(h, level);
-	uint64_t w = word_open(l->leaves), at = i << l->cover_shift, size = (uint64_t)1 << l->leaf_shift;
-
-	for (unsigned leaf = 0; leaf < l->leaves; leaf++, at += size) {
-		if (at >= h->lay.area) {
-			w = word_take(w, l->leaves, leaf, 0);
-		} else if (at + size > h->lay.area) {
-			w = word_divide(w, leaf);
-			fence(h, level - 1, i * WORD_UPPER + leaf);
-		}
-	}
-	ma_store(region_word(h, l, i), w);
 }
 
 void shmbuddy__handle_furnish(struct shmbuddy *h)
 {
-	const struct level *top = region_level(h, h->lay.top);
+	uint64_t parts = layout_parts(&h->lay, h->lay.first);
 
-	for (uint64_t part = 0; part < h->lay.parts && !h->lay.sparse; part++)
-		atomic_fetch_or(&h->control->backed[part / 64], (uint64_t)1 << part % 64);
-	if (h->lay.area % ((uint64_t)1 << top->cover_shift))
-		fence(h, h->lay.top, top->words - 1);
+	for (uint64_t part = 0; part < parts && !h->lay.sparse; part++)
+		atomic_fetch_or(&h->backed[part / 64], (uint64_t)1 << part % 64);
+}
+
+void shmbuddy__handle_new_area(struct shmbuddy *h)
+{
+	ma_store(&h->area, h->lay.first);
+	ma_store(&h->seen, h->lay.area_at + h->lay.first);
+	h->most = h->lay.range;
 }
 
 /* ---- mapping ---- */
 
+/* At this address, or not at all. */
+static char *map_at(const struct shmbuddy *h, void *address, size_t bytes, int prot)
+{
+	char *base = mmap(address, bytes, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, h->fd, 0);
+
+	if (base == MAP_FAILED || base == address)
+		return base;
+	munmap(base, bytes); /* A kernel that does not know the flag. */
+	return MAP_FAILED;
+}
+
+/* Anywhere, at a multiple of align. */
+static char *map_aligned(const struct shmbuddy *h, size_t bytes, size_t align, int prot)
+{
+	size_t pages = ma_up(bytes, ma_page()), room_bytes = pages + align;
+	char *room = mmap(NULL, room_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *base;
+	int error;
+
+	if (room == MAP_FAILED)
+		return MAP_FAILED;
+	base = (char *)(uintptr_t)ma_up((uintptr_t)room, align);
+	if (mmap(base, bytes, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, h->fd, 0) == MAP_FAILED) {
+		error = errno;
+		munmap(room, room_bytes);
+		errno = error;
+		return MAP_FAILED;
+	}
+	if (base > room)
+		munmap(room, (size_t)(base - room));
+	munmap(base + pages, (size_t)(room + align - base));
+	return base;
+}
+
+/* All of it up to the end of the range, beyond the end of the file; else as much of that as there is room for, halving what it may grow. */
+static char *map_most(const struct shmbuddy *h, void *address, uint64_t align, uint64_t *bytes)
+{
+	uint64_t least = h->lay.area_at + ma_load(&h->area);
+	int prot = h->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	char *base;
+
+	for (uint64_t more = h->lay.reserved - least;; more = more / 2 < MA_PAGE ? 0 : more / 2) {
+		*bytes = least + more;
+		errno = ENOMEM;
+		base = MAP_FAILED;
+		if (*bytes <= PTRDIFF_MAX - align)
+			base = address ? map_at(h, address, (size_t)*bytes, prot)
+				       : map_aligned(h, (size_t)*bytes, (size_t)align, prot);
+		if (base != MAP_FAILED || more == 0)
+			return base;
+	}
+}
+
+/* For reading only, where it has a page of its own: with larger pages the tables begin in the same one. */
+static void protect_header(const struct shmbuddy *h)
+{
+	if (h->writable && ma_page() == MA_PAGE)
+		mmap(h->base, MA_PAGE, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, h->fd, 0);
+}
+
 int shmbuddy__handle_map(struct shmbuddy *h, void *address)
 {
-	int prot = h->writable ? PROT_READ | PROT_WRITE : PROT_READ, flags = MAP_SHARED | MAP_NORESERVE;
-	uint64_t align = ma_max(MA_PAGE, ma_min((uint64_t)1 << h->lay.large_shift, (uint64_t)1 << LAYOUT_ALIGN_SHIFT));
-	size_t total = (size_t)h->lay.total;
-	char *room, *base = MAP_FAILED;
+	uint64_t align = ma_max(ma_page(), ma_min((uint64_t)1 << h->lay.large_shift, (uint64_t)1 << LAYOUT_ALIGN_SHIFT));
+	uint64_t area = ma_load(&h->area), bytes = 0, end;
+	char *base = MAP_FAILED;
 
-	if (h->lay.total > PTRDIFF_MAX - align)
-		return ma_fail(ENOMEM, "%s: %" PRIu64 " bytes are more than an address space", h->name, h->lay.total);
-	if (address && (uintptr_t)address % MA_PAGE == 0)
-		base = mmap(address, total, prot, flags | MAP_FIXED_NOREPLACE, h->fd, 0);
-	if (base != MAP_FAILED && base != address) { /* A kernel that does not know the flag. */
-		munmap(base, total);
-		base = MAP_FAILED;
-	}
-	if (base == MAP_FAILED) {
-		room = mmap(NULL, total + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (room == MAP_FAILED)
-			return ma_fail(errno, "%s: no room for %" PRIu64 " bytes", h->name, h->lay.total);
-		base = (char *)(uintptr_t)ma_up((uintptr_t)room, align);
-		if (mmap(base, total, prot, flags | MAP_FIXED, h->fd, 0) == MAP_FAILED) {
-			int error = errno;
-
-			munmap(room, total + align);
-			return ma_fail(error, "%s: cannot map it", h->name);
-		}
-		if (base > room)
-			munmap(room, (size_t)(base - room));
-		munmap(base + ma_up(total, MA_PAGE), (size_t)(room + align - base) + total - ma_up(total, MA_PAGE));
-	}
+	if (h->lay.area_at + area > PTRDIFF_MAX - align)
+		return ma_fail(ENOMEM,
+			       "%s: cannot map it: %" PRIu64
+			       " bytes are more than this machine can address; use a 64-bit process",
+			       h->name, h->lay.area_at + area);
+	if (address && (uintptr_t)address % ma_page() == 0)
+		base = map_most(h, address, align, &bytes);
+	if (base == MAP_FAILED)
+		base = map_most(h, NULL, align, &bytes);
+	if (base == MAP_FAILED)
+		return ma_fail(errno,
+			       "%s: cannot map it: mmap(2) found no address range of %" PRIu64
+			       " bytes; %s",
+			       h->name, h->lay.area_at + area, ma_plan_advice(errno));
 	h->base = base;
-	h->mapped = total;
-	mprotect(base, MA_PAGE, PROT_READ);
+	h->mapped = bytes;
+	h->own = h->lay.range;
+	if (bytes < h->lay.reserved) /* Not beyond the last whole part, so that few words lie across the end. */
+		h->own = ma_max(area, ma_down(bytes - h->lay.area_at, (uint64_t)1 << h->lay.part_shift));
+	protect_header(h);
+	end = ma_up(h->lay.area_at + area, ma_page());
+	if (end < bytes) /* Valgrind's leak check would run into a SIGBUS for every eight bytes. */
+		ma_annotate_beyond(base + end, (size_t)(bytes - end));
 	shmbuddy__handle_point(h);
 	return 0;
 }
@@ -377,9 +447,9 @@ static bool is_untouched(const struct shmbuddy *h, uint64_t from, uint64_t to)
 
 bool shmbuddy__handle_no_part_was_lost(const struct shmbuddy *h)
 {
-	uint64_t bytes = h->lay.meta_bytes;
+	uint64_t bytes = h->lay.meta_bytes, parts = layout_parts(&h->lay, region_area(h));
 
-	for (uint64_t part = 0; part < h->lay.parts; part++) {
+	for (uint64_t part = 0; part < parts; part++) {
 		uint64_t at = h->lay.meta_at + part * bytes;
 
 		if (region_is_backed(h, part))

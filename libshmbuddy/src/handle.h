@@ -16,7 +16,9 @@ void shmbuddy__handle_drop(struct shmbuddy *h);
 
 /* Where base and layout say that things are. */
 void shmbuddy__handle_point(struct shmbuddy *h);
-/* A new region whose tables are all zero: parts that have their space from the start, and what there is beyond the area. */
+/* It is a new one, and has the area that its layout begins with. */
+void shmbuddy__handle_new_area(struct shmbuddy *h);
+/* A new region whose tables are all zero: parts that have their space from the start. */
 void shmbuddy__handle_furnish(struct shmbuddy *h);
 /* The header of a new region, all but its magic. */
 void shmbuddy__handle_header(const struct shmbuddy *h, struct ma_header *header);
@@ -24,8 +26,17 @@ void shmbuddy__handle_header(const struct shmbuddy *h, struct ma_header *header)
 int shmbuddy__handle_accept(struct shmbuddy *h, const struct ma_header *header, enum ma_refusal why,
 			    const struct shmbuddy_options *options);
 
-/* The layout that options ask for, in a file. False: errno EINVAL. */
-bool shmbuddy__handle_plan(const struct shmbuddy_options *options, bool sparse, struct layout *lay);
+/* In a file, in one that has all its space from the start, or in the caller's memory. */
+enum place_of_region { REGION_SPARSE, REGION_EAGER, REGION_MEMORY };
+
+/* The layout that options ask for. False: errno EINVAL. */
+bool shmbuddy__handle_plan(const struct shmbuddy_options *options, enum place_of_region where, struct layout *lay);
+/*
+ * The same in a file of given bytes, which the region must not be longer than; without a capacity, the largest one. Its range may be
+ * more than the file has room for, as that of any other file.
+ */
+bool shmbuddy__handle_fit(const struct shmbuddy_options *options, enum place_of_region where, uint64_t given,
+			  struct layout *lay);
 /* Are they sound by themselves? flags is what may be given. False: errno EINVAL. */
 bool shmbuddy__handle_options(const struct shmbuddy_options *options, unsigned flags, unsigned *small, unsigned *large);
 
@@ -38,7 +49,29 @@ bool shmbuddy__handle_is_certain(const struct shmbuddy *h, const struct ma_heade
  */
 bool shmbuddy__handle_no_part_was_lost(const struct shmbuddy *h);
 
-/* Map h->fd, aligned as blocks are, if possible at this address. -1 with errno. */
+/* Another open file description of this file, at number 3 or above. -1 with errno. */
+int shmbuddy__handle_reopen(int fd, int flags);
+/* Close what it has, where that is ours. */
+void shmbuddy__handle_close_fd(struct shmbuddy *h);
+
+/* We are attached, and may be the last: then the header says that the region was closed. The attach byte is shared afterwards. */
+void shmbuddy__handle_sign_off(struct shmbuddy *h);
+
+/* Map h->fd, aligned as blocks are, if possible at this address, and if possible all that it may grow to. -1 with errno. */
 int shmbuddy__handle_map(struct shmbuddy *h, void *address);
+
+/* What an existing region's header says, for shmbuddy_opening(). */
+void shmbuddy__handle_note_opening(struct shmbuddy *h, const struct ma_header *header, bool first);
+/* No other process is attached: a new generation begins. */
+int shmbuddy__handle_begin_generation(struct shmbuddy *h);
+/* From now on this file, on this run of the machine, is certain. Killed before or while writing: the next opener checks it all again. */
+int shmbuddy__handle_make_certain(struct shmbuddy *h, struct ma_header *header);
+
+struct ma_target;
+/*
+ * A sound copy of a region in this empty target, from the file at fd, of so many bytes, or from memory (-1). EAGAIN: the region grew
+ * meanwhile. -1 with errno.
+ */
+int shmbuddy__snapshot_fill(const struct shmbuddy *from, int fd, uint64_t bytes, const struct ma_target *target);
 
 #endif /* SHMBUDDY_HANDLE_H */

@@ -19,25 +19,41 @@ struct rung {
 	uint64_t items;
 };
 
-static uint64_t words_in_part(const struct level *l, uint64_t part)
+/* As many as the area has now: of what lies beyond it nothing is looked at, nor changed. */
+static uint64_t words_in_part(const struct shmbuddy *h, const struct level *l, uint64_t part)
 {
-	uint64_t fan = (uint64_t)1 << l->fan_shift;
+	uint64_t fan = (uint64_t)1 << l->fan_shift, first = part << l->fan_shift, words;
 
-	return ma_min(fan, l->words - (part << l->fan_shift));
+	if (MA_LIKELY((part + 1) << h->lay.part_shift <= ma_load(&h->area)))
+		return fan;
+	words = layout_words(l, region_area(h));
+	return first < words ? ma_min(fan, words - first) : 0;
+}
+
+static struct line *inner_lines(const struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height)
+{
+	return (struct line *)(void *)(region_meta(h, part) + l->line_at[height]);
+}
+
+static struct line *crown_lines(const struct shmbuddy *h, const struct level *l)
+{
+	return (struct line *)(void *)(h->base + l->crown_at);
 }
 
 static struct rung inner_rung(const struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height)
 {
-	uint64_t items = words_in_part(l, part);
+	uint64_t items = words_in_part(h, l, part);
 
 	for (unsigned k = 0; k < height; k++)
 		items = (items + 63) / 64;
-	return (struct rung){ (struct line *)(void *)(region_meta(h, part) + l->line_at[height]), items };
+	return (struct rung){ inner_lines(h, l, part, height), items };
 }
 
 static struct rung crown_rung(const struct shmbuddy *h, const struct level *l)
 {
-	return (struct rung){ (struct line *)(void *)(h->base + l->crown_at), l->crown_items };
+	uint64_t area = region_area(h);
+
+	return (struct rung){ crown_lines(h, l), l->local ? layout_parts(&h->lay, area) : layout_words(l, area) };
 }
 
 static uint64_t inverted(const struct level *l, unsigned order)
@@ -48,8 +64,11 @@ static uint64_t inverted(const struct level *l, unsigned order)
 /* The bits of one mask that are listed. */
 static uint64_t listed(const struct level *l, const struct rung *r, uint64_t line, unsigned order)
 {
-	uint64_t bits = atomic_load(&r->lines[line].mask[order]) ^ inverted(l, order);
+	uint64_t bits;
 
+	if (line * 64 >= r->items)
+		return 0;
+	bits = atomic_load(&r->lines[line].mask[order]) ^ inverted(l, order);
 	return bits & ma_low_bits(r->items - line * 64);
 }
 
@@ -63,9 +82,9 @@ static uint64_t listed_from(const struct level *l, const struct rung *r, uint64_
 	return bits;
 }
 
-static void put(const struct level *l, const struct rung *r, uint64_t item, unsigned order, bool on)
+static void put(const struct level *l, struct line *lines, uint64_t item, unsigned order, bool on)
 {
-	_Atomic uint64_t *mask = &r->lines[item / 64].mask[order];
+	_Atomic uint64_t *mask = &lines[item / 64].mask[order];
 	uint64_t bit = (uint64_t)1 << item % 64, inv = inverted(l, order);
 
 	if (((atomic_load(mask) ^ inv) & bit) == (on ? bit : 0))
@@ -80,25 +99,25 @@ static void put(const struct level *l, const struct rung *r, uint64_t item, unsi
 static void list_upward(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height, uint64_t item,
 			unsigned order)
 {
-	struct rung r;
-
-	for (; l->local && height < l->heights; height++, item /= 64) {
-		r = inner_rung(h, l, part, height);
-		put(l, &r, item, order, true);
-	}
-	r = crown_rung(h, l);
-	put(l, &r, l->local ? part : item, order, true);
+	for (; l->local && height < l->heights; height++, item /= 64)
+		put(l, inner_lines(h, l, part, height), item, order, true);
+	put(l, crown_lines(h, l), l->local ? part : item, order, true);
 }
 
-/* The same for taking off: an upper bit goes when the line below is empty, and comes back when that was untrue a moment later. */
+/*
+ * The same for taking off: an upper bit goes when the line below is empty, and comes back when that was untrue a moment later. How much
+ * there is of that line is asked after the bit went, for the area may have grown.
+ */
 static void unlist_upward(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height, uint64_t item,
 			  unsigned order)
 {
 	struct rung r, below;
 
 	for (; l->local && height <= l->heights; height++, item /= 64) {
-		r = height < l->heights ? inner_rung(h, l, part, height) : crown_rung(h, l);
-		put(l, &r, height < l->heights ? item : part, order, false);
+		if (height < l->heights)
+			put(l, inner_lines(h, l, part, height), item, order, false);
+		else
+			put(l, crown_lines(h, l), part, order, false);
 		if (height > 0) {
 			below = inner_rung(h, l, part, height - 1);
 			if (listed(l, &below, item, order)) {
@@ -106,13 +125,13 @@ static void unlist_upward(struct shmbuddy *h, const struct level *l, uint64_t pa
 				return;
 			}
 		}
-		if (height < l->heights && listed(l, &r, item / 64, order))
+		if (height == l->heights)
+			return;
+		r = inner_rung(h, l, part, height);
+		if (listed(l, &r, item / 64, order))
 			return;
 	}
-	if (!l->local) {
-		r = crown_rung(h, l);
-		put(l, &r, item, order, false);
-	}
+	put(l, crown_lines(h, l), item, order, false);
 }
 
 static void locate(const struct level *l, uint64_t i, uint64_t *part, uint64_t *item)
@@ -129,11 +148,23 @@ void shmbuddy__index_list(struct shmbuddy *h, const struct level *l, uint64_t i,
 	list_upward(h, l, part, 0, item, order < l->cap ? order : l->cap);
 }
 
-static int room_of(const struct shmbuddy *h, const struct level *l, uint64_t i)
+/* The fence is the leaves beyond the end of the area. A leaf that the area ends in counts: it can be split. */
+static int room_of_fenced(const struct shmbuddy *h, const struct level *l, uint64_t i, uint32_t fence)
 {
 	uint64_t w = region_view(l, atomic_load(region_word(h, l, i)));
 
-	return word_is_open(w, l->leaves) ? word_room(w, l->leaves, l->cap) : -1;
+	return word_is_open(w, l->leaves) ? word_room(w | fence, l->leaves, l->cap) : -1;
+}
+
+static int room_of(const struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	return room_of_fenced(h, l, i, region_fence(h, l, i));
+}
+
+/* Of a line from word `first` on: no word needs a fence. */
+static bool is_whole(const struct shmbuddy *h, const struct level *l, uint64_t first)
+{
+	return region_is_within(h, l, first + 63);
 }
 
 void shmbuddy__index_correct(struct shmbuddy *h, const struct level *l, uint64_t i)
@@ -163,9 +194,13 @@ struct rooms {
 static struct rooms rooms_of(const struct shmbuddy *h, const struct level *l, uint64_t first, uint64_t words)
 {
 	struct rooms rooms = { { 0 } };
+	bool whole = is_whole(h, l, first);
 
-	for (; words; words &= words - 1)
-		rooms.all[room_of(h, l, first + ma_lowest(words)) + 1] |= words & -words;
+	for (; words; words &= words - 1) {
+		uint64_t i = first + ma_lowest(words);
+
+		rooms.all[room_of_fenced(h, l, i, whole ? 0 : region_fence(h, l, i)) + 1] |= words & -words;
+	}
 	return rooms;
 }
 
@@ -222,11 +257,13 @@ uint64_t shmbuddy__index_room(const struct shmbuddy *h, const struct level *l, u
 	uint64_t part, item, first, seen = 0;
 	unsigned from;
 	struct rung r;
+	bool whole;
 
 	locate(l, i, &part, &item);
 	r = inner_rung(h, l, part, 0);
 	from = (unsigned)(item % 64);
 	first = i - from;
+	whole = is_whole(h, l, first);
 	for (unsigned k = order; k <= l->cap; k++) {
 		uint64_t words = listed(l, &r, item / 64, k) & ~seen, turned;
 
@@ -236,7 +273,8 @@ uint64_t shmbuddy__index_room(const struct shmbuddy *h, const struct level *l, u
 			uint64_t w;
 
 			i = first + ((ma_lowest(turned) + from) & 63);
-			w = ma_load_acquire(region_local_word(h, l, i)) | l->always;
+			w = ma_load_acquire(region_local_word(h, l, i)) | l->always |
+			    (whole ? 0 : region_fence(h, l, i));
 			if ((w & l->open) && word_ends(w, l->beyond, word_highest(order)))
 				return i;
 		}
@@ -317,7 +355,7 @@ uint64_t shmbuddy__index_find_part(const struct shmbuddy *h, const struct level 
 
 		bits &= ma_low_bits(end - line * 64);
 		if (only_backed)
-			bits &= ma_load_acquire(&h->control->backed[line]);
+			bits &= ma_load_acquire(&h->backed[line]);
 		if (bits)
 			return line * 64 + ma_lowest(bits);
 	}

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Looking at a whole region, while others change it. */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "region.h"
+
+#include "common/cancel.h"
 
 #define MOST_AGAIN 1000
 #define LOOKS      4 /* So often is a violation looked at again: others may just be at it. */
@@ -15,31 +18,30 @@ static bool readable(const struct shmbuddy *h, const struct level *l, uint64_t i
 	return !l->local || region_is_backed(h, i >> l->fan_shift);
 }
 
-/* The next word that has its space, from i on. */
-static uint64_t next_readable(const struct shmbuddy *h, const struct level *l, uint64_t i)
+/* The next word that has its space, from i on; end or more: none before that has. */
+static uint64_t next_readable(const struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t end)
 {
-	while (i < l->words && !readable(h, l, i))
+	while (i < end && !readable(h, l, i))
 		i = ((i >> l->fan_shift) + 1) << l->fan_shift;
 	return i;
 }
 
 /* ---- check ---- */
 
-/* Whatever lies beyond the area is nobody's for ever, leaf by leaf: shmbuddy__handle_furnish() saw to it. */
-static bool is_fenced(const struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t view)
+/* The end of the area, as the region says it is: a view of an earlier moment does not see blocks there, but they are no damage. */
+static uint64_t end_of(const struct shmbuddy *h)
 {
-	uint64_t at = i << l->cover_shift, size = (uint64_t)1 << l->leaf_shift;
+	return ma_max(region_area(h), shmbuddy__layout_area(&h->lay, ma_load_acquire(&region_header(h)->length)));
+}
 
-	if (at + ((uint64_t)1 << l->cover_shift) <= h->lay.area)
-		return true;
-	for (unsigned leaf = 0; leaf < l->leaves; leaf++, at += size) {
-		bool is_split = word_is_split(view, l->leaves, leaf);
+/* Nothing beyond the end of the area is in use; a leaf across it may be split, but is no block. */
+static bool ends_well(const struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t view)
+{
+	uint64_t area = end_of(h);
+	uint32_t beyond = region_beyond(l, i, area), across;
 
-		if (at >= h->lay.area ? is_split || word_order(view, l->leaves, leaf) != 0
-				      : at + size > h->lay.area && !is_split)
-			return false;
-	}
-	return true;
+	across = word_leaves(l->leaves) & ~region_fits(l, i, (uint64_t)1 << l->leaf_shift, area) & ~beyond;
+	return (word_busy(view, l->leaves) & (beyond | (across & ~word_split(view, l->leaves)))) == 0;
 }
 
 static const char *fault_of(const struct shmbuddy *h, unsigned k, uint64_t i)
@@ -51,8 +53,8 @@ static const char *fault_of(const struct shmbuddy *h, unsigned k, uint64_t i)
 		return l->top ? "a top word is closed" : NULL;
 	if (!word_is_sound(view, l->leaves))
 		return "a word's bits are no tree of blocks";
-	if (!is_fenced(h, l, i, view))
-		return "what lies beyond the area is not taken";
+	if (!ends_well(h, l, i, view))
+		return "a block lies beyond the end of the area";
 	if (l->top)
 		return NULL;
 	up = region_view(l + 1, ma_load_acquire(region_word(h, l + 1, i / WORD_UPPER)));
@@ -78,13 +80,22 @@ static const char *lasting_fault(const struct shmbuddy *h, unsigned k, uint64_t 
 	return fault;
 }
 
+/* Those of the part that the area ends in, too, for if its length is wrong it is there that blocks lie beyond it. */
+uint64_t shmbuddy__check_end(const struct shmbuddy *h, unsigned k)
+{
+	const struct level *l = region_level(h, k);
+	uint64_t all = layout_words(l, h->lay.range);
+
+	return l->local ? ma_min(all, layout_parts(&h->lay, region_area(h)) << l->fan_shift) : all;
+}
+
 uint64_t shmbuddy__check_words(const struct shmbuddy *h, unsigned k, uint64_t first, uint64_t end,
 			       shmbuddy_report_fn *report, void *arg)
 {
 	const struct level *l = region_level(h, k);
 	uint64_t faults = 0;
 
-	for (uint64_t i = next_readable(h, l, first); i < end; i = next_readable(h, l, i + 1)) {
+	for (uint64_t i = next_readable(h, l, first, end); i < end; i = next_readable(h, l, i + 1, end)) {
 		const char *fault = lasting_fault(h, k, i);
 
 		if (fault && report)
@@ -94,17 +105,37 @@ uint64_t shmbuddy__check_words(const struct shmbuddy *h, unsigned k, uint64_t fi
 	return faults;
 }
 
+/* A part gets its space when a block is to lie in it, so none beyond the area has it; but where all had theirs from the start. */
+uint64_t shmbuddy__check_parts(const struct shmbuddy *h, shmbuddy_report_fn *report, void *arg)
+{
+	for (uint64_t part = h->lay.parts; h->lay.sparse && part-- > layout_parts(&h->lay, end_of(h));) {
+		/* The area is larger now than it was, or it is damage. */
+		if (!region_is_backed(h, part) || part < layout_parts(&h->lay, end_of(h)))
+			continue;
+		if (report)
+			report("a part beyond the end of the area is in use", arg);
+		return 1;
+	}
+	return 0;
+}
+
 int shmbuddy_check(shmbuddy_t *h, shmbuddy_report_fn *report, void *arg)
 {
+	MA_UNCANCELLED;
 	uint64_t faults = 0;
 	int saved = errno;
 
 	if (!region_is_open(h))
-		return shmbuddy__fail(NULL, EBADF, "");
+		return shmbuddy__fail_closed(h);
 	for (unsigned k = 0; k <= h->lay.top; k++)
-		faults += shmbuddy__check_words(h, k, 0, region_level(h, k)->words, report, arg);
+		faults += shmbuddy__check_words(h, k, 0, shmbuddy__check_end(h, k), report, arg);
+	faults += shmbuddy__check_parts(h, report, arg);
 	errno = saved;
-	return faults ? shmbuddy__fail(h, EUCLEAN, "the check found violations") : 0;
+	return faults ? shmbuddy__fail(h, EUCLEAN,
+				       "region is damaged: violations found: %" PRIu64
+				       "; run: mapalloc repair, or restore a copy",
+				       faults)
+		      : 0;
 }
 
 /* ---- walk ---- */
@@ -115,7 +146,7 @@ struct at {
 	bool block;
 };
 
-static struct at look_at(const struct shmbuddy *h, uint64_t at)
+static struct at look_at(const struct shmbuddy *h, uint64_t at, uint64_t area)
 {
 	for (unsigned k = h->lay.top;; k--) {
 		const struct level *l = region_level(h, k);
@@ -137,18 +168,22 @@ static struct at look_at(const struct shmbuddy *h, uint64_t at)
 		/* In the middle of one that came about since: pass it by. */
 		if (at % leaf_bytes)
 			return (struct at){ leaf_bytes - at % leaf_bytes, false };
-		return (struct at){ leaf_bytes << order, at + (leaf_bytes << order) <= h->lay.area };
+		return (struct at){ leaf_bytes << order, at + (leaf_bytes << order) <= area };
 	}
 }
 
 int shmbuddy_walk(shmbuddy_t *h, shmbuddy_walk_fn *fn, void *arg)
 {
+	MA_UNCANCELLED;
+	uint64_t area;
+
 	if (!region_is_open(h))
-		return shmbuddy__fail(NULL, EBADF, "");
+		return shmbuddy__fail_closed(h);
 	if (!fn)
-		return shmbuddy__fail(h, EINVAL, "no function to call for each block");
-	for (uint64_t at = 0; at < h->lay.area;) {
-		struct at what = look_at(h, at);
+		return shmbuddy__fail(h, EINVAL, "cannot walk: the function to call for each block is NULL; pass one");
+	area = region_area(h);
+	for (uint64_t at = 0; at < area;) {
+		struct at what = look_at(h, at, area);
 		int result = what.block ? fn((shm_offt)(h->lay.area_at + at), (size_t)what.bytes, arg) : 0;
 
 		if (result)
@@ -187,25 +222,58 @@ static uint64_t merged(const struct shmbuddy *h, const struct level *l, uint64_t
 	return w;
 }
 
-/* Room in the words of one level, and in parts without space, which are all free. */
-static uint64_t largest_in(const struct shmbuddy *h, const struct level *l)
+/* The largest block that a word has room for, within the area. A free leaf that the area ends in has room at its start. */
+static uint64_t largest_in_word(const struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t area)
 {
-	int best = -1;
+	uint64_t w = merged(h, l, i), leaf_bytes = (uint64_t)1 << l->leaf_shift, at, best = 0;
+	uint32_t beyond = region_beyond(l, i, area), fits = region_fits(l, i, leaf_bytes, area), across;
+	int room;
 
-	for (uint64_t i = 0; i < l->words && best < (int)l->cap; i++) {
-		uint64_t next = next_readable(h, l, i), w;
-		int room;
+	if (!word_is_open(w, l->leaves))
+		return 0;
+	room = word_room(w | (word_leaves(l->leaves) & ~fits), l->leaves, l->cap);
+	if (room >= 0)
+		best = leaf_bytes << room;
+	across = word_leaves(l->leaves) & ~fits & ~beyond & ~word_busy(w, l->leaves);
+	at = (i << l->cover_shift) + ((uint64_t)(across ? __builtin_ctz(across) : 0) << l->leaf_shift);
+	if (across && l != h->lay.level)
+		best = ma_max(best, (uint64_t)1 << (63 - __builtin_clzll(area - at)));
+	return best;
+}
 
-		if (l->top && next > i)
-			best = (int)l->cap;
-		if (next >= l->words)
-			break;
-		i = next;
-		w = merged(h, l, i);
-		room = word_is_open(w, l->leaves) ? word_room(w, l->leaves, l->cap) : -1;
-		best = room > best ? room : best;
+/* The same of a word without a block: the largest power of two at its start. */
+static uint64_t largest_in_unused(const struct level *l, uint64_t i, uint64_t area)
+{
+	uint64_t bytes = area - (i << l->cover_shift), most = (uint64_t)1 << (l->leaf_shift + l->cap);
+
+	return ma_min(most, (uint64_t)1 << (63 - __builtin_clzll(bytes)));
+}
+
+/* Room in the words of one level, and in parts without space, which are all free. */
+static uint64_t largest_in(const struct shmbuddy *h, const struct level *l, uint64_t area)
+{
+	uint64_t most = (uint64_t)1 << (l->leaf_shift + l->cap), words = layout_words(l, area), best = 0;
+
+	for (uint64_t i = 0; i < words && best < most;) {
+		uint64_t end = ma_min(next_readable(h, l, i, words), words);
+
+		/* Of words that have no block, the first has the most room: the last may reach beyond the area. */
+		if (l->top && end > i)
+			best = ma_max(best, largest_in_unused(l, i, area));
+		if (end < words)
+			best = ma_max(best, largest_in_word(h, l, end, area));
+		i = end + 1;
 	}
-	return best < 0 ? 0 : (uint64_t)1 << (l->leaf_shift + best);
+	return best;
+}
+
+static void count_parts(const struct shmbuddy *h, struct shmbuddy_stats *stats)
+{
+	uint64_t size = (uint64_t)1 << h->lay.part_shift;
+
+	for (uint64_t part = 0; part < stats->parts; part++)
+		if (region_is_backed(h, part))
+			stats->backed_bytes += ma_min(size, stats->capacity - part * size);
 }
 
 int shmbuddy_stats(shmbuddy_t *h, struct shmbuddy_stats *stats)
@@ -213,30 +281,30 @@ int shmbuddy_stats(shmbuddy_t *h, struct shmbuddy_stats *stats)
 	const struct layout *lay;
 	int saved = errno;
 	struct stat st;
+	uint64_t area;
+	int fd;
 
 	if (!region_is_open(h))
-		return shmbuddy__fail(NULL, EBADF, "");
+		return shmbuddy__fail_closed(h);
 	if (!stats)
-		return shmbuddy__fail(h, EINVAL, "no place for the figures");
+		return shmbuddy__fail(h, EINVAL, "cannot return statistics: the pointer to them is NULL; pass one");
 	lay = &h->lay;
+	area = region_area(h);
 	*stats = (struct shmbuddy_stats){
-		.region_bytes = lay->total,
-		.capacity = lay->area,
+		.region_bytes = lay->area_at + area,
+		.capacity = area,
+		.range = lay->range,
 		.smallest = (uint64_t)1 << lay->small_shift,
 		.largest = (uint64_t)1 << lay->large_shift,
 		.levels = lay->top + 1u,
-		.parts = (uint32_t)lay->parts,
+		.parts = (uint32_t)layout_parts(lay, area),
 	};
 	shmbuddy_walk(h, count, stats);
 	for (unsigned k = 0; k <= lay->top; k++)
-		stats->largest_free = ma_max(stats->largest_free, largest_in(h, region_level(h, k)));
-	for (uint64_t part = 0; part < lay->parts; part++) {
-		uint64_t size = (uint64_t)1 << lay->part_shift;
-
-		if (region_is_backed(h, part))
-			stats->backed_bytes += ma_min(size, lay->area - part * size);
-	}
-	if (h->fd >= 0 && fstat(h->fd, &st) == 0)
+		stats->largest_free = ma_max(stats->largest_free, largest_in(h, region_level(h, k), area));
+	count_parts(h, stats);
+	fd = shmbuddy__region_fd(h);
+	if (fd >= 0 && fstat(fd, &st) == 0)
 		stats->disk_bytes = (uint64_t)st.st_blocks * 512;
 	errno = saved;
 	return 0;
@@ -244,9 +312,12 @@ int shmbuddy_stats(shmbuddy_t *h, struct shmbuddy_stats *stats)
 
 int shmbuddy_sync(shmbuddy_t *h)
 {
+	MA_UNCANCELLED;
 	if (!region_is_open(h))
-		return shmbuddy__fail(NULL, EBADF, "");
+		return shmbuddy__fail_closed(h);
 	if (!h->writable || !h->mapped)
 		return 0;
-	return msync(h->base, (size_t)h->mapped, MS_SYNC);
+	if (msync(h->base, (size_t)ma_min(h->mapped, h->lay.area_at + region_area(h)), MS_SYNC) == 0)
+		return 0;
+	return shmbuddy__fail(h, errno, "cannot write to disk: msync(2) failed; check the disk, then call it again");
 }

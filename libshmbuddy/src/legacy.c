@@ -5,8 +5,8 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 
+#include "common/env.h"
 #include "common/error.h"
 #include "handle.h"
 #include <shm_alloc.h>
@@ -22,17 +22,23 @@ bool shm_init(void *optional_addr, const char *shm_filename)
 	pthread_mutex_lock(&mutex);
 	h = ma_load_acquire(&region);
 	if (!h) {
-		const char *name = shm_filename ? shm_filename : getenv("SHM_FILE");
+		const char *name = shm_filename ? shm_filename : ma_env("SHM_FILE");
 
 		if (name && *name)
 			h = shmbuddy_open(name, &options);
 		else
-			ma_fail(EINVAL, "shm_init: no file name, and $SHM_FILE is not set");
+			ma_fail(EINVAL,
+				"shm_init() failed: no file name was given and $SHM_FILE is not set; give one of them");
 		if (h)
 			ma_store_release(&region, h);
 	}
 	pthread_mutex_unlock(&mutex);
 	return h != NULL;
+}
+
+bool shm_grow(uint64_t capacity)
+{
+	return shmbuddy_grow(ma_load_acquire(&region), capacity) == 0;
 }
 
 void shm_deinit(void)
@@ -97,23 +103,24 @@ void ptr_free(void *ptr)
 		shmbuddy_free(h, offset);
 }
 
-/* Of the region, or of one with the options of shm_init(). */
-static void numbers(struct layout *lay)
+/* Of the region, or of one with the options of shm_init(); and its length. */
+static uint64_t numbers(struct layout *lay)
 {
 	shmbuddy_t *h = ma_load_acquire(&region);
 
-	if (region_is_open(h))
+	if (region_is_open(h)) {
 		*lay = h->lay;
-	else
-		shmbuddy__handle_plan(NULL, true, lay);
+		return lay->area_at + region_area(h);
+	}
+	shmbuddy__handle_plan(NULL, REGION_SPARSE, lay);
+	return lay->area_at + lay->first;
 }
 
 size_t get_mapping_size_needed_by_shm(void)
 {
 	struct layout lay;
 
-	numbers(&lay);
-	return (size_t)lay.total;
+	return (size_t)numbers(&lay);
 }
 
 size_t get_shm_max_allocatable_size(void)

@@ -13,7 +13,9 @@ static struct shmbuddy *in_memory(void *mem)
 	struct shmbuddy *h;
 
 	if (!mem || (uintptr_t)mem % MA_LINE)
-		return ma_fail_null(EINVAL, "memory for a region must begin at a multiple of 64");
+		return ma_fail_null(EINVAL,
+				    "memory at %p cannot hold a region: its address is not a multiple of 64; align it",
+				    mem);
 	h = shmbuddy__handle_new();
 	if (!h)
 		return NULL;
@@ -23,54 +25,72 @@ static struct shmbuddy *in_memory(void *mem)
 	return h;
 }
 
-static bool plan(struct layout *lay, size_t size, const struct shmbuddy_options *options)
+MA_NOINLINE static bool plan(struct layout *lay, size_t size, const struct shmbuddy_options *options)
 {
 	struct shmbuddy_options rest = options ? *options : (struct shmbuddy_options){ 0 };
-	unsigned small, large;
+	struct numbers n = { .memory = true };
 
-	if (rest.capacity)
-		return shmbuddy__handle_plan(&rest, false, lay);
+	if (rest.capacity || rest.range)
+		return shmbuddy__handle_plan(&rest, REGION_MEMORY, lay);
 	rest.capacity = size; /* The largest block by default is at most that. */
-	if (!shmbuddy__handle_options(&rest, SHMBUDDY_ZEROED, &small, &large))
+	if (!shmbuddy__handle_options(&rest, SHMBUDDY_ZEROED, &n.small_shift, &n.large_shift))
 		return false;
-	while (!shmbuddy__layout_fit(lay, size, small, large)) {
-		if (rest.largest || large <= small) {
-			ma_fail(EINVAL, "%zu bytes are too few for a region", size);
+	while (!shmbuddy__layout_fit(lay, size, &n)) {
+		if (rest.largest || n.large_shift <= n.small_shift) {
+			ma_fail(EINVAL,
+				"region of %zu bytes is too small: not even one block fits; use more memory or smaller "
+				"blocks",
+				size);
 			return false;
 		}
-		large--;
+		n.large_shift--;
 	}
 	return true;
 }
 
-shmbuddy_t *shmbuddy_format(void *mem, size_t size, const struct shmbuddy_options *options)
+/* All but its first word. */
+MA_NOINLINE static void put_header(const struct shmbuddy *h, void *mem)
 {
 	struct ma_header header;
+
+	shmbuddy__handle_header(h, &header);
+	memcpy((char *)mem + 8, (char *)&header + 8, sizeof(header) - 8);
+}
+
+shmbuddy_t *shmbuddy_format(void *mem, size_t size, const struct shmbuddy_options *options)
+{
 	struct shmbuddy *h;
 	struct layout lay;
 	int saved = errno;
 	uint64_t magic;
 
 	if (options && (options->flags & ~SHMBUDDY_ZEROED))
-		return ma_fail_null(EINVAL, "format: unknown flags");
+		return ma_fail_null(EINVAL,
+				    "cannot format a region: flags %#x are unknown here; use 0 or SHMBUDDY_ZEROED",
+				    options->flags);
 	if (!plan(&lay, size, options))
 		return NULL;
-	if (lay.total > size)
-		return ma_fail_null(EINVAL, "%zu bytes are too few: this region needs %" PRIu64, size, lay.total);
+	if (lay.reserved > size)
+		return ma_fail_null(EINVAL,
+				    "memory of %zu bytes is too small: this capacity and range need %" PRIu64
+				    "; use shmbuddy_size_needed()",
+				    size, lay.reserved);
 	h = in_memory(mem);
 	if (!h)
 		return NULL;
 	h->lay = lay;
+	h->own = lay.range;
+	shmbuddy__handle_new_area(h);
 	shmbuddy__handle_point(h);
 	memset(mem, 0, 8); /* What was there before is no region any more. */
 	atomic_thread_fence(memory_order_seq_cst);
-	shmbuddy__handle_header(h, &header);
-	memcpy((char *)mem + 8, (char *)&header + 8, sizeof(header) - 8);
+	put_header(h, mem);
 	if (!options || !(options->flags & SHMBUDDY_ZEROED))
-		memset((char *)mem + sizeof(header), 0, (size_t)(lay.area_at - sizeof(header)));
+		memset((char *)mem + sizeof(struct ma_header), 0, (size_t)(lay.area_at - sizeof(struct ma_header)));
 	shmbuddy__handle_furnish(h);
 	memcpy(&magic, MA_MAGIC, sizeof(magic));
 	ma_store_release((_Atomic uint64_t *)mem, magic);
+	h->opening = (struct shmbuddy_opening){ .generation = 1, .created = 1, .first = 1 };
 	shmbuddy__handle_open(h);
 	errno = saved;
 	return h;
@@ -93,7 +113,12 @@ shmbuddy_t *shmbuddy_join(void *mem)
 		shmbuddy__handle_drop(h);
 		return NULL;
 	}
+	/* Of a file that the caller has mapped, what is there now; memory is there up to the end of its range. */
+	if (!h->lay.memory)
+		h->most = ma_load(&h->area);
+	h->own = h->most;
 	shmbuddy__handle_point(h);
+	h->opening.generation = ma_load(&header.generation);
 	shmbuddy__handle_open(h);
 	errno = saved;
 	return h;

@@ -29,7 +29,7 @@ static uint64_t now_ns(void)
 static void mend_word(struct shmbuddy *h, unsigned level, uint64_t i)
 {
 	const struct level *l = region_level(h, level);
-	uint64_t w = ma_load_acquire(region_word(h, l, i));
+	uint64_t w = region_view(l, ma_load_acquire(region_word(h, l, i)));
 	int room;
 
 	if (!word_is_open(w, l->leaves)) {
@@ -40,7 +40,7 @@ static void mend_word(struct shmbuddy *h, unsigned level, uint64_t i)
 		shmbuddy__tree_merge(h, level, i);
 		return;
 	}
-	room = word_room(w, l->leaves, l->cap);
+	room = word_room(w | region_fence(h, l, i), l->leaves, l->cap);
 	if (room >= 0)
 		shmbuddy__index_list(h, l, i, (unsigned)room);
 }
@@ -63,13 +63,23 @@ static uint64_t mend_level(struct shmbuddy *h, unsigned level, uint64_t i, uint6
 	return looks;
 }
 
+void shmbuddy__region_list_at(struct shmbuddy *h, uint64_t at)
+{
+	for (unsigned k = 0; k <= h->lay.top; k++) {
+		const struct level *l = region_level(h, k);
+		uint64_t first = at >> l->cover_shift, end = ma_min(first + 2, layout_words(l, region_area(h)));
+
+		mend_level(h, k, first, end);
+	}
+}
+
 /* From word `from` of all on; where to go on, 0 after the last one. */
 static uint64_t mend_from(struct shmbuddy *h, uint64_t from, uint64_t most)
 {
 	uint64_t first = 0, looks = 0;
 
 	for (unsigned k = 0; k <= h->lay.top; k++) {
-		uint64_t words = region_level(h, k)->words, i = from > first ? from - first : 0;
+		uint64_t words = layout_words(region_level(h, k), region_area(h)), i = from > first ? from - first : 0;
 
 		while (i < words) {
 			uint64_t end = ma_min(words, i + 4096);
@@ -101,7 +111,7 @@ bool shmbuddy__region_mend_some(struct shmbuddy *h)
 	if (!is_time(h, begin))
 		return false;
 	for (unsigned k = 0; k <= h->lay.top; k++)
-		all += region_level(h, k)->words;
+		all += layout_words(region_level(h, k), region_area(h));
 	from = ma_load(&h->control->mend_word);
 	from = all <= MOST_WORDS ? 0 : from % all;
 	ma_store(&h->control->mend_word, mend_from(h, from, MOST_WORDS));

@@ -5,7 +5,7 @@
  * struct shmbuddy is the handle that callers hold. Its memory is never given back to the system, only used again for another region,
  * and not soon: so a call on a closed handle fails and does no harm.
  *
- * Everything in alloc.c, search.c, tree.c, index.c, mend.c and back.c may run in a signal handler that interrupted the same function: no lock,
+ * Everything in alloc.c, area.c, search.c, tree.c, index.c, mend.c and back.c may run in a signal handler that interrupted the same function: no lock,
  * no memory, no stdio, and only system calls that wait for nobody. tests/install/signals holds the list of symbols against them.
  */
 #ifndef SHMBUDDY_REGION_H
@@ -16,27 +16,47 @@
 #include <shmbuddy.h>
 
 struct shmbuddy {
-	_Atomic uint64_t id;    /* Unique for ever in this process, another one in a fork child; 0: closed. */
-	_Atomic uint64_t reach; /* Offsets in the area below it may be freed the fast way: all, or with 0 none. */
+	_Atomic uint64_t id; /* Unique for ever in this process, another one in a fork child; 0: closed. */
+	_Atomic uint64_t
+		reach; /* Offsets in the area below it may be freed the fast way: all that we know of, or with 0 none. */
 	struct class class[SPOT_CLASSES];
 	unsigned classes; /* Sizes with hints, from the smallest on. */
 	char *base;
 	char *meta;
 	struct control *control;
-	struct layout lay; /* From the checked header; the region's own copy is not read again. */
-	uint64_t mapped;   /* By us, bytes; 0: the memory is the caller's. */
+	_Atomic uint64_t *backed; /* A bit for each part: it has its disk space. */
+	struct layout lay;        /* From the checked header; the region's own copy is not read again. */
+	_Atomic uint64_t seen;    /* The region's length when we looked last ... */
+	_Atomic uint64_t
+		area; /* ... and the most that it was, when that was true: bytes of the area. Neither ever gets less. */
+	uint64_t most; /* No more area is ever believed. */
+	uint64_t own; /* Bytes of the area that this process has mapped, or may: what is beyond it does not allocate. */
+	uint64_t mapped; /* By us, bytes; 0: the memory is the caller's. */
 	uint64_t device, inode;
-	int fd; /* To have disk space with; -1: none. */
+	int fd;   /* As it was opened; -1: none. shmbuddy__region_fd() says which one is ours now. */
+	int mark; /* common/fd.h */
+	_Atomic uint64_t again; /* The program closed it: mark and number + 1 of one that was opened since. 0: none. */
 	bool writable;
-	bool debug; /* SHMBUDDY_DEBUG, as it was when the region was opened: getenv() is not for signal handlers. */
+	bool attached; /* fd holds the attach byte, shared, or kept exclusively (alone). */
+	bool alone;
+	struct shmbuddy_opening opening;
+	bool debug; /* SHMBUDDY_DEBUG. */
 	uint64_t closed_at;
+	uint64_t named; /* Whose name it is: the first id of the region, also after it was closed. */
 	struct shmbuddy *next;
 	char name[256];          /* For messages. */
 	struct spot spot[SPOTS]; /* The last: a handle that is used again keeps them, their id says whose they are. */
 };
 
-/* What failed in a call that a signal handler may make: errno, and one fixed line when asked for. */
-int shmbuddy__fail(const struct shmbuddy *h, int err, const char *text);
+/*
+ * A failure in a call that a signal handler may make: errno, a sentence for shmbuddy_errmsg(), and a debug line when asked for. The
+ * format is what fail.c knows: PRIu64, PRIx64, and one %s at its end. h is NULL where there is none.
+ */
+int shmbuddy__fail(const struct shmbuddy *h, int err, const char *format, ...) MA_PRINTF(3, 4);
+/* The same without the line: what a program asks for in order to learn that it is not there. */
+int shmbuddy__fail_quiet(const struct shmbuddy *h, int err, const char *format, ...) MA_PRINTF(3, 4);
+/* A call on no region, or on one that was closed. */
+int shmbuddy__fail_closed(const struct shmbuddy *h);
 
 /* Is this open, and for writing? Else errno EBADF, EROFS. */
 MA_INLINE bool region_is_open(const struct shmbuddy *h)
@@ -84,7 +104,93 @@ MA_INLINE uint64_t region_part_of(const struct shmbuddy *h, uint64_t at)
 
 MA_INLINE bool region_is_backed(const struct shmbuddy *h, uint64_t part)
 {
-	return ma_load_acquire(&h->control->backed[part / 64]) >> part % 64 & 1;
+	return ma_load_acquire(&h->backed[part / 64]) >> part % 64 & 1;
+}
+
+/* ---- the descriptor: back.c ---- */
+
+/*
+ * For one system call: looked at, and opened again when the program closed it. -1: that cannot be, or there is no file. errno stays. A
+ * region needs it to have disk space, to grow, and to say at its end that it was closed.
+ */
+int shmbuddy__region_fd(struct shmbuddy *h);
+
+/* ---- how large it is now: area.c ---- */
+
+MA_INLINE struct ma_header *region_header(const struct shmbuddy *h)
+{
+	return (struct ma_header *)(void *)h->base;
+}
+
+/* Its length may have changed: the area, if what the region says is true. */
+uint64_t shmbuddy__region_look(const struct shmbuddy *h);
+
+/*
+ * Bytes of the area. Sequentially consistent, as are the looks at the index: whoever takes a listing off looks again afterwards, and
+ * who makes the area larger lists what lies at its end afterwards.
+ */
+MA_INLINE uint64_t region_area(const struct shmbuddy *h)
+{
+	uint64_t seen = ma_load_acquire(&h->seen);
+
+	if (MA_LIKELY(atomic_load(&region_header(h)->length) == seen))
+		return ma_load(&h->area);
+	return shmbuddy__region_look(h);
+}
+
+/* What of it this process allocates from. */
+MA_INLINE uint64_t region_own(const struct shmbuddy *h)
+{
+	return ma_min(region_area(h), h->own);
+}
+
+/* An existing region, or a new one, has so much area, and is mapped. */
+void shmbuddy__region_adopt(struct shmbuddy *h, uint64_t area);
+
+/* Does word i end within what we know of the area? It is never less. */
+MA_INLINE bool region_is_within(const struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	return (i + 1) << l->cover_shift <= ma_load(&h->area);
+}
+
+/* The leaves of word i of which nothing lies in the first `area` bytes. */
+MA_INLINE uint32_t region_beyond(const struct level *l, uint64_t i, uint64_t area)
+{
+	uint64_t at = i << l->cover_shift;
+
+	if (at + ((uint64_t)1 << l->cover_shift) <= area)
+		return 0;
+	if (at >= area)
+		return word_leaves(l->leaves);
+	return word_leaves(l->leaves) & ~word_leaves((unsigned)((area - at + l->leaf_rest) >> l->leaf_shift));
+}
+
+/* The leaves of word i of which nothing lies in the area. */
+MA_INLINE uint32_t region_fence(const struct shmbuddy *h, const struct level *l, uint64_t i)
+{
+	if (MA_LIKELY(region_is_within(h, l, i)))
+		return 0;
+	return region_beyond(l, i, region_area(h));
+}
+
+/* The leaves of word i at which a block of so many bytes may begin and ends within the first `area` bytes. */
+MA_INLINE uint32_t region_fits(const struct level *l, uint64_t i, uint64_t bytes, uint64_t area)
+{
+	uint64_t at = i << l->cover_shift;
+
+	if (at + ((uint64_t)1 << l->cover_shift) <= area)
+		return word_leaves(l->leaves);
+	if (at + bytes > area)
+		return 0;
+	return word_leaves(l->leaves) & word_leaves((unsigned)(((area - at - bytes) >> l->leaf_shift) + 1));
+}
+
+/* The same within what this process allocates from. */
+MA_INLINE uint32_t region_places(const struct shmbuddy *h, const struct level *l, uint64_t i, uint64_t bytes)
+{
+	if (MA_LIKELY(region_is_within(h, l, i) && (i + 1) << l->cover_shift <= h->own))
+		return word_leaves(l->leaves);
+	return region_fits(l, i, bytes, region_own(h));
 }
 
 /* The level that deals out blocks of 2^shift bytes. */
@@ -116,13 +222,19 @@ bool shmbuddy__root_at(const struct shmbuddy *h, unsigned i, char name[SHMBUDDY_
 
 /* ---- mending: mend.c ---- */
 
+/* Mend the words of each level at this offset of the area, and after it: list what room they have. */
+void shmbuddy__region_list_at(struct shmbuddy *h, uint64_t at);
+
 /* Mend some of what the dead left, unless that was done just before. False: it was. */
 bool shmbuddy__region_mend_some(struct shmbuddy *h);
 
 /* ---- looking: inspect.c ---- */
 
-/* shmbuddy_check() of the words [first, end) of level k. Returns how many are wrong. */
+/* So many words of level k are to be checked; and shmbuddy_check() of the words [first, end). Returns how many are wrong. */
+uint64_t shmbuddy__check_end(const struct shmbuddy *h, unsigned k);
 uint64_t shmbuddy__check_words(const struct shmbuddy *h, unsigned k, uint64_t first, uint64_t end,
 			       shmbuddy_report_fn *report, void *arg);
+/* The same of what is said of parts. */
+uint64_t shmbuddy__check_parts(const struct shmbuddy *h, shmbuddy_report_fn *report, void *arg);
 
 #endif /* SHMBUDDY_REGION_H */

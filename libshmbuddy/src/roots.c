@@ -8,23 +8,34 @@
  *     kind      next                                          by
  *     FREE      CLAIMED, same tag                             who sets a new name
  *     CLAIMED   CLAIMED, next tag: taken over                 who finds no FREE place: the claimer may be dead
- *               USED, same tag, with the offset: the commit   the claimer, when the name is written
+ *               OFFERED, same tag, with the offset            the claimer, when the name is written
+ *     OFFERED   USED, same tag and offset: the commit         who offered it, when nobody else has or offers this name
+ *               FREE, next tag                                who offers the same name, or has seen that it is in use
+ *               CLAIMED, next tag: taken over                 as above
  *     USED      USED, same tag, other offset                  who sets this name
- *               FREE, next tag                                who takes the name away, or finds it twice
+ *               FREE, next tag                                who takes the name away
  *
  * Who writes a name's word first reads it, then looks whether the place is still his, and then compares and exchanges: so a claimer
  * who was only slow cannot write into the name of whoever took his place over. A name counts while all its words have the tag of
- * its state. Two who set the same new name at once may both commit; the first place counts, and the second one goes.
+ * its state.
+ *
+ * No name is in use twice. Who offers one looks at all places after that, and takes the offers of the same name off. Of two who
+ * offer it, the one who offered later sees the other's offer, or that it is in use (both are sequentially consistent): so only one
+ * of them still has its offer when it commits. The other one begins again, and finds the name in use, or free.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "region.h"
 
+#include "common/cancel.h"
+
 #define WORDS     11u
 #define WORD_NAME 6u
+#define PATIENCE  100 /* So often the one in the higher place looks whether the other one's offer was settled. */
 
-enum kind { KIND_FREE, KIND_CLAIMED, KIND_USED };
+enum kind { KIND_FREE, KIND_CLAIMED, KIND_USED, KIND_OFFERED };
 
 struct root {
 	_Atomic uint64_t state;
@@ -35,6 +46,13 @@ _Static_assert(sizeof(struct root) == LAYOUT_ROOT_BYTES, "format 1");
 
 struct name {
 	uint64_t word[WORDS];
+};
+
+/* How a new block is made. */
+struct filler {
+	size_t size;
+	shmbuddy_init_fn *init;
+	void *arg;
 };
 
 static enum kind kind_of(uint64_t state)
@@ -71,15 +89,16 @@ static bool make_name(const struct shmbuddy *h, const char *text, struct name *n
 		name->word[k / WORD_NAME] |= (uint64_t)(unsigned char)text[k] << k % WORD_NAME * 8;
 	if (bytes > 0 && bytes <= SHMBUDDY_ROOT_MAX)
 		return true;
-	shmbuddy__fail(h, EINVAL, "a root's name has 1 to 63 bytes");
+	shmbuddy__fail(h, EINVAL, "invalid root name: it has %s; use 1 to 63 bytes",
+		       bytes ? "more than 63 bytes" : "no bytes");
 	return false;
 }
 
-/* Is this place used for this name, now? Then its state is left in *state. */
-static bool matches(struct root *root, const struct name *name, uint64_t *state)
+/* Has this place this name, in use or on offer? Then its state is left in *state. */
+static bool names(struct root *root, const struct name *name, uint64_t *state)
 {
-	*state = ma_load_acquire(&root->state);
-	if (kind_of(*state) != KIND_USED)
+	*state = atomic_load(&root->state);
+	if (kind_of(*state) != KIND_USED && kind_of(*state) != KIND_OFFERED)
 		return false;
 	for (unsigned k = 0; k < WORDS; k++)
 		if (ma_load_acquire(&root->name[k]) != (name->word[k] | tag_of(*state) << 48))
@@ -87,25 +106,31 @@ static bool matches(struct root *root, const struct name *name, uint64_t *state)
 	return tag_of(ma_load_acquire(&root->state)) == tag_of(*state);
 }
 
-/* The first place of this name: LAYOUT_ROOTS when it has none. */
-static unsigned find(const struct shmbuddy *h, const struct name *name, unsigned from, uint64_t *state)
+static bool matches(struct root *root, const struct name *name, uint64_t *state)
 {
-	while (from < LAYOUT_ROOTS && !matches(root_at(h, from), name, state))
-		from++;
-	return from;
+	return names(root, name, state) && kind_of(*state) == KIND_USED;
 }
 
-/* Give places of this name back, all from this one on, the last one first: so that an older offset never comes to light. */
-static void remove_from(const struct shmbuddy *h, const struct name *name, unsigned from)
+/* The place of this name; NULL when it has none. */
+static struct root *find(const struct shmbuddy *h, const struct name *name, uint64_t *state)
 {
-	for (unsigned i = LAYOUT_ROOTS; i-- > from;) {
-		struct root *root = root_at(h, i);
-		uint64_t state;
+	for (unsigned i = 0; i < LAYOUT_ROOTS; i++)
+		if (matches(root_at(h, i), name, state))
+			return root_at(h, i);
+	return NULL;
+}
 
-		while (matches(root, name, &state) &&
-		       !ma_cas(&root->state, &state, state_of(KIND_FREE, tag_of(state) + 1, 0)))
-			;
-	}
+/* To a name that nobody has. */
+static bool empty(struct root *root, uint64_t state)
+{
+	return ma_cas(&root->state, &state, state_of(KIND_FREE, tag_of(state) + 1, 0));
+}
+
+static bool may_claim(uint64_t state, int take_over)
+{
+	if (!take_over)
+		return kind_of(state) == KIND_FREE;
+	return kind_of(state) == KIND_CLAIMED || kind_of(state) == KIND_OFFERED;
 }
 
 /* A place of our own: a free one, else one that somebody claimed and, for all we know, died. */
@@ -116,7 +141,7 @@ static struct root *claim(const struct shmbuddy *h, uint64_t *state)
 			struct root *root = root_at(h, i);
 			uint64_t seen = ma_load_acquire(&root->state);
 
-			if (kind_of(seen) != (take_over ? KIND_CLAIMED : KIND_FREE))
+			if (!may_claim(seen, take_over))
 				continue;
 			*state = state_of(KIND_CLAIMED, tag_of(seen) + (uint64_t)take_over, 0);
 			if (ma_cas(&root->state, &seen, *state))
@@ -140,22 +165,62 @@ static bool write_name(struct root *root, const struct name *name, uint64_t stat
 	return true;
 }
 
+/* False: the name is in use here. An offer of it is taken off; that of a lower place only when it stays for a while. */
+static bool outbid(struct root *other, const struct name *name, const struct root *ours)
+{
+	int patience = other < ours ? PATIENCE : 0;
+	uint64_t state;
+
+	while (names(other, name, &state)) {
+		if (kind_of(state) == KIND_USED)
+			return false;
+		if (patience-- <= 0 && empty(other, state))
+			break;
+	}
+	return true;
+}
+
+/* 1: our offer became the root. 0: the name has one. -1: our offer was taken off. */
+static int commit(const struct shmbuddy *h, const struct name *name, struct root *root, uint64_t offer)
+{
+	uint64_t state = offer;
+
+	for (unsigned i = 0; i < LAYOUT_ROOTS; i++) {
+		if (root_at(h, i) != root && !outbid(root_at(h, i), name, root)) {
+			empty(root, offer);
+			return 0;
+		}
+	}
+	return ma_cas(&root->state, &state, state_of(KIND_USED, tag_of(offer), offset_of(offer))) ? 1 : -1;
+}
+
+/* Write the name, then offer it. 0: the place was taken over. */
+static uint64_t offer_name(struct root *root, const struct name *name, uint64_t state, uint64_t offset)
+{
+	uint64_t offer = state_of(KIND_OFFERED, tag_of(state), offset);
+
+	return write_name(root, name, state) && atomic_compare_exchange_strong(&root->state, &state, offer) ? offer : 0;
+}
+
+/* Make a root of a name that has none. 1: done. 0: it has one. -1: errno. */
 static int add(const struct shmbuddy *h, const struct name *name, uint64_t offset)
 {
+	uint64_t state, offer;
 	struct root *root;
-	uint64_t state, other;
-	unsigned first;
+	int result = -1;
 
-	do {
+	while (result < 0) {
 		root = claim(h, &state);
 		if (!root)
-			return shmbuddy__fail(h, ENOSPC, "all places for named roots are taken");
-	} while (!write_name(root, name, state) ||
-		 !ma_cas(&root->state, &state, state_of(KIND_USED, tag_of(state), offset)));
-	first = find(h, name, 0, &other);
-	if (first < LAYOUT_ROOTS)
-		remove_from(h, name, first + 1);
-	return 0;
+			return shmbuddy__fail(h, ENOSPC,
+					      "cannot add a root: all %" PRIu64
+					      " places for named roots are in use; remove a root first",
+					      (uint64_t)LAYOUT_ROOTS);
+		offer = offer_name(root, name, state, offset);
+		if (offer)
+			result = commit(h, name, root, offer);
+	}
+	return result;
 }
 
 bool shmbuddy__root_at(const struct shmbuddy *h, unsigned i, char name[SHMBUDDY_ROOT_MAX + 1], uint64_t *offset)
@@ -177,30 +242,61 @@ bool shmbuddy__root_at(const struct shmbuddy *h, unsigned i, char name[SHMBUDDY_
 	return name[0] && tag_of(ma_load_acquire(&root->state)) == tag_of(state);
 }
 
-static int set(const struct shmbuddy *h, const struct name *name, uint64_t offset)
-{
-	uint64_t state;
-	unsigned i;
-
-	if (offset == 0) {
-		remove_from(h, name, 0);
-		return 0;
-	}
-	for (i = find(h, name, 0, &state); i < LAYOUT_ROOTS; i = find(h, name, 0, &state)) {
-		if (ma_cas(&root_at(h, i)->state, &state, state_of(KIND_USED, tag_of(state), offset))) {
-			remove_from(h, name, i + 1);
-			return 0;
-		}
-	}
-	return add(h, name, offset);
-}
-
 static bool is_inside(const struct shmbuddy *h, uint64_t offset)
 {
-	return offset >= h->lay.area_at && offset - h->lay.area_at < h->lay.area;
+	return offset >= h->lay.area_at && offset - h->lay.area_at < region_area(h);
 }
 
-int shmbuddy_setroot(shmbuddy_t *h, const char *text, shm_offt offset)
+/* What a root's word says; 0 when it is none that a reader would believe. */
+static uint64_t believe(const struct shmbuddy *h, uint64_t word)
+{
+	return is_inside(h, offset_of(word)) ? offset_of(word) : 0;
+}
+
+/* One attempt at a name's place. 1: done. 0: it changed meanwhile. -1: errno. */
+static int put(const struct shmbuddy *h, const struct name *name, struct root *root, uint64_t state, uint64_t offset)
+{
+	if (!root)
+		return offset ? add(h, name, offset) : 1;
+	if (!offset)
+		return empty(root, state);
+	return ma_cas(&root->state, &state, state_of(KIND_USED, tag_of(state), offset));
+}
+
+/* expected NULL: whatever it is. 1: it was so, and is changed. 0: it was not, and *expected says what it is. -1: errno. */
+static int change(const struct shmbuddy *h, const struct name *name, uint64_t *expected, uint64_t offset)
+{
+	struct root *root;
+	uint64_t state, was;
+	int result;
+
+	do {
+		root = find(h, name, &state);
+		was = root ? believe(h, state) : 0;
+		if (expected && *expected != was) {
+			*expected = was;
+			return 0;
+		}
+		result = put(h, name, root, state, offset);
+	} while (result == 0);
+	return result;
+}
+
+/* The same for the root that has no name. */
+static int change_unnamed(const struct shmbuddy *h, uint64_t *expected, uint64_t offset)
+{
+	uint64_t seen = ma_load_acquire(&h->control->root);
+
+	do {
+		if (expected && *expected != believe(h, seen)) {
+			*expected = believe(h, seen);
+			return 0;
+		}
+	} while (!ma_cas(&h->control->root, &seen, offset));
+	return 1;
+}
+
+static int change_any(const struct shmbuddy *h, const char *text, uint64_t *expected, uint64_t offset)
 {
 	int saved = errno, result;
 	struct name name;
@@ -208,36 +304,135 @@ int shmbuddy_setroot(shmbuddy_t *h, const char *text, shm_offt offset)
 	if (!shmbuddy__region_may_write(h))
 		return -1;
 	if (offset && !is_inside(h, offset))
-		return shmbuddy__fail(h, EINVAL, "a root is an offset of a block");
-	if (!text) {
-		ma_store_kill(&h->control->root, (uint64_t)offset);
-		return 0;
-	}
-	if (!make_name(h, text, &name))
+		return shmbuddy__fail(h, EINVAL,
+				      "cannot set a root: offset %#" PRIx64 " lies outside %#" PRIx64 " to %#" PRIx64
+				      "; use the offset of a block",
+				      (uint64_t)offset, h->lay.area_at, h->lay.area_at + region_area(h) - 1);
+	if (text && !make_name(h, text, &name))
 		return -1;
-	result = set(h, &name, offset);
-	if (result == 0)
+	result = text ? change(h, &name, expected, offset) : change_unnamed(h, expected, offset);
+	if (result >= 0)
 		errno = saved;
 	return result;
 }
 
-shm_offt shmbuddy_getroot(shmbuddy_t *h, const char *text)
+int shmbuddy_setroot(shmbuddy_t *h, const char *text, shm_offt offset)
+{
+	return change_any(h, text, NULL, (uint64_t)offset) < 0 ? -1 : 0;
+}
+
+int shmbuddy_casroot(shmbuddy_t *h, const char *text, shm_offt *expected, shm_offt desired)
+{
+	uint64_t was;
+	int result;
+
+	if (!shmbuddy__region_may_write(h))
+		return -1;
+	if (!expected)
+		return shmbuddy__fail(h, EINVAL, "cannot compare a root: expected is NULL; pass an address");
+	was = (uint64_t)*expected;
+	result = change_any(h, text, &was, (uint64_t)desired);
+	if (result == 0)
+		*expected = (shm_offt)was;
+	return result;
+}
+
+/* What the root says; 0: there is none. False: errno. */
+static bool look(shmbuddy_t *h, const char *text, uint64_t *offset)
 {
 	uint64_t state = 0;
 	struct name name;
 
 	if (!region_is_open(h)) {
-		errno = EBADF;
-		return SHM_NULL;
+		shmbuddy__fail_closed(h);
+		return false;
 	}
 	if (!text)
 		state = ma_load_acquire(&h->control->root);
 	else if (!make_name(h, text, &name))
-		return SHM_NULL;
-	else if (find(h, &name, 0, &state) == LAYOUT_ROOTS)
+		return false;
+	else if (!find(h, &name, &state))
 		state = 0;
-	if (is_inside(h, offset_of(state)))
-		return (shm_offt)offset_of(state);
-	shmbuddy__fail(h, ENOENT, "no root has this name");
+	*offset = believe(h, state);
+	return true;
+}
+
+shm_offt shmbuddy_getroot(shmbuddy_t *h, const char *text)
+{
+	uint64_t offset;
+
+	if (!look(h, text, &offset))
+		return SHM_NULL;
+	if (offset)
+		return (shm_offt)offset;
+	if (text)
+		shmbuddy__fail_quiet(h, ENOENT, "no such root: no root has this name; set it first: \"%s\"", text);
+	else
+		shmbuddy__fail_quiet(h, ENOENT, "no such root: the root without a name is not set; set it first");
 	return SHM_NULL;
+}
+
+/* ---- find or create ---- */
+
+/* Killed before the root is set, the block stays allocated; that is the one block that a killed thread may leave. */
+static shm_offt create(shmbuddy_t *h, const char *text, const struct filler *how, int *created)
+{
+	shm_offt block = shmbuddy_calloc(h, 1, how->size), known = SHM_NULL;
+	int result, saved;
+
+	if (!block)
+		return SHM_NULL;
+	result = how->init && how->init(h->base + block, how->size, how->arg) != 0 ? -1 : 0;
+	if (result == 0)
+		result = shmbuddy_casroot(h, text, &known, block);
+	*created = result == 1;
+	if (result == 1)
+		return block;
+	saved = errno;
+	shmbuddy_free(h, block);
+	errno = saved;
+	return result == 0 ? known : SHM_NULL;
+}
+
+shm_offt shmbuddy_find_or_create(shmbuddy_t *h, const char *text, size_t size, shmbuddy_init_fn *init, void *arg,
+				 int *created)
+{
+	MA_UNCANCELLED;
+	const struct filler how = { .size = size, .init = init, .arg = arg };
+	int saved = errno, dummy;
+	uint64_t offset;
+	shm_offt block;
+
+	created = created ? created : &dummy;
+	*created = 0;
+	if (!look(h, text, &offset))
+		return SHM_NULL;
+	if (offset)
+		return (shm_offt)offset;
+	block = create(h, text, &how, created);
+	if (block)
+		errno = saved;
+	return block;
+}
+
+int shmbuddy_walkroots(shmbuddy_t *h, shmbuddy_root_fn *fn, void *arg)
+{
+	MA_UNCANCELLED;
+	char name[SHMBUDDY_ROOT_MAX + 1];
+	uint64_t offset;
+	int result = 0;
+
+	if (!region_is_open(h)) {
+		shmbuddy__fail_closed(h);
+		return -1;
+	}
+	if (!fn)
+		return shmbuddy__fail(h, EINVAL, "cannot walk over the roots: the function is NULL; pass one");
+	offset = believe(h, ma_load_acquire(&h->control->root));
+	if (offset)
+		result = fn(NULL, (shm_offt)offset, arg);
+	for (unsigned i = 0; i < LAYOUT_ROOTS && result == 0; i++)
+		if (shmbuddy__root_at(h, i, name, &offset) && is_inside(h, offset))
+			result = fn(name, (shm_offt)offset, arg);
+	return result;
 }

@@ -9,7 +9,8 @@
 #include "index.h"
 
 #define MOST_TRIES 65536u /* Listings that turn out wrong, in one call: more are not the work of threads. */
-#define MOST_LOST  64u    /* Words that have room and do not give it: they are damaged. */
+#define MOST_LOST  128u   /* Words that have room and do not give it: there are so many threads, or they are damaged. */
+#define SAME_LOST  16u    /* The same word twice counts as so many. */
 #define MOST_HINTS 16u    /* Hints that turn out wrong. */
 #define GROUP      8u     /* Words in one line of the cache: whoever takes from one may as well have them all. */
 
@@ -24,7 +25,7 @@ static uint64_t elsewhere(const struct shmbuddy *h, struct spot *spot, uint64_t 
 	uint64_t seed = ma_load(&spot->seed) + 0x9e3779b97f4a7c15u;
 
 	ma_store(&spot->seed, seed);
-	return first + ma_mix(seed) % ma_min(size, h->lay.area - first);
+	return first + ma_mix(seed) % ma_min(size, region_own(h) - first);
 }
 
 /*
@@ -37,7 +38,7 @@ static uint32_t first_part(const struct shmbuddy *h)
 
 	for (unsigned k = 0; k < 6; k++)
 		turned = turned << 1 | (cpu >> k & 1);
-	return (uint32_t)(h->lay.parts * turned >> 6);
+	return (uint32_t)(layout_parts(&h->lay, region_own(h)) * turned >> 6);
 }
 
 static void clear(struct spot *spot)
@@ -76,64 +77,65 @@ struct spot *shmbuddy__spot_settle(struct shmbuddy *h)
 	return spot;
 }
 
-static unsigned class_of(const struct shmbuddy *h, const struct want *want)
+static unsigned class_of(const struct search *s)
 {
-	return want->shift - h->lay.small_shift;
+	return s->want.shift - s->h->lay.small_shift;
 }
 
-static _Atomic uint64_t *rover_of(const struct shmbuddy *h, struct spot *spot, const struct want *want)
+static _Atomic uint64_t *rover_of(const struct search *s)
 {
-	unsigned class = class_of(h, want);
+	unsigned class = class_of(s);
 
-	return &spot->at[class < SPOT_CLASSES ? class : SPOT_CLASSES - 1];
+	return &s->spot->at[class < SPOT_CLASSES ? class : SPOT_CLASSES - 1];
 }
 
 static bool is_usable(const struct shmbuddy *h, const struct level *l, uint64_t i)
 {
-	return i < l->words && region_is_backed(h, i >> l->fan_shift);
+	return i < layout_words(l, region_area(h)) && region_is_backed(h, i >> l->fan_shift);
 }
 
 /* ---- hints ---- */
 
-static uint64_t take_from_hints(struct shmbuddy *h, struct spot *spot, const struct want *want, int *error)
+static uint64_t take_from_hints(struct search *s)
 {
-	const struct level *l = region_level(h, want->level);
-	unsigned class = class_of(h, want);
+	const struct level *l = region_level(s->h, s->want.level);
+	unsigned class = class_of(s);
 
-	if (class >= h->classes)
+	if (class >= s->h->classes)
 		return TREE_NONE;
 	for (unsigned turn = 0; turn < MOST_HINTS; turn++) {
-		uint64_t hint = ma_load(&spot->now[class]), found = TREE_NONE;
+		uint64_t hint = ma_load(&s->spot->now[class]), found = TREE_NONE;
 
 		if (!hint)
 			break;
-		if (is_usable(h, l, hint >> 32))
-			found = shmbuddy__tree_take(h, want, hint >> 32, false, error);
+		if (is_usable(s->h, l, hint >> 32))
+			found = shmbuddy__tree_take(s, hint >> 32);
 		if (found != TREE_NONE)
 			return found;
-		spot_pop(spot, class, hint, true);
+		spot_pop(s->spot, class, hint, true);
 	}
 	return TREE_NONE;
 }
 
 /* The word that was found, and then its neighbours. */
-static void remember(struct shmbuddy *h, struct spot *spot, const struct want *want, uint64_t i)
+static void remember(const struct search *s, uint64_t i)
 {
-	const struct level *l = region_level(h, want->level);
+	struct shmbuddy *h = s->h;
+	const struct level *l = region_level(h, s->want.level);
 	const char *at;
-	uint64_t first = i - i % GROUP;
+	uint64_t first = i - i % GROUP, words = layout_words(l, region_own(h));
 
-	if (class_of(h, want) >= h->classes)
+	if (class_of(s) >= h->classes)
 		return;
 	for (unsigned k = GROUP; k-- > 0;) {
 		uint64_t next = first + (i + k) % GROUP, w;
 
-		if (next >= l->words || next >> l->fan_shift != i >> l->fan_shift)
+		if (next >= words || next >> l->fan_shift != i >> l->fan_shift)
 			continue;
 		w = ma_load_acquire(region_word(h, l, next)) | l->always;
 		at = (const char *)region_local_word(h, l, next);
-		if ((w & l->open) && word_ends(w, l->beyond, word_highest(want->order)))
-			spot_push(spot, class_of(h, want), spot_hint(next, (uint64_t)(at - h->meta)));
+		if ((w & l->open) && word_ends(w, l->beyond, word_highest(s->want.order)))
+			spot_push(s->spot, class_of(s), spot_hint(next, (uint64_t)(at - h->meta)));
 	}
 }
 
@@ -154,24 +156,22 @@ void shmbuddy__search_vacate(struct shmbuddy *h, struct spot *spot, unsigned lev
 
 /* ---- the index ---- */
 
-static uint64_t take_from(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t i, bool only_backed,
-			  int *error)
+static uint64_t take_from(struct search *s, unsigned level, uint64_t i)
 {
-	if (level == want->level)
-		return shmbuddy__tree_take(h, want, i, only_backed, error);
-	return shmbuddy__tree_split(h, want, level, i, only_backed, error);
+	return level == s->want.level ? shmbuddy__tree_take(s, i) : shmbuddy__tree_split(s, level, i);
 }
 
-static unsigned order_at(const struct want *want, unsigned level)
+static unsigned order_at(const struct search *s, unsigned level)
 {
-	return level == want->level ? want->order : 0;
+	return level == s->want.level ? s->want.order : 0;
 }
 
 /* In the part of word from. */
-static uint64_t search_part(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t from, int *error)
+static uint64_t search_part(struct search *s, unsigned level, uint64_t from)
 {
+	struct shmbuddy *h = s->h;
 	const struct level *l = region_level(h, level);
-	unsigned order = order_at(want, level), lost = 0;
+	unsigned order = order_at(s, level), lost = 0;
 	uint64_t found, i, last = INDEX_NONE;
 
 	for (unsigned turn = 0; turn < MOST_TRIES && lost < MOST_LOST; turn++) {
@@ -179,45 +179,47 @@ static uint64_t search_part(struct shmbuddy *h, const struct want *want, unsigne
 		if (from == INDEX_NONE)
 			break;
 		i = shmbuddy__index_room(h, l, order, from);
-		found = i == INDEX_NONE ? TREE_NONE : take_from(h, want, level, i, false, error);
+		found = i == INDEX_NONE ? TREE_NONE : take_from(s, level, i);
 		if (found != TREE_NONE)
 			return found;
 		shmbuddy__index_correct_line(h, l, from);
-		lost += i != INDEX_NONE && i == last;
+		if (i != INDEX_NONE)
+			lost += i == last ? SAME_LOST : 1;
 		last = i;
-		if (lost && (from + 1) >> l->fan_shift == from >> l->fan_shift && from + 1 < l->words)
+		if (lost && (from + 1) >> l->fan_shift == from >> l->fan_shift &&
+		    from + 1 < layout_words(l, region_area(h)))
 			from++;
 	}
 	return TREE_NONE;
 }
 
 /* Where we were last; then in all parts from our first one on, with their space or without. On a full disk: in those that have it. */
-static uint64_t search_local(struct shmbuddy *h, struct spot *spot, const struct want *want, unsigned level, int *error)
+static uint64_t search_local(struct search *s, unsigned level)
 {
+	struct shmbuddy *h = s->h;
 	const struct level *l = region_level(h, level);
-	uint64_t at = ma_load(rover_of(h, spot, want)), first = ma_load(&spot->part), part, found;
-	bool only_backed = false;
+	uint64_t at = ma_load(rover_of(s)), first = ma_load(&s->spot->part), part, found;
+	uint64_t own = region_own(h), parts = layout_parts(&h->lay, own);
 
-	if (at < h->lay.area && region_is_backed(h, region_part_of(h, at))) {
-		found = search_part(h, want, level, at >> l->cover_shift, error);
+	if (at < own && region_is_backed(h, region_part_of(h, at))) {
+		found = search_part(s, level, at >> l->cover_shift);
 		if (found != TREE_NONE)
 			return found;
 	}
 	for (unsigned turn = 0; turn < 2; turn++) {
-		uint64_t end = turn ? ma_min(first, h->lay.parts) : h->lay.parts;
+		uint64_t end = turn ? ma_min(first, parts) : parts;
 
 		part = turn ? 0 : first;
-		while ((part = shmbuddy__index_find_part(h, l, order_at(want, level), part, end, only_backed)) !=
-		       INDEX_NONE) {
+		while ((part = shmbuddy__index_find_part(h, l, order_at(s, level), part, end, s->only_backed)) != INDEX_NONE) {
 			if (shmbuddy__region_back(h, part << h->lay.part_shift, 1) < 0) {
-				*error = errno;
-				only_backed = true;
+				s->error = errno;
+				s->only_backed = true;
 				continue;
 			}
-			found = search_part(h, want, level, part << l->fan_shift, error);
+			found = search_part(s, level, part << l->fan_shift);
 			if (found != TREE_NONE)
 				return found;
-			shmbuddy__index_correct_part(h, l, part, order_at(want, level));
+			shmbuddy__index_correct_part(h, l, part, order_at(s, level));
 			part++;
 		}
 	}
@@ -225,37 +227,35 @@ static uint64_t search_local(struct shmbuddy *h, struct spot *spot, const struct
 }
 
 /* First what has its space, then anything. */
-static uint64_t search_crown(struct shmbuddy *h, const struct want *want, unsigned level, int *error)
+static uint64_t search_crown(struct search *s, unsigned level)
 {
-	const struct level *l = region_level(h, level);
+	const struct level *l = region_level(s->h, level);
 	uint64_t found;
 
-	for (int only_backed = 1; only_backed >= 0; only_backed--) {
-		for (uint64_t i = 0; (i = shmbuddy__index_find_crown(h, l, order_at(want, level), i)) != INDEX_NONE;
-		     i++) {
-			found = take_from(h, want, level, i, only_backed, error);
+	for (int pass = 0; pass < 2; pass++) {
+		s->only_backed = pass == 0;
+		for (uint64_t i = 0; (i = shmbuddy__index_find_crown(s->h, l, order_at(s, level), i)) != INDEX_NONE; i++) {
+			found = take_from(s, level, i);
 			if (found != TREE_NONE)
 				return found;
-			shmbuddy__index_correct(h, l, i);
+			shmbuddy__index_correct(s->h, l, i);
 		}
 	}
 	return TREE_NONE;
 }
 
-static uint64_t search_levels(struct shmbuddy *h, struct spot *spot, const struct want *want, int *error)
+static uint64_t search_levels(struct search *s)
 {
 	uint64_t found = TREE_NONE;
 
-	for (unsigned level = want->level; level <= h->lay.top && found == TREE_NONE; level++) {
-		if (!region_level(h, level)->local)
-			found = search_crown(h, want, level, error);
-		else
-			found = search_local(h, spot, want, level, error);
+	for (unsigned level = s->want.level; level <= s->h->lay.top && found == TREE_NONE; level++) {
+		s->only_backed = false;
+		found = region_level(s->h, level)->local ? search_local(s, level) : search_crown(s, level);
 	}
 	if (found == TREE_NONE)
 		return found;
-	ma_store(rover_of(h, spot, want), found);
-	remember(h, spot, want, found >> region_level(h, want->level)->cover_shift);
+	ma_store(rover_of(s), found);
+	remember(s, found >> region_level(s->h, s->want.level)->cover_shift);
 	return found;
 }
 
@@ -282,12 +282,14 @@ static void merge_in_part(struct shmbuddy *h, unsigned level, uint64_t part)
 /* Of the levels below the one that we want: what is merged makes room there. */
 static void merge_below(struct shmbuddy *h, unsigned above)
 {
+	uint64_t parts = layout_parts(&h->lay, region_area(h));
+
 	for (unsigned level = 0; level < above; level++) {
 		const struct level *l = region_level(h, level);
 		uint64_t i = 0;
 
 		if (l->local) {
-			while ((i = shmbuddy__index_find_part(h, l, l->cap, i, h->lay.parts, true)) != INDEX_NONE) {
+			while ((i = shmbuddy__index_find_part(h, l, l->cap, i, parts, true)) != INDEX_NONE) {
 				merge_in_part(h, level, i);
 				shmbuddy__index_correct_part(h, l, i, l->cap);
 				i++;
@@ -303,17 +305,18 @@ static void merge_below(struct shmbuddy *h, unsigned above)
 
 uint64_t shmbuddy__search(struct shmbuddy *h, struct spot *spot, const struct want *want)
 {
-	int error = ENOMEM, saved = errno;
-	uint64_t found = take_from_hints(h, spot, want, &error);
+	struct search s = { .h = h, .spot = spot, .want = *want, .error = ENOMEM };
+	int saved = errno;
+	uint64_t found = take_from_hints(&s);
 
 	if (found == TREE_NONE)
-		found = search_levels(h, spot, want, &error);
+		found = search_levels(&s);
 	if (found == TREE_NONE && want->level) {
 		merge_below(h, want->level);
-		found = search_levels(h, spot, want, &error);
+		found = search_levels(&s);
 	}
 	if (found == TREE_NONE && shmbuddy__region_mend_some(h))
-		found = search_levels(h, spot, want, &error);
-	errno = found == TREE_NONE ? error : saved;
+		found = search_levels(&s);
+	errno = found == TREE_NONE ? s.error : saved;
 	return found;
 }

@@ -20,18 +20,18 @@
 #define SPOT_HINTS   128u
 #define SPOT_VACANT  32u
 
-struct level;
-
 /* Blocks of one size: what this level deals out as blocks of `leaves` leaves, and all that malloc needs to know of that. */
 struct class
 {
-	const struct level *l;
 	uint64_t open, stamp;     /* As in struct level. */
 	uint64_t take;            /* What a block at leaf 0 sets: its leaves, and the bit of its head. */
 	uint64_t cover, leaf;     /* Bytes of the area that a word has, and a leaf. */
+	uint64_t end;             /* Such a block begins below it, or reaches beyond the area; ma_load_either(). */
 	uint32_t highest, beyond; /* For word_ends(). */
 	uint32_t rest;            /* Its leaves but one. */
 };
+
+_Static_assert(sizeof(struct class) <= 64, "a line of the cache");
 
 struct spot {
 	_Atomic uint64_t id;   /* Of the region; 0: of none. */

@@ -90,41 +90,35 @@ static uint64_t leaf_at(const struct level *l, uint64_t i, unsigned leaf)
 }
 
 /* One of these places; in the crown, where a word's leaves lie in several parts, rather one that has its space. -1: none. */
-static int choose(const struct shmbuddy *h, const struct want *want, const struct level *l, uint64_t i, uint32_t places,
-		  bool only_backed)
+static int choose(const struct search *s, const struct level *l, uint64_t i, uint32_t places)
 {
-	uint64_t bytes = (uint64_t)1 << want->shift;
+	uint64_t bytes = (uint64_t)1 << s->want.shift;
 
 	if (!places || l->local)
 		return places ? __builtin_ctz(places) : -1;
 	for (uint32_t rest = places; rest; rest &= rest - 1) {
 		int leaf = __builtin_ctz(rest);
 
-		if (shmbuddy__region_has(h, leaf_at(l, i, (unsigned)leaf), bytes))
+		if (shmbuddy__region_has(s->h, leaf_at(l, i, (unsigned)leaf), bytes))
 			return leaf;
 	}
-	return only_backed ? -1 : __builtin_ctz(places);
+	return s->only_backed ? -1 : __builtin_ctz(places);
 }
 
-/*
- * Its space is had; and it lies in the area at all, for where bits are damaged that set the words' ends apart, it may not. False: *error
- * says why, unless it is that.
- */
-static bool have_space(struct shmbuddy *h, const struct want *want, const struct level *l, uint64_t i, int leaf,
-		       int *error)
+/* Take disk space for the block. False: s->error has the errno. */
+static bool have_space(struct search *s, const struct level *l, uint64_t i, int leaf)
 {
-	if (leaf_at(l, i, (unsigned)leaf) + ((uint64_t)1 << want->shift) > h->lay.area)
-		return false;
-	if (l->local || shmbuddy__region_back(h, leaf_at(l, i, (unsigned)leaf), (uint64_t)1 << want->shift) == 0)
+	if (l->local || shmbuddy__region_back(s->h, leaf_at(l, i, (unsigned)leaf), (uint64_t)1 << s->want.shift) == 0)
 		return true;
-	*error = errno;
+	s->error = errno;
 	return false;
 }
 
-uint64_t shmbuddy__tree_take(struct shmbuddy *h, const struct want *want, uint64_t i, bool only_backed, int *error)
+uint64_t shmbuddy__tree_take(struct search *s, uint64_t i)
 {
-	const struct level *l = region_level(h, want->level);
-	_Atomic uint64_t *at = region_word(h, l, i);
+	const struct want *want = &s->want;
+	const struct level *l = region_level(s->h, want->level);
+	_Atomic uint64_t *at = region_word(s->h, l, i);
 	uint64_t w = ma_load_acquire(at);
 
 	for (;;) {
@@ -133,8 +127,10 @@ uint64_t shmbuddy__tree_take(struct shmbuddy *h, const struct want *want, uint64
 
 		if (!word_is_open(view, l->leaves))
 			return TREE_NONE;
-		leaf = choose(h, want, l, i, word_places(view, l->leaves, want->order), only_backed);
-		if (leaf < 0 || !have_space(h, want, l, i, leaf, error))
+		leaf = choose(s, l, i,
+			      word_places(view, l->leaves, want->order) &
+				      region_places(s->h, l, i, (uint64_t)1 << want->shift));
+		if (leaf < 0 || !have_space(s, l, i, leaf))
 			return TREE_NONE;
 		if (ma_cas(at, &w, word_take(view, l->leaves, (unsigned)leaf, want->order)))
 			return leaf_at(l, i, (unsigned)leaf);
@@ -197,12 +193,13 @@ static uint64_t open_down(struct shmbuddy *h, const struct want *want, unsigned 
 	}
 }
 
-uint64_t shmbuddy__tree_split(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t i, bool only_backed,
-			      int *error)
+uint64_t shmbuddy__tree_split(struct search *s, unsigned level, uint64_t i)
 {
+	struct shmbuddy *h = s->h;
 	const struct level *l = region_level(h, level), *lower = region_level(h, level - 1);
 	_Atomic uint64_t *at = region_word(h, l, i);
-	uint64_t w = ma_load_acquire(at), found;
+	uint64_t w = ma_load_acquire(at), was, found;
+	uint32_t damaged = 0;
 
 	for (unsigned turn = 0; turn < MOST_TURNS; turn++) {
 		uint64_t view = region_view(l, w), below, below_i;
@@ -211,13 +208,19 @@ uint64_t shmbuddy__tree_split(struct shmbuddy *h, const struct want *want, unsig
 
 		if (!word_is_open(view, WORD_UPPER))
 			return TREE_NONE;
-		leaf = choose(h, want, l, i, word_places(view, WORD_UPPER, 0), only_backed);
-		if (leaf < 0 || !have_space(h, want, l, i, leaf, error))
+		leaf = choose(s, l, i,
+			      word_places(view, WORD_UPPER, 0) & ~damaged &
+				      region_places(h, l, i, (uint64_t)1 << s->want.shift));
+		if (leaf < 0 || !have_space(s, l, i, leaf))
 			return TREE_NONE;
 		/* Before the split: with this value only may it be opened. Where the leaf is free the word is not OPEN. */
 		below_i = i * WORD_UPPER + (unsigned)leaf;
 		if (!come_to_rest(h, lower, below_i, &below, &renewed)) {
+			was = w;
 			w = ma_load_acquire(at);
+			/* By its stamp it did not change: the leaf was free when the word below it was OPEN. */
+			if (w == was && word_is_open(below, lower->leaves))
+				damaged |= 1u << leaf;
 			continue;
 		}
 		if (!ma_cas(at, &w, word_divide(view, (unsigned)leaf))) {
@@ -225,7 +228,7 @@ uint64_t shmbuddy__tree_split(struct shmbuddy *h, const struct want *want, unsig
 				shmbuddy__tree_mend(h, level - 1, below_i);
 			continue;
 		}
-		found = open_down(h, want, level - 1, below_i, below);
+		found = open_down(h, &s->want, level - 1, below_i, below);
 		if (found != TREE_NONE)
 			return found;
 		w = ma_load_acquire(at);
@@ -302,7 +305,7 @@ bool shmbuddy__tree_give(struct shmbuddy *h, struct place *place)
 bool shmbuddy__tree_resize(struct shmbuddy *h, struct place *place, unsigned order)
 {
 	unsigned n = place->l->leaves, leaf = place->leaf;
-	uint64_t without, next;
+	uint64_t bytes = (uint64_t)1 << (place->l->leaf_shift + order), without, next;
 	bool smaller;
 
 	if (order > place->l->cap)
@@ -311,6 +314,8 @@ bool shmbuddy__tree_resize(struct shmbuddy *h, struct place *place, unsigned ord
 		if (!still_there(place))
 			return false;
 		smaller = order < place->order;
+		if (!smaller && !(region_places(h, place->l, place->i, bytes) >> leaf & 1))
+			return false;
 		without = word_give(place->w, n, leaf, place->order);
 		if (!(word_places(without, n, order) >> leaf & 1))
 			return false;

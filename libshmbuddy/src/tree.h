@@ -28,11 +28,19 @@ struct want {
 	unsigned shift, level, order;
 };
 
-/* Offset in the area of such a block out of this word of its level, now taken; TREE_NONE: it has none. Its space is had. */
-uint64_t shmbuddy__tree_take(struct shmbuddy *h, const struct want *want, uint64_t i, bool only_backed, int *error);
+/* One search for room, by one thread. */
+struct search {
+	struct shmbuddy *h;
+	struct spot *spot;
+	struct want want;
+	bool only_backed; /* Only what has its disk space. */
+	int error;        /* An errno: why there is no room. */
+};
+
+/* Allocate such a block from this word of its level, with disk space. Returns its offset in the area; TREE_NONE: the word has no room. */
+uint64_t shmbuddy__tree_take(struct search *s, uint64_t i);
 /* The same out of a leaf of a word of a higher level, which is split for it, and so on downwards. */
-uint64_t shmbuddy__tree_split(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t i, bool only_backed,
-			      int *error);
+uint64_t shmbuddy__tree_split(struct search *s, unsigned level, uint64_t i);
 
 /* Where the block at this offset of the area is. */
 struct place {

@@ -4,118 +4,17 @@
  * leave to the slow ones.
  */
 #include <errno.h>
-#include <malloc.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
 #include "core.h"
 
-#include "common/annotate.h"
 #include "common/error.h"
 
-#define FAST_MAX ((size_t)1 << 20)
-#define VM_FROM  ((size_t)256 << 10) /* From this size on a block has a VM file of its own. */
-
-struct xmemory__ram xmemory__ram = { malloc, calloc, realloc, free, memalign };
-_Atomic unsigned xmemory__mode = XMEMORY__UNREADY;
-_Atomic size_t xmemory__fast_max;
-bool xmemory__keeps;
-XMEMORY__TLS unsigned xmemory__depth;
-
-/* ---- setting up ---- */
-
-int xmemory__level(void)
-{
-	const char *text = secure_getenv("XMEMORY_DEBUG");
-
-	return text ? atoi(text) : 0;
-}
-
-/* Other allocators, and TSan's, give blocks of 16 bytes that lie side by side: none is asked for so few. */
-static struct xmemory__ram close_ram;
-
-static size_t apart(size_t size)
-{
-	return size < XMEMORY__LEAST ? XMEMORY__LEAST : size;
-}
-
-static void *malloc_apart(size_t size)
-{
-	return close_ram.malloc(apart(size));
-}
-
-static void *calloc_apart(size_t nmemb, size_t size)
-{
-	return close_ram.calloc(1, apart(nmemb * size)); /* 1, or off. */
-}
-
-static void *realloc_apart(void *ptr, size_t size)
-{
-	return close_ram.realloc(ptr, apart(size));
-}
-
-static void *memalign_apart(size_t alignment, size_t size)
-{
-	return close_ram.memalign(alignment, apart(size));
-}
-
-extern void *__libc_malloc(size_t size) __attribute__((weak));
-
-/* Two threads at it at once: whoever comes last stores what fits. */
-static void set_mode(unsigned clear, unsigned set)
-{
-	unsigned mode;
-
-	atomic_fetch_and(&xmemory__mode, ~clear);
-	atomic_fetch_or(&xmemory__mode, set);
-	do {
-		mode = atomic_load(&xmemory__mode);
-		atomic_store(&xmemory__fast_max, mode ? 0 : FAST_MAX);
-	} while (atomic_load(&xmemory__mode) != mode);
-}
-
-static void set_up(void)
-{
-	if (xmemory__ram.malloc != __libc_malloc || MA_TSAN) {
-		close_ram = xmemory__ram;
-		xmemory__ram.malloc = malloc_apart;
-		xmemory__ram.calloc = calloc_apart;
-		xmemory__ram.realloc = realloc_apart;
-		xmemory__ram.memalign = memalign_apart;
-	} else if (!MA_ASAN && !ma_under_valgrind()) {
-		xmemory__keeps = true;
-	}
-	xmemory__watch_forks();
-	set_mode(XMEMORY__UNREADY, xmemory__level() >= 3 ? XMEMORY__TRACE : 0);
-}
-
-void xmemory__ready(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	/* A call that setting up leads to, or one before the C library has its environment, is served as it is. */
-	if (!(ma_load(&xmemory__mode) & XMEMORY__UNREADY) || xmemory__depth > 0 || !environ)
-		return;
-	xmemory__depth++;
-	pthread_once(&once, set_up);
-	xmemory__depth--;
-}
-
-void xmemory_on(void)
-{
-	set_mode(XMEMORY__OFF, 0);
-}
-
-void xmemory_off(void)
-{
-	set_mode(0, XMEMORY__OFF);
-}
+#define VM_FROM ((size_t)256 << 10) /* From this size on a block has a VM file of its own. */
 
 /* ---- blocks in RAM ---- */
 
@@ -201,12 +100,14 @@ static void *vm_new(const struct xmemory__ask *ask)
 
 	if (ask->size >= VM_FROM || ask->alignment > VM_FROM) {
 		block = xmemory__vm_new(ask);
-		if (block || !is_lack_of_mappings(errno))
+		if (block || !is_lack_of_mappings(errno) || ask->size > INT64_MAX)
 			return block;
 	}
 	xmemory__lock();
 	block = xmemory__small_new(ask);
 	xmemory__unlock();
+	if (!block && errno == EBADF) /* The program closed the shared VM file's descriptor: a file for this block alone. */
+		block = xmemory__vm_new(ask);
 	return block;
 }
 
@@ -217,6 +118,16 @@ static void trace(const char *what, const struct xmemory__ask *ask, const void *
 			     ask->line);
 }
 
+static void *get_while_off(const struct xmemory__ask *ask)
+{
+	void *block = ram_ask(ask);
+
+	if (!block && ask->size > 0)
+		ma_fail(errno, "%zu bytes: the C library has no memory; xmemory_on() lets blocks be in VM files",
+			ask->size);
+	return block;
+}
+
 void *xmemory__get(const struct xmemory__ask *ask)
 {
 	int saved = errno;
@@ -225,8 +136,7 @@ void *xmemory__get(const struct xmemory__ask *ask)
 
 	xmemory__ready();
 	if (ma_load(&xmemory__mode) & XMEMORY__OFF)
-		return ram_ask(&(struct xmemory__ask){
-			.size = ask->size, .alignment = ask->alignment, .zeroed = ask->zeroed });
+		return get_while_off(ask);
 	if (ask->size == 0)
 		return NULL;
 	early = ma_load(&xmemory__mode) & XMEMORY__UNREADY;
@@ -281,10 +191,14 @@ static void *elsewhere_resize(const struct xmemory__block *block, const struct x
 
 /* ---- the slow ways ---- */
 
-static void warn(const char *call, const void *ptr, const char *file, int line)
+/* What is no block: nothing happens but a warning, and a failure for xmemory_errmsg(). */
+static void refuse(enum xmemory__warning kind, const char *call, const void *ptr, const char *file, int line)
 {
-	xmemory__say("xmemory: warning: %s(%p) in %s, line %d: %s", call, ptr, file ? file : "?", line,
-		     ptr ? "not a block of ours (freed twice, or never allocated)" : "nothing to free");
+	xmemory__warn(kind, call, ptr, file, line);
+	ma_fail_quiet(EINVAL,
+		      "%s(%p) in %s, line %d: not a block of this library: freed before, or never allocated by it; "
+		      "free a block once, and by the allocator that it came from",
+		      call, ptr, file ? file : "?", line);
 }
 
 static MA_NOINLINE void *malloc_slow(size_t size, const char *file, int line)
@@ -301,17 +215,39 @@ static MA_NOINLINE void free_slow(void *ptr, const char *file, int line)
 
 	xmemory__ready();
 	place = ptr ? xmemory__find(ptr, &entry) : NULL;
-	if (place && !xmemory__entry_is_vm(entry))
+	if (place)
 		ram_free(ptr, place, entry);
 	else if (ma_load(&xmemory__mode) & XMEMORY__OFF && (!ptr || !xmemory__look(ptr, &(struct xmemory__block){ 0 })))
 		xmemory__ram.free(ptr);
-	else if (!ptr || !elsewhere_free(ptr)) {
-		warn("free", ptr, file, line);
-		if (ptr)
-			saved = EINVAL;
+	else if (!ptr)
+		xmemory__warn(XMEMORY__FREE_NULL, "free", NULL, file, line);
+	else if (!elsewhere_free(ptr)) {
+		refuse(XMEMORY__FREE_UNKNOWN, "free", ptr, file, line);
+		saved = EINVAL;
 	}
 	trace("freed", &ask, ptr);
 	errno = saved;
+}
+
+void xmemory_fdealloc(void *ptr, size_t offs, size_t size, const char *file, int line)
+{
+	bool done;
+
+	(void)size; /* The mapping knows. */
+	xmemory__ready();
+	if (!ptr) {
+		xmemory__warn(XMEMORY__FDEALLOC_NULL, "fdealloc", NULL, file, line);
+		return;
+	}
+	xmemory__lock();
+	done = xmemory__mapped_free(ptr) || xmemory__mapped_free_at(ptr, offs);
+	xmemory__unlock();
+	if (done)
+		return;
+	if (xmemory_kind(ptr) != XMEMORY_UNKNOWN)
+		xmemory_free(ptr, file, line);
+	else
+		refuse(XMEMORY__FDEALLOC_UNKNOWN, "fdealloc", ptr, file, line);
 }
 
 static void *realloc_known(void *ptr, const struct xmemory__ask *ask)
@@ -321,8 +257,8 @@ static void *realloc_known(void *ptr, const struct xmemory__ask *ask)
 	_Atomic uint64_t *place = xmemory__find(ptr, &entry);
 
 	if (!xmemory__look(ptr, &block)) {
-		warn("realloc", ptr, ask->file, ask->line);
-		return ma_fail_null(EINVAL, "%p is not a block", ptr);
+		refuse(XMEMORY__REALLOC_UNKNOWN, "realloc", ptr, ask->file, ask->line);
+		return NULL;
 	}
 	if (block.kind == XMEMORY_RAM) {
 		void *fresh = ram_resize(ptr, place, entry, ask);
@@ -470,8 +406,19 @@ void *xmemory_calloc(size_t nmemb, size_t size, const char *file, int line)
 	struct xmemory__ask ask = { .zeroed = true, .file = file, .line = line };
 
 	if (__builtin_mul_overflow(nmemb, size, &ask.size))
-		return ma_fail_null(ENOMEM, "%zu times %zu bytes are more than there can be", nmemb, size);
+		return ma_fail_null(ENOMEM, "calloc: %zu times %zu bytes are more than a block can have; ask for fewer",
+				    nmemb, size);
 	return xmemory__get(&ask);
+}
+
+/* A block that the C library gave. */
+static void *resize_while_off(void *ptr, size_t size)
+{
+	void *block = xmemory__ram.realloc(ptr, size);
+
+	if (!block && size > 0)
+		ma_fail(errno, "%zu bytes: the C library has no memory; xmemory_on() lets blocks be in VM files", size);
+	return block;
 }
 
 void *xmemory_realloc(void *ptr, size_t size, const char *file, int line)
@@ -484,7 +431,7 @@ void *xmemory_realloc(void *ptr, size_t size, const char *file, int line)
 	if (!ptr)
 		return xmemory_malloc(size, file, line);
 	if (ma_load(&xmemory__mode) & XMEMORY__OFF && !xmemory__look(ptr, &(struct xmemory__block){ 0 }))
-		return xmemory__ram.realloc(ptr, size);
+		return resize_while_off(ptr, size);
 	if (size == 0) {
 		xmemory_free(ptr, file, line);
 		return NULL;
@@ -513,6 +460,7 @@ void *xmemory_memalign(size_t alignment, size_t size, const char *file, int line
 	struct xmemory__ask ask = { .size = size, .alignment = alignment, .file = file, .line = line };
 
 	if (!ma_is_pow2(alignment))
-		return ma_fail_null(EINVAL, "an alignment of %zu is not a power of two", alignment);
+		return ma_fail_null(EINVAL, "memalign: alignment %zu: not a power of two; round it up to one",
+				    alignment);
 	return xmemory__get(&ask);
 }

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,9 +17,11 @@
 #include "core.h"
 #include "limits.h"
 
+#include "common/env.h"
 #include "common/error.h"
 
 #define BATCH_MOST  ((int64_t)1 << 20)
+#define TRIES       1000
 #define REFRESH_MS  100
 #define MUCH(limit) ma_max((uint64_t)(limit) / 16, (uint64_t)BATCH_MOST)
 
@@ -36,7 +39,7 @@ static struct {
 	int64_t peak_bytes, peak_blocks, peak_ram, peak_elsewhere;
 	struct xmemory__thread *threads, *spare;
 	struct xmemory__pool records;
-} budget = { .mutex = PTHREAD_MUTEX_INITIALIZER, .records.bytes = sizeof(struct xmemory__thread) };
+} budget = { .mutex = XMEMORY__MUTEX, .records.bytes = sizeof(struct xmemory__thread) };
 
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -133,7 +136,7 @@ static void set_limit(int64_t limit, int source)
 /* What the environment says, else -1. */
 static int64_t environment_limit(void)
 {
-	const char *text = secure_getenv("XMEMORY_LIMIT");
+	const char *text = ma_env("XMEMORY_LIMIT");
 	int64_t limit = text && *text ? xmemory__limit_parse(text) : -1;
 
 	if (text && *text && limit < 0)
@@ -379,10 +382,8 @@ void xmemory__count(int64_t bytes, int64_t blocks)
 	xmemory__unlock_mutex(&budget.mutex);
 }
 
-void xmemory__totals(struct xmemory__totals *totals)
+static void sum_up(struct xmemory__totals *totals)
 {
-	xmemory__lock_mutex(&budget.mutex);
-	refresh(true);
 	report(xmemory__self);
 	*totals = (struct xmemory__totals){ .ram_blocks = budget.ram_blocks,
 					    .peak_bytes = budget.peak_bytes,
@@ -399,12 +400,40 @@ void xmemory__totals(struct xmemory__totals *totals)
 	totals->ram_bytes = charged() - XMEMORY__BESIDE * totals->ram_blocks;
 	totals->bytes = totals->ram_bytes + budget.other_bytes;
 	totals->blocks = totals->ram_blocks + budget.other_blocks;
+}
+
+void xmemory__totals(struct xmemory__totals *totals)
+{
+	xmemory__lock_mutex(&budget.mutex);
+	refresh(true);
+	sum_up(totals);
 	xmemory__unlock_mutex(&budget.mutex);
+}
+
+/* Held already: a signal handler forks that interrupted its own thread here. */
+static bool was_held;
+/* Another thread soon gives the mutex back; this one does not, when a signal interrupted it. */
+bool xmemory__try_totals(struct xmemory__totals *totals)
+{
+	for (int i = 0; i < TRIES; i++) {
+		if (pthread_mutex_trylock(&budget.mutex) == 0) {
+			sum_up(totals);
+			pthread_mutex_unlock(&budget.mutex);
+			return true;
+		}
+		sched_yield();
+	}
+	return false;
 }
 
 void xmemory__budget_hold(void)
 {
-	pthread_mutex_lock(&budget.mutex);
+	was_held = pthread_mutex_lock(&budget.mutex) == EDEADLK;
+}
+
+bool xmemory__budget_try(void)
+{
+	return pthread_mutex_lock(&budget.mutex) == 0;
 }
 
 /*
@@ -424,5 +453,9 @@ void xmemory__budget_let_go(bool child)
 		t->spare = budget.spare;
 		budget.spare = t;
 	}
-	pthread_mutex_unlock(&budget.mutex);
+	if (child)
+		ma_forkmutex_renew(&budget.mutex);
+	else if (!was_held)
+		pthread_mutex_unlock(&budget.mutex);
+	was_held = false;
 }

@@ -13,6 +13,7 @@
 #include <pthread.h>
 
 #include "common/base.h"
+#include "common/forkmutex.h"
 
 /* ---- RAM ---- */
 
@@ -83,7 +84,8 @@ const struct xmemory__site *xmemory__site_of(uint32_t id);
 /* Numbers are below this one. */
 uint32_t xmemory__site_end(void);
 void xmemory__sites_hold(void);
-void xmemory__sites_let_go(void);
+bool xmemory__sites_try(void);
+void xmemory__sites_let_go(bool child);
 
 MA_INLINE uint32_t xmemory__site_hash(const char *file, int line)
 {
@@ -110,7 +112,7 @@ MA_INLINE uint32_t xmemory__site(const char *file, int line)
 /* ---- the pointer table (table.c) ---- */
 
 /*
- * One word for each block in RAM and each VM file, found by its address alone:
+ * One word for each block in RAM, found by its address alone:
  *
  *      63      26 25      8 7       1   0
  *     | size     | site    | address | live |     not live: no block begins here
@@ -120,13 +122,12 @@ MA_INLINE uint32_t xmemory__site(const char *file, int line)
  * one such place, as blocks do not overlap and are at least 32 bytes apart; bits 4 to 10 of the address tell where
  * in it. So an entry is its block's alone: it is written by whoever holds the block, with plain stores and no lock.
  *
- * Size all ones: a VM file, whose record's index stands in the place of the site. In the entry of a block that a thread
- * keeps (below) stands the address of the next one.
+ * In the entry of a block that a thread keeps (below) stands the address of the next one.
  */
 #define XMEMORY__WIDE_FROM 265u /* Between two classes. */
 #define XMEMORY__SIZE_BITS 38
 #define XMEMORY__SIZE_MASK (((uint64_t)1 << XMEMORY__SIZE_BITS) - 1)
-#define XMEMORY__RAM_MAX   (XMEMORY__SIZE_MASK - 1)
+#define XMEMORY__RAM_MAX   XMEMORY__SIZE_MASK
 
 struct xmemory__leaf {
 	_Atomic(_Atomic uint64_t *) wide;   /* 4096 entries. */
@@ -140,6 +141,13 @@ bool xmemory__put_slow(const void *ptr, uint64_t word);
 void xmemory__table_walk(void (*fn)(void *ptr, uint64_t entry, void *arg), void *arg);
 /* Pages of our own, zero; NULL with errno. */
 void *xmemory__pages(size_t bytes);
+/*
+ * A little private memory that is set aside at the beginning: dropped when there is none left (RLIMIT_DATA), so that who
+ * needs some in order to serve blocks from VM files finds it, and then taken again.
+ */
+void xmemory__reserve_take(void);
+/* False: there is none. */
+bool xmemory__reserve_drop(void);
 /* A record of so many bytes, never given back but to its list. */
 struct xmemory__pool {
 	size_t bytes;
@@ -156,11 +164,6 @@ MA_INLINE uint32_t xmemory__entry_site(uint64_t entry)
 MA_INLINE uint64_t xmemory__entry_size(uint64_t entry)
 {
 	return entry >> (64 - XMEMORY__SIZE_BITS);
-}
-
-MA_INLINE bool xmemory__entry_is_vm(uint64_t entry)
-{
-	return xmemory__entry_size(entry) == XMEMORY__SIZE_MASK;
 }
 
 /* An entry but for the address. */
@@ -232,7 +235,6 @@ MA_INLINE bool xmemory__put_at(const void *ptr, uint64_t word, bool is_wide)
 	return true;
 }
 
-/* A VM file's word has a size that is wide. */
 MA_INLINE bool xmemory__put(const void *ptr, uint64_t word)
 {
 	return xmemory__put_at(ptr, word, xmemory__entry_size(word) >= XMEMORY__WIDE_FROM);
@@ -282,7 +284,7 @@ MA_INLINE _Atomic uint64_t *xmemory__find(const void *ptr, uint64_t *entry)
 
 struct xmemory__thread {
 	_Atomic int64_t left;
-	_Atomic int64_t most; /* More than this is given back: less than a VM file's entry seems to be. */
+	_Atomic int64_t most; /* More than this is given back. */
 	_Atomic int64_t low;  /* Never below 0. */
 	_Atomic int64_t low_count;
 	_Atomic int64_t count;
@@ -327,9 +329,12 @@ struct xmemory__totals {
 	int source; /* enum xmemory_limit_source */
 };
 void xmemory__totals(struct xmemory__totals *totals);
+/* The same in a signal handler, as of the last call. False: the mutex cannot be had. */
+bool xmemory__try_totals(struct xmemory__totals *totals);
 /* The calling thread's kept blocks go back to the C library. */
 void xmemory__let_kept_go(struct xmemory__thread *t);
 void xmemory__budget_hold(void);
+bool xmemory__budget_try(void);
 void xmemory__budget_let_go(bool child);
 
 MA_INLINE void xmemory__took(struct xmemory__thread *t, int64_t left)
@@ -367,12 +372,13 @@ struct xmemory__block {
 };
 typedef void xmemory__block_fn(const struct xmemory__block *block, void *arg);
 
-/* vmfile.c: a VM file for each. These take the lock themselves. */
+/* vmfile.c: a VM file for each. The first three take the lock themselves. */
 void *xmemory__vm_new(const struct xmemory__ask *ask);
 /* NULL with errno: it stays as it was. EAGAIN: it has no descriptor left to grow by. */
 void *xmemory__vm_resize(void *ptr, size_t size, uint32_t site);
 bool xmemory__vm_free(void *ptr);
-bool xmemory__vm_look(uint32_t index, struct xmemory__block *block);
+bool xmemory__vm_look(const void *ptr, struct xmemory__block *block);
+void xmemory__vm_walk(xmemory__block_fn *fn, void *arg);
 struct xmemory__figures {
 	uint64_t files;
 	uint64_t bytes; /* Of blocks, as they were asked for. */
@@ -380,12 +386,23 @@ struct xmemory__figures {
 };
 /* Add to them. */
 void xmemory__vm_figures(struct xmemory__figures *figures);
+
+/* directory.c */
 /* An unlinked file in the directory for VM files, and its number. -1 with errno. */
 int xmemory__vm_file(uint32_t *id);
 /* How many there ever were. */
 uint32_t xmemory__vm_files_made(void);
+/*
+ * Keep a descriptor of the directory, for when its name leads there no more, and where it is; a VM file that cannot be made there any more
+ * (setuid, chroot, the directory is gone) is in memory.
+ */
+void xmemory__vm_keep_folder(void);
+int *xmemory__vm_folder(void);
 /* Disk space for [from, to) of a file, which gets that long. */
 int xmemory__vm_space(int fd, uint64_t from, uint64_t to);
+
+/* Which limit an error of mmap(2) or mremap(2) comes from. */
+const char *xmemory__vm_limit(int error);
 
 /* small.c: blocks that share one. */
 void *xmemory__small_new(const struct xmemory__ask *ask);
@@ -396,9 +413,13 @@ void xmemory__small_walk(xmemory__block_fn *fn, void *arg);
 void xmemory__small_figures(struct xmemory__figures *figures);
 /* The two descriptors that it must have, 0 and 1: where they are, or NULL. For who guards them. */
 int *xmemory__small_descriptor(unsigned i);
+/* Is it still open, and that file's? */
+bool xmemory__small_descriptor_is_ours(unsigned i);
 
 /* falloc.c */
 bool xmemory__mapped_free(void *ptr);
+/* The block that begins at offs in the mapping that ptr lies in, or the nearest one to ptr. */
+bool xmemory__mapped_free_at(void *ptr, size_t offs);
 bool xmemory__mapped_look(const void *ptr, struct xmemory__block *block);
 void xmemory__mapped_walk(xmemory__block_fn *fn, void *arg);
 void xmemory__mapped_figures(uint64_t *files, uint64_t *mappings);
@@ -406,11 +427,41 @@ void xmemory__mapped_figures(uint64_t *files, uint64_t *mappings);
 /* ---- fork (fork.c): a child gets VM files of its own ---- */
 
 void xmemory__watch_forks(void);
+/* What the handlers do, for a fork that does not call them. False: a lock is held, and nothing was done. */
+bool xmemory__fork_try(void);
+void xmemory__fork_end(bool child);
+/* In a child for which nothing was done: what is in VM files is its parent's. Signal-safe. */
+void xmemory__fork_orphaned(void);
+void xmemory__vm_orphaned(void);
+void xmemory__small_orphaned(void);
+/* Does this address lie in memory that a fork copies? */
+bool xmemory__is_elsewhere(const void *address);
+bool xmemory__vm_holds(const void *address);
+/* Of the library's mutexes: a thread that holds one already is told so, as a signal handler may fork. */
+#define XMEMORY__MUTEX MA_FORKMUTEX
 /* Copy before the fork; in the child, map the copies. */
 void xmemory__vm_copy(void);
 void xmemory__vm_copied(bool child);
 void xmemory__small_copy(void);
 void xmemory__small_copied(bool child);
+
+/* ---- warn.c: of what a call without a result was wrongly given ---- */
+
+enum xmemory__warning {
+	XMEMORY__FREE_NULL,
+	XMEMORY__FREE_UNKNOWN,
+	XMEMORY__REALLOC_UNKNOWN,
+	XMEMORY__FDEALLOC_NULL,
+	XMEMORY__FDEALLOC_UNKNOWN,
+	XMEMORY__WARNINGS,
+};
+
+/* One line, or another count; errno is kept. For a pointer, the thread's last failure is EINVAL and says the same. */
+void xmemory__warn(enum xmemory__warning kind, const char *call, const void *ptr, const char *file, int line);
+/* How many there were, printed or not. */
+uint64_t xmemory__warnings(void);
+void xmemory__warnings_set_up(void);
+void xmemory__warnings_forked(void);
 
 /* ---- api.c, report.c ---- */
 

@@ -16,7 +16,9 @@
 
 #include "core.h"
 
+#include "common/cancel.h"
 #include "common/error.h"
+#include "common/fd.h"
 
 #define HEADS 4096
 
@@ -74,7 +76,10 @@ static struct mapping *new_mapping(int fd, const struct stat *st)
 	base = mmap(NULL, (size_t)st->st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
 	if (base == MAP_FAILED) {
 		xmemory__pool_give(&mapped.mapping_pool, m);
-		return ma_fail_null(errno, "cannot map %lld bytes of a file", (long long)st->st_size);
+		return ma_fail_null(errno,
+				    "falloc: cannot map %lld bytes of the file: no address space for them (RLIMIT_DATA "
+				    "and RLIMIT_AS count mapped files); raise the limit, or free blocks",
+				    (long long)st->st_size);
 	}
 	*m = (struct mapping){
 		.base = base, .length = (uint64_t)st->st_size, .device = st->st_dev, .inode = st->st_ino
@@ -116,14 +121,30 @@ static struct view *new_view(struct mapping *m, size_t offs, uint32_t site)
 	return view;
 }
 
+static int refuse_file(const char *name, size_t offs, const struct stat *st, int error)
+{
+	if (error == ENODATA)
+		return ma_fail(error, "falloc: %s: the file is empty; there is nothing to map", name);
+	if (error == EINVAL && S_ISREG(st->st_mode))
+		return ma_fail(error,
+			       "falloc: %s: byte %zu is not in the file, which has %lld bytes; take a smaller offset",
+			       name, offs, (long long)st->st_size);
+	if (error == EISDIR || error == EINVAL)
+		return ma_fail(error, "falloc: %s: this is %s; name a regular file", name,
+			       error == EISDIR ? "a directory" : "not a regular file");
+	return ma_fail(error, "falloc: %s: cannot look at it: %s; use a smaller file, or another one", name,
+		       strerrordesc_np(error));
+}
+
 /* Which file, if it is one that can be mapped from there. -1 with errno. */
 static int open_file(const char *name, size_t offs, struct stat *st)
 {
-	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = ma_fd_open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	int error = 0;
 
 	if (fd < 0)
-		return ma_fail(errno, "%s: cannot open it", name);
+		return ma_fail(errno, "falloc: %s: cannot open it: %s; check the name and its permissions", name,
+			       strerrordesc_np(errno));
 	if (fstat(fd, st) < 0)
 		error = errno;
 	else if (!S_ISREG(st->st_mode))
@@ -134,8 +155,8 @@ static int open_file(const char *name, size_t offs, struct stat *st)
 		error = EFBIG;
 	if (error == 0)
 		return fd;
-	close(fd);
-	return ma_fail(error, "%s: cannot be mapped from byte %zu on", name, offs);
+	ma_fd_shut(fd);
+	return refuse_file(name, offs, st, error);
 }
 
 /* The lock is held. */
@@ -156,6 +177,7 @@ static struct view *map_view(int fd, const struct stat *st, size_t offs, uint32_
 
 char *xmemory_falloc(const char *name, size_t offs, size_t *size, const char *file, int line)
 {
+	MA_UNCANCELLED;
 	struct view *view;
 	struct stat st;
 	char *ptr = NULL;
@@ -163,9 +185,10 @@ char *xmemory_falloc(const char *name, size_t offs, size_t *size, const char *fi
 
 	xmemory__ready();
 	if (ma_load(&xmemory__mode) & XMEMORY__OFF)
-		return ma_fail_null(EPERM, "xmemory is off");
+		return ma_fail_null(EPERM, "falloc: %s: xmemory_off() was called; call xmemory_on() first",
+				    name ? name : "NULL");
 	if (!name)
-		return ma_fail_null(EINVAL, "no name of a file");
+		return ma_fail_null(EINVAL, "falloc: the name of the file is NULL; name a regular file");
 	fd = open_file(name, offs, &st);
 	if (fd < 0)
 		return NULL;
@@ -177,7 +200,7 @@ char *xmemory_falloc(const char *name, size_t offs, size_t *size, const char *fi
 			*size = view->size;
 	}
 	xmemory__unlock();
-	close(fd);
+	ma_fd_shut(fd);
 	if (ptr)
 		xmemory__count((int64_t)((uint64_t)st.st_size - offs), 1);
 	return ptr;
@@ -192,21 +215,67 @@ static struct view **find_view(const void *ptr)
 	return link;
 }
 
-bool xmemory__mapped_free(void *ptr)
+static void drop_view(struct view **link)
 {
-	struct view **link = find_view(ptr);
 	struct view *view = *link;
-	size_t size;
+	size_t size = view->size;
 
-	if (!view)
-		return false;
 	*link = view->next;
-	size = view->size;
 	view->mapping->refs--;
 	drop_mapping(view->mapping);
 	xmemory__pool_give(&mapped.view_pool, view);
 	mapped.count--;
 	xmemory__count(-(int64_t)size, -1);
+}
+
+bool xmemory__mapped_free(void *ptr)
+{
+	struct view **link = find_view(ptr);
+
+	if (!*link)
+		return false;
+	drop_view(link);
+	return true;
+}
+
+static struct mapping *mapping_at(const char *ptr)
+{
+	for (size_t i = 0; i < HEADS; i++)
+		for (struct mapping *m = mapped.mappings[i]; m; m = m->next)
+			if (ptr >= m->base && ptr < m->base + m->length)
+				return m;
+	return NULL;
+}
+
+/* Is the second one better than the first, or NULL? One that begins at or below ptr is, and then the nearest. */
+static bool is_nearer(const struct view *a, const struct view *b, const char *ptr)
+{
+	if (!a || (a->ptr <= ptr) != (b->ptr <= ptr))
+		return !a || b->ptr <= ptr;
+	return b->ptr > a->ptr;
+}
+
+static struct view *nearest_view(const struct mapping *m, const char *ptr)
+{
+	struct view *best = NULL;
+
+	for (size_t i = 0; i < HEADS; i++)
+		for (struct view *view = mapped.views[i]; view; view = view->next)
+			if (view->mapping == m && is_nearer(best, view, ptr))
+				best = view;
+	return best;
+}
+
+/* The original took any address in the mapping for one of its blocks: the one from this offset, or the nearest one. */
+bool xmemory__mapped_free_at(void *ptr, size_t offs)
+{
+	struct mapping *m = mapping_at(ptr);
+
+	if (!m)
+		return false;
+	if (offs < m->length && xmemory__mapped_free(m->base + offs))
+		return true;
+	drop_view(find_view(nearest_view(m, ptr)->ptr));
 	return true;
 }
 

@@ -9,9 +9,12 @@
 
 #include "core.h"
 
+#include "common/cancel.h"
 #include "common/map.h"
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t mutex = XMEMORY__MUTEX;
+/* The lock was this thread's before the fork began: a signal handler forks. Belongs to its holder. */
+static bool interrupted;
 
 /*
  * The thread that forks and holds the lock, or the innermost ones: known by an address of its own, which the child has too.
@@ -41,36 +44,54 @@ void xmemory__unlock(void)
 	xmemory__unlock_mutex(&mutex);
 }
 
-static void before(void)
+static void copy(void)
 {
-	int saved = errno;
-
-	pthread_mutex_lock(&mutex);
 	ma_store(&forking, (void *)&xmemory__depth);
+	if (interrupted) {
+		xmemory__say("xmemory: fork() in a signal handler that interrupted a call: the child has no copy of blocks in VM "
+			     "files");
+		return;
+	}
 	xmemory__vm_copy();
 	xmemory__small_copy();
+}
+
+static void before(void)
+{
+	MA_UNCANCELLED;
+	int saved = errno;
+
+	interrupted = pthread_mutex_lock(&mutex) == EDEADLK;
+	copy();
 	errno = saved;
 }
 
 static void in_parent(void)
 {
+	MA_UNCANCELLED;
 	int saved = errno;
 
 	xmemory__vm_copied(false);
 	xmemory__small_copied(false);
 	ma_store(&forking, NULL);
-	pthread_mutex_unlock(&mutex);
+	if (!interrupted)
+		pthread_mutex_unlock(&mutex);
+	interrupted = false;
 	errno = saved;
 }
 
+/* The mutex knows its holder by a number that the child does not have. */
 static void in_child(void)
 {
+	MA_UNCANCELLED;
 	int saved = errno;
 
+	xmemory__warnings_forked();
 	xmemory__vm_copied(true);
 	xmemory__small_copied(true);
 	ma_store(&forking, NULL);
-	pthread_mutex_unlock(&mutex);
+	ma_forkmutex_renew(&mutex);
+	interrupted = false;
 	errno = saved;
 }
 
@@ -85,15 +106,70 @@ static void hold(void)
 static void let_go_in_parent(void)
 {
 	ma_store(&forking_inside, NULL);
-	xmemory__sites_let_go();
+	xmemory__sites_let_go(false);
 	xmemory__budget_let_go(false);
 }
 
 static void let_go_in_child(void)
 {
 	ma_store(&forking_inside, NULL);
-	xmemory__sites_let_go();
+	xmemory__sites_let_go(true);
 	xmemory__budget_let_go(true);
+}
+
+/* ---- a fork that calls no handlers (_Fork) ---- */
+
+bool xmemory__fork_try(void)
+{
+	if (pthread_mutex_lock(&mutex) != 0) /* It is this thread's already. */
+		return false;
+	copy();
+	if (ma_map_fork_try()) {
+		if (xmemory__budget_try()) {
+			if (xmemory__sites_try()) {
+				ma_store(&forking_inside, (void *)&xmemory__depth);
+				return true;
+			}
+			xmemory__budget_let_go(false);
+		}
+		ma_map_fork_end(false);
+	}
+	in_parent();
+	return false;
+}
+
+void xmemory__fork_end(bool child)
+{
+	if (child)
+		let_go_in_child();
+	else
+		let_go_in_parent();
+	ma_map_fork_end(child);
+	if (child)
+		in_child();
+	else
+		in_parent();
+}
+
+/* Its parent's blocks stay its parent's: to be read, but not to be written or given back. */
+void xmemory__fork_orphaned(void)
+{
+	ma_store(ma_process_mark, 1);
+	ma_forkmutex_renew(&mutex);
+	xmemory__budget_let_go(true);
+	xmemory__sites_let_go(true);
+	xmemory__vm_orphaned();
+	xmemory__small_orphaned();
+}
+
+bool xmemory__is_elsewhere(const void *address)
+{
+	bool ours = pthread_mutex_lock(&mutex) != EDEADLK;
+	bool found = xmemory__small_has(address) || xmemory__vm_holds(address);
+
+	if (ours)
+		pthread_mutex_unlock(&mutex);
+	return found;
 }
 
 /*

@@ -15,22 +15,31 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "common/cancel.h"
+#include "common/env.h"
+#include "common/page.h"
 #include "common/error.h"
 
 #define SHARE(bytes)   ((bytes) / 4 * 3)
 #define RESERVE(bytes) ((bytes) / 16)
 
+/*
+ * What is read from files. The budget's mutex is held in all calls that lead here, and their stacks are those of threads that allocate,
+ * which may be small.
+ */
+static char content[8192], file_name[1024], group_file[1024];
+
 /* $XMEMORY__ROOT stands before /proc and /sys: tests have machines of their own. */
 static int64_t read_file(const char *name, char *text, size_t size)
 {
-	const char *root = secure_getenv("XMEMORY__ROOT");
-	char path[1024];
+	MA_UNCANCELLED;
+	const char *root = ma_env("XMEMORY__ROOT");
 	ssize_t n;
 	int fd;
 
-	if ((size_t)snprintf(path, sizeof(path), "%s%s", root ? root : "", name) >= sizeof(path))
+	if ((size_t)snprintf(file_name, sizeof(file_name), "%s%s", root ? root : "", name) >= sizeof(file_name))
 		return -1;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(file_name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
 	n = read(fd, text, size - 1);
@@ -42,18 +51,18 @@ static int64_t read_file(const char *name, char *text, size_t size)
 /* A figure of /proc/meminfo, in bytes; 0 when it is not there. */
 static int64_t meminfo(const char *key)
 {
-	char text[4096];
 	char *at;
 
-	if (read_file("/proc/meminfo", text, sizeof(text)) <= 0)
+	if (read_file("/proc/meminfo", content, sizeof(content)) <= 0)
 		return 0;
-	at = strstr(text, key);
+	at = strstr(content, key);
 	return at ? strtoll(at + strlen(key), NULL, 10) * 1024 : 0;
 }
 
 /* Pages of /proc/self/statm, in bytes: all, resident, of files, code, 0, data and stack. */
 static bool statm(int64_t bytes[6])
 {
+	MA_UNCANCELLED;
 	char text[256];
 	char *at = text;
 	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
@@ -65,7 +74,7 @@ static bool statm(int64_t bytes[6])
 		return false;
 	text[n] = '\0';
 	for (int i = 0; i < 6; i++)
-		bytes[i] = strtoll(at, &at, 10) * (int64_t)MA_PAGE;
+		bytes[i] = strtoll(at, &at, 10) * (int64_t)ma_page();
 	return true;
 }
 
@@ -134,20 +143,31 @@ static int64_t space_limit(int64_t charged)
 	return own_limit(RLIMIT_AS, 0, charged);
 }
 
+int64_t xmemory__space_left(void)
+{
+	struct rlimit limit;
+	int64_t left, sizes[6];
+
+	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur >= (rlim_t)NO_LIMIT)
+		return NO_LIMIT;
+	left = (int64_t)limit.rlim_cur - (statm(sizes) ? sizes[0] : 0);
+	return left > 0 ? left : 0;
+}
+
 /* ---- control groups ---- */
 
 /* The smallest limit of a group and those above it; path is cut off on the way up. */
 static int64_t group_limit(const char *mount, char *path, const char *file)
 {
 	int64_t least = NO_LIMIT;
-	char name[1024], text[64];
+	char text[64];
 
 	for (;;) {
 		char *slash = strrchr(path, '/');
 
-		if ((size_t)snprintf(name, sizeof(name), "%s%s/%s", mount, strcmp(path, "/") == 0 ? "" : path, file) <
-			    sizeof(name) &&
-		    read_file(name, text, sizeof(text)) > 0 && isdigit((unsigned char)*text)) {
+		if ((size_t)snprintf(group_file, sizeof(group_file), "%s%s/%s", mount,
+				     strcmp(path, "/") == 0 ? "" : path, file) < sizeof(group_file) &&
+		    read_file(group_file, text, sizeof(text)) > 0 && isdigit((unsigned char)*text)) {
 			uint64_t bytes =
 				strtoull(text, NULL, 10); /* Version 2 says "max", version 1 an absurd number. */
 
@@ -181,13 +201,12 @@ static int64_t line_limit(char *line)
 static int64_t cgroup_limit(int64_t charged)
 {
 	int64_t least = NO_LIMIT;
-	char text[8192];
 	char *save;
 
 	(void)charged;
-	if (read_file("/proc/self/cgroup", text, sizeof(text)) <= 0)
+	if (read_file("/proc/self/cgroup", content, sizeof(content)) <= 0)
 		return NO_LIMIT;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+	for (char *line = strtok_r(content, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 		least = (int64_t)ma_min((uint64_t)least, (uint64_t)line_limit(line));
 	return least < NO_LIMIT ? SHARE(least) : NO_LIMIT;
 }

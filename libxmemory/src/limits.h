@@ -16,4 +16,7 @@ int64_t xmemory__limit_parse(const char *text);
 /* The smallest of what the process, its control groups and the machine allow; charged are bytes of blocks in RAM. */
 int64_t xmemory__limit_found(int64_t charged, int *source);
 
+/* Addresses that RLIMIT_AS leaves to the process, in bytes; NO_LIMIT without that limit. */
+int64_t xmemory__space_left(void);
+
 #endif /* XMEMORY_LIMITS_H */

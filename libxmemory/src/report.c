@@ -16,10 +16,13 @@
 
 #include "core.h"
 
+#include "common/cancel.h"
+#include "common/page.h"
 #include "common/error.h"
 
 void xmemory__say(const char *format, ...)
 {
+	MA_UNCANCELLED;
 	char line[1024];
 	int saved = errno;
 	va_list args;
@@ -35,18 +38,20 @@ void xmemory__say(const char *format, ...)
 	errno = saved;
 }
 
+const char *xmemory_errmsg(void)
+{
+	return ma_errmsg();
+}
+
 /* ---- one block ---- */
 
 static bool look_elsewhere(const void *ptr, struct xmemory__block *block)
 {
-	uint64_t entry;
 	bool known;
 
 	xmemory__lock();
-	if (xmemory__find(ptr, &entry))
-		known = xmemory__entry_is_vm(entry) && xmemory__vm_look(xmemory__entry_site(entry), block);
-	else
-		known = xmemory__small_has(ptr) ? xmemory__small_look(ptr, block) : xmemory__mapped_look(ptr, block);
+	known = xmemory__small_has(ptr) ? xmemory__small_look(ptr, block)
+					: xmemory__vm_look(ptr, block) || xmemory__mapped_look(ptr, block);
 	xmemory__unlock();
 	return known;
 }
@@ -64,10 +69,18 @@ bool xmemory__look(const void *ptr, struct xmemory__block *block)
 
 	if (!ptr)
 		return false;
-	if (!xmemory__find(ptr, &entry) || xmemory__entry_is_vm(entry))
+	if (!xmemory__find(ptr, &entry))
 		return look_elsewhere(ptr, block);
 	*block = ram_block((void *)(uintptr_t)ptr, entry);
 	return true;
+}
+
+/* Never printed: programs ask in order to learn it. */
+static int no_block(const char *call, const void *ptr)
+{
+	return ma_fail_quiet(EINVAL,
+			     "%s(%p): not a live block of this library; give the first byte of one that was not freed",
+			     call, ptr);
 }
 
 enum xmemory_kind xmemory_kind(const void *ptr)
@@ -83,7 +96,7 @@ unsigned xmemory_vmfile_id(const void *ptr)
 
 	if (xmemory__look(ptr, &block))
 		return block.vmfile;
-	errno = EINVAL;
+	no_block("xmemory_vmfile_id", ptr);
 	return 0;
 }
 
@@ -93,7 +106,7 @@ size_t xmemory_size(const void *ptr)
 
 	if (xmemory__look(ptr, &block))
 		return block.size;
-	errno = EINVAL;
+	no_block("xmemory_size", ptr);
 	return 0;
 }
 
@@ -103,12 +116,12 @@ size_t xmemory_size(const void *ptr)
 static int advise_pages(const struct xmemory__block *block, const char *ptr, size_t len, int how)
 {
 	uintptr_t end = (uintptr_t)block->ptr + block->size;
-	uintptr_t from = (uintptr_t)ptr & ~(MA_PAGE - 1);
+	uintptr_t from = (uintptr_t)ptr & ~(ma_page() - 1);
 	uintptr_t to = (uintptr_t)ptr + ma_min(len, end - (uintptr_t)ptr);
 
 	if (from < (uintptr_t)block->ptr)
-		from += MA_PAGE;
-	to = to == end && ((uintptr_t)block->ptr & (MA_PAGE - 1)) == 0 ? ma_up(to, MA_PAGE) : ma_down(to, MA_PAGE);
+		from += ma_page();
+	to = to == end && ((uintptr_t)block->ptr & (ma_page() - 1)) == 0 ? ma_up(to, ma_page()) : ma_down(to, ma_page());
 	if (from >= to)
 		return 0;
 	return madvise((void *)from, to - from, how);
@@ -124,14 +137,16 @@ int xmemory_advise(void *ptr, size_t len, enum xmemory_advice advice)
 	struct xmemory__block block;
 
 	if ((unsigned)advice >= MA_COUNT(how))
-		return ma_fail(EINVAL, "%d is no advice", (int)advice);
+		return ma_fail(EINVAL, "xmemory_advise: %d: no such advice; take one of enum xmemory_advice",
+			       (int)advice);
 	if (!xmemory__look(ptr, &block))
-		return ma_fail(EINVAL, "%p is not a block", ptr);
+		return no_block("xmemory_advise", ptr);
 	if (block.kind == XMEMORY_RAM)
 		return 0;
 	/* Advice: a kernel that does not know it does without. */
 	if (advise_pages(&block, ptr, len, how[advice]) < 0 && errno != EINVAL)
-		return ma_fail(errno, "%p: the kernel does not take the advice", ptr);
+		return ma_fail(errno, "xmemory_advise(%p): the kernel refuses the advice: %s; go on without it", ptr,
+			       strerrordesc_np(errno));
 	return 0;
 }
 
@@ -143,7 +158,8 @@ int xmemory_stats(struct xmemory_stats *stats)
 	struct xmemory__totals totals;
 
 	if (!stats)
-		return ma_fail(EINVAL, "no place for the figures");
+		return ma_fail(EINVAL, "xmemory_stats: the place for the figures is NULL; give the address of a struct "
+				       "xmemory_stats");
 	memset(stats, 0, sizeof(*stats));
 	xmemory__totals(&totals);
 	xmemory__lock();
@@ -160,6 +176,7 @@ int xmemory_stats(struct xmemory_stats *stats)
 	stats->ram_bytes = (uint64_t)totals.ram_bytes;
 	stats->peak_pointers = (uint64_t)totals.peak_blocks;
 	stats->peak_bytes = (uint64_t)totals.peak_bytes;
+	stats->warnings = xmemory__warnings();
 	stats->limit = xmemory_getlimit();
 	stats->limit_source = (enum xmemory_limit_source)totals.source;
 	return 0;
@@ -176,23 +193,18 @@ static void walk_entry(void *ptr, uint64_t entry, void *arg)
 {
 	struct walk *walk = arg;
 	struct xmemory__block block = ram_block(ptr, entry);
-	bool known = true;
 
-	if (xmemory__entry_is_vm(entry)) {
-		xmemory__lock();
-		known = xmemory__vm_look(xmemory__entry_site(entry), &block);
-		xmemory__unlock();
-	}
-	if (known)
-		walk->fn(&block, walk->arg);
+	walk->fn(&block, walk->arg);
 }
 
 void xmemory__walk(xmemory__block_fn *fn, void *arg)
 {
+	MA_UNCANCELLED;
 	struct walk walk = { fn, arg };
 
 	xmemory__table_walk(walk_entry, &walk);
 	xmemory__lock();
+	xmemory__vm_walk(fn, arg);
 	xmemory__small_walk(fn, arg);
 	xmemory__mapped_walk(fn, arg);
 	xmemory__unlock();
@@ -306,16 +318,20 @@ static uint32_t merge(struct xmemory_leak *leaks, uint32_t count)
 
 int xmemory_leaks(xmemory_leak_fn *fn, void *arg)
 {
+	MA_UNCANCELLED;
 	struct sums sums = { .end = xmemory__site_end() };
-	size_t bytes = ma_up(sums.end * sizeof(*sums.sites), MA_PAGE);
+	size_t bytes = ma_up(sums.end * sizeof(*sums.sites), ma_page());
 	uint32_t count;
 	int result = 0;
 
 	if (!fn)
-		return ma_fail(EINVAL, "no function to call for each site");
-	sums.sites = xmemory__pages(bytes);
-	if (!sums.sites)
-		return -1;
+		return ma_fail(EINVAL, "xmemory_leaks: the function to call is NULL; give one");
+	/* For a moment only, and shared: so RLIMIT_DATA does not count it. */
+	sums.sites = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (sums.sites == MAP_FAILED)
+		return ma_fail(ENOMEM,
+			       "xmemory_leaks: no memory for the figures of %u places in the source; free blocks",
+			       sums.end);
 	xmemory__walk(add_block, &sums);
 	count = compact(sums.sites, sums.end);
 	sort(sums.sites, count, by_name);

@@ -15,7 +15,9 @@
 #define LEAVES     16384
 #define WIDE       4096
 #define NARROW     32768
-#define POOL_BYTES ((size_t)64 << 10)
+#define POOL_BYTES ((size_t)16 << 10)
+#define RESERVE    ((size_t)64 << 10)
+#define RESERVES   4
 #define NAME_MAX_  255
 
 _Atomic(struct xmemory__leaf *) xmemory__root[XMEMORY__ROOTS];
@@ -28,7 +30,42 @@ void *xmemory__pages(size_t bytes)
 {
 	void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return pages == MAP_FAILED ? ma_fail_null(ENOMEM, "no memory for %zu bytes of tables", bytes) : pages;
+	return pages == MAP_FAILED
+		       ? ma_fail_null(
+				 ENOMEM,
+				 "no memory for %zu bytes of tables (RLIMIT_DATA?); free blocks, or raise the limit",
+				 bytes)
+		       : pages;
+}
+
+/* In pieces: who gets one must not leave room for others to use up. */
+static _Atomic(void *) reserve[RESERVES];
+
+void xmemory__reserve_take(void)
+{
+	for (size_t i = 0; i < RESERVES; i++) {
+		void *none = NULL;
+		void *pages = MAP_FAILED;
+
+		if (!ma_load(&reserve[i]))
+			pages = mmap(NULL, RESERVE, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (pages != MAP_FAILED && !ma_cas(&reserve[i], &none, pages))
+			munmap(pages, RESERVE);
+	}
+}
+
+bool xmemory__reserve_drop(void)
+{
+	for (size_t i = 0; i < RESERVES; i++) {
+		void *pages = atomic_exchange(&reserve[i], NULL);
+
+		if (pages) {
+			munmap(pages, RESERVE);
+			return true;
+		}
+	}
+	return false;
 }
 
 void *xmemory__pool_take(struct xmemory__pool *pool)
@@ -64,7 +101,7 @@ static struct {
 	_Atomic uint32_t end;
 	char *room, *room_end; /* For records. */
 	_Atomic(struct xmemory__site **) dir[XMEMORY__SITES >> DIR_BITS];
-} sites = { .mutex = PTHREAD_MUTEX_INITIALIZER, .end = 1 };
+} sites = { .mutex = XMEMORY__MUTEX, .end = 1 };
 
 static struct xmemory__site *find_site(uint32_t hash, const char *file, int line)
 {
@@ -148,14 +185,25 @@ MA_NOINLINE uint32_t xmemory__site_slow(const char *file, int line)
 	return id;
 }
 
+static bool was_held; /* See xmemory__budget_hold(). */
+
 void xmemory__sites_hold(void)
 {
-	pthread_mutex_lock(&sites.mutex);
+	was_held = pthread_mutex_lock(&sites.mutex) == EDEADLK;
 }
 
-void xmemory__sites_let_go(void)
+bool xmemory__sites_try(void)
 {
-	pthread_mutex_unlock(&sites.mutex);
+	return pthread_mutex_lock(&sites.mutex) == 0;
+}
+
+void xmemory__sites_let_go(bool child)
+{
+	if (child)
+		ma_forkmutex_renew(&sites.mutex);
+	else if (!was_held)
+		pthread_mutex_unlock(&sites.mutex);
+	was_held = false;
 }
 
 uint32_t xmemory__site_end(void)
@@ -200,7 +248,10 @@ MA_NOINLINE bool xmemory__put_slow(const void *ptr, uint64_t word)
 	struct xmemory__leaf *leaves, *leaf;
 
 	if (address >> 48 || address & 15) {
-		ma_fail(ENOMEM, "%p is no address that the table knows", ptr);
+		ma_fail(ENOMEM,
+			"%p: an address of more than 48 bits, which the tables do not know; use another allocator "
+			"below",
+			ptr);
 		return false;
 	}
 	leaves = grow((_Atomic(void *) *)&xmemory__root[address >> 34], LEAVES * sizeof(*leaves));

@@ -1,270 +1,97 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * VM files: where they are made, and the blocks that have one each.
+ * Blocks that have a VM file each.
  *
  * A VM file has no name from before it is mapped, so no death leaves it behind; its mapping alone keeps it, and unmapping gives
  * its disk space back at once. Its descriptor is kept only so that the block can grow in place: for at most KEPT_MOST
  * blocks, and it is trusted only as long as it leads to the same file, for a program may close what it did not open. In
- * a fork child all blocks are ranges of one file (fork.c), whose space is punched out when they go.
+ * a fork child all blocks are ranges of a few files (vmfile_fork.c), whose space is punched out when they go.
+ *
+ * A block is found by its address in a table of its own: the pointer table has 32 KiB for each MiB of addresses, which
+ * RLIMIT_DATA counts, and blocks in VM files lie wherever the kernel puts them.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
 #include "core.h"
+#include "vmfile.h"
 
+#include "common/cancel.h"
+#include "common/page.h"
 #include "common/error.h"
+#include "common/fd.h"
 #include "common/file.h"
 
-#define KEPT_MOST   64
-#define RECORD_BITS 10
-#define TRIES       100
-#define HUGE_PAGE   ((size_t)2 << 20)
+#define KEPT_MOST 64
 
-struct vm {
-	void *ptr; /* NULL: spare. */
-	size_t size;
-	size_t mapped;
-	uint32_t site;
-	uint32_t id;
-	uint32_t index;
-	int fd;      /* -1: not kept. */
-	bool ranged; /* A range of a file that others have parts of too. */
-	dev_t device;
-	ino_t inode;
-	uint64_t copy_at; /* While forking: where in the copy; 0: not there. */
-	struct vm *spare;
-};
-
-static struct {
-	struct vm **dir[XMEMORY__SITES >> RECORD_BITS];
-	uint32_t end;
-	uint32_t files, kept;
-	struct vm *spare;
-	struct xmemory__pool records;
-	int copy;
-} vms = { .records.bytes = sizeof(struct vm), .copy = -1 };
-
-static _Atomic uint32_t last_id;
-
-/* ---- the directory ---- */
-
-struct directory {
-	struct directory *next;
-	char name[MA_PAGE - sizeof(void *)];
-};
-static struct directory *directories;
-static _Atomic(struct directory *) directory; /* NULL: not set. */
-
-static const char *current_directory(void)
-{
-	struct directory *set = ma_load_acquire(&directory);
-	const char *given = set ? set->name : secure_getenv("XMEMORY_TMPDIR");
-
-	return given && *given ? given : ".";
-}
-
-/* A name stays for ever: somebody may be reading it, or have it from xmemory_gettmpdir(). */
-static struct directory *directory_of(const char *name)
-{
-	struct directory *d = directories;
-
-	while (d && strcmp(d->name, name) != 0)
-		d = d->next;
-	if (d)
-		return d;
-	d = xmemory__pages(sizeof(*d));
-	if (!d)
-		return NULL;
-	strcpy(d->name, name);
-	d->next = directories;
-	return directories = d;
-}
-
-void xmemory_settmpdir(const char *dirname)
-{
-	struct directory *d;
-
-	if (dirname && strlen(dirname) >= sizeof(d->name)) {
-		ma_fail(ENAMETOOLONG, "the directory's name is too long: %.80s...", dirname);
-		return;
-	}
-	xmemory__lock();
-	d = dirname ? directory_of(dirname) : NULL;
-	if (d || !dirname)
-		ma_store_release(&directory, d);
-	xmemory__unlock();
-}
-
-char *xmemory_gettmpdir(void)
-{
-	return (char *)(uintptr_t)current_directory();
-}
-
-/* ---- a file ---- */
-
-/* Where nameless files cannot be made: a name that nobody had, which is gone at once. */
-static int named_file(const char *dir, uint32_t id)
-{
-	char name[5000];
-	uint32_t salt = 0;
-
-	for (int i = 0; i < TRIES; i++) {
-		int fd;
-
-		if (i > 0 && getrandom(&salt, sizeof(salt), GRND_NONBLOCK) != sizeof(salt))
-			salt += (uint32_t)i;
-		snprintf(name, sizeof(name), "%s/vmswap_%d_%u%s%.0x", dir, (int)getpid(), id, salt ? "_" : "", salt);
-		fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (fd >= 0)
-			unlink(name);
-		if (fd >= 0 || errno != EEXIST)
-			return fd;
-	}
-	return -1;
-}
-
-int xmemory__vm_file(uint32_t *id)
-{
-	const char *dir = current_directory();
-	int fd;
-
-	*id = atomic_fetch_add(&last_id, 1) + 1;
-	fd = open(dir, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL || errno == ENOENT))
-		fd = named_file(dir, *id);
-	if (fd < 0)
-		return ma_fail(errno, "no VM file can be made in %s: set another directory, $XMEMORY_TMPDIR", dir);
-	return ma_file_above_standard(fd);
-}
-
-uint32_t xmemory__vm_files_made(void)
-{
-	return ma_load(&last_id);
-}
-
-/* Where there is no fallocate(2): a zero for each page. */
-static int space_by_writing(int fd, uint64_t from, uint64_t to)
-{
-	for (uint64_t at = ma_up(from, MA_PAGE); at < to; at += MA_PAGE)
-		if (pwrite(fd, "", 1, (off_t)at) != 1)
-			return -1;
-	return ma_file_set_length(fd, to);
-}
-
-int xmemory__vm_space(int fd, uint64_t from, uint64_t to)
-{
-	int result;
-
-	if (!ma_file_allowed(to))
-		return ma_fail(errno, "a VM file of %llu bytes is more than RLIMIT_FSIZE", (unsigned long long)to);
-	do
-		result = fallocate(fd, 0, (off_t)from, (off_t)(to - from));
-	while (result < 0 && errno == EINTR);
-	if (result < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
-		result = space_by_writing(fd, from, to);
-	if (result < 0)
-		return ma_fail(errno, "no disk space for %llu bytes in %s", (unsigned long long)(to - from),
-			       current_directory());
-	return 0;
-}
+struct xmemory__vms xmemory__vms = { .records.bytes = sizeof(struct vm) };
 
 /* ---- records; the lock is held ---- */
 
-static struct vm *record_of(uint32_t index)
+static struct vm **head_of(const void *ptr)
 {
-	return vms.dir[index >> RECORD_BITS][index & ((1 << RECORD_BITS) - 1)];
+	return &vms->table[ma_mix((uint64_t)(uintptr_t)ptr) % HEADS];
 }
 
-static struct vm *new_record(void)
+/* The link that leads to the block's record, or the NULL at the list's end. */
+static struct vm **find(const void *ptr)
 {
-	struct vm ***dir = &vms.dir[vms.end >> RECORD_BITS];
-	struct vm *vm = vms.spare;
+	struct vm **link = head_of(ptr);
 
-	if (vm) {
-		vms.spare = vm->spare;
-		return vm;
-	}
-	if (vms.end == XMEMORY__SITES - 1)
-		return ma_fail_null(ENOMEM, "there are %u blocks in VM files", vms.end);
-	if (!*dir)
-		*dir = xmemory__pages(sizeof(vm) << RECORD_BITS);
-	vm = *dir ? xmemory__pool_take(&vms.records) : NULL;
-	if (!vm)
-		return NULL;
-	vm->index = vms.end++;
-	(*dir)[vm->index & ((1 << RECORD_BITS) - 1)] = vm;
-	return vm;
+	while (*link && (*link)->ptr != ptr)
+		link = &(*link)->next;
+	return link;
 }
 
-static void drop_record(struct vm *vm)
+static void enter(struct vm *vm, void *ptr)
 {
-	vm->ptr = NULL;
-	vm->spare = vms.spare;
-	vms.spare = vm;
-}
+	struct vm **head = head_of(ptr);
 
-static struct vm *find(const void *ptr)
-{
-	uint64_t entry;
-
-	if (!xmemory__find(ptr, &entry) || !xmemory__entry_is_vm(entry))
-		return NULL;
-	return record_of(xmemory__entry_site(entry));
-}
-
-static bool enter(struct vm *vm, void *ptr)
-{
 	vm->ptr = ptr;
-	return xmemory__put(ptr, xmemory__word(vm->index, XMEMORY__SIZE_MASK));
+	vm->next = *head;
+	*head = vm;
 }
 
 static void leave(struct vm *vm)
 {
-	uint64_t entry;
+	*find(vm->ptr) = vm->next;
+}
 
-	ma_store(xmemory__find(vm->ptr, &entry), 0);
+void xmemory__vm_each(void (*fn)(struct vm *vm, void *arg), void *arg)
+{
+	for (size_t i = 0; i < HEADS; i++)
+		for (struct vm *vm = vms->table[i]; vm; vm = vm->next)
+			fn(vm, arg);
 }
 
 static bool fd_is_ours(const struct vm *vm)
 {
-	struct stat st;
-
-	return vm->fd >= 0 && fstat(vm->fd, &st) == 0 && st.st_dev == vm->device && st.st_ino == vm->inode;
+	return ma_fd_is(vm->fd, vm->file);
 }
 
-static void drop_fd(struct vm *vm)
+void xmemory__vm_drop_fd(struct vm *vm)
 {
 	if (vm->fd < 0)
 		return;
-	if (fd_is_ours(vm))
-		close(vm->fd);
+	ma_fd_close(vm->fd, vm->file);
 	vm->fd = -1;
-	vms.kept--;
+	vms->kept--;
 }
 
 static void keep_fd(struct vm *vm, int fd)
 {
-	struct stat st;
-
 	vm->fd = -1;
-	if (vms.kept >= KEPT_MOST || fstat(fd, &st) < 0) {
+	if (vms->kept >= KEPT_MOST || !ma_fd_identify(fd, &vm->file)) {
 		close(fd);
 		return;
 	}
 	vm->fd = fd;
-	vm->device = st.st_dev;
-	vm->inode = st.st_ino;
-	vms.kept++;
+	vms->kept++;
 }
 
 /* ---- mapping ---- */
@@ -277,7 +104,7 @@ static void *map_aligned(int fd, size_t bytes, size_t asked)
 	char *range, *start;
 	void *map;
 
-	if (asked <= MA_PAGE)
+	if (asked <= ma_page())
 		return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (room < bytes) {
 		errno = ENOMEM;
@@ -298,6 +125,11 @@ static void *map_aligned(int fd, size_t bytes, size_t asked)
 	return map;
 }
 
+const char *xmemory__vm_limit(int error)
+{
+	return error == EAGAIN ? "RLIMIT_MEMLOCK, which counts after mlockall(2)" : "RLIMIT_AS, or too many mappings";
+}
+
 static void *make(const struct xmemory__ask *ask, size_t bytes, int *fd, uint32_t *id)
 {
 	void *map;
@@ -312,28 +144,28 @@ static void *make(const struct xmemory__ask *ask, size_t bytes, int *fd, uint32_
 	map = map_aligned(*fd, bytes, ask->alignment);
 	if (map != MAP_FAILED)
 		return map;
-	ma_fail(errno, "cannot map %zu bytes of a VM file", bytes);
+	ma_fail(errno, "a VM file of %zu bytes: no address space for it (%s); free blocks, or raise the limit", bytes,
+		xmemory__vm_limit(errno));
 	close(*fd);
 	return NULL;
 }
 
 static bool record(const struct xmemory__ask *ask, void *map, size_t bytes, int fd, uint32_t id)
 {
-	struct vm *vm = new_record();
+	struct vm *vm = xmemory__pool_take(&vms->records);
 
 	if (!vm)
 		return false;
-	if (!enter(vm, map)) {
-		drop_record(vm);
-		return false;
-	}
+	enter(vm, map);
 	vm->size = ask->size;
 	vm->mapped = bytes;
 	vm->site = xmemory__site(ask->file, ask->line);
 	vm->id = id;
-	vm->ranged = false;
+	vm->ranged = vm->barred = false;
+	vm->copy_at = 0;
+	vm->copy_memory = NULL;
 	keep_fd(vm, fd);
-	vms.files++;
+	vms->files++;
 	return true;
 }
 
@@ -342,19 +174,20 @@ static bool record(const struct xmemory__ask *ask, void *map, size_t bytes, int 
 static void tell(uint32_t id, const char *what, size_t bytes)
 {
 	if (MA_UNLIKELY(xmemory__level() >= 2))
-		xmemory__say("xmemory: VM file %u of %zu bytes %s in %s", id, bytes, what, current_directory());
+		xmemory__say("xmemory: VM file %u of %zu bytes %s in %s", id, bytes, what, xmemory_gettmpdir());
 }
 
 void *xmemory__vm_new(const struct xmemory__ask *ask)
 {
-	size_t bytes = ma_up(ask->size, MA_PAGE);
+	MA_UNCANCELLED;
+	size_t bytes = ma_up(ask->size, ma_page());
 	bool known;
 	uint32_t id;
 	void *map;
 	int fd;
 
 	if (bytes < ask->size || bytes > INT64_MAX)
-		return ma_fail_null(ENOMEM, "%zu bytes are more than there can be", ask->size);
+		return ma_fail_null(ENOMEM, "%zu bytes: more than a block can have; ask for fewer", ask->size);
 	map = make(ask, bytes, &fd, &id);
 	if (!map)
 		return NULL;
@@ -364,7 +197,8 @@ void *xmemory__vm_new(const struct xmemory__ask *ask)
 	if (!known) {
 		munmap(map, bytes);
 		close(fd);
-		return ma_fail_null(ENOMEM, "no memory for tables");
+		return ma_fail_null(
+			ENOMEM, "a VM file of %zu bytes: no memory for its record (RLIMIT_DATA?); free blocks", bytes);
 	}
 	xmemory__count((int64_t)ask->size, 1);
 	tell(id, "made", bytes);
@@ -385,7 +219,9 @@ static void *remap(struct vm *vm, size_t bytes)
 	}
 	map = mremap(vm->ptr, vm->mapped, bytes, MREMAP_MAYMOVE);
 	if (map == MAP_FAILED)
-		return ma_fail_null(errno, "cannot map %zu bytes of a VM file", bytes);
+		return ma_fail_null(
+			errno, "a VM file of %zu bytes: no address space for it (%s); free blocks, or raise the limit",
+			bytes, xmemory__vm_limit(errno));
 	if (bytes < vm->mapped && ma_file_set_length(vm->fd, bytes) < 0)
 		ma_debug("a VM file keeps the space of a part that is not in use");
 	return map;
@@ -393,14 +229,15 @@ static void *remap(struct vm *vm, size_t bytes)
 
 static void *resize(struct vm *vm, size_t size)
 {
-	size_t bytes = ma_up(size, MA_PAGE);
+	size_t bytes = ma_up(size, ma_page());
 	void *was = vm->ptr;
 	void *map = was;
 
 	if (bytes < size || bytes > INT64_MAX)
-		return ma_fail_null(ENOMEM, "%zu bytes are more than there can be", size);
+		return ma_fail_null(ENOMEM, "%zu bytes: more than a block can have; ask for fewer", size);
 	if (bytes != vm->mapped && !fd_is_ours(vm))
-		return ma_fail_null(EAGAIN, "the VM file's descriptor was not kept: the block moves to another file");
+		return ma_fail_null(EAGAIN, "the block's VM file cannot grow in place: its descriptor was not kept; "
+					    "the block moves to another file");
 	if (bytes != vm->mapped)
 		map = remap(vm, bytes);
 	if (!map)
@@ -409,23 +246,24 @@ static void *resize(struct vm *vm, size_t size)
 	vm->size = size;
 	if (map != was) {
 		leave(vm);
-		if (!enter(vm, map))
-			ma_debug("no memory for tables: the block at %p is not known any more", map);
+		enter(vm, map);
 	}
 	return map;
 }
 
 void *xmemory__vm_resize(void *ptr, size_t size, uint32_t site)
 {
+	MA_UNCANCELLED;
 	struct vm *vm;
 	size_t had = 0;
 	void *block;
 
 	xmemory__lock();
-	vm = find(ptr);
+	vm = *find(ptr);
 	if (vm)
 		had = vm->size;
-	block = vm ? resize(vm, size) : ma_fail_null(EAGAIN, "%p has no VM file of its own", ptr);
+	block = vm ? resize(vm, size)
+		   : ma_fail_null(EAGAIN, "%p has no VM file of its own; it moves to another one", ptr);
 	if (block)
 		vm->site = site;
 	xmemory__unlock();
@@ -436,11 +274,12 @@ void *xmemory__vm_resize(void *ptr, size_t size, uint32_t site)
 
 bool xmemory__vm_free(void *ptr)
 {
+	MA_UNCANCELLED;
 	struct vm *vm;
 	size_t size = 0;
 
 	xmemory__lock();
-	vm = find(ptr);
+	vm = *find(ptr);
 	if (vm) {
 		size = vm->size;
 		tell(vm->id, "given back", vm->mapped);
@@ -448,9 +287,9 @@ bool xmemory__vm_free(void *ptr)
 		if (vm->ranged)
 			madvise(ptr, vm->mapped, MADV_REMOVE);
 		munmap(ptr, vm->mapped);
-		drop_fd(vm);
-		drop_record(vm);
-		vms.files--;
+		xmemory__vm_drop_fd(vm);
+		xmemory__pool_give(&vms->records, vm);
+		vms->files--;
 	}
 	xmemory__unlock();
 	if (vm)
@@ -458,95 +297,50 @@ bool xmemory__vm_free(void *ptr)
 	return vm != NULL;
 }
 
-bool xmemory__vm_look(uint32_t index, struct xmemory__block *block)
+static struct xmemory__block block_of(const struct vm *vm)
 {
-	struct vm *vm = index < vms.end ? record_of(index) : NULL;
-
-	if (!vm || !vm->ptr)
-		return false;
-	*block = (struct xmemory__block){
+	return (struct xmemory__block){
 		.ptr = vm->ptr, .size = vm->size, .site = vm->site, .kind = XMEMORY_VMFILE, .vmfile = vm->id
 	};
-	return true;
+}
+
+bool xmemory__vm_look(const void *ptr, struct xmemory__block *block)
+{
+	const struct vm *vm = *find(ptr);
+
+	if (vm)
+		*block = block_of(vm);
+	return vm != NULL;
+}
+
+struct walk {
+	xmemory__block_fn *fn;
+	void *arg;
+};
+
+static void walk_one(struct vm *vm, void *arg)
+{
+	struct xmemory__block block = block_of(vm);
+	struct walk *walk = arg;
+
+	walk->fn(&block, walk->arg);
+}
+
+void xmemory__vm_walk(xmemory__block_fn *fn, void *arg)
+{
+	xmemory__vm_each(walk_one, &(struct walk){ fn, arg });
+}
+
+static void add_figures(struct vm *vm, void *arg)
+{
+	struct xmemory__figures *figures = arg;
+
+	figures->files++;
+	figures->bytes += vm->size;
+	figures->disk_bytes += vm->mapped;
 }
 
 void xmemory__vm_figures(struct xmemory__figures *figures)
 {
-	figures->files += vms.files;
-	for (uint32_t i = 0; i < vms.end; i++) {
-		const struct vm *vm = record_of(i);
-
-		figures->bytes += vm->ptr ? vm->size : 0;
-		figures->disk_bytes += vm->ptr ? vm->mapped : 0;
-	}
-}
-
-/* ---- fork ---- */
-
-static bool copy_block(struct vm *vm, uint64_t at)
-{
-	const char *from = vm->ptr;
-	size_t done = 0;
-
-	while (done < vm->mapped) {
-		ssize_t n = pwrite(vms.copy, from + done, vm->mapped - done, (off_t)(at + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		done += (size_t)n;
-	}
-	return true;
-}
-
-/* From offset MA_PAGE on, so that 0 says "not there". */
-void xmemory__vm_copy(void)
-{
-	uint64_t at = MA_PAGE;
-	uint32_t id;
-
-	if (vms.files == 0)
-		return;
-	vms.copy = xmemory__vm_file(&id);
-	for (uint32_t i = 0; vms.copy >= 0 && i < vms.end; i++) {
-		struct vm *vm = record_of(i);
-
-		vm->copy_at = 0;
-		/* As far from a huge page's beginning as its address is: then the child can have huge pages too. */
-		if (vm->ptr && vm->mapped >= HUGE_PAGE)
-			at += ((uintptr_t)vm->ptr - at) & (HUGE_PAGE - 1);
-		if (!vm->ptr || xmemory__vm_space(vms.copy, at, at + vm->mapped) < 0 || !copy_block(vm, at))
-			continue;
-		vm->copy_at = at;
-		at += vm->mapped;
-	}
-}
-
-/* A block without a copy: better a fault at the first look than what the parent makes of it later. */
-static void adopt_copy(struct vm *vm)
-{
-	int fd = vm->copy_at ? vms.copy : -1;
-	int prot = fd >= 0 ? PROT_READ | PROT_WRITE : PROT_NONE;
-	int flags = fd >= 0 ? MAP_SHARED | MAP_FIXED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-
-	if (mmap(vm->ptr, vm->mapped, prot, flags, fd, fd >= 0 ? (off_t)vm->copy_at : 0) == MAP_FAILED) {
-		munmap(vm->ptr, vm->mapped);
-		fd = -1;
-	}
-	if (fd < 0)
-		ma_debug("a fork child has no copy of the block at %p (no disk space?): it must not touch it", vm->ptr);
-	drop_fd(vm);
-	vm->ranged = fd >= 0;
-	vm->copy_at = 0;
-}
-
-void xmemory__vm_copied(bool child)
-{
-	for (uint32_t i = 0; child && i < vms.end; i++)
-		if (record_of(i)->ptr)
-			adopt_copy(record_of(i));
-	if (vms.copy >= 0)
-		close(vms.copy);
-	vms.copy = -1;
+	xmemory__vm_each(add_figures, figures);
 }

@@ -72,6 +72,7 @@ static void small_file_in_a_huge_range(void)
 	g_assert_cmpuint(disk_bytes(path), <, MIB);
 	first = take(map, 100, 1);
 	g_assert_cmpuint(disk_bytes(path), <, 2 * MIB);
+	g_assert_cmpint(support_file_size(path), <, (off_t)MIB);
 	second = take(map, 20 * MIB, 2);
 	g_assert_cmpint(support_file_size(path), <, (off_t)(large_range() / 1024 + 32 * MIB));
 	close_map(map);

@@ -14,9 +14,9 @@ static const char *make(uint64_t (*word)(uint64_t chunk, uint64_t chunks))
 
 	g_assert_nonnull(map);
 	words = (uint64_t *)(void *)(map->base + map->lay.unit_off);
-	for (uint64_t i = 0; i < map->lay.units; i++)
-		words[i] = word(i, map->lay.units);
-	ma_store(&ma_stream(map, 0)->backed, map->lay.units);
+	for (uint64_t i = 0; i < ma_units(map); i++)
+		words[i] = word(i, ma_units(map));
+	ma_store(&ma_stream(map, 0)->backed, ma_units(map));
 	g_assert_cmpint(qalloc_close(map), ==, 0);
 	return path;
 }

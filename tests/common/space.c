@@ -104,7 +104,7 @@ static int read_grown(void *arg)
 static void file_grows_under_everybody(void)
 {
 	const char *path = support_path("grow");
-	struct ma_map *map = open_map(path, 16 * MIB, 256 * MIB, 0);
+	struct ma_map *map = open_map(path, 0, 256 * MIB, 0);
 	struct grown *grown = support_shared(sizeof(*grown));
 	char *block;
 	pid_t pid;
@@ -142,7 +142,7 @@ static int grow_too_far(void *arg)
 
 static void limit_is_an_error_not_a_signal(void)
 {
-	struct ma_map *map = open_map(support_path("limit"), 16 * MIB, 256 * MIB, 0);
+	struct ma_map *map = open_map(support_path("limit"), 0, 256 * MIB, 0);
 
 	support_run_child(grow_too_far, map);
 	close_map(map);

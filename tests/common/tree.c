@@ -121,14 +121,14 @@ static void grows_by_levels(void)
 static void mends_what_is_torn(void)
 {
 	struct ma_map *map = open_map();
-	uint64_t node = map->lay.span_base + 3;
+	uint64_t node = map->lay.seg[0].span_base + 3;
 	struct run a, b;
 
 	take(map, &a, 10 * MA_LEAF);
 	take(map, &b, 1);
 	give(map, &a);
 	while ((node /= 2) > 0)
-		memset(map->base + map->lay.span_off + node * 12, 0, 12);
+		memset(map->base + map->lay.seg[0].span_off + node * 12, 0, 12);
 	g_assert_cmpuint(ma_tree_find(map, 0, 1), ==, MA_NO_CHUNK);
 	ma_tree_mend(map, 0, 0, 11 * MA_LEAF);
 	for (uint64_t count = 1; count < 12 * MA_LEAF; count++)

@@ -20,10 +20,10 @@
  *
  * A function that finds a violation aborts, or waits for others for more than a second.
  *
- * MA_CRASH_SECONDS  for each scenario, beside the first pass (0.5): states in random order, then kills at random
- *                   instructions, until the time is up
- * MA_CRASH_ALL      1: every state, each with and without a newcomer, whatever the time
- * MA_TEST_SEED      repeats the random order
+ * MA_CRASH_CPU  seconds of CPU time that all scenarios of a program share, beside their first passes (10): of each at least two
+ *               states and two kills, then states in random order for half of its share, and kills at random instructions for the rest
+ * MA_CRASH_ALL  1: every state, each with and without a newcomer, and each instruction of short calls, whatever the time
+ * MA_TEST_SEED  repeats the random order
  */
 #ifndef MA_TESTS_CRASH_H
 #define MA_TESTS_CRASH_H

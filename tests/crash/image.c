@@ -23,17 +23,88 @@ struct state {
 	GArray *pages; /* that differ from the state before */
 };
 
+/* --- memory --- */
+
+/*
+ * Each process of a scenario is a fork child of the driver and looks at neither images nor views: they are left out of the
+ * fork, which otherwise copies their page tables, most of what a kill costs.
+ */
+static char *keep_from_children(void *memory, size_t size)
+{
+	g_assert_true(memory != MAP_FAILED);
+	g_assert_cmpint(madvise(memory, size, MADV_DONTFORK), ==, 0);
+	return memory;
+}
+
+static char *new_memory(size_t size)
+{
+	char *memory =
+		keep_from_children(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), size);
+
+	madvise(memory, size, MADV_HUGEPAGE); /* a hint */
+	return memory;
+}
+
+/* --- the file --- */
+
+/*
+ * The driver's mapping of the one file that it looks at, made once for each inode: a mapping that is kept has its pages at
+ * hand. Only read within the file's length, and while nobody can change that.
+ */
+static struct view {
+	char *bytes;
+	size_t room;
+	dev_t dev;
+	ino_t ino;
+} view;
+
+static void view_close(void)
+{
+	if (view.bytes)
+		munmap(view.bytes, view.room);
+	view = (struct view){ 0 };
+}
+
+static void view_open(const char *path, size_t room, const struct stat *st)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	view_close();
+	g_assert_cmpint(fd, >=, 0);
+	view.bytes = keep_from_children(mmap(NULL, room, PROT_READ, MAP_SHARED, fd, 0), room);
+	view.room = room;
+	view.dev = st->st_dev;
+	view.ino = st->st_ino;
+	close(fd);
+}
+
+/* NULL: there is no file. It may have come, gone, or become another one since. */
+static const char *view_of(const char *path, size_t room, size_t *size)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0) {
+		view_close();
+		return NULL;
+	}
+	*size = (size_t)st.st_size;
+	g_assert_cmpuint(*size, <=, room);
+	if (!view.bytes || view.room != room || view.dev != st.st_dev || view.ino != st.st_ino)
+		view_open(path, room, &st);
+	return view.bytes;
+}
+
 /* --- one image --- */
 
 struct image image_new(size_t room)
 {
 	room = (room + PAGE - 1) / PAGE * PAGE;
-	return (struct image){ .room = room, .bytes = g_malloc0(room) };
+	return (struct image){ .room = room, .bytes = new_memory(room) };
 }
 
 void image_free(struct image *image)
 {
-	g_free(image->bytes);
+	munmap(image->bytes, image->room);
 	image->bytes = NULL;
 }
 
@@ -45,38 +116,43 @@ void image_copy(struct image *to, const struct image *from)
 	memcpy(to->bytes, from->bytes, from->room);
 }
 
-void image_take(struct image *image, const char *path)
+/* Most pages are already as they shall be. */
+static void update(char *to, const char *from, size_t size)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = 0;
+	for (size_t at = 0; at < size; at += PAGE) {
+		size_t part = MIN(size - at, PAGE);
 
-	image->exists = fd >= 0;
-	if (fd >= 0) {
-		g_assert_cmpuint((size_t)support_file_size(path), <=, image->room);
-		got = pread(fd, image->bytes, image->room, 0);
-		g_assert_cmpint(got, >=, 0);
-		close(fd);
+		if (memcmp(to + at, from + at, part) != 0)
+			memcpy(to + at, from + at, part);
 	}
-	image->size = (size_t)got;
-	memset(image->bytes + image->size, 0, image->room - image->size);
 }
 
-static void put_bytes(const struct image *image, int fd)
+void image_take(struct image *image, const char *path)
+{
+	size_t size = 0, before = image->size;
+	const char *now = view_of(path, image->room, &size);
+
+	image->exists = now;
+	image->size = size;
+	if (now)
+		update(image->bytes, now, size);
+	if (size < before)
+		memset(image->bytes + size, 0, before - size);
+}
+
+static void put_bytes(const struct image *image, const char *path, int fd)
 {
 	const char *now;
+	size_t size;
 
 	g_assert_cmpint(ftruncate(fd, (off_t)image->size), ==, 0);
-	if (image->size == 0)
-		return;
-	now = mmap(NULL, image->size, PROT_READ, MAP_SHARED, fd, 0);
-	g_assert_true(now != MAP_FAILED);
+	now = view_of(path, image->room, &size);
 	for (size_t at = 0; at < image->size; at += PAGE) {
-		size_t size = MIN(image->size - at, PAGE);
+		size_t part = MIN(image->size - at, PAGE);
 
-		if (memcmp(now + at, image->bytes + at, size) != 0)
-			g_assert_cmpint(pwrite(fd, image->bytes + at, size, (off_t)at), ==, (gssize)size);
+		if (memcmp(now + at, image->bytes + at, part) != 0)
+			g_assert_cmpint(pwrite(fd, image->bytes + at, part, (off_t)at), ==, (gssize)part);
 	}
-	munmap((void *)(uintptr_t)now, image->size);
 }
 
 void image_put(const struct image *image, const char *path)
@@ -91,7 +167,7 @@ void image_put(const struct image *image, const char *path)
 			g_assert_cmpint(rename(aside, path), ==, 0);
 		fd = open(path, O_RDWR | O_CLOEXEC);
 		g_assert_cmpint(fd, >=, 0);
-		put_bytes(image, fd);
+		put_bytes(image, path, fd);
 		close(fd);
 	}
 	g_free(aside);
@@ -106,16 +182,21 @@ void image_copy_file(const char *path)
 	g_free(copy);
 }
 
-bool image_equal(const struct image *a, const struct image *b, bool (*varies)(size_t at))
+size_t image_difference(const struct image *a, const struct image *b, bool (*varies)(size_t at))
 {
 	if (a->exists != b->exists || a->size != b->size)
-		return false;
+		return MIN(a->size, b->size);
 	for (size_t at = 0; at < a->room; at += PAGE)
 		if (memcmp(a->bytes + at, b->bytes + at, PAGE) != 0)
 			for (size_t i = at; i < at + PAGE; i++)
 				if (a->bytes[i] != b->bytes[i] && !varies(i))
-					return false;
-	return true;
+					return i;
+	return IMAGE_EQUAL;
+}
+
+bool image_equal(const struct image *a, const struct image *b, bool (*varies)(size_t at))
+{
+	return image_difference(a, b, varies) == IMAGE_EQUAL;
 }
 
 /* --- all states of a call --- */
@@ -123,36 +204,6 @@ bool image_equal(const struct image *a, const struct image *b, bool (*varies)(si
 static struct state *get(const struct states *s, size_t index)
 {
 	return &g_array_index(s->state, struct state, index);
-}
-
-static void close_file(struct states *s)
-{
-	if (s->view)
-		munmap(s->view, s->now.room);
-	if (s->fd >= 0)
-		close(s->fd);
-	s->view = NULL;
-	s->fd = -1;
-}
-
-/* The file may have come, gone, or become another one. */
-static bool open_file(struct states *s, size_t *size)
-{
-	struct stat known = { 0 }, st;
-
-	if (stat(s->path, &st) != 0) {
-		close_file(s);
-		return false;
-	}
-	*size = (size_t)st.st_size;
-	if (s->fd >= 0 && fstat(s->fd, &known) == 0 && known.st_ino == st.st_ino)
-		return true;
-	close_file(s);
-	s->fd = open(s->path, O_RDONLY | O_CLOEXEC);
-	g_assert_cmpint(s->fd, >=, 0);
-	s->view = mmap(NULL, s->now.room, PROT_READ, MAP_SHARED, s->fd, 0);
-	g_assert_true(s->view != MAP_FAILED);
-	return true;
 }
 
 static bool differs(const struct states *s, size_t page, size_t size)
@@ -218,7 +269,6 @@ struct states *states_new(const char *path, size_t room)
 	s->first = image_new(room);
 	s->now = image_new(room);
 	s->work = image_new(room);
-	s->fd = -1;
 	s->state = g_array_new(FALSE, TRUE, sizeof(struct state));
 	s->seen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 	image_take(&s->first, path);
@@ -226,7 +276,7 @@ struct states *states_new(const char *path, size_t room)
 	image_copy(&s->work, &s->first);
 	state.exists = s->first.exists;
 	state.size = s->first.size;
-	open_file(s, &state.size);
+	s->view = view_of(path, s->now.room, &state.size);
 	append(s, &state);
 	return s;
 }
@@ -236,7 +286,6 @@ void states_free(struct states *s)
 	for (size_t i = 0; i < s->state->len; i++)
 		if (get(s, i)->pages)
 			g_array_free(get(s, i)->pages, TRUE);
-	close_file(s);
 	image_free(&s->first);
 	image_free(&s->now);
 	image_free(&s->work);
@@ -261,8 +310,10 @@ bool states_note(struct states *s, size_t k, bool renamed)
 {
 	struct state state = { .begin = k, .exists = s->now.exists, .size = s->now.size };
 
-	if (renamed)
-		state.exists = open_file(s, &state.size);
+	if (renamed) {
+		s->view = view_of(s->path, s->now.room, &state.size);
+		state.exists = s->view;
+	}
 	if (!state.exists)
 		state.size = 0;
 	if (state.size < s->now.size)
@@ -318,12 +369,25 @@ size_t states_at(const struct states *s, size_t k)
 	return low;
 }
 
+static void go_back_to_first(struct states *s)
+{
+	while (s->present > 0) {
+		const struct state *state = get(s, s->present--);
+
+		for (size_t i = 0; state->pages && i < state->pages->len; i++) {
+			size_t at = g_array_index(state->pages, struct page, i).number * PAGE;
+
+			memcpy(s->work.bytes + at, s->first.bytes + at, PAGE);
+		}
+	}
+	s->work.exists = s->first.exists;
+	s->work.size = s->first.size;
+}
+
 const struct image *states_image(struct states *s, size_t index)
 {
-	if (index < s->present) {
-		image_copy(&s->work, &s->first);
-		s->present = 0;
-	}
+	if (index < s->present)
+		go_back_to_first(s);
 	while (s->present < index) {
 		const struct state *state = get(s, ++s->present);
 

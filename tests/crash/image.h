@@ -29,7 +29,10 @@ void image_take(struct image *image, const char *path);
 void image_put(const struct image *image, const char *path);
 /** Another file of the same contents takes its place. */
 void image_copy_file(const char *path);
-/** They are the same, but perhaps for bytes that vary from run to run. */
+#define IMAGE_EQUAL SIZE_MAX
+/** Offset of the first byte that differs and does not vary from run to run, or IMAGE_EQUAL. */
+size_t image_difference(const struct image *a, const struct image *b, bool (*varies)(size_t at));
+/** There is no such byte. */
 bool image_equal(const struct image *a, const struct image *b, bool (*varies)(size_t at));
 
 struct states {
@@ -39,9 +42,8 @@ struct states {
 	GArray *state;
 	GHashTable *seen; /**< Digests. */
 	uint64_t digest;  /**< Of now, less that of first. */
-	int fd;
-	char *view;     /**< The mapped file; NULL while it does not exist. */
-	size_t present; /**< Which one is built in work. */
+	const char *view; /**< The mapped file; NULL while it does not exist. */
+	size_t present;   /**< Which one is built in work. */
 	struct image work;
 	size_t distinct;
 };

@@ -8,6 +8,8 @@
 
 #include "common/body.h"
 #include "common/header.h"
+#include "common/heap.h"
+#include "common/reclaim.h"
 #include "tests/crash/mmalloc_scene.h"
 
 #define LARGE_RUN (1536 * KIB) /* gives its disk space back when it is freed */
@@ -59,6 +61,12 @@ static void take_1000(void *md)
 static void take_5000(void *md)
 {
 	scratch = mmalloc(md, 5000);
+}
+
+/* No cells that are free already suffice for it. */
+static void take_whole_chunk(void *md)
+{
+	scratch = mmalloc(md, 64 * KIB);
 }
 
 static void take_large(void *md)
@@ -193,6 +201,12 @@ static void trim(void *md)
 	g_assert_cmpint(mmalloc_trim(md), >, 0);
 }
 
+/* The process that left empty slabs detached, and gave them back. */
+static void trim_what_there_is(void *md)
+{
+	g_assert_cmpint(mmalloc_trim(md), >=, 0);
+}
+
 static void set_new_key(void *md)
 {
 	mmalloc_setkey(md, SCENE_NEW_KEY, scene->blocks.keep[2].at);
@@ -216,6 +230,20 @@ static void set_lost_root(void *md)
 static void replace_root(void *md)
 {
 	mmalloc_setroot(md, "root", scene->blocks.keep[1].at);
+}
+
+static void cas_new_root(void *md)
+{
+	void *expected = NULL;
+
+	mmalloc_casroot(md, SCENE_NEW, &expected, scene->blocks.keep[2].at);
+}
+
+static void cas_root(void *md)
+{
+	void *expected = scene->blocks.keep[0].at;
+
+	mmalloc_casroot(md, "root", &expected, scene->blocks.keep[1].at);
 }
 
 static void remove_root(void *md)
@@ -286,7 +314,7 @@ static const struct scenario scenarios[] = {
 	SCENE("memalign", TAKES, take_64, take_aligned),
 	SCENE("memalign-large", TAKES, take_64, take_large_aligned),
 
-	SCENE("grow-small", TAKES, use_the_file_up, take_1000, .prepared = FRESH, .grows = true),
+	SCENE("grow-small", TAKES, use_the_file_up, take_whole_chunk, .prepared = FRESH, .grows = true),
 	SCENE("grow-first-call", TAKES, nothing, take_large_run, .prepared = FRESH, .grows = true),
 	SCENE("grow-large", TAKES, use_the_file_up, take_large_run, .prepared = FRESH, .grows = true),
 	SCENE("grow-over-bounds", TAKES, take_64, take_over_bounds, .streams = 4, .prepared = FRESH, .grows = true),
@@ -300,7 +328,7 @@ static const struct scenario scenarios[] = {
 	      FLAGS(CRASH_DEAD_BEFORE), .earlier_call = take_large_run),
 
 	SCENE("trim", KEEPS, leave_much_free, trim),
-	SCENE("trim-of-the-dead", KEEPS, take_64, trim, .prepared = EMPTY_SLABS, .reserve = 2 * MIB),
+	SCENE("trim-of-the-dead", KEEPS, take_64, trim_what_there_is, .prepared = EMPTY_SLABS, .reserve = 2 * MIB),
 	SCENE("trim-after-a-death", KEEPS, leave_much_free, trim, FLAGS(CRASH_DEAD_DURING), .earlier_call = take_large),
 	SCENE("free-punches", GIVES, take_64, free_prepared, .victims = LARGE_RUN),
 	SCENE("free-punches-over-bounds", GIVES, take_over_bounds, free_scratch, .streams = 4),
@@ -323,6 +351,8 @@ static const struct scenario scenarios[] = {
 	SCENE("setroot-new-table", KEEPS, take_64, set_new_root, .adds_table = true),
 	SCENE("setroot-replace", KEEPS, take_64, replace_root),
 	SCENE("setroot-remove", KEEPS, take_64, remove_root),
+	SCENE("setroot-new-by-cas", KEEPS, take_64, cas_new_root),
+	SCENE("setroot-replace-by-cas", KEEPS, take_64, cas_root),
 	SCENE("setroot-inherits-lock", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_DURING),
 	      .earlier_call = set_lost_root),
 
@@ -428,64 +458,6 @@ static bool half_done(const struct crash_scenario *s, const char *bytes)
 	return scene_half_done(bytes, sizeof(struct ma_stream), true, 3);
 }
 
-/* --- streams that grow at the same time --- */
-
-#define ROUNDS 40
-
-/* Threads are spread over the streams: two of four differ most of the time. */
-static void grow_for_ever(struct support_thread *self)
-{
-	void *blocks[100];
-
-	for (;;) {
-		for (size_t i = 0; i < G_N_ELEMENTS(blocks); i++)
-			blocks[i] = mmalloc(self->arg, self->index % 2 ? 5000 : SCENE_LARGE);
-		for (size_t i = 0; i < G_N_ELEMENTS(blocks); i++)
-			mfree(self->arg, blocks[i]);
-		g_assert_cmpint(mmalloc_trim(self->arg), >=, 0);
-	}
-}
-
-static int grow_until_killed(void *path)
-{
-	support_threads(4, grow_for_ever, heap_attach(path));
-	return 1;
-}
-
-/* One process each round, with nobody left behind, or a survivor that goes on in the same heap. */
-static void growth_races(void)
-{
-	struct mmalloc_options options = { .streams = 4, .reserve = 64 * MIB };
-	struct support_rand r;
-
-	support_rand_seed(&r, 1);
-	for (size_t round = 0; round < support_scale(ROUNDS); round++) {
-		const char *path = support_path("races");
-		int fd = heap_file(path);
-		void *md = mmalloc_attach_opt(fd, NULL, &options);
-		char *block;
-
-		g_assert_nonnull(md);
-		if (round % 2)
-			heap_detach(md);
-		support_kill_after_us(support_fork(grow_until_killed, (void *)(uintptr_t)path),
-				      500 + (unsigned)support_rand_below(&r, 8000));
-		if (round % 2)
-			md = mmalloc_attach(fd, NULL);
-		g_assert_nonnull(md);
-		g_assert_cmpuint(scene_length(md), <=, (size_t)support_file_size(path));
-		heap_check(md);
-		support_free_all_by(&support_mmalloc_calls, md);
-		block = mmalloc(md, 50 * MIB);
-		g_assert_nonnull(block);
-		block[0] = block[50 * MIB - 1] = 1;
-		g_assert_cmpuint(scene_length(md), <=, (size_t)support_file_size(path));
-		heap_detach(md);
-		close(fd);
-		unlink(path);
-	}
-}
-
 static const struct crash_library library = {
 	.name = "mmalloc",
 	.room = SCENE_RESERVE,
@@ -505,7 +477,8 @@ int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
 	scene = support_shared(sizeof(*scene));
-	support_add("/crash/mmalloc/growth-races", growth_races);
+	ma_heap_age_seconds = ma_patience = 0; /* A call takes as many instructions whenever it is made. */
+	support_add("/crash/mmalloc/growth-races", races_of_growth);
 	for (size_t i = 0; i < G_N_ELEMENTS(scenarios); i++)
 		crash_add(&library, &scenarios[i].base);
 	return crash_run();

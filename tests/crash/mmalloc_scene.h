@@ -59,4 +59,7 @@ uint64_t scene_length(const void *md);
 /** After a death: done or not at all, nothing lost, all of it usable; in the end the heap is empty. */
 void scene_examine(const struct scenario *s, void *md);
 
+/** A test: processes are killed while several of their threads extend the heap (mmalloc_races.c). */
+void races_of_growth(void);
+
 #endif /* MA_TESTS_CRASH_MMALLOC_SCENE_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * libqalloc's part of the kill sweep (crash.h): each call on each of its paths. What must hold after each kill is in
- * qalloc_scene.c. Maps of this library have a fixed length: what grows is the disk space that they have.
+ * qalloc_scene.c. Maps of this library grow when they are told to; what grows by itself is the disk space that they have.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 
 #include "common/body.h"
+#include "common/heap.h"
+#include "common/reclaim.h"
 #include "tests/crash/qalloc_scene.h"
 
 static void *handle;  /* each process's own */
@@ -110,6 +112,19 @@ static void take_large_aligned(void *map)
 	scratch = qalloc_memalign(map, 256 * KIB, 100 * KIB);
 }
 
+static void grow(void *map)
+{
+	qalloc_grow(map, scene->grows);
+}
+
+/* The next item lies in the new part. */
+static void grow_when_full(void *map)
+{
+	while (qalloc_malloc(map, 64))
+		continue;
+	grow(map);
+}
+
 static void *take_and_stay(void *arg)
 {
 	void **taken = arg;
@@ -186,6 +201,61 @@ static void replace_root(void *map)
 static void remove_root(void *map)
 {
 	qalloc_setroot(map, "root", NULL);
+}
+
+static void cas_new_root(void *map)
+{
+	void *expected = NULL;
+
+	qalloc_casroot(map, SCENE_NEW, &expected, scene->blocks.keep[2].at);
+}
+
+static void cas_root(void *map)
+{
+	void *expected = scene->blocks.keep[0].at;
+
+	qalloc_casroot(map, "root", &expected, scene->blocks.keep[1].at);
+}
+
+static int fill_created(void *block, size_t size, void *arg)
+{
+	(void)arg;
+	memset(block, SCENE_TAG, size);
+	return 0;
+}
+
+static void find_or_create(void *map)
+{
+	qalloc_find_or_create(map, SCENE_CREATED, SCENE_CREATED_BYTES, fill_created, NULL, NULL);
+}
+
+/* The prepared block is a lock. */
+static void make_lock(void *map)
+{
+	memset(scene->victims, 0, sizeof(struct qalloc_lock));
+	take_64(map);
+}
+
+static void make_lock_of_the_dead(void *map)
+{
+	make_lock(map);
+	((struct qalloc_lock *)scene->victims)->word = 16 << 1;
+}
+
+static void lock_it(void *map)
+{
+	qalloc_lock(map, scene->victims);
+}
+
+static void make_lock_and_lock_it(void *map)
+{
+	make_lock(map);
+	lock_it(map);
+}
+
+static void unlock_it(void *map)
+{
+	qalloc_unlock(map, scene->victims);
 }
 
 static void close_map(void *map)
@@ -281,6 +351,13 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("setroot-new-table", KEEPS, take_64, set_new_root, .adds_table = true),
 	DYNAMIC("setroot-replace", KEEPS, take_64, replace_root),
 	DYNAMIC("setroot-remove", KEEPS, take_64, remove_root),
+	DYNAMIC("setroot-new-by-cas", KEEPS, take_64, cas_new_root),
+	DYNAMIC("setroot-replace-by-cas", KEEPS, take_64, cas_root),
+	DYNAMIC("find-or-create", TAKES, take_64, find_or_create),
+	DYNAMIC("lock", KEEPS, make_lock, lock_it, .victims = 64),
+	DYNAMIC("lock-first-call", KEEPS, nothing, lock_it, .victims = 64),
+	DYNAMIC("lock-of-the-dead", KEEPS, make_lock_of_the_dead, lock_it, .victims = 64),
+	DYNAMIC("unlock", KEEPS, make_lock_and_lock_it, unlock_it, .victims = 64),
 	DYNAMIC("create", KEEPS, nothing, create, .prepared = NOT_THERE, FLAGS(CRASH_ABSENT | CRASH_ALONE)),
 	DYNAMIC("create-two-openers", KEEPS, nothing, create, .prepared = NOT_THERE,
 		FLAGS(CRASH_ABSENT | CRASH_ALONE | CRASH_WAITED)),
@@ -293,6 +370,15 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("checkpoint", KEEPS, take_64, checkpoint),
 	DYNAMIC("cleanup-last", KEEPS, take_64, cleanup, FLAGS(CRASH_ALONE)),
 	DYNAMIC("thread-exit", KEEPS, watch_the_end, scene_end_thread),
+	DYNAMIC("grow-in-segment", KEEPS, nothing, grow, .bytes = MIB, .grows = MIB + 300 * KIB),
+	DYNAMIC("grow", KEEPS, nothing, grow, .bytes = 256 * KIB, .grows = MIB + 300 * KIB),
+	DYNAMIC("grow-two-segments", KEEPS, nothing, grow, .bytes = 128 * KIB, .grows = MIB + 300 * KIB),
+	DYNAMIC("grow-alone", KEEPS, nothing, grow, .bytes = 256 * KIB, .grows = MIB, FLAGS(CRASH_ALONE)),
+	DYNAMIC("grow-inherits-lock", KEEPS, take_64, grow, .bytes = 256 * KIB, .grows = MIB, FLAGS(CRASH_DEAD_DURING),
+		.earlier_call = grow),
+	DYNAMIC("malloc-in-new-segment", TAKES, grow, take_large, .bytes = 256 * KIB, .grows = MIB + 300 * KIB),
+	STATIC("grow", KEEPS, nothing, grow, .bytes = 256 * KIB, .grows = MIB + 300 * KIB),
+	STATIC("malloc-in-new-segment", TAKES, grow_when_full, take_64, .bytes = 256 * KIB, .grows = MIB),
 	DYNAMIC("takeover-of-lock", TAKES, take_64, take_large, FLAGS(CRASH_DEAD_DURING), .earlier_call = take_large),
 	DYNAMIC("takeover-of-slot", TAKES, nothing, take_large, FLAGS(CRASH_DEAD_BEFORE), .earlier_call = take_large),
 	DYNAMIC("takeover-of-map", KEEPS, nothing, load, FLAGS(CRASH_DEAD_BEFORE | CRASH_ALONE),
@@ -312,6 +398,7 @@ static const struct scenario scenarios[] = {
 	STATIC("free", GIVES, take_64, free_prepared, .victims = 64),
 	STATIC("free-of-another-process", GIVES, take_64, free_remote),
 	STATIC("setroot-new-table", KEEPS, take_64, set_new_root, .adds_table = true),
+	STATIC("find-or-create", TAKES, take_64, find_or_create),
 	STATIC("create", KEEPS, nothing, create_static, .prepared = NOT_THERE, FLAGS(CRASH_ABSENT | CRASH_ALONE)),
 	STATIC("open-first", KEEPS, nothing, load, FLAGS(CRASH_ALONE)),
 	STATIC("open-copy", KEEPS, nothing, load, FLAGS(CRASH_ALONE | CRASH_COPIED)),
@@ -395,58 +482,10 @@ static bool half_done(const struct crash_scenario *s, const char *bytes)
 {
 	bool is_static = of(s)->is_static;
 
+	if (of(s)->earlier_call == grow)
+		return scene_half_grown(bytes);
 	return scene_half_done(bytes, is_static ? MA_STREAM_HEAD : sizeof(struct ma_stream), !is_static,
 			       is_static ? 2 : 3);
-}
-
-/* --- many deaths --- */
-
-#define DEATHS  300
-#define THREADS 8u
-
-static int die_owning(void *arg)
-{
-	void *map = support_load(arg);
-
-	g_assert_nonnull(qalloc_malloc(map, 64));
-	kill(getpid(), SIGKILL);
-	return 1;
-}
-
-static void take_and_free(struct support_thread *self)
-{
-	void *block = qalloc_malloc(self->arg, 64);
-
-	g_assert_nonnull(block);
-	assert_void(qalloc_free(block, self->arg), 0);
-}
-
-static int be_many_threads(void *arg)
-{
-	void *map = support_load(arg);
-
-	support_threads(THREADS, take_and_free, map);
-	support_close(map);
-	return 0;
-}
-
-/* A map of 1 MiB has 256 owner records. The last one to come lives in the dead ones' process slot, as they did. */
-static void owners_come_back(void)
-{
-	const char *file = support_path("owners");
-	void *map = support_dyn(file, MIB, 1);
-
-	qalloc_free(qalloc_malloc(map, 64), map);
-	for (int i = 0; i < DEATHS; i++) {
-		int status = support_wait(support_fork(die_owning, (void *)(uintptr_t)file));
-
-		g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	}
-	g_assert_cmpuint(support_count(map), ==, DEATHS);
-	support_run_child(be_many_threads, (void *)(uintptr_t)file);
-	support_threads(THREADS, take_and_free, map);
-	support_free_all(map);
-	support_finish(map, file);
 }
 
 static const struct crash_library qalloc = {
@@ -468,7 +507,8 @@ int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
 	scene = support_shared(sizeof(*scene));
-	support_add("/crash/qalloc/owners-come-back", owners_come_back);
+	ma_heap_age_seconds = ma_patience = 0; /* A call takes as many instructions whenever it is made. */
+	support_add("/crash/qalloc/owners-come-back", deaths_owners_come_back);
 	for (size_t i = 0; i < G_N_ELEMENTS(scenarios); i++)
 		crash_add(&qalloc, &scenarios[i].base);
 	return crash_run();

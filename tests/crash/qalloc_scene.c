@@ -10,10 +10,11 @@ struct scene *scene;
 static void *make(const struct scenario *s, const char *path)
 {
 	size_t streams = s->streams ? s->streams : 2;
+	size_t bytes = s->bytes ? s->bytes : SCENE_BYTES;
 
 	if (s->is_static)
-		return support_stat(path, SCENE_BYTES, 64, streams);
-	return support_dyn(path, SCENE_BYTES, streams);
+		return support_stat(path, bytes, 64, streams);
+	return support_dyn(path, bytes, streams);
 }
 
 void *scene_open(const struct scenario *s)
@@ -43,6 +44,8 @@ static void measure_another(const struct scenario *s)
 	const char *path = support_path("measure");
 	void *map = make(s, path);
 
+	if (s->grows)
+		g_assert_cmpint(qalloc_grow(map, s->grows), ==, 0);
 	measure(s, map);
 	support_close(map);
 	unlink(path);
@@ -122,13 +125,14 @@ void scene_prepare(const struct scenario *s)
 	void *map;
 
 	memset(scene, 0, sizeof(*scene));
-	if (s->prepared == FRESH || s->prepared == NOT_THERE)
+	if (s->prepared == FRESH || s->prepared == NOT_THERE || s->grows)
 		measure_another(s);
+	scene->grows = s->grows;
 	if (s->prepared == NOT_THERE)
 		return;
 	map = make(s, crash_path());
 	crash_set_base(support_base(map));
-	if (s->prepared != FRESH)
+	if (s->prepared != FRESH && !s->grows)
 		measure(s, map);
 	furnish(s, map);
 	scene->blocks.before = support_count(map);
@@ -159,6 +163,34 @@ static void find_the_roots(const struct scenario *s, void *map)
 		g_assert_cmpint(qalloc_setroot(map, "one more", scene->blocks.keep[3].at), ==, 0);
 }
 
+/* There is none, or a complete one. */
+static void find_the_created_root(const struct scenario *s, void *map)
+{
+	const char *created = qalloc_getroot(map, SCENE_CREATED);
+
+	if (!created)
+		return;
+	g_assert_nonnull(strstr(s->base.name, "find-or-create"));
+	for (size_t i = 0; i < SCENE_CREATED_BYTES; i++)
+		g_assert_cmpint(created[i], ==, SCENE_TAG);
+	g_assert_cmpint(qalloc_setroot(map, SCENE_CREATED, NULL), ==, 0);
+}
+
+/* Whoever held it is dead. The first call comes upon what was in the block: any word will do. */
+static void have_the_lock(const struct scenario *s, void *map)
+{
+	int error;
+
+	if (!scene->victims || !strstr(s->base.name, "lock"))
+		return;
+	error = qalloc_lock(map, scene->victims);
+	g_assert_true(error == 0 || error == EOWNERDEAD);
+	g_assert_cmpint(qalloc_trylock(map, scene->victims), ==, EBUSY);
+	g_assert_cmpint(qalloc_unlock(map, scene->victims), ==, 0);
+	g_assert_cmpint(qalloc_lock(map, scene->victims), ==, 0);
+	g_assert_cmpint(qalloc_unlock(map, scene->victims), ==, 0);
+}
+
 /* All room for runs of several chunks, in bytes: one of an odd number is left where a single chunk stands alone. */
 static size_t take_runs(void *map)
 {
@@ -186,12 +218,26 @@ static void have_the_whole_map_again(const struct scenario *s, void *map)
 	check_map(map);
 }
 
+/* It grew or it did not, and whoever comes next can do it (again). */
+static void grown_or_not(const struct scenario *s, void *map)
+{
+	uint64_t length = support_stats(map).file_bytes;
+
+	g_assert_true(length == s->bytes || length == s->grows);
+	g_assert_cmpint(qalloc_grow(map, s->grows), ==, 0);
+	check_map(map);
+}
+
 void scene_examine(const struct scenario *s, void *map)
 {
 	scene_done_or_not(&support_qalloc_calls, map, &scene->blocks, s->effect, s->moves);
 	check_map(map);
+	if (s->grows)
+		grown_or_not(s, map);
 	if (scene->blocks.kept)
 		find_the_roots(s, map);
+	find_the_created_root(s, map);
+	have_the_lock(s, map);
 	check_map(map);
 	for (size_t i = 0; i < scene->fillers; i++)
 		assert_void(qalloc_free(scene->filler[i], map), 0);

@@ -9,7 +9,9 @@
 #include "tests/crash/scene.h"
 #include "tests/support/support_qalloc.h"
 
-#define SCENE_BYTES (2 * MIB)
+#define SCENE_BYTES         (2 * MIB)
+#define SCENE_CREATED       "created" /* A root that find-or-create makes, ... */
+#define SCENE_CREATED_BYTES 64        /* ... all SCENE_TAG. */
 
 /** How the map is before anybody comes. */
 enum prepared {
@@ -26,6 +28,8 @@ struct scenario {
 	enum effect effect;
 	enum prepared prepared;
 	size_t streams;  /**< 0: 2 */
+	size_t bytes;    /**< Of the prepared map; 0: SCENE_BYTES */
+	size_t grows;    /**< The warm-up or the call makes the map so long. */
 	size_t victims;  /**< Size of the block that is prepared for the call to free, or 0. */
 	bool adds_table; /**< The fixed table of roots is full before the call... */
 	bool one_place;  /**< ... or has just one place left, where a name was before. */
@@ -44,6 +48,7 @@ struct scene {
 	size_t fillers;
 	size_t items;   /**< Of the whole static map, else 0. */
 	size_t largest; /**< Of the empty map. */
+	size_t grows;   /**< As the scenario's. */
 };
 
 extern struct scene *scene;
@@ -54,5 +59,8 @@ void scene_prepare(const struct scenario *s);
 void *scene_open(const struct scenario *s);
 /** After a death: done or not at all, nothing lost, all of it usable; in the end the map is empty. */
 void scene_examine(const struct scenario *s, void *map);
+
+/** A test: owner records of dead threads are used again (qalloc_deaths.c). */
+void deaths_owners_come_back(void);
 
 #endif /* MA_TESTS_CRASH_QALLOC_SCENE_H */

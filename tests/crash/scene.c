@@ -93,9 +93,10 @@ void scene_newcomer_leaves(pid_t newcomer)
 
 /* --- bytes --- */
 
+/* Which processes have the first process slots, and which is the next one. */
 bool scene_varies(size_t at)
 {
-	return at >= offsetof(struct ma_header, process) && at < sizeof(struct ma_header);
+	return at >= MA_PROCESS_OFF - 8 && at < MA_PROCESS_OFF + 64 * sizeof(struct ma_process);
 }
 
 static bool is_held(const struct ma_lock *lock)
@@ -117,7 +118,9 @@ static bool so_often(bool at_it, int often)
 bool scene_half_done(const char *bytes, size_t stream_stride, bool intents, int often)
 {
 	const struct ma_body *body = (const void *)(bytes + MA_PAGE);
-	const char *streams = bytes + MA_PAGE + sizeof(*body);
+	const struct ma_header *header = (const void *)bytes;
+	const char *streams = bytes + ma_up(MA_PROCESS_OFF + header->param[MA_PARAM_PROCESSES] * sizeof(struct ma_process),
+					    MA_LINE);
 	bool at_it = is_held(&body->root_lock);
 
 	for (size_t i = 0; i < 2; i++) {

@@ -9,6 +9,8 @@
 
 #define FLAT_BYTES    (16 * KIB)
 #define STACKED_BYTES (64 * KIB)
+#define GROWN_BYTES   (40 * KIB) /* To this a flat one grows; with the stacked one its top word gets longer. */
+#define TALLER_BYTES  (100 * KIB)
 #define KEEP          6
 #define CONTROL       4096
 #define TEXT          "contents of a block"
@@ -111,6 +113,13 @@ static void remove_root(shmbuddy_t *region)
 	shmbuddy_setroot(region, "root", SHM_NULL);
 }
 
+static void cas_new_root(shmbuddy_t *region)
+{
+	shm_offt expected = SHM_NULL;
+
+	shmbuddy_casroot(region, "a new root", &expected, scene->keep[2]);
+}
+
 static void mend(shmbuddy_t *region)
 {
 	shmbuddy_mend(region);
@@ -125,6 +134,23 @@ static shmbuddy_t *open_it(const struct scenario *s)
 {
 	return s->stacked ? buddy_open(crash_path(), STACKED_BYTES, 16, STACKED_BYTES)
 			  : buddy_open(crash_path(), FLAT_BYTES, 32, 1024);
+}
+
+static void grow(shmbuddy_t *region)
+{
+	shmbuddy_grow(region, GROWN_BYTES);
+}
+
+static void grow_taller(shmbuddy_t *region)
+{
+	shmbuddy_grow(region, TALLER_BYTES + 16);
+}
+
+/* What is gained is used at once. */
+static void grow_and_take(shmbuddy_t *region)
+{
+	shmbuddy_grow(region, TALLER_BYTES);
+	scratch = shmbuddy_malloc(region, 16);
 }
 
 static void open_flat(shmbuddy_t *region)
@@ -249,7 +275,8 @@ static void find_the_roots(const struct scenario *s)
 		return;
 	g_assert_true(root == scene->keep[0] || (s->call == replace_root && root == scene->keep[1]) ||
 		      (s->call == remove_root && root == SHM_NULL));
-	g_assert_true(added == SHM_NULL || (s->call == set_root && added == scene->keep[2]));
+	g_assert_true(added == SHM_NULL ||
+		      ((s->call == set_root || s->call == cas_new_root) && added == scene->keep[2]));
 	g_assert_true(shmbuddy_getroot(handle, "lost") == SHM_NULL || s->earlier_call == set_lost_root);
 	/* All places can be had, also one that a dead one had claimed. */
 	shmbuddy_setroot(handle, "lost", SHM_NULL);
@@ -285,16 +312,38 @@ static void have_all_again(const struct scenario *s)
 	buddy_check(handle);
 	support_sleep_us(11000); /* before this nobody looks again */
 	count = buddy_fill(handle, stats.largest, blocks, stats.capacity / stats.largest + 1);
-	g_assert_cmpuint(count * stats.largest, ==, stats.capacity);
+	g_assert_cmpuint(count, ==, stats.capacity / stats.largest);
 	buddy_free_all(handle);
 	buddy_is_empty(handle);
 	buddy_check(handle);
 	g_free(blocks);
 }
 
+static bool grows(const struct scenario *s)
+{
+	return s->call == grow || s->call == grow_taller || s->call == grow_and_take;
+}
+
+/* The old size or the new one; and it can grow on from either. */
+static void find_the_size(const struct scenario *s)
+{
+	uint64_t capacity = buddy_stats(handle).capacity, old = s->stacked ? STACKED_BYTES : FLAT_BYTES;
+	uint64_t new = s->call == grow ? GROWN_BYTES : s->call == grow_taller ? TALLER_BYTES + 16 : TALLER_BYTES;
+
+	if (!grows(s)) {
+		g_assert_cmpuint(capacity, ==, old);
+		return;
+	}
+	g_assert_true(capacity == old || capacity == new);
+	g_assert_cmpint(shmbuddy_grow(handle, new + 3 * KIB), ==, 0);
+	g_assert_cmpuint(buddy_stats(handle).capacity, ==, new + 3 * KIB);
+	buddy_check(handle);
+}
+
 static void examine(const struct scenario *s)
 {
 	buddy_check(handle);
+	find_the_size(s);
 	find_it_done_or_not(s);
 	find_the_roots(s);
 	have_all_again(s);
@@ -329,7 +378,9 @@ static const struct scenario scenarios[] = {
 	  .changes = 2,
 	  .call = set_root,
 	  .earlier_call = set_lost_root },
+	{ .base = { "casroot-new", 0 }, .call = cas_new_root },
 	{ .base = { "mend", 0 }, .call = mend },
+	{ .base = { "grow", 0 }, .call = grow },
 	{ .base = { "close", 0 }, .call = close_it },
 	{ .base = { "open", 0 }, .call = open_flat },
 	{ .base = { "open-copy", CRASH_ALONE | CRASH_COPIED }, .call = open_flat },
@@ -366,6 +417,12 @@ static const struct scenario scenarios[] = {
 	  .effect = TAKES,
 	  .victims = 4000,
 	  .call = shrink_victim },
+	{ .base = { "stacked-grow", 0 }, .stacked = true, .call = grow_taller },
+	{ .base = { "stacked-grow-full", 0 },
+	  .stacked = true,
+	  .effect = TAKES,
+	  .victims = 4000,
+	  .call = grow_and_take },
 #define AFTER_SPLIT(n, text)                                                                                 \
 	{                                                                                                    \
 		.base = { "stacked-mend-split-" text, CRASH_DEAD_BEFORE }, .stacked = true, .effect = TAKES, \
@@ -392,7 +449,7 @@ static const struct scenario scenarios[] = {
 static const struct crash_library library = {
 	.flags = CRASH_ANYWHERE,
 	.name = "shmbuddy",
-	.room = 128 * KIB,
+	.room = 256 * KIB,
 	.prepare = prepare,
 	.attach = attach,
 	.warm_up = warm_up,

@@ -17,7 +17,7 @@
 
 #define PAGE      4096u
 #define LINE      64u
-#define FSIZE_MAX (256u << 20)
+#define FSIZE_MAX (9u << 20) /* Disk space is memory here, and what it costs to be had is most of an input. */
 
 struct template
 {
@@ -89,12 +89,17 @@ static void read_boot_id(void)
 	fclose(f);
 }
 
+void fuzz_limit_file(size_t bytes)
+{
+	const struct rlimit limit = { bytes ? bytes : FSIZE_MAX, FSIZE_MAX };
+
+	fuzz_require(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+}
+
 void fuzz_begin(void)
 {
-	const struct rlimit limit = { FSIZE_MAX, FSIZE_MAX };
-
 	signal(SIGXFSZ, SIG_IGN);
-	fuzz_require(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	fuzz_limit_file(0);
 	file = memfd_create("fuzz", MFD_CLOEXEC);
 	fuzz_require(file >= 0 && fstat(file, &file_stat) == 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
@@ -280,17 +285,37 @@ static void change(const struct template *t, struct fuzz_in *in, size_t *end)
 	}
 }
 
+static void copy_back(const struct template *t, size_t from, size_t to)
+{
+	for (size_t at = from; at < to; at += PAGE)
+		if (memcmp(view + at, t->image + at, PAGE) != 0)
+			memcpy(view + at, t->image + at, PAGE);
+}
+
+/* Only what differs: pages that an input before has left there, and the template's own. */
+static void restore(const struct template *t)
+{
+	off_t at, end;
+
+	if (length() != t->bytes)
+		set_length(t->bytes);
+	for (at = lseek(file, 0, SEEK_DATA); at >= 0 && (size_t)at < t->bytes; at = lseek(file, end, SEEK_DATA)) {
+		end = lseek(file, at, SEEK_HOLE);
+		copy_back(t, (size_t)at, (size_t)end < t->bytes ? (size_t)end : t->bytes);
+	}
+	for (size_t i = 0; i < t->pages; i++)
+		copy_back(t, (size_t)t->page[i] * PAGE, ((size_t)t->page[i] + 1) * PAGE);
+}
+
 static void from_template(const struct template *t, unsigned changes, struct fuzz_in *in)
 {
 	size_t end = t->bytes;
 
-	set_length(0);
-	set_length(end);
-	for (size_t i = 0; i < t->pages; i++)
-		memcpy(view + (size_t)t->page[i] * PAGE, t->image + (size_t)t->page[i] * PAGE, PAGE);
+	restore(t);
 	while (changes-- > 0 && in->left)
 		change(t, in, &end);
-	set_length(end);
+	if (end != t->bytes)
+		set_length(end);
 }
 
 static void from_bytes(size_t calls, struct fuzz_in *in)

@@ -26,6 +26,7 @@
 #define FUZZ_WAY      0x03u /* Options: the way of opening (the target's). */
 #define FUZZ_AS_IS    0x10u /* Leave the checksum as it is. */
 #define FUZZ_CERTAIN  0x20u /* Inode and boot id are right: the library may believe that only processes died. */
+#define FUZZ_ONCE     0x40u /* Do not open it a second time. */
 #define FUZZ_ANYWHERE 0x80u /* Of an operation. */
 
 #define FUZZ_MAPS      8          /* Templates at most. */
@@ -43,6 +44,8 @@ uint64_t fuzz_u64(struct fuzz_in *in);
 
 /* Before anything else: the file, and limits that a hostile length runs into. */
 void fuzz_begin(void);
+/* How long the file may become from now on, in bytes: beyond it calls fail with EFBIG. 0: as fuzz_begin() set it. */
+void fuzz_limit_file(size_t bytes);
 /* The file, and its name. */
 int fuzz_fd(void);
 const char *fuzz_path(void);

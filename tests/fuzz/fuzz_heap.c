@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* See fuzz_heap.h. */
 #include "tests/fuzz/fuzz_heap.h"
+#include "tests/fuzz/fuzz_live.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -313,6 +314,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned options;
 	bool sound;
 
+	if (size && data[0] >= FUZZ_LIVE)
+		return fuzz_heap_live_input(&in) ? 0 : -1;
 	if (size < 3 || !fuzz_file(&in, &options))
 		return -1;
 	s.map = open_map(options & FUZZ_WAY);
@@ -321,7 +324,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		use(&in, options & FUZZ_WAY, options & FUZZ_CERTAIN);
 		sound = s.sound && (options & FUZZ_WAY) % FUZZ_MAKE == 0;
 		fuzz_require(lib->close(s.map) == 0);
+	} else if ((options & FUZZ_WAY) % FUZZ_MAKE == 0) {
+		return 0; /* It would be the same again. */
 	}
+	if (options & FUZZ_ONCE)
+		return 0;
 	s.map = open_map(0);
 	fuzz_require(s.map || !sound);
 	if (s.map) {

@@ -36,6 +36,14 @@ struct fuzz_library {
 	void *(*getroot)(void *map, const char *name);
 	/* Count what is there; when the map is sound, require that the figures make sense. */
 	void (*stats)(void *map, bool sound);
+	/* For live maps only. */
+	void *(*calloc)(void *map, size_t count, size_t size);
+	int (*casroot)(void *map, const char *name, void **expected, void *desired);
+	void *(*find_or_create)(void *map, const char *name, size_t size, int (*init)(void *block, size_t size, void *arg), void *arg,
+				int *created);
+	int (*walkroots)(void *map, int (*fn)(const char *name, void *at, void *arg), void *arg);
+	int (*trylock)(void *map, void *lock);
+	int (*unlock)(void *map, void *lock);
 	/* So many kinds of calls that only this library has; make the one of this number. */
 	unsigned others;
 	void (*other)(void *map, unsigned which, bool sound, struct fuzz_in *in);
@@ -46,6 +54,10 @@ extern const struct fuzz_library fuzz_library;
 
 /* A new map gets blocks of all sizes and a root, and becomes a template. */
 void fuzz_heap_template(void *map, size_t rounds);
+/* The same for a live map (fuzz_live.h): its file, then the map that was made in it. An input for one: false, it is not. */
+int fuzz_heap_live_file(char path[64]);
+void fuzz_heap_live(void *map);
+bool fuzz_heap_live_input(struct fuzz_in *in);
 /* A golden map does. */
 void fuzz_golden_template(const char *name);
 

@@ -48,6 +48,16 @@ static void key(void *md, struct fuzz_in *in)
 	fuzz_require(other == number || mmalloc_getkey(md, other) == was);
 }
 
+static int try_lock(void *md, void *lock)
+{
+	return mmalloc_trylock(md, lock);
+}
+
+static int unlock(void *md, void *lock)
+{
+	return mmalloc_unlock(md, lock);
+}
+
 static void other(void *md, unsigned which, bool sound, struct fuzz_in *in)
 {
 	int64_t given;
@@ -76,6 +86,12 @@ const struct fuzz_library fuzz_library = {
 	.setroot = mmalloc_setroot,
 	.getroot = mmalloc_getroot,
 	.stats = stats,
+	.calloc = mcalloc,
+	.casroot = mmalloc_casroot,
+	.find_or_create = mmalloc_find_or_create,
+	.walkroots = mmalloc_walkroots,
+	.trylock = try_lock,
+	.unlock = unlock,
 	.others = 2,
 	.other = other,
 };
@@ -85,10 +101,23 @@ const char fuzz_name[] = "mmalloc";
 static void template(unsigned streams, size_t reserve, size_t rounds)
 {
 	struct mmalloc_options options = { .streams = streams, .reserve = reserve };
-	void *md = mmalloc_attach_opt(fuzz_fd(), FUZZ_TEMPLATE_BASE, &options);
+	void *md;
 
+	/* A stream's part of a large range may begin far behind: then malloc gets EFBIG there, and uses another stream. */
+	fuzz_limit_file(FUZZ_MAP_BYTES);
+	md = mmalloc_attach_opt(fuzz_fd(), FUZZ_TEMPLATE_BASE, &options);
 	fuzz_require(md && mmalloc_setkey(md, 1, FUZZ_TEMPLATE_BASE));
 	fuzz_heap_template(md, rounds);
+	fuzz_limit_file(0);
+}
+
+/* Live heaps: they grow. */
+static void live(unsigned streams, size_t reserve)
+{
+	struct mmalloc_options options = { .streams = streams, .reserve = reserve };
+	char path[64];
+
+	fuzz_heap_live(mmalloc_attach_opt(fuzz_heap_live_file(path), NULL, &options));
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -100,5 +129,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	template(3, 8 << 20, 20);
 	template(2, (size_t)1 << 30,
 		 20); /* Nearly all of the range lies beyond the file; tables take space as needed. */
+	live(1, 1 << 20);
+	live(2, 3 << 20);
 	return 0;
 }

@@ -15,6 +15,16 @@ static void free_block(void *map, void *block)
 	qalloc_free(block, map);
 }
 
+static int try_lock(void *map, void *lock)
+{
+	return qalloc_trylock(map, lock);
+}
+
+static int unlock(void *map, void *lock)
+{
+	return qalloc_unlock(map, lock);
+}
+
 static void stats(void *map, bool sound)
 {
 	struct qalloc_stats st;
@@ -38,7 +48,23 @@ const struct fuzz_library fuzz_library = {
 	.setroot = qalloc_setroot,
 	.getroot = qalloc_getroot,
 	.stats = stats,
+	.calloc = qalloc_calloc,
+	.casroot = qalloc_casroot,
+	.find_or_create = qalloc_find_or_create,
+	.walkroots = qalloc_walkroots,
+	.trylock = try_lock,
+	.unlock = unlock,
 };
+
+/* Live maps: of one size, one that grows, items. */
+static void live(uint64_t size, uint64_t range, uint64_t streams, uint64_t item)
+{
+	const struct qalloc_options options = { .size = size, .range = range, .streams = streams, .item = item };
+	char path[64];
+
+	fuzz_heap_live_file(path);
+	fuzz_heap_live(qalloc_make(path, &options));
+}
 
 const char fuzz_name[] = "qalloc";
 
@@ -54,5 +80,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	fuzz_heap_template(qalloc_makestatmap(1 << 20, base, fuzz_path(), 20000, 1), 20);
 	fuzz_heap_template(qalloc_makedynmap(5 << 20, base, fuzz_path(), 1), 20);
 	fuzz_heap_template(qalloc_makedynmap(2 << 20, base, fuzz_path(), 3), 20);
+	live(512 << 10, 0, 1, 0);
+	live(600 << 10, 3 << 20, 2, 0);
+	live(128 << 10, 0, 2, 64);
+	live(256 << 10, 1 << 20, 1, 1000);
 	return 0;
 }

@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #include "common/header.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_buddy_live.h"
+#include "tests/fuzz/fuzz_live.h"
 
 #define CALLS 200
 #define HELD  32
@@ -272,6 +273,18 @@ static void one_call(struct fuzz_in *in)
 	}
 }
 
+/* It has at least so much then, or it is as it was; and what it gained is within the file. */
+static void grow(void)
+{
+	uint64_t more = s.stats.capacity + 3000;
+	int result = shmbuddy_grow(s.region, more);
+
+	fuzz_require(result == 0 || errno == ENOMEM || errno == EROFS || errno == ENOSPC || errno == EFBIG ||
+		     errno == EUCLEAN);
+	look();
+	fuzz_require(result != 0 || s.stats.capacity >= more);
+}
+
 /* What the check says is wanted when a find is looked into. */
 static void say(const char *text, void *arg)
 {
@@ -298,6 +311,11 @@ static void use(struct fuzz_in *in, bool checked)
 	resize(1, 3000);
 	drop(&s.held[0]);
 	drop(&s.held[3]);
+	grow();
+	for (size_t i = 5; i < 8 && !s.held[i].at; i++) {
+		errno = 0;
+		hold(i, shmbuddy_malloc(s.region, sizes[i % 4]), sizes[i % 4]);
+	}
 	shmbuddy_mend(s.region);
 	if (s.sound)
 		fuzz_require(shmbuddy_check(s.region, say, NULL) == 0);
@@ -309,6 +327,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bool sound = false, checked;
 	unsigned options;
 
+	if (size && data[0] >= FUZZ_LIVE)
+		return fuzz_buddy_live_input(&in) ? 0 : -1;
 	if (size < 3 || !fuzz_file(&in, &options))
 		return -1;
 	checked = !(options & FUZZ_CERTAIN) && (options & FUZZ_WAY) != WAY_JOIN;
@@ -318,6 +338,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		sound = s.sound && (options & FUZZ_WAY) != WAY_READ;
 		close_region();
 	}
+	if (options & FUZZ_ONCE)
+		return 0;
 	if (open_region(WAY_WRITE, &none)) {
 		use(&none, checked);
 		fuzz_require(s.sound || !sound);
@@ -360,5 +382,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	template(100 << 10, 32, 64 << 10); /* Words whose ends lie beyond the area. */
 	template(4 << 20, 256, 4 << 20);   /* Two parts, and a block of both. */
 	template(4096, 16, 4096);
+	fuzz_buddy_live(64 << 10, 0, 32, 1024);
+	fuzz_buddy_live(64 << 10, 0, 16, 64 << 10);
+	fuzz_buddy_live(100 << 10, 1 << 20, 32, 64 << 10);
+	fuzz_buddy_live(5 << 16, 5 << 16, 1 << 16, 1 << 18);
 	return 0;
 }

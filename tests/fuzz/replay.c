@@ -3,8 +3,10 @@
  * Every input of the corpus once more: what fuzzing found stays mended. Inputs with a name of their own, which are
  * regressions, are a case each; the many that only reach some place in the code are one case together.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "tests/fuzz/fuzz.h"
@@ -16,6 +18,14 @@ struct inputs {
 	GPtrArray *names;
 	atomic_size_t *now; /* Shared with the child. */
 };
+
+/* Of CPU time; 0: no limit. */
+static void limit_cpu(unsigned seconds)
+{
+	const struct itimerval limit = { .it_value.tv_sec = seconds };
+
+	g_assert_cmpint(setitimer(ITIMER_PROF, &limit, NULL), ==, 0);
+}
 
 static unsigned seconds_each(void)
 {
@@ -42,9 +52,10 @@ static void replay_one(const char *name)
 	size_t size;
 	char *bytes = support_file_read(path, &size);
 
-	alarm(seconds_each());
+	limit_cpu(seconds_each());
 	LLVMFuzzerTestOneInput((const uint8_t *)bytes, size);
-	alarm(0);
+	limit_cpu(0);
+	support_watchdog(SUPPORT_HUNG_SECONDS);
 	g_free(bytes);
 	g_free(path);
 }
@@ -53,7 +64,6 @@ static int replay(void *arg)
 {
 	struct inputs *inputs = arg;
 
-	signal(SIGALRM, SIG_DFL);
 	LLVMFuzzerInitialize(NULL, NULL);
 	for (size_t i = 0; i < inputs->names->len; i++) {
 		const char *name = g_ptr_array_index(inputs->names, i);
@@ -71,13 +81,15 @@ static void replay_all(const void *data)
 	struct inputs inputs = { .names = (GPtrArray *)(uintptr_t)data };
 	int status;
 
+	support_runs(fuzz_name);
 	inputs.now = mmap(NULL, sizeof(*inputs.now), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	g_assert_true((void *)inputs.now != MAP_FAILED);
 	g_assert_cmpuint(inputs.names->len, >, 0);
 	status = support_wait(support_fork(replay, &inputs));
 	if (status != 0)
-		g_error("status %#x at input %s (SIGALRM, 14: it took too long)", (unsigned)status,
-			(char *)g_ptr_array_index(inputs.names, *inputs.now));
+		g_error("status %#x at input %s, or before it%s", (unsigned)status,
+			(char *)g_ptr_array_index(inputs.names, *inputs.now),
+			WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF ? ": too much CPU time" : "");
 	munmap(inputs.now, sizeof(*inputs.now));
 }
 

@@ -7,15 +7,17 @@
 #include "tests/golden/make.h"
 
 /* More than the fixed table of roots has places for. */
-static void name_many(void *map, char *item)
+static void name_many(void *map, char *item, int count)
 {
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < count; i++) {
 		char name[20];
 
 		snprintf(name, sizeof(name), "root %d", i);
 		qalloc_setroot(map, name, item + i % 24);
 	}
 }
+
+static struct ma_layout static_lay, dynamic_lay;
 
 static void make_static(void)
 {
@@ -27,7 +29,8 @@ static void make_static(void)
 		abort();
 	strcpy(first, "golden item");
 	qalloc_setroot(map, "item", first);
-	name_many(map, first);
+	name_many(map, first, 80);
+	static_lay = ((struct ma_map *)map)->lay;
 	qalloc_statfree(second, map);
 	qalloc_cleanup();
 }
@@ -43,8 +46,29 @@ static void make_dynamic(void)
 	strcpy(block, "golden block");
 	large[0] = block;
 	qalloc_setroot(map, "large", large);
-	name_many(map, block);
+	name_many(map, block, 100);
+	dynamic_lay = ((struct ma_map *)map)->lay;
 	qalloc_dynfree(qalloc_dynmalloc(map, 3000), map);
+	qalloc_cleanup();
+}
+
+/* Of three segments, the last one in part: a table of roots lies in the first one, a block in each. */
+static void make_grown(void)
+{
+	struct qalloc_options options = { .size = 128 << 10, .streams = 2, .base = GOLDEN_BASE, .range = 64 << 20 };
+	void *map = qalloc_make("dynamic-grown-1.map", &options);
+	char **blocks = qalloc_malloc(map, 3 * sizeof(*blocks));
+
+	blocks[0] = qalloc_malloc(map, 1000);
+	if (qalloc_grow(map, 1 << 20) < 0)
+		abort();
+	blocks[1] = qalloc_malloc(map, 300000);
+	if (qalloc_grow(map, 5 << 18) < 0)
+		abort();
+	blocks[2] = qalloc_malloc(map, 150000);
+	for (int i = 0; i < 3; i++)
+		snprintf(blocks[i], 20, "golden block %d", i);
+	qalloc_setroot(map, "blocks", blocks);
 	qalloc_cleanup();
 }
 
@@ -58,10 +82,6 @@ static void damage(const char *name, size_t at, const void *bytes, size_t count,
 		seal();
 	save(name, size);
 }
-
-/* Where the tables end that all kinds have; see common/body.h. */
-#define FIXED_END(streams, stride, owners, roots) \
-	((4096 + 128 + (streams) * (stride) + (owners)*64 + 127) / 128 * 128 + (roots)*128)
 
 static void damage_headers(void)
 {
@@ -88,22 +108,27 @@ static void damage_bodies(void)
 
 	save("bad-short.map", size - 4096);
 	save("bad-tiny.map", 100);
-	/* The truth of the one live item: the first byte of value 1 at a line's start that is no owner's tag. */
-	for (size_t at = FIXED_END(2, 64, 16, 8); at < size; at += 64)
-		if (page[at] == 1 && page[at + 2] == 0) {
-			page[at] = 7;
+	for (uint64_t item = 0;; item += 8) { /* The truth of a live item. */
+		char *truth = (char *)word_at(&static_lay, static_lay.truth_off + item);
+
+		if (*truth == 1) {
+			*truth = 7;
 			break;
 		}
+	}
 	save("bad-truth.map", size);
 	size = load("dynamic-1.map");
 	*(uint64_t *)(void *)(page + 4096 + offsetof(struct ma_body, root_link)) += 1;
 	save("bad-table.map", size);
 	size = load("dynamic-1.map");
-	for (size_t at = FIXED_END(2, 704, 128, 64); at < size; at += 8)
-		if (*(uint64_t *)(void *)(page + at) == 0x2002) { /* The word of the run. */
-			*(uint64_t *)(void *)(page + at) = (uint64_t)999 << 12 | 2;
+	for (uint64_t chunk = 0; chunk < dynamic_lay.seg[0].count; chunk++) {
+		uint64_t *word = word_at(&dynamic_lay, dynamic_lay.unit_off + chunk * 8);
+
+		if (*word == 0x2002) { /* The word of the run. */
+			*word = (uint64_t)999 << 12 | 2;
 			break;
 		}
+	}
 	save("bad-run.map", size);
 }
 
@@ -111,6 +136,7 @@ int main(void)
 {
 	make_static();
 	make_dynamic();
+	make_grown();
 	damage_headers();
 	damage_bodies();
 	return 0;

@@ -12,6 +12,7 @@
 
 #include "common/body.h"
 #include "common/header.h"
+#include "common/map.h"
 
 #define GOLDEN_BASE ((void *)0x200000000000)
 #define FIELD(name) offsetof(struct ma_header, name)
@@ -52,6 +53,16 @@ static void seal(void)
 	struct ma_header *h = (struct ma_header *)(void *)page;
 
 	h->crc = ma_header_crc(h);
+}
+
+/* What lies there in the range, in the file that was loaded. */
+__attribute__((unused)) static uint64_t *word_at(const struct ma_layout *lay, uint64_t at)
+{
+	uint64_t file;
+
+	if (ma_segment_run(lay, at, 8, &file) == 0 || file >= sizeof(page))
+		abort();
+	return (uint64_t *)(void *)(page + file);
 }
 
 #endif /* MA_TESTS_GOLDEN_MAKE_H */

@@ -61,27 +61,31 @@ static void damage_bodies(void)
 	size_t size = load("mmalloc-1.map");
 
 	save("bad-mmalloc-short.map", size - 4096);
-	for (size_t at = lay.unit_off; at < lay.unit_off + lay.units * 8; at += 8)
-		if (*word(at) == 0x2002) { /* The word of the run. */
-			*word(at) = (uint64_t)999 << 12 | 2;
+	for (size_t chunk = 0; chunk < lay.units; chunk++) {
+		uint64_t *run = word_at(&lay, lay.unit_off + chunk * 8);
+
+		if (*run == 0x2002) { /* The word of the run. */
+			*run = (uint64_t)999 << 12 | 2;
 			break;
 		}
+	}
 	save("bad-mmalloc-run.map", size);
 	size = load("mmalloc-1.map");
 	for (size_t chunk = 0; chunk < lay.units; chunk++) {
-		uint64_t spot = *word(lay.spot_off + chunk * 8);
+		uint64_t spot = *word_at(&lay, lay.spot_off + chunk * 8);
+		char *truth = spot ? (char *)word_at(&lay, (spot >> 32) * MA_UNIT) : NULL;
 
-		if (spot && page[(spot >> 32) * MA_UNIT] == 1) { /* The truth of a live block. */
-			page[(spot >> 32) * MA_UNIT] = 7;
+		if (truth && *truth == 1) { /* The truth of a live block. */
+			*truth = 7;
 			break;
 		}
 	}
 	save("bad-mmalloc-truth.map", size);
 	size = load("mmalloc-1.map");
 	for (size_t chunk = 0; chunk < lay.units; chunk++) { /* In the range, but behind the file's end. */
-		uint64_t *spot = word(lay.spot_off + chunk * 8);
+		uint64_t *spot = word_at(&lay, lay.spot_off + chunk * 8);
 
-		if (*spot && page[(*spot >> 32) * MA_UNIT] == 1) {
+		if (*spot && *(char *)word_at(&lay, (*spot >> 32) * MA_UNIT) == 1) {
 			*spot = (uint64_t)0xc00 << 32 | (uint32_t)*spot;
 			break;
 		}
@@ -97,9 +101,9 @@ int main(void)
 	make_heap();
 	damage_bodies();
 	/* Longer than its range; shorter than its tables; than what is in use. */
-	damage_header("bad-mmalloc-length.map", FIELD(length), RESERVE + 4096, 0);
-	damage_header("bad-mmalloc-tables.map", FIELD(length), 0, lay.table_end / 4096 * 4096);
-	damage_header("bad-mmalloc-inside.map", FIELD(length), 0, lay.user_off + 4096);
+	damage_header("bad-mmalloc-length.map", FIELD(length), (uint64_t)1 << 30, 0);
+	damage_header("bad-mmalloc-tables.map", FIELD(length), 0, lay.seg[0].user_file - 4096);
+	damage_header("bad-mmalloc-inside.map", FIELD(length), 0, lay.seg[0].user_file + 4096);
 	/* A range that holds no heap; that leaves the address space. */
 	damage_header("bad-mmalloc-reserve.map", FIELD(reserved), 16384, 16384);
 	damage_header("bad-mmalloc-top.map", FIELD(reserved), (uint64_t)1 << 47, 0);

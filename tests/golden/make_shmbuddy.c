@@ -6,12 +6,14 @@
 #include <region.h> /* -Ilibshmbuddy/src */
 #include "tests/golden/make.h"
 
+static uint64_t largest_free;         /* Of the region that was made last. */
 static const struct shmbuddy *region; /* The one that was made last; closed, its numbers can still be read. */
 static uint64_t block_at;             /* Of the golden block, in the area. */
 
 static void fill(shmbuddy_t *r)
 {
 	shm_offt block = shmbuddy_malloc(r, (size_t)1 << r->lay.small_shift);
+	struct shmbuddy_stats stats;
 	char name[20];
 
 	if (!block)
@@ -33,13 +35,17 @@ static void fill(shmbuddy_t *r)
 	shmbuddy_setroot(r, "gone", block);
 	shmbuddy_setroot(r, "gone", SHM_NULL);
 	shmbuddy_free(r, shmbuddy_malloc(r, 1));
+	if (shmbuddy_stats(r, &stats) != 0)
+		abort();
+	largest_free = stats.largest_free;
+	shmbuddy_free(r, shmbuddy_malloc(r, (size_t)largest_free)); /* What is empty is merged for it. */
 	region = r;
 }
 
-static void make_file(const char *name, uint64_t capacity, uint64_t smallest, uint64_t largest)
+static void make_file(const char *name, uint64_t capacity, uint64_t range, uint64_t smallest, uint64_t largest)
 {
 	const struct shmbuddy_options options = {
-		.capacity = capacity, .smallest = smallest, .largest = largest, .mode = 0644
+		.capacity = capacity, .range = range, .smallest = smallest, .largest = largest, .mode = 0644
 	};
 	shmbuddy_t *r;
 
@@ -70,7 +76,7 @@ static void make_memory(void)
 static void make_parts(void)
 {
 	const struct shmbuddy_options options = {
-		.capacity = 4 << 20, .smallest = 4096, .largest = 64 << 10, .mode = 0644
+		.capacity = 4 << 20, .range = 8 << 20, .smallest = 4096, .largest = 64 << 10, .mode = 0644
 	};
 	shmbuddy_t *r;
 
@@ -90,6 +96,44 @@ static uint64_t *word(uint64_t at)
 	return (uint64_t *)(void *)(page + at);
 }
 
+/* A largest block behind this place of the area. */
+static shm_offt take_behind(shmbuddy_t *r, uint64_t place)
+{
+	shm_offt taken[8], last;
+	int n = 0;
+
+	while ((last = shmbuddy_malloc(r, (size_t)1 << r->lay.large_shift)) != SHM_NULL &&
+	       last < r->lay.area_at + place)
+		taken[n++] = last;
+	while (n > 0)
+		shmbuddy_free(r, taken[--n]);
+	return last;
+}
+
+/* It grew twice; and the same when it says that it did so once, though a block lies behind that end. */
+static void make_grown(void)
+{
+	const struct shmbuddy_options options = {
+		.capacity = 20 << 10, .range = 200 << 10, .smallest = 16, .largest = 16 << 10, .mode = 0644
+	};
+	shmbuddy_t *r;
+	size_t size;
+
+	unlink("shmbuddy-grown-1.map");
+	r = shmbuddy_open("shmbuddy-grown-1.map", &options);
+	if (!r || shmbuddy_grow(r, 50 << 10) != 0)
+		abort();
+	fill(r);
+	if (shmbuddy_grow(r, (100 << 10) + 16) != 0 || shmbuddy_setroot(r, "last", take_behind(r, 50 << 10)) != 0)
+		abort();
+	shmbuddy_sync(r);
+	shmbuddy_close(r);
+	size = load("shmbuddy-grown-1.map");
+	save("shmbuddy-grown-1.map", size);
+	*word(FIELD(length)) = r->lay.area_at + (50 << 10);
+	save("bad-shmbuddy-end.map", size);
+}
+
 /* With some bytes of the header changed, and its checksum right or left wrong. */
 static void damage(const char *what, size_t at, const void *bytes, size_t count, int sealed)
 {
@@ -105,7 +149,7 @@ static void damage(const char *what, size_t at, const void *bytes, size_t count,
 
 static void damage_headers(void)
 {
-	uint64_t length = region->lay.total - 4096, one = 1;
+	uint64_t length = region->lay.area_at + region->lay.first, one = 1;
 
 	damage("format", FIELD(format), &(uint32_t){ 2 }, 4, 1);
 	damage("incompat", FIELD(incompat), &one, 8, 1);
@@ -115,19 +159,21 @@ static void damage_headers(void)
 	damage("page", FIELD(page_shift), &(uint8_t){ 14 }, 1, 1);
 	damage("base", FIELD(base), &(uint64_t){ 0x200000000000 }, 8, 1);
 	damage("length", FIELD(length), &(uint64_t){ 1 << 20 }, 8, 1);
-	damage("area", FIELD(param), &(uint64_t){ region->lay.area + 8 }, 8, 1);
+	damage("small", FIELD(length), &(uint64_t){ length - 16 }, 8, 1);
+	damage("area", FIELD(param), &(uint64_t){ region->lay.first + 8 }, 8, 1);
+	damage("range", FIELD(param) + 24, &(uint64_t){ region->lay.range + 16 }, 8, 1);
 	damage("smallest", FIELD(param) + 8, &(uint8_t){ 3 }, 1, 1);
-	damage("largest", FIELD(param) + 9, &(uint8_t){ 15 }, 1, 1);
+	damage("largest", FIELD(param) + 9, &(uint8_t){ 17 }, 1, 1);
 	damage("part", FIELD(param) + 10, &(uint8_t){ 21 }, 1, 1);
-	damage("flags", FIELD(param) + 16, &(uint8_t){ 3 }, 1, 1);
+	damage("flags", FIELD(param) + 16, &(uint8_t){ 7 }, 1, 1);
 	damage("spare", FIELD(param) + 56, &one, 8, 1);
 	load("shmbuddy-1.map");
-	*word(FIELD(length)) = *word(FIELD(reserved)) = length; /* They agree, but not with the area. */
+	*word(FIELD(length)) = *word(FIELD(reserved)) = length - 4096; /* They agree, but not with the area. */
 	seal();
-	save("bad-shmbuddy-total.map", length);
+	save("bad-shmbuddy-total.map", length - 4096);
 	load("shmbuddy-1.map");
 	page[FIELD(uuid)] ^= 1; /* And nothing is sealed. */
-	save("bad-shmbuddy-crc.map", region->lay.total);
+	save("bad-shmbuddy-crc.map", length);
 	save("bad-shmbuddy-short.map", load("shmbuddy-1.map") - 4096);
 }
 
@@ -156,17 +202,20 @@ static void damage_bodies(void)
 	*word_above(2) &= ~word_open(WORD_UPPER);
 	save("bad-shmbuddy-top.map", size);
 	load("shmbuddy-1.map");
-	*word(LAYOUT_CONTROL + offsetof(struct control, backed)) = 0;
+	*word(region->lay.backed_at) = 0;
 	save("bad-shmbuddy-lost.map", size);
 }
 
 int main(void)
 {
 	umask(022);
-	make_file("shmbuddy-flat-1.map", 8 << 10, 32, 1024);
+	make_file("shmbuddy-flat-1.map", 8 << 10, 0, 32, 1024);
 	make_memory();
 	make_parts();
-	make_file("shmbuddy-1.map", 20 << 10, 16, 8192); /* Three levels; the area ends inside of words. */
+	make_grown();
+	do /* Three levels; the area ends inside of words. Where blocks lie is left to chance; a leaf of the top level is to stay free. */
+		make_file("shmbuddy-1.map", 20 << 10, 64 << 10, 16, 8192);
+	while (largest_free != 4096);
 	damage_headers();
 	damage_bodies();
 	return 0;

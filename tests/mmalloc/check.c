@@ -150,7 +150,7 @@ static void a_whole_header_overwritten(void)
 	char *block = mmalloc(md, 100);
 
 	memset(block - 16, 'x', 16);
-	bad_free(md, block, "was overwritten, or it is not the start");
+	bad_free(md, block, "was overwritten, or no block starts there");
 	g_assert_cmpint(errno, ==, EINVAL);
 	g_assert_cmpuint(live(md), ==, 1);
 	good_free(md, block - 16);
@@ -160,7 +160,7 @@ static void a_whole_header_overwritten(void)
 
 static void pointers_that_are_no_blocks(void)
 {
-	static const char twice[] = "was freed already, or never allocated", foreign[] = "is not the start of a block";
+	static const char twice[] = "was freed before, or never allocated", foreign[] = "no block of this heap starts there";
 	void *md = guarded_heap("foreign"), *other = heap_attach(support_path("other"));
 	char *small = mmalloc(md, 100), *large = mmalloc(md, 300000), *aligned = mmemalign(md, 4096, 100);
 	char here[64];
@@ -284,9 +284,9 @@ static void a_heap_in_use(void)
 	small = mrealloc(md, small, 70);
 	g_assert_cmpuint(mmalloc_usable_size(md, small), ==, 70);
 	g_assert_true(all_are(small, 's', 70));
-	bad_free(md, third + 16, "was overwritten, or it is not the start");
+	bad_free(md, third + 16, "was overwritten, or no block starts there");
 	good_free(md, third);
-	bad_free(md, third, "was freed already");
+	bad_free(md, third, "was freed before");
 	good_free(md, small);
 	good_free(md, fresh);
 	g_assert_cmpint(mmcheck(md, on_abort), ==, 1);

@@ -162,9 +162,12 @@ static void reopened(void)
 static void damage_in_a_plain_process(void)
 {
 	const char *path = support_path("damage");
-	void *md = heap_attach(path);
 	char *after, *before, *lost, *text;
+	void *md;
 
+	if (!support_in_process_with("MMALLOC_DEBUG", "1"))
+		return;
+	md = heap_attach(path);
 	g_assert_cmpint(mmcheck(md, on_abort), ==, 1);
 	after = mmalloc(md, 100);
 	before = mmalloc(md, 200);
@@ -176,7 +179,6 @@ static void damage_in_a_plain_process(void)
 	before[-1] = 0;
 	memset(lost - 16, 0, 16);
 	g_assert_cmpint(mmalloc_check(md, NULL, NULL), ==, -1);
-	setenv("MMALLOC_DEBUG", "1", 1);
 	support_capture_begin();
 	mfree(md, after);
 	mfree(md, before);
@@ -184,10 +186,9 @@ static void damage_in_a_plain_process(void)
 	mfree(md, lost);
 	g_assert_cmpint(errno, ==, EINVAL);
 	text = support_capture_end();
-	unsetenv("MMALLOC_DEBUG");
 	g_assert_nonnull(strstr(text, "the memory after block"));
 	g_assert_nonnull(strstr(text, "the memory before block"));
-	g_assert_nonnull(strstr(text, "or it is not the start"));
+	g_assert_nonnull(strstr(text, "or no block starts there"));
 	g_free(text);
 	g_assert_cmpuint(aborts, ==, 0);
 	g_assert_cmpuint(mmstats(md).chunks_used, ==, 1);

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 
 #include "tests/support/support_fault.h"
 #include "tests/support/support_mmalloc.h"
@@ -108,6 +109,54 @@ static int fill_up(const char *path)
 	while (write(fd, junk, sizeof(junk)) > 0)
 		;
 	return fd;
+}
+
+/* Zeros became holes in place; and a snapshot where the kernel does not copy. */
+static int lose_space(void *arg)
+{
+	const char *filler, *path, *copy;
+	char *block;
+	void *md;
+
+	(void)arg;
+	if (!support_small_disk("size=16m"))
+		return SUPPORT_CANNOT;
+	path = support_path("heap");
+	copy = support_path("copy");
+	filler = support_path("filler");
+	md = heap_attach(path);
+	block = mcalloc(md, 3, 1 << 20);
+	g_assert_nonnull(block);
+	g_assert_cmpint(mmalloc_setroot(md, "block", block), ==, 0);
+	mmalloc_detach(md);
+	g_assert_cmpuint(support_dig(path), >=, 3 << 20);
+	support_fill_disk(filler);
+	assert_null(mmalloc_attach(heap_file(path), NULL), ENOSPC);
+	unlink(filler);
+	md = heap_attach(path);
+	support_fill_disk(filler);
+	block = mmalloc_getroot(md, "block");
+	memset(block, 7, 3 << 20);
+	heap_check(md);
+	g_assert_cmpint(mmalloc_snapshot(md, copy), ==, -1);
+	assert_errno_is(ENOSPC);
+	g_assert_cmpint(access(copy, F_OK), ==, -1);
+	unlink(filler);
+	if (!support_make_fail(SYS_copy_file_range, -1, 0))
+		return SUPPORT_CANNOT;
+	g_assert_cmpint(mmalloc_snapshot(md, copy), ==, 0);
+	mmalloc_detach(md);
+	md = heap_attach(copy);
+	block = mmalloc_getroot(md, "block");
+	for (size_t i = 0; i < 3 << 20; i++)
+		g_assert_cmpint(block[i], ==, 7);
+	mmalloc_detach(md);
+	return 0;
+}
+
+static void space_lost_in_place(void)
+{
+	support_run_or_skip(lose_space, "no mount namespace, or no seccomp filter here");
 }
 
 static int disk_gets_room_again(void *arg)
@@ -235,6 +284,34 @@ static void address_space_limit(void)
 		support_run_child(attach_in_little_space, (void *)(uintptr_t)support_path("as"));
 }
 
+/* The tables, and what of the range is not in use, do not come out of the limit: nearly all of it is for blocks. */
+static int memory_within_data_limit(void *arg)
+{
+	const struct rlimit limit = { 48 << 20, 48 << 20 };
+	uint64_t bytes = 0;
+	void *block;
+
+	(void)arg;
+	g_assert_cmpint(setrlimit(RLIMIT_DATA, &limit), ==, 0);
+	while ((block = mmalloc(NULL, 300)) != NULL) {
+		memset(block, 1, 300);
+		bytes += 300;
+	}
+	g_assert_cmpint(errno, ==, ENOMEM);
+	heap_check(NULL);
+	g_test_message("%zu KiB of blocks of 300 bytes within 48 MiB", (size_t)(bytes / 1024));
+	g_assert_cmpuint(bytes, >=, 32 << 20);
+	return 0;
+}
+
+static void data_limit(void)
+{
+	if (support_asan() || support_tsan() || support_valgrind())
+		g_test_skip("under a sanitizer or Valgrind most private memory is theirs");
+	else
+		support_run_child(memory_within_data_limit, NULL);
+}
+
 /* --- the end of the range --- */
 
 static void range_used_up(void)
@@ -271,7 +348,7 @@ static void mfree_gives_space_back(void)
 	g_assert_cmpuint(with, >=, before + (20 << 20));
 	mfree(md, large); /* Of 1 MiB and more: at once. */
 	g_assert_cmpuint(disk_bytes(path), <=, with - (19 << 20));
-	/* Smaller ones stay the heap's until it is trimmed. */
+	/* Smaller ones a little later, or when it is trimmed. */
 	for (size_t i = 0; i < G_N_ELEMENTS(small); i++)
 		memset(small[i] = mmalloc(md, 200000), 1, 200000);
 	with = disk_bytes(path);
@@ -282,6 +359,67 @@ static void mfree_gives_space_back(void)
 	heap_detach(md);
 	md = heap_attach(path);
 	g_assert_cmpuint(mmstats(md).chunks_used, ==, 1);
+	heap_detach(md);
+}
+
+/* Small blocks, 32 MiB; then all of them are freed. */
+static void fill_and_free(void *md)
+{
+	enum { COUNT = 32 << 20, SIZE = 112 };
+	size_t count = (size_t)support_size(COUNT, COUNT / 8) / SIZE;
+	char **blocks = g_new(char *, count);
+
+	for (size_t i = 0; i < count; i++) {
+		blocks[i] = mmalloc(md, SIZE);
+		g_assert_nonnull(blocks[i]);
+		memset(blocks[i], 1, SIZE);
+	}
+	for (size_t i = 0; i < count; i++)
+		mfree(md, blocks[i]);
+	g_free(blocks);
+}
+
+/* While the program goes on with a few blocks per 100 ms, and frees the oldest. */
+static void small_blocks_give_space_back(void)
+{
+	enum { WINDOW = 100 };
+	static const size_t some[] = { 200, 1000, 40, 3000 };
+	const char *path = support_path("later");
+	void *md = heap_attach(path), *blocks[WINDOW] = { 0 };
+	uint64_t full;
+
+	fill_and_free(md);
+	full = disk_bytes(path);
+	g_assert_cmpuint(full, >, support_size(28 << 20, 3 << 20));
+	for (unsigned i = 0; disk_bytes(path) > full / 4; i++) {
+		mfree(md, blocks[i % WINDOW]);
+		blocks[i % WINDOW] = mmalloc(md, some[i % G_N_ELEMENTS(some)]);
+		if (i % 5 == 0)
+			support_sleep_us(100000);
+	}
+	heap_detach(md);
+}
+
+static void detach_gives_space_back(void)
+{
+	const char *path = support_path("detached");
+	void *md = heap_attach(path);
+
+	fill_and_free(md);
+	heap_detach(md);
+	g_assert_cmpuint(disk_bytes(path), <, 1 << 20);
+}
+
+static void heap_of_one_block_is_small(void)
+{
+	const char *path = support_path("one");
+	void *md = heap_attach(path);
+
+	mmalloc_setkey(md, 0, mmalloc(md, 100));
+	heap_detach(md);
+	g_assert_cmpint(support_file_size(path), <, 1 << 20);
+	md = heap_attach(path);
+	g_assert_nonnull(mmalloc_getkey(md, 0));
 	heap_detach(md);
 }
 
@@ -354,11 +492,16 @@ int main(int argc, char **argv)
 	support_init(&argc, &argv);
 	support_add("/mmalloc/disk/full", full_disk);
 	support_add("/mmalloc/disk/room-again", room_again);
+	support_add("/mmalloc/disk/lost", space_lost_in_place);
 	support_add("/mmalloc/disk/full-at-creation", full_at_creation);
 	support_add("/mmalloc/disk/file-size-limit", file_size_limit);
 	support_add("/mmalloc/disk/address-space-limit", address_space_limit);
+	support_add("/mmalloc/disk/data-limit", data_limit);
 	support_add("/mmalloc/disk/range", range_used_up);
 	support_add("/mmalloc/disk/back", mfree_gives_space_back);
+	support_add("/mmalloc/disk/back-by-itself", small_blocks_give_space_back);
+	support_add("/mmalloc/disk/back-at-detach", detach_gives_space_back);
+	support_add("/mmalloc/disk/one-block", heap_of_one_block_is_small);
 	support_add("/mmalloc/disk/memfd", memory_without_a_name);
 	support_add("/mmalloc/disk/another-file-system", another_file_system);
 	return support_run();

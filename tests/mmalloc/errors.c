@@ -9,28 +9,7 @@
 #include "tests/support/support_fault.h"
 #include "tests/support/support_mmalloc.h"
 
-/* Leave another error than the expected one, so that an old one is not taken for it. */
-static void spoil(void *md, int expected)
-{
-	if (expected == ENOENT)
-		mmalloc_getkey(md, -1);
-	else
-		mmalloc_getroot(md, "absent");
-	g_assert_cmpint(mmalloc_errno(md), !=, expected);
-}
-
-/* The call gives this value with this errno, and mmalloc_errno() knows. */
-#define fails(md, call, value, expected)                            \
-	do {                                                        \
-		spoil((md), (expected));                            \
-		errno = 0;                                          \
-		g_assert_true((call) == (value));                   \
-		assert_errno_is(expected);                          \
-		errno = ERANGE;                                     \
-		g_assert_cmpint(mmalloc_errno(md), ==, (expected)); \
-		assert_errno_is(ERANGE);                            \
-	} while (0)
-#define fails_void(md, call, expected) fails(md, ((call), 0), 0, expected)
+#define fails_void(md, call, expected) heap_fails(md, ((call), 0), 0, expected)
 
 static const struct mmalloc_options small = { .reserve = 8 << 20 };
 
@@ -66,24 +45,24 @@ static void taking_and_giving(void *md)
 
 	for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
 		fails_void(md, mfree(md, bad[i]), EINVAL);
-		fails(md, mrealloc(md, bad[i], 10), NULL, EINVAL);
-		fails(md, mrealloc(md, bad[i], 300000), NULL, EINVAL);
-		fails(md, mrealloc(md, bad[i], 0), NULL, EINVAL);
-		fails(md, mmalloc_usable_size(md, bad[i]), 0, EINVAL);
+		heap_fails(md, mrealloc(md, bad[i], 10), NULL, EINVAL);
+		heap_fails(md, mrealloc(md, bad[i], 300000), NULL, EINVAL);
+		heap_fails(md, mrealloc(md, bad[i], 0), NULL, EINVAL);
+		heap_fails(md, mmalloc_usable_size(md, bad[i]), 0, EINVAL);
 	}
-	fails(md, mmalloc(md, SIZE_MAX), NULL, ENOMEM);
-	fails(md, mmalloc(md, (size_t)1 << 45), NULL, ENOMEM);
-	fails(md, mrealloc(md, NULL, (size_t)1 << 45), NULL, ENOMEM);
-	fails(md, mrealloc(md, block, (size_t)1 << 45), NULL, ENOMEM);
-	fails(md, mrealloc(md, large, SIZE_MAX), NULL, ENOMEM);
-	fails(md, mcalloc(md, SIZE_MAX, 2), NULL, ENOMEM);
-	fails(md, mcalloc(md, (size_t)1 << 32, ((size_t)1 << 32) + 1), NULL, ENOMEM);
-	fails(md, mcalloc(md, 2, (size_t)1 << 45), NULL, ENOMEM);
-	fails(md, mmemalign(md, 64, SIZE_MAX), NULL, ENOMEM);
-	fails(md, mmemalign(md, (size_t)1 << 62, 10), NULL, ENOMEM);
-	fails(md, mmemalign(md, 0, 10), NULL, EINVAL);
-	fails(md, mmemalign(md, 48, 10), NULL, EINVAL);
-	fails(md, mvalloc(md, SIZE_MAX - 100), NULL, ENOMEM);
+	heap_fails(md, mmalloc(md, SIZE_MAX), NULL, ENOMEM);
+	heap_fails(md, mmalloc(md, (size_t)1 << 45), NULL, ENOMEM);
+	heap_fails(md, mrealloc(md, NULL, (size_t)1 << 45), NULL, ENOMEM);
+	heap_fails(md, mrealloc(md, block, (size_t)1 << 45), NULL, ENOMEM);
+	heap_fails(md, mrealloc(md, large, SIZE_MAX), NULL, ENOMEM);
+	heap_fails(md, mcalloc(md, SIZE_MAX, 2), NULL, ENOMEM);
+	heap_fails(md, mcalloc(md, (size_t)1 << 32, ((size_t)1 << 32) + 1), NULL, ENOMEM);
+	heap_fails(md, mcalloc(md, 2, (size_t)1 << 45), NULL, ENOMEM);
+	heap_fails(md, mmemalign(md, 64, SIZE_MAX), NULL, ENOMEM);
+	heap_fails(md, mmemalign(md, (size_t)1 << 62, 10), NULL, ENOMEM);
+	heap_fails(md, mmemalign(md, 0, 10), NULL, EINVAL);
+	heap_fails(md, mmemalign(md, 48, 10), NULL, EINVAL);
+	heap_fails(md, mvalloc(md, SIZE_MAX - 100), NULL, ENOMEM);
 	mfree(md, block);
 	mfree(md, large);
 	fails_void(md, mfree(md, block), EINVAL);
@@ -98,21 +77,21 @@ static void keys_roots_and_looking(void *md)
 
 	memset(name, 'x', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
-	fails(md, mmalloc_setkey(md, -1, block), 0, EINVAL);
-	fails(md, mmalloc_setkey(md, MMALLOC_KEYS, block), 0, EINVAL);
-	fails(md, mmalloc_getkey(md, -1), NULL, EINVAL);
-	fails(md, mmalloc_getkey(md, MMALLOC_KEYS), NULL, EINVAL);
-	fails(md, mmalloc_setroot(md, NULL, block), -1, EINVAL);
-	fails(md, mmalloc_setroot(md, "", block), -1, EINVAL);
-	fails(md, mmalloc_setroot(md, name, block), -1, EINVAL);
-	fails(md, mmalloc_setroot(md, "a", &stats), -1, EINVAL);
-	fails(md, mmalloc_getroot(md, NULL), NULL, EINVAL);
-	fails(md, mmalloc_getroot(md, name), NULL, EINVAL);
-	fails(md, mmalloc_getroot(md, "a"), NULL, ENOENT);
+	heap_fails(md, mmalloc_setkey(md, -1, block), 0, EINVAL);
+	heap_fails(md, mmalloc_setkey(md, MMALLOC_KEYS, block), 0, EINVAL);
+	heap_fails(md, mmalloc_getkey(md, -1), NULL, EINVAL);
+	heap_fails(md, mmalloc_getkey(md, MMALLOC_KEYS), NULL, EINVAL);
+	heap_fails(md, mmalloc_setroot(md, NULL, block), -1, EINVAL);
+	heap_fails(md, mmalloc_setroot(md, "", block), -1, EINVAL);
+	heap_fails(md, mmalloc_setroot(md, name, block), -1, EINVAL);
+	heap_fails(md, mmalloc_setroot(md, "a", &stats), -1, EINVAL);
+	heap_fails(md, mmalloc_getroot(md, NULL), NULL, EINVAL);
+	heap_fails(md, mmalloc_getroot(md, name), NULL, EINVAL);
+	heap_fails(md, mmalloc_getroot(md, "a"), NULL, ENOENT);
 	g_assert_cmpint(mmalloc_stats(md, &stats), ==, 0);
-	fails(md, mmalloc_setroot(md, "a", stats.base), -1, EINVAL);
-	fails(md, mmalloc_stats(md, NULL), -1, EINVAL);
-	fails(md, mmalloc_walk(md, NULL, NULL), -1, EINVAL);
+	heap_fails(md, mmalloc_setroot(md, "a", stats.base), -1, EINVAL);
+	heap_fails(md, mmalloc_stats(md, NULL), -1, EINVAL);
+	heap_fails(md, mmalloc_walk(md, NULL, NULL), -1, EINVAL);
 	mfree(md, block);
 	heap_check(md);
 }
@@ -127,7 +106,7 @@ static void each_call(void)
 		if (md)
 			heap_detach(md);
 	}
-	fails(NULL, mmalloc_detach(NULL), NULL, EINVAL);
+	heap_fails(NULL, mmalloc_detach(NULL), NULL, EINVAL);
 }
 
 /* A heap without room. */
@@ -142,17 +121,17 @@ static void full(void)
 			;
 		while (mmalloc(md, 16))
 			;
-		fails(md, mmalloc(md, 16), NULL, ENOMEM);
-		fails(md, mmalloc(md, 3000), NULL, ENOMEM);
-		fails(md, mrealloc(md, block, 5000), NULL, ENOMEM);
-		fails(md, mrealloc(md, large, 500000), NULL, ENOMEM);
-		fails(md, mcalloc(md, 3, 100), NULL, ENOMEM);
-		fails(md, mmemalign(md, 64, 100), NULL, ENOMEM);
-		fails(md, mvalloc(md, 100), NULL, ENOMEM);
+		heap_fails(md, mmalloc(md, 16), NULL, ENOMEM);
+		heap_fails(md, mmalloc(md, 3000), NULL, ENOMEM);
+		heap_fails(md, mrealloc(md, block, 5000), NULL, ENOMEM);
+		heap_fails(md, mrealloc(md, large, 500000), NULL, ENOMEM);
+		heap_fails(md, mcalloc(md, 3, 100), NULL, ENOMEM);
+		heap_fails(md, mmemalign(md, 64, 100), NULL, ENOMEM);
+		heap_fails(md, mvalloc(md, 100), NULL, ENOMEM);
 		do
 			g_snprintf(name, sizeof(name), "root %d", ++roots);
 		while (mmalloc_setroot(md, name, block) == 0 && roots < 100000);
-		fails(md, mmalloc_setroot(md, name, block), -1, ENOSPC);
+		heap_fails(md, mmalloc_setroot(md, name, block), -1, ENOSPC);
 		mfree(md, block);
 		mfree(md, large);
 		heap_detach(md);
@@ -228,18 +207,18 @@ static void read_only(void)
 	md = mmalloc_attach_opt(fd, NULL, &look);
 	close(fd);
 	g_assert_nonnull(md);
-	fails(md, mmalloc(md, 8), NULL, EROFS);
-	fails(md, mmalloc(md, 100000), NULL, EROFS);
-	fails(md, mrealloc(md, block, 8), NULL, EROFS);
-	fails(md, mrealloc(md, large, 8), NULL, EROFS);
-	fails(md, mcalloc(md, 1, 8), NULL, EROFS);
+	heap_fails(md, mmalloc(md, 8), NULL, EROFS);
+	heap_fails(md, mmalloc(md, 100000), NULL, EROFS);
+	heap_fails(md, mrealloc(md, block, 8), NULL, EROFS);
+	heap_fails(md, mrealloc(md, large, 8), NULL, EROFS);
+	heap_fails(md, mcalloc(md, 1, 8), NULL, EROFS);
 	fails_void(md, mfree(md, block), EROFS);
 	fails_void(md, mfree(md, large), EROFS);
-	fails(md, mmemalign(md, 64, 8), NULL, EROFS);
-	fails(md, mvalloc(md, 8), NULL, EROFS);
-	fails(md, mmalloc_setkey(md, 0, block), 0, EROFS);
-	fails(md, mmalloc_setroot(md, "name", block), -1, EROFS);
-	fails(md, mmalloc_trim(md), -1, EROFS);
+	heap_fails(md, mmemalign(md, 64, 8), NULL, EROFS);
+	heap_fails(md, mvalloc(md, 8), NULL, EROFS);
+	heap_fails(md, mmalloc_setkey(md, 0, block), 0, EROFS);
+	heap_fails(md, mmalloc_setroot(md, "name", block), -1, EROFS);
+	heap_fails(md, mmalloc_trim(md), -1, EROFS);
 	assert_void(g_assert_cmpint(mmalloc_sync(md), ==, 0), 0);
 	g_assert_cmpuint(mmstats(md).chunks_used, ==, 2);
 	heap_detach(md);
@@ -269,14 +248,14 @@ static int one_too_many(void *arg)
 	struct crowd *c = arg;
 	void *md = c->md;
 
-	fails(md, mmalloc(md, 100), NULL, EUSERS);
-	fails(md, mmalloc(md, 100000), NULL, EUSERS);
-	fails(md, mcalloc(md, 1, 100), NULL, EUSERS);
-	fails(md, mmemalign(md, 64, 100), NULL, EUSERS);
-	fails(md, mrealloc(md, c->large, 4000000), NULL, EUSERS);
+	heap_fails(md, mmalloc(md, 100), NULL, EUSERS);
+	heap_fails(md, mmalloc(md, 100000), NULL, EUSERS);
+	heap_fails(md, mcalloc(md, 1, 100), NULL, EUSERS);
+	heap_fails(md, mmemalign(md, 64, 100), NULL, EUSERS);
+	heap_fails(md, mrealloc(md, c->large, 4000000), NULL, EUSERS);
 	fails_void(md, mfree(md, c->large), EUSERS);
-	fails(md, mmalloc_setroot(md, "name", c->large), -1, EUSERS);
-	fails(md, mmalloc_trim(md), -1, EUSERS);
+	heap_fails(md, mmalloc_setroot(md, "name", c->large), -1, EUSERS);
+	heap_fails(md, mmalloc_trim(md), -1, EUSERS);
 	g_assert_cmpuint(mmalloc_usable_size(md, c->large), >=, 100000);
 	heap_check(md);
 	return 0;
@@ -284,17 +263,22 @@ static int one_too_many(void *arg)
 
 static void crowded(void)
 {
-	enum { CROWD = 191 }; /* And this process: 192. */
+	enum { CROWD = 63 }; /* And this process: 64. */
+	const struct mmalloc_options options = { .processes = CROWD + 1 };
 	struct crowd *c = support_shared(sizeof(*c));
 	pid_t pids[CROWD];
+	int fd;
 
 	if (support_valgrind() || support_asan() || support_tsan()) {
-		g_test_skip("192 processes under a sanitizer or Valgrind take too much memory");
+		g_test_skip("64 processes under a sanitizer or Valgrind take too much memory");
 		return;
 	}
 	c->there = support_barrier_new(CROWD + 1);
 	c->done = support_barrier_new(CROWD + 1);
-	c->md = heap_attach(support_path("crowd"));
+	fd = heap_file(support_path("crowd"));
+	c->md = mmalloc_attach_opt(fd, NULL, &options);
+	close(fd);
+	g_assert_nonnull(c->md);
 	c->large = mmalloc(c->md, 100000);
 	for (size_t i = 0; i < CROWD; i++)
 		pids[i] = support_fork(one_of_the_crowd, c);
@@ -307,128 +291,12 @@ static void crowded(void)
 	heap_detach(c->md);
 }
 
-/* --- a disk that fails --- */
-
-static int disk_error;
-
-/* Small, because Valgrind looks through all that is mapped when a child ends. */
-static void *heap_of_64_mib(void)
-{
-	const struct mmalloc_options options = { .reserve = 64 << 20 };
-	int fd = heap_file(support_path("disk"));
-	void *md = mmalloc_attach_opt(fd, NULL, &options);
-
-	close(fd);
-	g_assert_nonnull(md);
-	return md;
-}
-
-static int take_no_space(void *arg)
-{
-	void *md = heap_of_64_mib(), *block = mmalloc(md, 100000);
-
-	(void)arg;
-	g_assert_nonnull(block);
-	if (!support_make_fail(SYS_fallocate, -1, disk_error))
-		return SUPPORT_CANNOT;
-	fails(md, mmalloc(md, 32 * MIB), NULL, disk_error);
-	fails(md, mcalloc(md, 32, MIB), NULL, disk_error);
-	fails(md, mmemalign(md, MIB, 32 * MIB), NULL, disk_error);
-	fails(md, mvalloc(md, 32 * MIB), NULL, disk_error);
-	fails(md, mrealloc(md, block, 32 * MIB), NULL, disk_error);
-	fails(md, mrealloc(md, NULL, 32 * MIB), NULL, disk_error);
-	g_assert_cmpuint(mmstats(md).chunks_used, ==, 1);
-	mfree(md, block);
-	heap_detach(md);
-	return 0;
-}
-
-static int grow_no_file(void *arg)
-{
-	void *md = heap_of_64_mib();
-
-	(void)arg;
-	if (!support_make_fail(SYS_ftruncate, -1, disk_error))
-		return SUPPORT_CANNOT;
-	fails(md, mmalloc(md, 32 * MIB), NULL, disk_error);
-	heap_detach(md);
-	return 0;
-}
-
-static void disk_fails(void)
-{
-	static const int errors[] = { EIO, ENOSPC, EDQUOT, EFBIG };
-
-	for (size_t i = 0; i < G_N_ELEMENTS(errors); i++) {
-		disk_error = errors[i];
-		support_run_or_skip(take_no_space, "no seccomp filter here");
-		support_run_or_skip(grow_no_file, "no seccomp filter here");
-	}
-}
-
-static int sync_nothing(void *arg)
-{
-	void *md = heap_of_64_mib();
-
-	(void)arg;
-	if (!support_make_fail(SYS_msync, -1, EIO))
-		return SUPPORT_CANNOT;
-	fails(md, mmalloc_sync(md), -1, EIO);
-	g_assert_nonnull(mmalloc(md, 10));
-	heap_detach(md);
-	return 0;
-}
-
-static void writing_fails(void)
-{
-	support_run_or_skip(sync_nothing, "no seccomp filter here");
-}
-
-/* A heap that another program has written into. */
-static void damaged(void)
-{
-	void *md = each_heap(2);
-	struct mmalloc_stats stats;
-	size_t found = 0;
-
-	mmalloc(md, 100);
-	g_assert_cmpint(mmalloc_stats(md, &stats), ==, 0);
-	/* Somewhere in the tables are the chunks' words: try each until the check sees it. */
-	for (size_t at = 4096; at < stats.file_bytes - stats.used_bytes - 65536 && !found; at += 8) {
-		uint64_t *word = (uint64_t *)(void *)((char *)stats.base + at), before = *word;
-
-		if (before == 0)
-			continue;
-		*word = before | 0x7;
-		if (*word != before && mmalloc_check(md, NULL, NULL) != 0)
-			found = at;
-		if (found)
-			fails(md, mmalloc_check(md, NULL, NULL), -1, EUCLEAN);
-		*word = before;
-	}
-	g_assert_cmpuint(found, >, 0);
-	heap_detach(md);
-}
-
-static void no_base(void)
-{
-	void *wall;
-
-	assert_null(mmalloc_findbase(SIZE_MAX), ENOMEM);
-	assert_null(mmalloc_findbase((size_t)1 << 46), ENOMEM);
-	/* Each place for so much has this page in it. */
-	wall = mmap((void *)0x300000000000, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-	assert_null(mmalloc_findbase((size_t)60 << 40), ENOMEM);
-	if (wall != MAP_FAILED)
-		munmap(wall, 4096);
-}
-
 /* --- whose error it is --- */
 
 static void *in_another_thread(void *md)
 {
 	g_assert_cmpint(mmalloc_errno(md), ==, 0);
-	fails(md, mmalloc(md, SIZE_MAX), NULL, ENOMEM);
+	heap_fails(md, mmalloc(md, SIZE_MAX), NULL, ENOMEM);
 	return NULL;
 }
 
@@ -454,7 +322,7 @@ static void each_descriptor_has_its_own(void)
 	for (size_t i = 0; i < 17; i++) {
 		md[i] = each_heap(1);
 		if (i % 2)
-			fails(md[i], mmalloc(md[i], SIZE_MAX), NULL, ENOMEM);
+			heap_fails(md[i], mmalloc(md[i], SIZE_MAX), NULL, ENOMEM);
 		else
 			fails_void(md[i], mfree(md[i], md), EINVAL);
 	}
@@ -538,13 +406,39 @@ static void one_line_a_failure(void)
 	fail_in_many_ways(md);
 	text = support_capture_end();
 	g_test_message("%s", text);
-	g_assert_cmpuint(lines(text), ==, 7);
+	g_assert_cmpuint(lines(text), ==, 6);
 	g_assert_nonnull(strstr(text, "mmalloc["));
 	g_assert_nonnull(strstr(text, "(ENOMEM)\n"));
 	g_assert_nonnull(strstr(text, "(EINVAL)\n"));
 	g_assert_nonnull(strstr(text, "no key -1"));
-	g_assert_nonnull(strstr(text, "\"absent\""));
+	g_assert_null(strstr(text, "\"absent\"")); /* Whether a root is there may be asked. */
 	g_free(text);
+	heap_detach(md);
+}
+
+/* A heap that another program has written into. */
+static void damaged(void)
+{
+	void *md = each_heap(2);
+	struct mmalloc_stats stats;
+	size_t found = 0;
+
+	mmalloc(md, 100);
+	g_assert_cmpint(mmalloc_stats(md, &stats), ==, 0);
+	/* Somewhere in the tables are the chunks' words: try each until the check sees it. */
+	for (size_t at = 4096; at < stats.file_bytes - stats.used_bytes - 65536 && !found; at += 8) {
+		uint64_t *word = (uint64_t *)(void *)((char *)stats.base + at), before = *word;
+
+		if (before == 0)
+			continue;
+		*word = before | 0x7;
+		if (*word != before && mmalloc_check(md, NULL, NULL) != 0)
+			found = at;
+		if (found)
+			heap_fails(md, mmalloc_check(md, NULL, NULL), -1, EUCLEAN);
+		*word = before;
+	}
+	g_assert_cmpuint(found, >, 0);
 	heap_detach(md);
 }
 
@@ -553,14 +447,11 @@ int main(int argc, char **argv)
 	support_init(&argc, &argv);
 	support_add("/mmalloc/errors/each-call", each_call);
 	support_add("/mmalloc/errors/full", full);
+	support_add("/mmalloc/errors/damaged", damaged);
 	support_add("/mmalloc/errors/detached", detached);
 	support_add("/mmalloc/errors/given-out-again", given_out_again);
 	support_add("/mmalloc/errors/read-only", read_only);
 	support_add("/mmalloc/errors/crowded", crowded);
-	support_add("/mmalloc/errors/disk", disk_fails);
-	support_add("/mmalloc/errors/writing", writing_fails);
-	support_add("/mmalloc/errors/damaged", damaged);
-	support_add("/mmalloc/errors/findbase", no_base);
 	support_add("/mmalloc/errors/threads", each_thread_has_its_own);
 	support_add("/mmalloc/errors/descriptors", each_descriptor_has_its_own);
 	support_add("/mmalloc/errors/success", success_leaves_both_alone);

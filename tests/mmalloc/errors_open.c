@@ -41,9 +41,11 @@ static void refused_in_all_ways(const char *path, int error)
 
 static void options(void)
 {
-	const struct mmalloc_options unknown = { .flags = 4 }, both = { .flags = MMALLOC_RDONLY | MMALLOC_PRIVATE },
+	const struct mmalloc_options unknown = { .flags = MMALLOC_FORK_SNAPSHOT << 1 },
+				     both = { .flags = MMALLOC_RDONLY | MMALLOC_PRIVATE },
 				     streams = { .streams = 1025 }, reserve = { .reserve = (size_t)1 << 46 },
-				     tiny = { .reserve = 4096 }, later = { .reserved = { 0, 0, 1 } };
+				     alone = { .flags = MMALLOC_EXCLUSIVE }, tiny = { .reserve = 4096 },
+				     later = { .reserved = { 0, 0, 1 } };
 	const struct mmalloc_options *const wrong[] = { &unknown, &both, &streams, &reserve, &tiny, &later };
 	const char *path = support_path("options");
 	int fd = heap_file(path);
@@ -54,6 +56,7 @@ static void options(void)
 	}
 	refused(-1, &look, EINVAL);
 	refused(-1, &copy, EINVAL);
+	refused(-1, &alone, EINVAL);
 	assert_null(mmalloc_attach(fd, (char *)0x200000000000 + 8), EINVAL);
 	assert_null(mmalloc_attach(-1, (char *)0x200000000000 + 2048), EINVAL);
 	assert_null(mmalloc_attach(fd, (void *)((uintptr_t)1 << 47)), EINVAL);

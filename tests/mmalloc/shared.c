@@ -163,6 +163,74 @@ static void a_child_has_its_own_default_heap(void)
 	heap_check(NULL);
 }
 
+/* --- one thread, and more blocks than its stream has room for --- */
+
+#define MANY ((size_t)1500000)
+
+/* CPU time of replacing blocks at random, once the heap is in a state that lasts. */
+static uint64_t time_of_replacing(unsigned streams)
+{
+	const struct mmalloc_options options = { .streams = streams, .reserve = (size_t)2 << 30 };
+	void *md = mmalloc_attach_opt(-1, NULL, &options);
+	void **blocks = g_new(void *, MANY);
+	struct support_rand r;
+	uint64_t begin = 0;
+
+	support_rand_seed(&r, 1);
+	for (size_t i = 0; i < MANY; i++)
+		blocks[i] = mmalloc(md, 64);
+	for (size_t i = 0; i < 2 * MANY; i++) {
+		size_t k = (size_t)support_rand_below(&r, MANY);
+
+		if (i == MANY)
+			begin = support_cpu_ns();
+		mfree(md, blocks[k]);
+		blocks[k] = mmalloc(md, 64);
+		g_assert_nonnull(blocks[k]);
+	}
+	begin = support_cpu_ns() - begin;
+	g_free(blocks);
+	mmalloc_detach(md);
+	return begin;
+}
+
+/* It asks its neighbours for slabs with room, rather than to search its own for every block: that took twenty times as long. */
+static void full_stream_asks_its_neighbours(void)
+{
+	uint64_t alone, beside;
+
+	if (support_valgrind() || support_tsan() || support_asan()) {
+		g_test_skip("millions of blocks take a tool too long");
+		return;
+	}
+	alone = time_of_replacing(1);
+	beside = time_of_replacing(4);
+	g_test_message("%.2f", (double)beside / (double)alone);
+	g_assert_cmpuint(beside, <, 4 * alone);
+}
+
+static void open_and_use(void *arg)
+{
+	int fd = open(arg, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	void *md = mmalloc_attach(fd, NULL);
+
+	for (size_t bytes = 1; md && bytes < 10 * MIB; bytes *= 3) {
+		mfree(md, mmalloc(md, bytes));
+		mfree(NULL, mmalloc(NULL, bytes));
+	}
+	if (!md || mmalloc(md, SIZE_MAX / 2) || mmalloc_snapshot(md, support_path("copy")) < 0 || mmalloc_detach(md))
+		g_error("on a small stack: %s", mmalloc_errmsg());
+	md = mmalloc_attach(fd, NULL);
+	if (!md || mmalloc_check(md, NULL, NULL) != 0 || mmalloc_detach(md) || mmalloc_attach(9999, NULL))
+		g_error("on a small stack: %s", mmalloc_errmsg());
+	close(fd);
+}
+
+static void smallest_stack(void)
+{
+	support_small_stack(open_and_use, (void *)(uintptr_t)support_path("small-stack"));
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -171,5 +239,7 @@ int main(int argc, char **argv)
 	support_add("/mmalloc/shared/killed", killed_at_work);
 	support_add("/mmalloc/shared/threads", threads_use_the_default_heap);
 	support_add("/mmalloc/shared/fork", a_child_has_its_own_default_heap);
+	support_add("/mmalloc/shared/full-stream", full_stream_asks_its_neighbours);
+	support_add("/mmalloc/shared/small-stack", smallest_stack);
 	return support_run();
 }

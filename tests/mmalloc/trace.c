@@ -276,16 +276,14 @@ static int trace_and_wait(void *arg)
 static void killed(void)
 {
 	struct support_sync *sync = support_shared(sizeof(*sync));
-	const char *trace = support_path("killed");
+	const char *trace = getenv("MALLOC_TRACE");
 	struct stat st;
-	pid_t pid;
 	char *text;
 
+	if (!support_in_process_with("MALLOC_TRACE", support_path("killed")))
+		return;
 	umask(022);
-	setenv("MALLOC_TRACE", trace, 1);
-	pid = support_fork(trace_and_wait, sync);
-	unsetenv("MALLOC_TRACE");
-	support_kill_at(pid, sync, "traced");
+	support_kill_at(support_fork(trace_and_wait, sync), sync, "traced");
 	text = support_file_read(trace, NULL);
 	g_assert_nonnull(strstr(text, "+ 0x"));
 	g_assert_nonnull(strstr(text, "- 0x"));
@@ -294,59 +292,59 @@ static void killed(void)
 	g_free(text);
 }
 
-static int cannot_begin(void *arg)
+static void cannot_begin(int error)
 {
-	unsetenv("MALLOC_TRACE");
 	errno = 0;
 	g_assert_cmpint(mmtrace(), ==, 0);
-	g_assert_cmpint(errno, ==, EINVAL);
-	setenv("MALLOC_TRACE", "/nowhere/at/all", 1);
-	g_assert_cmpint(mmtrace(), ==, 0);
-	g_assert_cmpint(errno, ==, ENOENT);
-	setenv("MALLOC_TRACE", arg, 1);
-	support_file_write(arg, "something that was there before, and goes", 41);
+	g_assert_cmpint(errno, ==, error);
+}
+
+/* What the program sets later has no effect. */
+static void unset(void)
+{
+	if (!support_in_process_with("MALLOC_TRACE", NULL))
+		return;
+	cannot_begin(EINVAL);
+	setenv("MALLOC_TRACE", support_path("unset"), 1);
+	cannot_begin(EINVAL);
+	g_assert_false(g_file_test(support_path("unset"), G_FILE_TEST_EXISTS));
+}
+
+static void nowhere(void)
+{
+	if (support_in_process_with("MALLOC_TRACE", "/nowhere/at/all"))
+		cannot_begin(ENOENT);
+}
+
+static void replaced(void)
+{
+	if (!support_in_process_with("MALLOC_TRACE", support_path("replaced")))
+		return;
+	support_file_write(getenv("MALLOC_TRACE"), "something that was there before, and goes", 41);
 	begin_trace();
-	g_assert_cmpint(support_file_size(arg), ==, 8); /* "= Start" */
-	return 0;
+	g_assert_cmpint(support_file_size(getenv("MALLOC_TRACE")), ==, 8); /* "= Start" */
 }
 
-static void refusals(void)
+/* A child's calls are not in its parent's trace, which stays whole. */
+static int in_child(void *arg)
 {
-	support_run_child(cannot_begin, (void *)(uintptr_t)support_path("refusals"));
-}
-
-/* A child may begin a trace of its own; the parent's stays whole. */
-static int begin_own(void *arg)
-{
+	(void)arg;
 	mfree(NULL, mmalloc(NULL, 0x55));
-	setenv("MALLOC_TRACE", arg, 1);
-	begin_trace();
-	mfree(NULL, mmalloc(NULL, 0x66));
 	return 0;
 }
 
-static int trace_and_fork(void *arg)
+static void a_child(void)
 {
-	char *own = g_strconcat(arg, "-child", NULL), *text;
+	char *text;
 
-	setenv("MALLOC_TRACE", arg, 1);
+	if (!support_in_process_with("MALLOC_TRACE", support_path("own")))
+		return;
 	begin_trace();
-	support_run_child(begin_own, own);
+	support_run_child(in_child, NULL);
 	mfree(NULL, mmalloc(NULL, 0x44));
-	text = support_file_read(arg, NULL);
-	g_assert_true(strstr(text, " 0x44\n") && !strstr(text, " 0x55\n") && !strstr(text, " 0x66\n"));
+	text = support_file_read(getenv("MALLOC_TRACE"), NULL);
+	g_assert_true(strstr(text, " 0x44\n") && !strstr(text, " 0x55\n"));
 	g_free(text);
-	text = support_file_read(own, NULL);
-	g_assert_true(strstr(text, " 0x66\n") && !strstr(text, " 0x55\n") && !strstr(text, " 0x44\n"));
-	g_free(text);
-	unlink(own);
-	g_free(own);
-	return 0;
-}
-
-static void a_child_of_its_own(void)
-{
-	support_run_child(trace_and_fork, (void *)(uintptr_t)support_path("own"));
 }
 
 /* A program that closes everything, and then writes a file under the number that we had. */
@@ -355,7 +353,6 @@ static int close_all(void *arg)
 	char *path = g_strconcat(arg, "-other", NULL), *text;
 	int fd = -1;
 
-	setenv("MALLOC_TRACE", arg, 1);
 	begin_trace();
 	for (int i = 3; i < 100; i++)
 		close(i);
@@ -374,8 +371,8 @@ static void descriptors_that_were_closed(void)
 {
 	if (support_valgrind())
 		g_test_skip("Valgrind keeps descriptors of its own");
-	else
-		support_run_child(close_all, (void *)(uintptr_t)support_path("closed"));
+	else if (support_in_process_with("MALLOC_TRACE", support_path("closed")))
+		support_run_child(close_all, getenv("MALLOC_TRACE"));
 }
 
 int main(int argc, char **argv)
@@ -387,8 +384,10 @@ int main(int argc, char **argv)
 	support_add("/mmalloc/trace/checked", checked);
 	support_add("/mmalloc/trace/order", lines_in_order);
 	support_add("/mmalloc/trace/killed", killed);
-	support_add("/mmalloc/trace/refusals", refusals);
-	support_add("/mmalloc/trace/own", a_child_of_its_own);
+	support_add("/mmalloc/trace/unset", unset);
+	support_add("/mmalloc/trace/nowhere", nowhere);
+	support_add("/mmalloc/trace/replaced", replaced);
+	support_add("/mmalloc/trace/child", a_child);
 	support_add("/mmalloc/trace/closed", descriptors_that_were_closed);
 	return support_run();
 }

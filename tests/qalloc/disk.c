@@ -89,6 +89,61 @@ static void creating_on_a_full_disk(void)
 	support_run_or_skip(create_on_full_disk, "no mount namespace here");
 }
 
+static int fill_disk(const char *name)
+{
+	static char junk[65536];
+	int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	g_assert_cmpint(fd, >=, 0);
+	while (write(fd, junk, sizeof(junk)) > 0)
+		;
+	while (write(fd, junk, 4096) > 0)
+		;
+	return fd;
+}
+
+/* A file that is longer needs no space by itself, but the tables of a new segment do. Nothing changes, and later it works. */
+static int grow_on_full_disk(void *arg)
+{
+	const char *path = support_path("map"), *filler = support_path("filler");
+	void *map;
+	uint64_t had;
+
+	if (!support_small_disk("size=4m"))
+		return SUPPORT_CANNOT;
+	map = arg ? (void *)support_stat(path, 256 * KIB, 64, 2) : (void *)support_dyn(path, 256 * KIB, 2);
+	had = support_stats(map).file_bytes;
+	close(fill_disk(filler));
+	for (int i = 0; i < 3; i++) {
+		errno = 0;
+		g_assert_cmpint(qalloc_grow(map, 2 * MIB), ==, -1);
+		assert_errno_is(ENOSPC);
+		g_assert_cmpuint(support_stats(map).file_bytes, ==, had);
+		g_assert_cmpint(support_file_size(path), ==, (off_t)had);
+		check_map(map);
+	}
+	unlink(filler);
+	g_assert_cmpint(qalloc_grow(map, 64 * MIB), ==, 0);
+	check_map(map);
+	use_full_disk(map, arg ? 64 : 3000); /* 64 MiB on a disk of 4 */
+	return 0;
+}
+
+static void growing_on_a_full_disk(void)
+{
+	support_run_or_skip(grow_on_full_disk, "no mount namespace here");
+}
+
+static int grow_static_on_full_disk(void *arg)
+{
+	return grow_on_full_disk(&arg);
+}
+
+static void growing_a_static_map_on_a_full_disk(void)
+{
+	support_run_or_skip(grow_static_on_full_disk, "no mount namespace here");
+}
+
 /* Space that runs out and comes back: the map goes on. */
 static int disk_gets_room_again(void *arg)
 {
@@ -134,7 +189,9 @@ static int private_view_on_full_disk(void *arg)
 	path = support_path("huge");
 	map = support_dyn(path, 256 * 1024 * MIB, 3);
 	g_assert_nonnull(qalloc_dynmalloc(map, 100));
-	used = support_stats(map).disk_bytes;
+	support_close(map);
+	map = support_load(path);
+	used = support_stats(map).disk_bytes; /* What is free was given back when the map was closed. */
 	support_close(map);
 	fd = open(support_path("junk"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	while (write(fd, junk, sizeof(junk)) > 0)
@@ -271,6 +328,8 @@ int main(int argc, char **argv)
 	support_init(&argc, &argv);
 	support_add("/qalloc/disk/full", full_disk_is_no_sigbus);
 	support_add("/qalloc/disk/full-at-creation", creating_on_a_full_disk);
+	support_add("/qalloc/disk/full-at-growing", growing_on_a_full_disk);
+	support_add("/qalloc/disk/full-at-growing-static", growing_a_static_map_on_a_full_disk);
 	support_add("/qalloc/disk/room-again", room_comes_back);
 	support_add("/qalloc/disk/private", private_view_needs_no_disk);
 	support_add("/qalloc/disk/enospc", no_space_is_enospc);

@@ -287,6 +287,7 @@ static int take_no_space(void *arg)
 	(void)arg;
 	g_assert_nonnull(block);
 	support_file_copy(path, copy);
+	support_dig(copy);
 	if (!support_make_fail(SYS_fallocate, -1, disk_error))
 		return SUPPORT_CANNOT;
 	assert_null(qalloc_dynmalloc(dyn, 32 * MIB), disk_error);

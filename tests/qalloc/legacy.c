@@ -73,7 +73,7 @@ static void static_map(void)
 			qalloc_free(items[i], map);
 	}
 	ok(good, "items keep their content");
-	ok(qalloc_malloc(map, 0) != NULL, "malloc from a static map ignores the size");
+	ok(qalloc_malloc(map, 0) != NULL, "malloc from a static map gives an item for any size up to its own");
 	qalloc_cleanup();
 	unlink(name);
 }

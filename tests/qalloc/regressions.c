@@ -124,7 +124,7 @@ static int work_until_killed(void *arg)
 	void *map = qalloc_loadmap(s->path);
 
 	for (size_t i = 0;; i++) {
-		qalloc_free(qalloc_malloc(map, i % 10 ? i % 3000 : 100000), map);
+		qalloc_free(qalloc_malloc(map, s->is_static ? i % 65 : i % 10 ? i % 3000 : 100000), map);
 		atomic_fetch_add(&s->calls, 1);
 	}
 	return 0;
@@ -162,7 +162,7 @@ static void killed_process_left_the_map_locked(void)
 			map = qalloc_loadmap(s->path);
 		g_assert_nonnull(map);
 		for (size_t i = 0; i < 100; i++) {
-			void *block = qalloc_malloc(map, i * 300);
+			void *block = qalloc_malloc(map, s->is_static ? i % 65 : i * 300);
 
 			g_assert_nonnull(block);
 			assert_void(qalloc_free(block, map), 0);

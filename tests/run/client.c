@@ -10,11 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "tests/support/support.h"
 
-#define BLOCKS 400
+#define BLOCKS  400
+#define NUMBERS 1000
 
 struct block {
 	unsigned char *at;
@@ -370,13 +373,28 @@ static void close_all(int way)
 		close_range(3, ~0u, 0);
 	for (int fd = 3; fd < 1024 && way == 2; fd++)
 		close(fd);
+	if (way == 3) /* By hand: nobody stands between. */
+		syscall(SYS_close_range, 3u, ~0u, 0u);
 }
 
-/* Take every number there is below 100, by dup2 as shells do. */
+/* Take every number there is below 1000, by dup2 as shells do. All stay the program's, to close too. */
 static void take_numbers(int fd)
 {
-	for (int to = 10; to < 100; to++)
+	for (int to = 10; to < NUMBERS; to++)
 		g_assert_cmpint(to % 2 ? dup2(fd, to) : dup3(fd, to, O_CLOEXEC), ==, to);
+}
+
+static void give_numbers(int fd)
+{
+	struct stat was, st;
+
+	g_assert_cmpint(fstat(fd, &was), ==, 0);
+	for (int at = 10; at < NUMBERS; at++) {
+		g_assert_cmpint(fstat(at, &st), ==, 0);
+		g_assert_cmpuint(st.st_ino, ==, was.st_ino);
+		if (at != fd)
+			g_assert_cmpint(close(at), ==, 0);
+	}
 }
 
 static void be_child_of_daemon(struct block *blocks, struct support_rand *r)
@@ -427,6 +445,7 @@ static void be_daemon(int way)
 	g_assert_cmpint(status, ==, 0);
 	give_all(blocks, BLOCKS);
 	give_all(hoarded, G_N_ELEMENTS(hoarded));
+	give_numbers(fd);
 	g_assert_cmpint(pread(fd, text, sizeof(text), 0), ==, 4);
 	g_assert_cmpstr(text, ==, "kept");
 	exit(0);
@@ -434,7 +453,7 @@ static void be_daemon(int way)
 
 static void test_descriptors(void)
 {
-	for (int way = 0; way < 3; way++) {
+	for (int way = 0; way < 4; way++) {
 		int status;
 		pid_t pid = fork();
 

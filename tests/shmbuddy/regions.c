@@ -220,69 +220,6 @@ static void any_order(void)
 	}
 }
 
-/* --- disks --- */
-
-static int fill_a_disk(uint64_t capacity, uint64_t largest)
-{
-	shmbuddy_t *region;
-	size_t count = 0, again = 0;
-	struct shmbuddy_stats stats;
-
-	if (!support_small_disk("size=9m"))
-		return SUPPORT_CANNOT;
-	region = buddy_open(support_path("full"), capacity, 32, largest);
-	for (shm_offt at; (at = shmbuddy_malloc(region, 1024)) != SHM_NULL; count++)
-		memset(shmbuddy_address(region, at), 1, 1024);
-	g_assert_cmpint(errno, ==, ENOSPC);
-	g_assert_cmpuint(count, >=, 2 * MIB / 1024);
-	buddy_check(region);
-	stats = buddy_stats(region);
-	g_assert_cmpuint(stats.used_bytes, ==, stats.backed_bytes);
-	/* What has its space can be had again and again. */
-	buddy_free_all(region);
-	for (shm_offt at; (at = shmbuddy_malloc(region, 1024)) != SHM_NULL; again++)
-		memset(shmbuddy_address(region, at), 1, 1024);
-	g_assert_cmpuint(again, ==, count);
-	buddy_close(region);
-	return 0;
-}
-
-static int fill_flat(void *arg)
-{
-	(void)arg;
-	return fill_a_disk(0, 0);
-}
-
-static int fill_stacked(void *arg)
-{
-	(void)arg;
-	return fill_a_disk(64 * MIB, 16 * MIB);
-}
-
-static void full_disk(void)
-{
-	support_run_or_skip(fill_flat, "no disk of its own can be mounted");
-	support_run_or_skip(fill_stacked, "no disk of its own can be mounted");
-}
-
-static int on_a_tiny_disk(void *arg)
-{
-	const char *path;
-
-	(void)arg;
-	if (!support_small_disk("size=64k"))
-		return SUPPORT_CANNOT;
-	path = support_path("tiny");
-	buddy_fails(ENOSPC, !shmbuddy_open(path, NULL));
-	g_assert_cmpint(access(path, F_OK), ==, -1);
-	return 0;
-}
-
-static void full_at_creation(void)
-{
-	support_run_or_skip(on_a_tiny_disk, "no disk of its own can be mounted");
-}
-
 /* --- refusals --- */
 
 static void options(void)
@@ -299,7 +236,11 @@ static void options(void)
 		{ .flags = SHMBUDDY_NEW | SHMBUDDY_EXISTING },
 		{ .flags = SHMBUDDY_ZEROED },
 		{ .mode = 01000 },
-		{ .reserved = { 0, 0, 0, 1 } },
+		{ .reserved = { 0, 0, 1 } },
+		{ .capacity = MIB, .range = MIB / 2 },
+		{ .range = MIB },
+		{ .range = UINT64_MAX },
+		{ .capacity = MIB, .range = 2 * MIB, .largest = 4 * MIB },
 		{ .capacity = UINT64_MAX },
 	};
 	const struct shmbuddy_options existing = { .flags = SHMBUDDY_EXISTING };
@@ -315,6 +256,8 @@ static void options(void)
 	buddy_fails(EINVAL, !shmbuddy_open(path, &(struct shmbuddy_options){ .smallest = 32 }));
 	buddy_fails(EINVAL, !shmbuddy_open(path, &(struct shmbuddy_options){ .largest = 1024 }));
 	buddy_fails(EINVAL, !shmbuddy_open(path, &(struct shmbuddy_options){ .capacity = 2 * MIB }));
+	buddy_fails(EINVAL, !shmbuddy_open(path, &(struct shmbuddy_options){ .capacity = MIB / 2 }));
+	buddy_fails(EINVAL, !shmbuddy_open(path, &(struct shmbuddy_options){ .range = 2 * MIB }));
 	buddy_close(region);
 	buddy_fails(EBADF, shmbuddy_close(region) == -1);
 	buddy_fails(EBADF, !shmbuddy_malloc(region, 1));
@@ -471,6 +414,26 @@ static void copies(void)
 	g_free(bytes);
 }
 
+static void open_and_use(void *arg)
+{
+	const struct shmbuddy_options options = { .capacity = MIB };
+	shmbuddy_t *region = shmbuddy_open(arg, &options);
+
+	for (size_t bytes = 1; region && bytes < MIB; bytes *= 3)
+		shmbuddy_free(region, shmbuddy_malloc(region, bytes));
+	if (!region || shmbuddy_malloc(region, GIB) || shmbuddy_grow(region, 2 * MIB) < 0 || shmbuddy_close(region) < 0)
+		g_error("on a small stack: %s", shmbuddy_errmsg());
+	region = shmbuddy_open(arg, NULL);
+	if (!region || shmbuddy_check(region, NULL, NULL) != 0 || shmbuddy_close(region) < 0 ||
+	    shmbuddy_open("/no/such/region", NULL))
+		g_error("on a small stack: %s", shmbuddy_errmsg());
+}
+
+static void smallest_stack(void)
+{
+	support_small_stack(open_and_use, (void *)(uintptr_t)support_path("small-stack"));
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -480,12 +443,11 @@ int main(int argc, char **argv)
 	support_add("/shmbuddy/regions/descriptors", descriptors);
 	support_add("/shmbuddy/regions/terabytes", terabytes);
 	support_add("/shmbuddy/regions/any-order", any_order);
-	support_add("/shmbuddy/regions/full-disk", full_disk);
-	support_add("/shmbuddy/regions/full-at-creation", full_at_creation);
 	support_add("/shmbuddy/regions/options", options);
 	support_add("/shmbuddy/regions/bad-frees", bad_frees);
 	support_add("/shmbuddy/regions/damaged-header", damaged_header);
 	support_add("/shmbuddy/regions/noise", noise);
 	support_add("/shmbuddy/regions/copies", copies);
+	support_add("/shmbuddy/regions/small-stack", smallest_stack);
 	return support_run();
 }

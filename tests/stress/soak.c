@@ -3,7 +3,7 @@
  * The soak: processes and threads make random calls on a dynamic and a static map at once, with checksummed block
  * contents, while a killer shoots one process every few milliseconds and starts another.
  *
- * MA_SOAK_SECONDS (default 20) says how long. At the end all stop, the maps are checked, and the account is made: nothing
+ * MA_SOAK_SECONDS (default 5) says how long. At the end all stop, the maps are checked, and the account is made: nothing
  * overlapped, nothing was damaged, nobody hung, and everything came back but what a kill may cost: a worker inside
  * malloc or free when it died may have left one block, inside realloc two (support_ledger.h). That is at most one block a
  * killed thread on average, and far fewer in practice; both numbers are printed.
@@ -214,15 +214,24 @@ static void everything_came_back(struct field *field)
 	qalloc_cleanup();
 }
 
+static bool seen_all(void *arg)
+{
+	const struct field *field = arg;
+
+	return atomic_load(&field->soak->children) > 0;
+}
+
 static void soak(void)
 {
 	struct field field;
-	struct killer killer = { .arg = &field, .work = worker_main, .sweep = sweep, .calls = calls };
+	struct killer killer = {
+		.arg = &field, .work = worker_main, .sweep = sweep, .calls = calls, .seen_all = seen_all
+	};
 	uint64_t began = support_now_us(), done;
 
 	set_up(&field);
 	killer.stop = &field.soak->stop;
-	killer_run(&killer, killer_seconds(20));
+	killer_run(&killer, killer_seconds(5));
 	done = calls(&field);
 	g_test_message("soak: %.1f s, %zu kills, %zu late, %" G_GUINT64_FORMAT " calls, %" G_GUINT64_FORMAT
 		       " threads got to work, %" G_GUINT64_FORMAT " fork children ended well",

@@ -3,7 +3,7 @@
  * The soak of libmmalloc: processes and threads make random calls in one heap that grows, is trimmed and punched meanwhile,
  * with checksummed block contents, while a killer shoots one process every few milliseconds (killer.h).
  *
- * MA_SOAK_SECONDS (default 10) says how long. At the end the account must be right to the block, but for what a kill may
+ * MA_SOAK_SECONDS (default 4) says how long. At the end the account must be right to the block, but for what a kill may
  * cost (support_ledger.h), the whole range must be there again in one piece, and trimming must leave a file that holds
  * next to nothing.
  *
@@ -220,17 +220,26 @@ static void everything_came_back(struct field *field)
 	heap_detach(field->md);
 }
 
+static bool seen_all(void *arg)
+{
+	const struct soak *soak = ((const struct field *)arg)->soak;
+
+	return atomic_load(&soak->children) > 0 && atomic_load(&soak->trimmed) > 0;
+}
+
 static void soak(void)
 {
 	struct field field;
-	struct killer killer = { .arg = &field, .work = be_worker, .sweep = sweep, .calls = calls };
+	struct killer killer = {
+		.arg = &field, .work = be_worker, .sweep = sweep, .calls = calls, .seen_all = seen_all
+	};
 	uint64_t began = support_now_us();
 	const struct soak *soak;
 
 	set_up(&field);
 	soak = field.soak;
 	killer.stop = &field.soak->stop;
-	killer_run(&killer, killer_seconds(10));
+	killer_run(&killer, killer_seconds(4));
 	g_test_message("soak: %.1f s, %zu kills, %zu late, %" G_GUINT64_FORMAT " calls, %" G_GUINT64_FORMAT
 		       " threads got to work, %" G_GUINT64_FORMAT " fork children ended well, %" G_GUINT64_FORMAT
 		       " attached, %" G_GUINT64_FORMAT " MiB trimmed, the file had up to %" G_GUINT64_FORMAT " MiB",

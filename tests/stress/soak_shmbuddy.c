@@ -3,7 +3,7 @@
  * The soak of libshmbuddy: processes and threads make random calls in one region of several levels, with checksummed block
  * contents, while a killer shoots one process every few milliseconds (killer.h).
  *
- * MA_SOAK_SECONDS (default 8) says how long. At the end the account must be right to the block, but for what a kill may
+ * MA_SOAK_SECONDS (default 4) says how long. At the end the account must be right to the block, but for what a kill may
  * cost (support_ledger.h); and when all is freed, the largest block can be had as often as in the new region, with no
  * call of shmbuddy_mend(): who finds no room mends.
  *
@@ -236,17 +236,26 @@ static void everything_came_back(struct field *field)
 	buddy_close(field->region);
 }
 
+static bool seen_all(void *arg)
+{
+	const struct soak *soak = ((const struct field *)arg)->soak;
+
+	return atomic_load(&soak->children) > 0 && atomic_load(&soak->opened) > 0;
+}
+
 static void soak(void)
 {
 	struct field field;
-	struct killer killer = { .arg = &field, .work = be_worker, .sweep = sweep, .calls = calls };
+	struct killer killer = {
+		.arg = &field, .work = be_worker, .sweep = sweep, .calls = calls, .seen_all = seen_all
+	};
 	uint64_t began = support_now_us();
 	const struct soak *soak;
 
 	set_up(&field);
 	soak = field.soak;
 	killer.stop = &field.soak->stop;
-	killer_run(&killer, killer_seconds(8));
+	killer_run(&killer, killer_seconds(4));
 	g_test_message("soak: %.1f s, %zu kills, %zu late, %" G_GUINT64_FORMAT " calls, %" G_GUINT64_FORMAT
 		       " threads got to work, %" G_GUINT64_FORMAT " fork children ended well, %" G_GUINT64_FORMAT
 		       " opened elsewhere",
@@ -303,7 +312,7 @@ static void churn(void)
 	const struct shmbuddy_options options = { .capacity = MIB,
 						  .smallest = SMALLEST,
 						  .largest = (uint64_t)1 << CHURN_SHIFT };
-	uint64_t bytes = shmbuddy_size_needed(&options), end = support_now_us() + killer_seconds(8) * 1000000ull / 4;
+	uint64_t bytes = shmbuddy_size_needed(&options), end = support_now_us() + killer_seconds(4) * 1000000ull / 4;
 	void *memory = support_shared(bytes);
 	struct support_rand r;
 	size_t rounds = 0;

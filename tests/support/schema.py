@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""schema.py SCHEMA: is the JSON on standard input what the schema allows? Of JSON Schema, what doc/mapalloc.schema.json uses, and
-nothing is passed over: a word that is not known here is an error."""
+"""schema.py SCHEMA [FILE...]: is the JSON in the files, or on standard input, what the schema allows? Of JSON Schema, what
+doc/mapalloc.schema.json uses, and nothing is passed over: a word that is not known here is an error. Of several files, each
+line of the output begins with the name."""
 import json
 import re
 import sys
@@ -63,12 +64,39 @@ def errors(root, schema, value, at):
             sys.exit(f"the schema has a word that is not known here: {word}")
 
 
-with open(sys.argv[1], encoding="utf-8") as f:
-    schema = json.load(f)
-decoder, text, count, bad = json.JSONDecoder(), sys.stdin.read().lstrip(), 0, []
-while text:
-    value, end = decoder.raw_decode(text)
-    bad += errors(schema, schema, value, f"#{count}")
-    count, text = count + 1, text[end:].lstrip()
-print("\n".join(bad) if bad else f"{count} documents are as the schema says")
-sys.exit(bool(bad) or count == 0)
+def documents(text):
+    decoder, text = json.JSONDecoder(), text.lstrip()
+    while text:
+        value, end = decoder.raw_decode(text)
+        yield value
+        text = text[end:].lstrip()
+
+
+def check(schema, text):
+    """The number of documents, and what is wrong with them."""
+    count, bad = 0, []
+    try:
+        for value in documents(text):
+            bad += errors(schema, schema, value, f"#{count}")
+            count += 1
+    except json.JSONDecodeError as error:
+        bad.append(f"#{count}: {error}")
+    if not count and not bad:
+        bad.append("there is no document")
+    return count, bad
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as f:
+        schema = json.load(f)
+    total, wrong = 0, []
+    for name in sys.argv[2:] or [None]:
+        text = open(name, encoding="utf-8").read() if name else sys.stdin.read()
+        count, bad = check(schema, text)
+        total += count
+        wrong += [f"{name}: {line}" if name else line for line in bad]
+    print("\n".join(wrong) if wrong else f"{total} documents are as the schema says")
+    return bool(wrong)
+
+
+sys.exit(main())

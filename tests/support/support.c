@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The test program's surroundings: start and end, watchdog, scaling, randomness, captured stderr.
+ * The test program's surroundings: start and end, progress, scaling, randomness, captured stderr.
  */
 #include "tests/support/support.h"
 
@@ -8,9 +8,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 
+#include "tests/support/progress.h"
 #include "tests/support/support_dir.h"
 
 #if defined(__has_feature)
@@ -40,37 +42,24 @@ struct test {
 
 static struct test tests[MOST_TESTS];
 static unsigned test_count;
-static const char *running = "(none)";
 static pid_t program;
 static uint64_t seed;
+static struct progress *progress; /* NULL: nobody watches */
 
 /* --- the program --- */
 
-static void say(const char *text)
-{
-	ssize_t n = write(STDERR_FILENO, text, strlen(text));
-
-	(void)n;
-}
-
-/* SIGABRT of a failed assertion, SIGALRM of the watchdog, or an impatient user. Async-signal-safe. */
+/* SIGABRT of a failed assertion, SIGTERM of the watcher, or an impatient user. Async-signal-safe. */
 static void last_words(int sig)
 {
-	if (getpid() == program) {
-		if (sig == SIGALRM) {
-			say("Bail out! hung: ");
-			say(running);
-			say("\n");
-		}
+	if (getpid() == program)
 		support__dir_remove();
-	}
-	signal(sig == SIGALRM ? SIGABRT : sig, SIG_DFL);
-	raise(sig == SIGALRM ? SIGABRT : sig);
+	signal(sig, SIG_DFL);
+	raise(sig);
 }
 
 static void catch_ends(void)
 {
-	static const int signals[] = { SIGABRT, SIGALRM, SIGTERM, SIGINT, SIGHUP };
+	static const int signals[] = { SIGABRT, SIGTERM, SIGINT, SIGHUP };
 	struct sigaction act = { .sa_handler = last_words };
 
 	sigemptyset(&act.sa_mask);
@@ -102,6 +91,20 @@ static uint64_t choose_seed(void)
 	return chosen;
 }
 
+/* A program that somebody runs by hand is not watched. */
+static struct progress *find_progress(void)
+{
+	const char *path = getenv(PROGRESS_ENVIRONMENT);
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	struct progress *found = MAP_FAILED;
+
+	if (fd >= 0) {
+		found = mmap(NULL, sizeof(*found), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		close(fd);
+	}
+	return found == MAP_FAILED ? NULL : found;
+}
+
 void support_init(int *argc, char ***argv)
 {
 	const struct rlimit none = { 0, 0 };
@@ -110,26 +113,33 @@ void support_init(int *argc, char ***argv)
 	setrlimit(RLIMIT_CORE, &none);
 	program = getpid();
 	seed = choose_seed();
+	progress = find_progress();
 	catch_ends();
 	atexit(at_exit);
 }
 
 void support_watchdog(unsigned seconds)
 {
-	unsigned times = support_valgrind() ? 20 : SUPPORT_TSAN || SUPPORT_ASAN ? 4 : 1;
+	if (!progress)
+		return;
+	atomic_store(&progress->patience, seconds);
+	atomic_fetch_add(&progress->steps, 1);
+}
 
-	alarm(seconds * times);
+void support_runs(const char *name)
+{
+	if (progress)
+		g_snprintf(progress->name, sizeof(progress->name), "%.*s\n", PROGRESS_NAME - 2, name);
+	support_watchdog(0);
 }
 
 static void run_test(gconstpointer data)
 {
 	const struct test *test = data;
 
-	running = test->path;
+	support_runs(test->path);
 	g_test_message("MA_TEST_SEED=%" G_GUINT64_FORMAT, (guint64)seed);
-	support_watchdog(SUPPORT_HUNG_SECONDS);
 	test->run();
-	alarm(0);
 }
 
 void support_add(const char *path, void (*run)(void))
@@ -172,6 +182,13 @@ size_t support_scale(size_t n)
 	else if (SUPPORT_TSAN || SUPPORT_ASAN)
 		n /= 4;
 	return n ? n : 1;
+}
+
+size_t support_stride(size_t n)
+{
+	const char *all = getenv("MA_CRASH_ALL");
+
+	return all && *all && strcmp(all, "0") != 0 ? 1 : n;
 }
 
 size_t support_size(size_t plain, size_t valgrind)

@@ -5,8 +5,8 @@
  *
  * Nothing here knows a library; support_qalloc.h adds what needs libqalloc.
  *
- * Every test runs under a watchdog (support_add()): a test that hangs is aborted with its name. Waiting functions
- * therefore have no time-out of their own. Children die with the test program.
+ * Who runs a test program watches it (tests/support/watch.c): a program that makes no progress is ended, with the name of
+ * the test. Waiting functions therefore have no time-out of their own. Children die with the test program.
  */
 #ifndef MA_TESTS_SUPPORT_H
 #define MA_TESTS_SUPPORT_H
@@ -24,19 +24,24 @@
 #define KIB                  ((size_t)1024)
 #define MIB                  (KIB * KIB)
 #define GIB                  (KIB * MIB)
-/** Seconds after which a test counts as hung; longer under Valgrind and the sanitizers. */
+/** Seconds for which a step may stand still: nothing is printed, all processes are asleep. Time of work does not count. */
 #define SUPPORT_HUNG_SECONDS 60u
 
 /* --- the program ------------------------------------------------------------------------------------------- */
 
 /** Call first in main(): g_test_init(), no core files, a seed. */
 void support_init(int *argc, char ***argv);
-/** Register a test that runs under a watchdog of #SUPPORT_HUNG_SECONDS. */
+/** Register a test. */
 void support_add(const char *path, void (*test)(void));
 /** Run all; the return value of main(). */
 int support_run(void);
-/** Give the running test @p seconds from now on (scaled as everything is). */
+/**
+ * The running test has finished a step. The next one may stand still for @p seconds, at least for what the watcher allows
+ * (MA_TEST_HUNG, 120 s), and use MA_TEST_CPU seconds (600) of CPU time. Async-signal-safe; children may call it too.
+ */
 void support_watchdog(unsigned seconds);
+/** A test of this name begins. support_add() does it. */
+void support_runs(const char *name);
 
 /* --- how much ---------------------------------------------------------------------------------------------- */
 
@@ -45,6 +50,8 @@ bool support_tsan(void);
 bool support_asan(void);
 /** A number of rounds: @p n, a quarter of it under sanitizers, a fortieth under Valgrind, never 0. */
 size_t support_scale(size_t n);
+/** Of a long series each @p n-th is tried, or each when $MA_CRASH_ALL is set and not 0: then this is 1. */
+size_t support_stride(size_t n);
 /** @p plain, or @p valgrind when running under Valgrind: for sizes of maps. */
 size_t support_size(size_t plain, size_t valgrind);
 /**
@@ -99,6 +106,9 @@ bool support_in_process_with(const char *name, const char *value);
 
 /** What a child does; its exit status. */
 typedef int support_child_fn(void *arg);
+
+/** CPU time of this thread, in ns. */
+uint64_t support_cpu_ns(void);
 
 /** Memory shared with all children, zeroed. Never given back. */
 void *support_shared(size_t bytes);
@@ -161,6 +171,8 @@ struct support_thread {
 void support_threads_start(struct support_thread *threads, unsigned count, void (*run)(struct support_thread *self),
 			   void *arg);
 void support_threads_join(struct support_thread *threads, unsigned count);
+/** Run @p fn in a thread with the smallest stack that POSIX allows. */
+void support_small_stack(void (*fn)(void *arg), void *arg);
 /** Start and join. */
 void support_threads(unsigned count, void (*run)(struct support_thread *self), void *arg);
 

@@ -80,6 +80,8 @@ static inline size_t buddy_fill(shmbuddy_t *region, size_t size, shm_offt *block
 	return count;
 }
 
+#define LENGTH_AT 192 /* Of a region's length in its file: doc/format.md. */
+
 #define buddy_fails(error, call)                   \
 	do {                                       \
 		errno = 0;                         \

@@ -5,6 +5,7 @@
  */
 #include "tests/support/support_fault.h"
 
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -13,6 +14,7 @@
 #include <stddef.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -29,6 +31,18 @@ void support_run_or_skip(support_child_fn *fn, const char *what)
 		g_test_skip(what);
 	else
 		g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+}
+
+bool support_can(support_child_fn *fn, const char *what)
+{
+	int status = support_wait(support_fork(fn, NULL));
+
+	if (WIFEXITED(status) && WEXITSTATUS(status) == SUPPORT_CANNOT) {
+		g_test_skip(what);
+		return false;
+	}
+	g_assert_cmphex((unsigned)status, ==, 0);
+	return true;
 }
 
 /* ---- mounts ---- */
@@ -53,6 +67,39 @@ bool support_disk_readonly(void)
 bool support_no_proc(void)
 {
 	return own_namespace() && mount("none", "/proc", "tmpfs", 0, "size=4k") == 0;
+}
+
+/* ---- space ---- */
+
+uint64_t support_dig(const char *path)
+{
+	static const char zeros[4096];
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	char page[sizeof(zeros)];
+	struct stat had, has;
+
+	g_assert_cmpint(fstat(fd, &had), ==, 0);
+	for (off_t at = 0; at + (off_t)sizeof(page) <= had.st_size; at += (off_t)sizeof(page)) {
+		g_assert_cmpint(pread(fd, page, sizeof(page), at), ==, sizeof(page));
+		if (memcmp(page, zeros, sizeof(page)) == 0)
+			g_assert_cmpint(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, sizeof(page)), ==,
+					0);
+	}
+	g_assert_cmpint(fstat(fd, &has), ==, 0);
+	close(fd);
+	return had.st_blocks > has.st_blocks ? (uint64_t)(had.st_blocks - has.st_blocks) * 512 : 0;
+}
+
+void support_fill_disk(const char *path)
+{
+	static const char junk[65536];
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	g_assert_cmpint(fd, >=, 0);
+	for (size_t bytes = sizeof(junk); bytes >= 4096; bytes /= 2)
+		while (write(fd, junk, bytes) > 0)
+			;
+	close(fd);
 }
 
 /* ---- system calls ---- */

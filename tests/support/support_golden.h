@@ -21,7 +21,7 @@ typedef void *support_open_fn(const char *path);
 const char *support_golden_copy(const char *name);
 /** ThreadSanitizer leaves no room at the golden files' base: then skip. */
 bool support_no_place_for_golden(void);
-/** Asserts that a copy is refused, twice, with its errno, and with its text when @p variable is 1. Returns the copy. */
-const char *support_refuses(const struct support_damaged *d, const char *variable, support_open_fn *open);
+/** Asserts that a copy is refused, twice, with its errno, and with its text: the process has the library's debug variable set. Returns the copy. */
+const char *support_refuses(const struct support_damaged *d, support_open_fn *open);
 
 #endif /* MA_TESTS_SUPPORT_GOLDEN_H */

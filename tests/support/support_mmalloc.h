@@ -49,4 +49,26 @@ static inline void heap_detach(void *md)
 	g_assert_null(mmalloc_detach(md));
 }
 
+/* Leave another error than the expected one, so that an old one is not taken for it. */
+static inline void heap_spoil_errno(void *md, int expected)
+{
+	if (expected == ENOENT)
+		mmalloc_getkey(md, -1);
+	else
+		mmalloc_getroot(md, "absent");
+	g_assert_cmpint(mmalloc_errno(md), !=, expected);
+}
+
+/* The call gives this value with this errno, and mmalloc_errno() knows. */
+#define heap_fails(md, call, value, expected)                       \
+	do {                                                        \
+		heap_spoil_errno((md), (expected));                 \
+		errno = 0;                                          \
+		g_assert_true((call) == (value));                   \
+		assert_errno_is(expected);                          \
+		errno = ERANGE;                                     \
+		g_assert_cmpint(mmalloc_errno(md), ==, (expected)); \
+		assert_errno_is(ERANGE);                            \
+	} while (0)
+
 #endif /* SUPPORT_MMALLOC_H */

@@ -17,6 +17,14 @@
 #include <sys/wait.h>
 #include <time.h>
 
+uint64_t support_cpu_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 void *support_shared(size_t bytes)
 {
 	void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -169,12 +177,15 @@ void support_sleep_us(unsigned usec)
 		sched_yield();
 }
 
+/* Who waits for long looks rarely: one that hangs must not look busy. */
 static void pause_a_little(unsigned *tries)
 {
-	if ((*tries)++ < 100)
+	unsigned round = (*tries)++;
+
+	if (round < 100)
 		sched_yield();
 	else
-		usleep(100);
+		usleep(round < 2000 ? 100 : 20000);
 }
 
 static void wait_for_name(_Atomic(const char *) *word, const char *name)
@@ -260,4 +271,34 @@ void support_threads(unsigned count, void (*run)(struct support_thread *self), v
 	support_threads_start(threads, count, run, arg);
 	support_threads_join(threads, count);
 	g_free(threads);
+}
+
+struct small_stack {
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void *on_small_stack(void *arg)
+{
+	struct small_stack *s = arg;
+
+	s->fn(s->arg);
+	return NULL;
+}
+
+void support_small_stack(void (*fn)(void *arg), void *arg)
+{
+	struct small_stack s = { fn, arg };
+	size_t bytes = (size_t)sysconf(_SC_THREAD_STACK_MIN);
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	g_assert_cmpint(pthread_attr_init(&attr), ==, 0);
+	/* A tool's frames are not the library's. */
+	if (support_asan() || support_tsan() || support_valgrind())
+		bytes *= 16;
+	g_assert_cmpint(pthread_attr_setstacksize(&attr, bytes), ==, 0);
+	g_assert_cmpint(pthread_create(&thread, &attr, on_small_stack, &s), ==, 0);
+	g_assert_cmpint(pthread_join(thread, NULL), ==, 0);
+	pthread_attr_destroy(&attr);
 }

@@ -130,7 +130,7 @@ char *support_end(void *map)
 {
 	struct qalloc_stats stats = support_stats(map);
 
-	return (char *)stats.base + stats.file_bytes;
+	return (char *)stats.base + stats.file_bytes + 64 * KIB; /* Blocks may begin at the next chunk. */
 }
 
 /* --- marked blocks --- */

@@ -153,7 +153,7 @@ static int faults(void *at)
 	return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
 }
 
-static void was_wrong(const char *file)
+static void was_wrong(void)
 {
 	shm_offt a = shm_malloc(1024), b = shm_malloc(1024);
 	size_t huge = ~(size_t)0;
@@ -183,7 +183,6 @@ static void was_wrong(const char *file)
 	ok(shm_init(NULL, "/nowhere/at/all"), "a repeated call is true");
 	shm_deinit();
 	ok(!get_shm_user_base() && !shm_malloc(1), "nothing after shm_deinit");
-	setenv("SHM_FILE", file, 1);
 	ok(shm_init(base + (16 << 20), NULL) && get_shm_user_base() != NULL, "the file that $SHM_FILE names");
 	p = get_shm_user_base();
 	a = shm_malloc(32);
@@ -198,20 +197,31 @@ static void too_small(const char *file)
 	fputs("too small", f);
 	fclose(f);
 	ok(!shm_init(NULL, file) && errno == EMEDIUMTYPE, "a too small file is refused");
-	unsetenv("SHM_FILE");
-	ok(!shm_init(NULL, NULL) && errno == EINVAL, "no name");
 }
 
-int main(void)
+/* $SHM_FILE counts as it was when the program was started: it starts itself again with it. */
+int main(int argc, char **argv)
 {
 	char file[64];
 
 	snprintf(file, sizeof(file), "./legacy-%d.region", (int)getpid());
+	if (argc < 2 || strcmp(argv[1], "again") != 0) {
+		char again[] = "again", *args[] = { argv[0], again, NULL };
+
+		char program[4096];
+		ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1); /* Valgrind has a file of its own there. */
+
+		program[length < 0 ? 0 : length] = '\0';
+		setenv("SHM_FILE", file, 1);
+		execv(program, args);
+		return 1;
+	}
+	setenv("SHM_FILE", "/nowhere/at/all", 1);
 	unlink(file);
-	printf("1..25\n");
+	printf("1..24\n");
 	trie(file);
 	numbers();
-	was_wrong(file);
+	was_wrong();
 	too_small(file);
 	unlink(file);
 	return failures != 0;

@@ -86,10 +86,19 @@ static bool hide_proc(void)
 #endif
 }
 
+const char *victim_output(void)
+{
+	static char *name;
+
+	if (!name)
+		name = g_strconcat(support_dir(), "/said", NULL);
+	return name;
+}
+
 static int child(void *arg)
 {
 	const char *const *line = arg;
-	FILE *out = fopen("/dev/null", "we");
+	FILE *out = fopen(victim_output(), "we");
 	int status;
 
 	if (names_files && !hide_proc())
@@ -98,6 +107,7 @@ static int child(void *arg)
 	raise(SIGSTOP);
 	atomic_store(phase, 1);
 	status = run(line, out);
+	fflush(out);
 	atomic_store(phase, 2);
 	return status;
 }

@@ -13,6 +13,8 @@ bool victim_begin(void);
 /* Run it here. What it said is in victim_said until the next one. */
 int victim_tool(const char *const *line);
 extern char *victim_said;
+/* The file that a traced one writes to. */
+const char *victim_output(void);
 /* The same, and the test fails when its status is another one. */
 #define victim_expect(wanted, ...) victim_expect_is(wanted, (victim_line){ __VA_ARGS__, NULL }, __FILE__, __LINE__)
 void victim_expect_is(int wanted, const char *const *line, const char *file, int line_number);

@@ -140,6 +140,8 @@ static void bad_frees(void)
 {
 	static char never[64];
 
+	xmemory_setwarnings(1000);
+
 	for (int vm = 0; vm < 3; vm++) {
 		void *block, *keep;
 		char *said;

@@ -244,6 +244,76 @@ static void many_files(void)
 	g_assert_cmpuint(figures().mapped_files, ==, 0);
 }
 
+#define unmap(ptr, offs, size) xmemory_fdealloc((ptr), (offs), (size), __FILE__, __LINE__)
+
+/* As the original's clients call it. */
+static void fdealloc(void)
+{
+	const char *path = numbers("fdealloc", 10000);
+	uint64_t warnings = figures().warnings;
+	size_t size, again_size;
+	char *block = map(path, 80, &size), *again = map(path, 80, &again_size), *text;
+
+	memset(block, 'X', size);
+	unmap(block, 80, size);
+	g_assert_cmpuint(figures().mappings, ==, 1);
+	g_assert_cmpint(again[0], ==, 'X');
+	unmap(again, 80, again_size);
+	g_assert_cmpuint(figures().mapped_files, ==, 0);
+	g_assert_cmpuint(figures().pointers, ==, 0);
+	text = proc_text(path);
+	g_assert_cmpint(text[80], ==, 'a' + 80 % 26); /* Nothing is written back. */
+	g_free(text);
+	g_assert_cmpuint(figures().warnings, ==, warnings);
+}
+
+/* An address elsewhere in the mapping: the block that begins at the offset, else the nearest. */
+static void fdealloc_elsewhere(void)
+{
+	const char *path = numbers("elsewhere", 10000);
+	uint64_t warnings = figures().warnings;
+	char *whole = map(path, 0, NULL), *middle = map(path, 5000, NULL), *end = map(path, 9000, NULL);
+
+	unmap(whole + 77, 5000, 5000);
+	g_assert_cmpint(xmemory_kind(middle), ==, XMEMORY_UNKNOWN);
+	g_assert_cmpuint(figures().mappings, ==, 2);
+	unmap(whole + 9500, 12345, 0);
+	g_assert_cmpint(xmemory_kind(end), ==, XMEMORY_UNKNOWN);
+	g_assert_cmpint(xmemory_kind(whole), ==, XMEMORY_MAPPED);
+	unmap(whole + 9999, 1, 0);
+	g_assert_cmpuint(figures().mapped_files, ==, 0);
+	end = map(path, 9000, NULL);
+	unmap(end - 9000, 0, 10000); /* Its beginning, where no block is. */
+	g_assert_cmpuint(figures().mapped_files, ==, 0);
+	g_assert_cmpuint(figures().warnings, ==, warnings);
+}
+
+static void fdealloc_other_blocks(void)
+{
+	static char unknown[64];
+	void *ram = take(100), *small, *large;
+	uint64_t warnings = figures().warnings;
+
+	xmemory_setwarnings(0);
+	vm_begin(1);
+	small = take(100);
+	large = take(MIB);
+	unmap(ram, 0, 100);
+	unmap(small, 0, 100);
+	unmap(large, 0, MIB);
+	g_assert_cmpuint(figures().pointers, ==, 0);
+	g_assert_cmpuint(figures().warnings, ==, warnings);
+	errno = 0;
+	unmap(NULL, 0, 0);
+	g_assert_cmpint(errno, ==, 0);
+	unmap(unknown, 0, 10);
+	g_assert_cmpint(errno, ==, EINVAL);
+	unmap(large, 0, MIB);
+	g_assert_cmpuint(figures().warnings, ==, warnings + 3);
+	xmemory_setwarnings(-1);
+	xmemory_setlimit(0);
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -257,5 +327,8 @@ int main(int argc, char **argv)
 	support_add("/xmemory/falloc/refusals", refusals);
 	support_add("/xmemory/falloc/unreadable", not_readable);
 	support_add("/xmemory/falloc/many", many_files);
+	support_add("/xmemory/falloc/fdealloc", fdealloc);
+	support_add("/xmemory/falloc/fdealloc-elsewhere", fdealloc_elsewhere);
+	support_add("/xmemory/falloc/fdealloc-others", fdealloc_other_blocks);
 	return support_run();
 }

@@ -77,7 +77,7 @@ static void file_as_memory(void)
 	ok(a && b && !strncmp(a, "SIMPLE", 6), "falloc");
 	ok(s1 == 30 && s2 == 20, "falloc's size");
 	free(a);
-	free(b);
+	fdealloc(b, 10, s2);
 	remove("xmemory-legacy.txt");
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Threads at work in RAM and in VM files, handing blocks over; forks in the middle of it; what a fork child sees. */
+/* Threads at work in RAM and in VM files, handing blocks over; forks in the middle of it. */
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 
 #include "tests/support/support_fault.h"
 #include "tests/support/support_xmemory.h"
@@ -97,7 +98,11 @@ static void at_work(void)
 
 static void look_on(struct support_thread *self)
 {
+	const char *dirs[] = { support_dir(), support_path("second") };
 	struct shared *s = self->arg;
+	unsigned turn = 0;
+
+	g_assert_cmpint(mkdir(dirs[1], 0700), ==, 0);
 
 	while (!atomic_load(&s->stop)) {
 		struct xmemory_stats f = figures();
@@ -105,8 +110,25 @@ static void look_on(struct support_thread *self)
 		g_assert_cmpuint(f.vm_files, <, 1000000);
 		xmemory_setlimit(f.pointers % 2 ? 100000 : 1000000);
 		g_assert_cmpuint(xmemory_getlimit(), >, 0);
-		xmemory_settmpdir(support_dir());
+		xmemory_settmpdir(dirs[turn++ % 2]);
 	}
+}
+
+/* Descriptors of this process that name a folder are the library's own: one at most, for the folder that is set. */
+static unsigned folders_open(void)
+{
+	GDir *dir = g_dir_open("/proc/self/fd", 0, NULL);
+	unsigned count = 0;
+	const char *name;
+
+	g_assert_nonnull(dir);
+	while ((name = g_dir_read_name(dir)) != NULL) {
+		int flags = fcntl(atoi(name), F_GETFL);
+
+		count += flags >= 0 && flags & O_PATH;
+	}
+	g_dir_close(dir);
+	return count;
 }
 
 /* What changes meanwhile is seen once, not at all, or at each place that it has been at. But what is seen is whole. */
@@ -132,6 +154,7 @@ static void watched(void)
 	atomic_store(&s.stop, true);
 	support_threads_join(&watcher, 1);
 	clear(&s);
+	g_assert_cmpuint(folders_open(), <=, 1);
 	xmemory_setlimit(0);
 }
 
@@ -194,192 +217,6 @@ static void kept(void)
 }
 
 /* ---- fork ---- */
-
-struct family {
-	struct support_sync sync;
-	char *blocks[6];
-};
-
-static const size_t family_sizes[6] = { 100, MIB, 300 * KIB, 16, 5000, 2 * MIB };
-
-static int child_of_family(void *arg)
-{
-	struct family *f = arg;
-	void *fresh;
-
-	support_point(&f->sync, "born");
-	for (unsigned i = 0; i < 6; i++) {
-		check(f->blocks[i], family_sizes[i], i);
-		g_assert_cmpuint(xmemory_size(f->blocks[i]), ==, family_sizes[i]);
-		memset(f->blocks[i], 'c', family_sizes[i]);
-	}
-	support_point(&f->sync, "written");
-	g_assert_cmpuint(figures().pointers, ==, 6);
-	for (unsigned i = 0; i < 6; i++) {
-		for (size_t at = 0; at < family_sizes[i]; at += 511)
-			g_assert_cmpint(f->blocks[i][at], ==, 'c');
-		f->blocks[i] = retake(f->blocks[i], family_sizes[i] + 300 * KIB);
-		g_assert_nonnull(f->blocks[i]);
-		g_assert_cmpint(f->blocks[i][family_sizes[i] - 1], ==, 'c');
-	}
-	fresh = take(MIB);
-	memset(fresh, 'f', MIB);
-	give(fresh);
-	for (unsigned i = 0; i < 6; i++)
-		give(f->blocks[i]);
-	g_assert_cmpuint(figures().pointers, ==, 0);
-	g_assert_cmpuint(figures().vm_bytes, ==, 0);
-	return 0;
-}
-
-/* The parent writes after the fork: the child sees what was. The child writes: the parent sees its own. */
-static void each_sees_its_own(void)
-{
-	struct family *f = support_shared(sizeof(*f));
-	pid_t pid;
-
-	vm_begin(1);
-	for (unsigned i = 0; i < 6; i++) {
-		f->blocks[i] = take(family_sizes[i]);
-		fill(f->blocks[i], family_sizes[i], i);
-	}
-	struct family mine = *f;
-	pid = support_fork(child_of_family, f);
-	support_await(&f->sync, "born");
-	for (unsigned i = 0; i < 6; i++)
-		memset(mine.blocks[i], 'p', family_sizes[i]);
-	support_go(&f->sync, "born");
-	support_await(&f->sync, "written");
-	for (unsigned i = 0; i < 6; i++)
-		for (size_t at = 0; at < family_sizes[i]; at++)
-			g_assert_cmpint(mine.blocks[i][at], ==, 'p');
-	support_go(&f->sync, "written");
-	support_wait_ok(pid);
-	for (unsigned i = 0; i < 6; i++) {
-		g_assert_cmpint(mine.blocks[i][family_sizes[i] - 1], ==, 'p');
-		mine.blocks[i] = retake(mine.blocks[i], family_sizes[i] + 5);
-		give(mine.blocks[i]);
-	}
-	g_assert_cmpuint(figures().pointers, ==, 0);
-	xmemory_setlimit(0);
-}
-
-static int grandchild(void *arg)
-{
-	char *block = arg;
-
-	g_assert_cmpint(block[0], ==, '1');
-	block[0] = '2';
-	return 0;
-}
-
-static int generation(void *arg)
-{
-	char **blocks = arg;
-
-	for (int i = 0; i < 2; i++) {
-		g_assert_cmpint(blocks[i][0], ==, '0');
-		blocks[i][0] = '1';
-		support_run_child(grandchild, blocks[i]);
-		g_assert_cmpint(blocks[i][0], ==, '1');
-	}
-	return 0;
-}
-
-static void generations(void)
-{
-	char *blocks[2];
-
-	vm_begin(1);
-	blocks[0] = take(MIB);
-	blocks[1] = take(20);
-	blocks[0][0] = blocks[1][0] = '0';
-	for (int i = 0; i < 5; i++)
-		support_run_child(generation, blocks);
-	g_assert_cmpint(blocks[0][0], ==, '0');
-	give(blocks[0]);
-	give(blocks[1]);
-	xmemory_setlimit(0);
-}
-
-/* How a fork child ends that reads a byte, or only frees the block and goes on in RAM. */
-static int child_that(bool reads, char *block)
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		signal(SIGSEGV, SIG_DFL);
-		if (reads)
-			_exit(*(volatile char *)block == 0);
-		xmemory_setlimit(SIZE_MAX);
-		block = take(100);
-		status = block == NULL;
-		give(block);
-		_exit(status);
-	}
-	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-	return status;
-}
-
-/* No room for copies: the parent goes on, and so does a child that does not touch them. One that does is killed: by SIGSEGV. */
-static int fork_on_full_disk(void *arg)
-{
-	char *block, *said;
-
-	(void)arg;
-	if (!support_small_disk("size=4m"))
-		return SUPPORT_CANNOT;
-	vm_begin(1);
-	block = take(5 * MIB / 2);
-	fill(block, 5 * MIB / 2, 1);
-	g_assert_cmpint(child_that(true, block), ==, SIGSEGV);
-	g_setenv("XMEMORY_DEBUG", "1", TRUE);
-	support_capture_begin();
-	g_assert_cmpint(child_that(false, block), ==, 0);
-	said = support_capture_end();
-	g_setenv("XMEMORY_DEBUG", "0", TRUE);
-	g_assert_nonnull(strstr(said, "has no copy of the block"));
-	g_free(said);
-	check(block, 5 * MIB / 2, 1);
-	give(block);
-	return 0;
-}
-
-/* The same of the shared VM file, for which there is room only where it lies. */
-static int fork_on_full_disk_small(void *arg)
-{
-	enum { BLOCKS = 9000 };
-	static char *blocks[BLOCKS];
-
-	(void)arg;
-	vm_begin(1);
-	for (unsigned i = 0; i < BLOCKS; i++) {
-		blocks[i] = take(400);
-		g_assert_nonnull(blocks[i]);
-		fill(blocks[i], 400, i);
-	}
-	if (!support_small_disk("size=1m"))
-		return SUPPORT_CANNOT;
-	xmemory_settmpdir(support_dir());
-	g_assert_cmpint(child_that(false, blocks[0]), ==, 0);
-	g_assert_cmpint(child_that(true, blocks[0]), ==, SIGSEGV);
-	for (unsigned i = 0; i < BLOCKS; i++) {
-		check(blocks[i], 400, i);
-		give(blocks[i]);
-	}
-	return 0;
-}
-
-static void no_room_for_shared_copy(void)
-{
-	support_run_or_skip(fork_on_full_disk_small, "no file system of our own here");
-}
-
-static void no_room_for_copies(void)
-{
-	support_run_or_skip(fork_on_full_disk, "no file system of our own here");
-}
 
 /* Threads of the child get what is left of its parent's. */
 static void use_some(struct support_thread *self)
@@ -448,6 +285,39 @@ static void fork_at_work(void)
 	xmemory_setlimit(0);
 }
 
+/* ---- small stacks ---- */
+
+/* The limit is looked up anew ten times a second, by the thread that allocates. */
+static void take_and_give(void *arg)
+{
+	void *blocks[40];
+
+	(void)arg;
+	for (unsigned round = 0; round < 3; round++) {
+		for (size_t i = 0; i < 40; i++)
+			blocks[i] = take(i % 2 ? 100 : 300000);
+		support_sleep_us(120000);
+		for (size_t i = 0; i < 40; i++)
+			give(retake(blocks[i], 400000));
+		xmemory_setlimit(round == 0 ? 1 : 0);
+	}
+	xmemory_settmpdir("/no/such/directory");
+	xmemory_setlimit(1);
+	g_assert_null(take(300000));
+}
+
+static int smallest_stack(void *arg)
+{
+	vm_begin(0);
+	support_small_stack(take_and_give, arg);
+	return 0;
+}
+
+static void small_stack(void)
+{
+	support_run_child(smallest_stack, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -455,10 +325,7 @@ int main(int argc, char **argv)
 	support_add("/xmemory/threads/watched", watched);
 	support_add("/xmemory/threads/ended", ended);
 	support_add("/xmemory/threads/kept", kept);
-	support_add("/xmemory/fork/own", each_sees_its_own);
-	support_add("/xmemory/fork/generations", generations);
-	support_add("/xmemory/fork/no-room-small", no_room_for_shared_copy);
-	support_add("/xmemory/fork/no-room", no_room_for_copies);
 	support_add("/xmemory/fork/at-work", fork_at_work);
+	support_add("/xmemory/threads/small-stack", small_stack);
 	return support_run();
 }

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See boot.h. The kernel gives 32 digits in five groups with hyphens between them. */
+#include "common/boot.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TEXT 36
+
+static unsigned digit(char c)
+{
+	return c <= '9' ? (unsigned)(c - '0') : (unsigned)(tolower((unsigned char)c) - 'a') + 10;
+}
+
+static bool parse(const char *text, uint8_t id[MA_BOOT_ID])
+{
+	unsigned digits = 0;
+
+	for (const char *at = text; *at; at++) {
+		if (*at == '-')
+			continue;
+		if (!isxdigit((unsigned char)*at) || digits == 2 * MA_BOOT_ID)
+			return false;
+		id[digits / 2] = (uint8_t)((unsigned)id[digits / 2] << 4 | digit(*at));
+		digits++;
+	}
+	return digits == 2 * MA_BOOT_ID;
+}
+
+void ma_boot_id(uint8_t id[MA_BOOT_ID])
+{
+	char text[TEXT + 1] = "";
+	int saved = errno;
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	memset(id, 0, MA_BOOT_ID);
+	if (fd >= 0) {
+		if (read(fd, text, TEXT) != TEXT || !parse(text, id))
+			memset(id, 0, MA_BOOT_ID);
+		close(fd);
+	}
+	errno = saved;
+}
+
+bool ma_boot_is(const uint8_t id[MA_BOOT_ID])
+{
+	static const uint8_t none[MA_BOOT_ID];
+	uint8_t now[MA_BOOT_ID];
+
+	ma_boot_id(now);
+	return memcmp(now, none, sizeof(none)) != 0 && memcmp(now, id, sizeof(now)) == 0;
+}

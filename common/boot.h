@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which run of the machine this is: the kernel's boot id, 16 bytes. A file stores the boot id of its last use. When that is another
+ * one, no process has the file open from that time, and its last changes may be missing on the disk.
+ */
+#ifndef MA_BOOT_H
+#define MA_BOOT_H
+
+#include "common/base.h"
+
+#define MA_BOOT_ID 16
+
+/* All zero where there is no /proc. errno stays. */
+void ma_boot_id(uint8_t id[MA_BOOT_ID]);
+/* Is this run the one with that id? Never where there is no /proc. errno stays. */
+bool ma_boot_is(const uint8_t id[MA_BOOT_ID]);
+
+#endif /* MA_BOOT_H */

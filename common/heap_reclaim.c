@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Giving back: empty slabs to the free chunks, free chunks to the disk.
+ *
+ * The second happens by itself, in two steps a second apart, so that what is used again soon keeps its space. There is no
+ * thread for it: the next call that comes to a slow path does it, or the process that detaches.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "common/error.h"
+#include "common/heap_internal.h"
+#include "common/proc.h"
+#include "common/reclaim.h"
+
+#define QUEUE_AGE    1024
+#define QUEUE_BARREN 64
+
+uint32_t ma_heap_age_seconds = 1;
+
+/* ---- empty slabs ---- */
+
+/*
+ * The lock is held. Thread A finds no room; thread B gives empty slabs back; then A finds none to give back, but there is room.
+ * So A also searches again when this count has changed. A takes each lock in between, which is what makes the change visible.
+ */
+void ma_stream_count_return(struct ma_map *map, uint32_t stream)
+{
+	_Atomic uint32_t *returns = &ma_stream(map, stream)->returns;
+
+	ma_store(returns, ma_load(returns) + 1);
+}
+
+/* The lock is held, and no other thread can own it. */
+static void give(struct ma_map *map, const struct ma_slab *slab)
+{
+	ma_stream_count_return(map, ma_stream_of(map, ma_slab_chunk(slab->id)));
+	if (slab->id & MA_SMALL)
+		ma_cell_give(map, slab->id);
+	else
+		ma_chunk_give(map, slab->id, slab->cells / MA_CHUNK_CELLS);
+}
+
+bool ma_slab_give_if_empty(struct ma_map *map, uint32_t id)
+{
+	uint32_t stream = ma_stream_of(map, ma_slab_chunk(id));
+	struct ma_slab slab;
+
+	if (!ma_slab_at(map, id, &slab) || !ma_slab_is_empty(&slab) || !ma_stream_lock(map, stream))
+		return false;
+	give(map, &slab);
+	ma_stream_unlock(map, stream);
+	return true;
+}
+
+/* Those that the thread owns; but not one that it has in view, when they are to be idle. */
+static bool scavenge_own(struct ma_tcache *tc, bool idle_only)
+{
+	bool any = false;
+
+	for (uint32_t c = 0; c < MA_CLASSES; c++)
+		for (uint32_t i = tc->cursor[c].count; i-- > 0;) {
+			uint32_t id = tc->ring[c][i];
+
+			if ((idle_only && tc->cursor[c].now.truth && tc->cursor[c].now.unit == id) ||
+			    !ma_slab_give_if_empty(tc->map, id))
+				continue;
+			ma_ring_drop(tc, &tc->cursor[c], i);
+			any = true;
+		}
+	return any;
+}
+
+/* Only under the stream's lock is a slab without an owner adopted, or given back. So there is no race for it. */
+static bool scavenge_queue(struct ma_map *map, struct ma_queue *queue, uint32_t looks)
+{
+	uint32_t first = MA_NO_SLAB;
+	struct ma_slab slab;
+	bool any = false;
+
+	for (uint32_t i = 0; i < looks; i++) {
+		uint32_t id = ma_queue_pop(map, queue);
+
+		if (id == MA_NO_SLAB)
+			break;
+		if (id == first) {
+			ma_queue_push_front(map, queue, id);
+			break;
+		}
+		if (!ma_slab_at(map, id, &slab) || !ma_slab_is_unowned(map, &slab, 0))
+			continue;
+		if (ma_slab_is_empty(&slab)) {
+			give(map, &slab);
+			any = true;
+		} else {
+			ma_queue_push(map, queue, id);
+			first = first == MA_NO_SLAB ? id : first;
+		}
+	}
+	return any;
+}
+
+/* The lock is held. */
+static bool scavenge_stream(struct ma_map *map, uint32_t stream, uint32_t looks)
+{
+	struct ma_stream *st = ma_stream(map, stream);
+	uint64_t most = ma_queue_most(map, stream);
+	bool any = false;
+
+	looks = (uint32_t)ma_min(looks, most);
+	ma_queues_freshen(map, stream);
+	for (uint32_t c = 0; c < MA_CLASSES; c++) {
+		any |= scavenge_queue(map, &st->queue[c], looks);
+		any |= scavenge_queue(map, &st->small_queue[c], looks);
+	}
+	return ma_cell_reap(map, stream) | any;
+}
+
+static bool scavenge(struct ma_tcache *tc, bool barren)
+{
+	bool any = scavenge_own(tc, false);
+
+	any |= ma_proc_reap(tc->map, !barren);
+	for (uint32_t s = 0; s < ma_lanes(tc->map); s++) {
+		if (!ma_stream_lock(tc->map, s))
+			return any;
+		any |= scavenge_stream(tc->map, s, barren ? QUEUE_BARREN : UINT32_MAX);
+		ma_stream_unlock(tc->map, s);
+	}
+	return any;
+}
+
+/* Has a slab come back, by whatever thread or process, since this thread last asked? */
+static bool have_returned(struct ma_tcache *tc)
+{
+	uint32_t was = tc->returns;
+
+	tc->returns = 0;
+	for (uint32_t s = 0; s < ma_lanes(tc->map); s++)
+		tc->returns += ma_load(&ma_stream(tc->map, s)->returns);
+	return tc->returns != was;
+}
+
+bool ma_slab_scavenge(struct ma_tcache *tc)
+{
+	int saved = errno;
+	bool any = ma_reclaim(tc, scavenge);
+
+	any |= have_returned(tc);
+	errno = saved;
+	return any;
+}
+
+/* ---- to the disk ---- */
+
+static void age_stream(struct ma_map *map, uint32_t stream, uint32_t now)
+{
+	_Atomic uint32_t *aged = &ma_stream(map, stream)->aged;
+	uint32_t was = ma_load(aged);
+
+	if (was == now || !ma_cas(aged, &was, now) || !ma_stream_lock(map, stream))
+		return;
+	scavenge_stream(map, stream, QUEUE_AGE);
+	ma_chunk_punch_free(map, stream, true);
+	ma_stream_unlock(map, stream);
+}
+
+void ma_heap_age(struct ma_tcache *tc)
+{
+	uint32_t now;
+	int saved = errno;
+
+	if (!ma_heap_age_seconds)
+		return;
+	now = (uint32_t)(ma_reclaim_now(CLOCK_MONOTONIC_COARSE) / 1000000000) / ma_heap_age_seconds;
+	if (ma_load(&ma_stream(tc->map, tc->stream)->aged) == now)
+		return;
+	scavenge_own(tc, true);
+	for (uint32_t s = 0; s < ma_lanes(tc->map); s++)
+		age_stream(tc->map, s, now);
+	errno = saved;
+}
+
+void ma_heap_rest(struct ma_map *map)
+{
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		if (!ma_stream_lock(map, s))
+			return;
+		scavenge_stream(map, s, UINT32_MAX);
+		ma_chunk_punch_free(map, s, false);
+		ma_stream_unlock(map, s);
+	}
+}
+
+int64_t ma_heap_trim(struct ma_map *map)
+{
+	struct ma_tcache *tc;
+	uint64_t bytes = 0;
+
+	if (!ma_map_writable(map))
+		return ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name);
+	tc = ma_tcache_get(map);
+	if (!tc)
+		return -1;
+	tc->barren_ns = 0;
+	ma_slab_scavenge(tc);
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		if (!ma_stream_lock(map, s))
+			return -1;
+		bytes += ma_chunk_punch_free(map, s, false);
+		ma_stream_unlock(map, s);
+	}
+	return (int64_t)bytes;
+}
+
+void ma_heap_hollow(struct ma_map *map)
+{
+	for (uint32_t s = 0; s < ma_lanes(map); s++)
+		ma_chunk_punch_free(map, s, false);
+}

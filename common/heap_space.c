@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The disk space of chunks and of what is kept about them: allocated before use, given back when free. */
+#include <errno.h>
+
+#include "common/heap_internal.h"
+#include "common/space.h"
+
+#define STEP_MIN 4
+#define STEP_MAX 1024
+
+/* Per leaf two words with a bit per chunk: it has no disk space; it was free when its stream was last looked through. */
+struct holes {
+	_Atomic uint64_t hole;
+	_Atomic uint64_t idle;
+};
+
+_Static_assert(sizeof(struct holes) == 16, "format 1");
+
+static struct holes *holes_at(struct ma_map *map, uint32_t stream, uint64_t leaf)
+{
+	const struct ma_segment *seg = ma_lane_segment(map, stream);
+
+	return (struct holes *)(void *)(map->base + seg->hole_off) + ma_lane_stream(map, stream) * seg->leaves + leaf;
+}
+
+/* Disk space for what is kept about so many leaves. */
+int ma_chunk_back_leaves(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
+{
+	const struct ma_segment *seg = ma_lane_segment(map, stream);
+
+	if (ma_tree_is_fixed(map, stream) || count == 0)
+		return 0;
+	if (ma_space_take(map,
+			  seg->hole_off + (ma_lane_stream(map, stream) * seg->leaves + first) * sizeof(struct holes),
+			  count * sizeof(struct holes)) < 0)
+		return -1;
+	return ma_tree_back(map, stream, first, count);
+}
+
+/* Disk space for what is kept about chunks [had, want) of the range; those before had have theirs. */
+int ma_chunk_back_tables(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
+{
+	const struct ma_layout *lay = &map->lay;
+	uint64_t start = ma_range_first(map, stream);
+
+	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
+	    ma_space_extend(map, lay->next_off + start * 4, had * 4, want * 4) < 0)
+		return -1;
+	return ma_space_extend(map, lay->spot_off + start * 8, had * 8, want * 8);
+}
+
+/* And for the chunks themselves. */
+static int back_chunks(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
+{
+	const struct ma_layout *lay = &map->lay;
+	uint64_t start = ma_range_first(map, stream);
+
+	if (ma_space_grow(map, ma_segment_length(lay, (start + want) * MA_CHUNK)) < 0)
+		return -1;
+	if (ma_chunk_back_tables(map, stream, had, want) < 0)
+		return -1;
+	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
+	ma_body_fresh(map, lay->spot_off + (start + had) * 8, (want - had) * 8);
+	return ma_space_extend(map, lay->user_off + start * MA_CHUNK, had * MA_CHUNK, want * MA_CHUNK);
+}
+
+/* Make sure of the space up to chunk need of the range: in steps that grow with the map, or else just so much. */
+int ma_chunk_back_to(struct ma_map *map, uint32_t stream, uint64_t need)
+{
+	struct ma_stream *st = ma_stream(map, stream);
+	uint64_t range, have, want;
+
+	have = ma_range_used(map, stream);
+	if (need <= have)
+		return 0;
+	range = ma_range_count(map, stream);
+	want = ma_min(range, need + ma_max(STEP_MIN, ma_min(STEP_MAX, have / 64)));
+	if (back_chunks(map, stream, have, want) < 0) {
+		want = need;
+		if (back_chunks(map, stream, have, want) < 0)
+			return -1;
+	}
+	ma_store_kill(&st->backed, want);
+	return 0;
+}
+
+/* Chunks whose space was given back get it again. Killed between: the bit is still there, and taking twice does no harm. None is idle. */
+int ma_chunk_fill_holes(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
+{
+	for (uint64_t leaf = at / MA_LEAF; leaf <= (at + count - 1) / MA_LEAF; leaf++) {
+		struct holes *holes = holes_at(map, stream, leaf);
+		uint64_t lo = ma_max(at, leaf * MA_LEAF);
+		uint64_t hi = ma_min(at + count, (leaf + 1) * MA_LEAF);
+		uint64_t bits = ma_low_bits(hi - lo) << lo % MA_LEAF;
+
+		if (ma_load(&holes->idle) & bits)
+			ma_store(&holes->idle, ma_load(&holes->idle) & ~bits);
+		if (!(ma_load(&holes->hole) & bits))
+			continue;
+		if (ma_space_take(map, map->lay.user_off + (ma_range_first(map, stream) + lo) * MA_CHUNK,
+				  (hi - lo) * MA_CHUNK) < 0)
+			return -1;
+		ma_store_kill(&holes->hole, ma_load(&holes->hole) & ~bits);
+	}
+	return 0;
+}
+
+void ma_chunk_clear_holes(struct ma_map *map, uint32_t stream, uint64_t leaf)
+{
+	ma_store(&holes_at(map, stream, leaf)->hole, 0);
+	ma_store(&holes_at(map, stream, leaf)->idle, 0);
+}
+
+bool ma_chunk_has_space(struct ma_map *map, uint32_t stream, uint64_t at)
+{
+	return !(ma_load(&holes_at(map, stream, at / MA_LEAF)->hole) >> at % MA_LEAF & 1);
+}
+
+void ma_chunk_mark_hole(struct ma_map *map, uint32_t stream, uint64_t chunk)
+{
+	_Atomic uint64_t *hole = &holes_at(map, stream, chunk / MA_LEAF)->hole;
+
+	ma_store_kill(hole, ma_load(hole) | (uint64_t)1 << chunk % MA_LEAF);
+}
+
+/* Mark first, punch then: a kill in between only makes the next user take space that is there. */
+void ma_chunk_punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
+{
+	for (uint64_t chunk = at; chunk < at + count; chunk++)
+		ma_chunk_mark_hole(map, stream, chunk);
+	ma_space_punch(map, map->lay.user_off + (ma_range_first(map, stream) + at) * MA_CHUNK, count * MA_CHUNK);
+}
+
+/* Chunks of the leaf that are free and have disk space. */
+static uint64_t spare_chunks(struct ma_map *map, uint32_t stream, uint64_t leaf, uint64_t used)
+{
+	uint64_t first = ma_range_first(map, stream) + leaf * MA_LEAF;
+	uint64_t spare = ma_load(ma_tree_leaf(map, stream, leaf)) & ma_low_bits(used - leaf * MA_LEAF) &
+			 ~ma_load(&holes_at(map, stream, leaf)->hole);
+
+	/* The words decide. */
+	for (uint64_t left = spare; left; left &= left - 1)
+		if (ma_chunk_load(map, first + ma_lowest(left)) != MA_FREE)
+			spare &= ~(left & -left);
+	return spare;
+}
+
+uint64_t ma_chunk_punch_free(struct ma_map *map, uint32_t stream, bool idle_only)
+{
+	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), ma_leaves(map, stream)) * MA_LEAF;
+	uint64_t used = ma_min(ma_range_used(map, stream), top);
+	uint64_t run = 0, bytes = 0, spare = 0;
+
+	for (uint64_t at = 0; at <= used; at++) {
+		if (at % MA_LEAF == 0 && at < used) {
+			struct holes *holes = holes_at(map, stream, at / MA_LEAF);
+			uint64_t free = spare_chunks(map, stream, at / MA_LEAF, used);
+
+			spare = idle_only ? free & ma_load(&holes->idle) : free;
+			ma_store(&holes->idle, free & ~spare);
+			if (!spare && !run) {
+				at += MA_LEAF - 1;
+				continue;
+			}
+		}
+		if (at < used && spare >> at % MA_LEAF & 1) {
+			run++;
+			continue;
+		}
+		if (run)
+			ma_chunk_punch(map, stream, at - run, run);
+		bytes += run * MA_CHUNK;
+		run = 0;
+	}
+	return bytes;
+}
+
+/* A tree covers chunks too that the file does not have yet; those are free in it. */
+uint64_t ma_chunk_free_count(struct ma_map *map, uint32_t stream)
+{
+	uint64_t range = ma_range_count(map, stream);
+	uint64_t below = ma_load(&ma_stream(map, stream)->top) * MA_LEAF;
+	uint64_t top = ma_min(range, below);
+	uint64_t beyond = ma_min(ma_range_whole(map, stream), below) - top;
+	uint64_t spare = ma_load(&ma_stream(map, stream)->spare);
+
+	return range - top + ma_min(top, spare - ma_min(spare, beyond));
+}
+
+/* What is kept about chunks that have no space of their own yet. */
+static void blank_chunks(struct ma_map *map, uint32_t stream)
+{
+	const struct ma_layout *lay = &map->lay;
+	uint64_t used = ma_range_used(map, stream);
+	uint64_t first = ma_range_first(map, stream) + used;
+	uint64_t count = ma_range_whole(map, stream) - used;
+
+	ma_space_blank(map, lay->unit_off + first * 8, count * 8);
+	ma_space_blank(map, lay->next_off + first * 4, count * 4);
+	ma_space_blank(map, lay->spot_off + first * 8, count * 8);
+}
+
+/* The tree is derived data: take disk space for its used part, then compute that part again. */
+static int renew_tree(struct ma_map *map, uint32_t stream)
+{
+	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), ma_leaves(map, stream));
+
+	ma_store(&ma_stream(map, stream)->top, top);
+	ma_tree_blank(map, stream);
+	if (ma_chunk_back_leaves(map, stream, 0, top) < 0)
+		return -1;
+	ma_tree_mend(map, stream, ma_range_first(map, stream), ma_min(top * MA_LEAF, ma_range_whole(map, stream)));
+	ma_tree_recount(map, stream);
+	return 0;
+}
+
+int ma_chunk_renew(struct ma_map *map)
+{
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		blank_chunks(map, s);
+		if (renew_tree(map, s) < 0)
+			return -1;
+	}
+	return 0;
+}

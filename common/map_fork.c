@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a fork does to the maps of a process: a child attaches for itself, or gets a copy, or finds its handles closed. */
+#include "common/map_fork.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/annotate.h"
+#include "common/body.h"
+#include "common/cancel.h"
+#include "common/error.h"
+#include "common/file.h"
+#include "common/map_annotate.h"
+#include "common/map_file.h"
+#include "common/proc.h"
+#include "common/segment.h"
+
+/* The lock was this thread's before the fork began. Belongs to its holder. */
+static bool interrupted;
+
+/*
+ * The inherited descriptor is the parent's open file description: its locks are the parent's, and closing our copy
+ * leaves them with the parent. The parent is attached, so nobody can hold the attach byte exclusively: ours is had at once.
+ */
+static bool child_attach(struct ma_map *map)
+{
+	int prot = PROT_READ | PROT_WRITE, how = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	int fd = ma_fd_is(map->fd, ma_map_fd_id(map)) ? ma_map_reopen(map->fd, map->flags)
+						      : ma_fd_again(map->base, map->name, ma_map_fd_id(map), how);
+
+	ma_map_close_fd(map);
+	ma_map_set_fd(map, fd);
+	if (fd < 0 || ma_file_attach_shared(fd) < 0) {
+		ma_debug("%s: a fork child cannot attach (%s): its handle is closed; %s", map->name,
+			 map->flags & MA_MAP_ALONE ? "its parent has it exclusively" : "no /proc, or no permission for the file",
+			 map->flags & MA_MAP_ALONE ? "open it again when the parent closed it" : "open it again");
+		return false;
+	}
+	/* A mapping keeps its open file description, and with it the parent's locks, after the parent's death. */
+	if (!map->annotated) {
+		ma_segment_map(&map->lay, map->base, map->reach, prot, MAP_SHARED | MAP_NORESERVE, fd, UINT64_MAX);
+		ma_map_annotate_file(map);
+	}
+	map->was_replaced = map->annotated;
+	ma_store(&map->slot, MA_NO_SLOT);
+	return true;
+}
+
+/* ---- a copy ---- */
+
+/* The map's addresses, without those of a hole, which are not ours. */
+static void each_part(const struct ma_map *map, void (*fn)(char *at, uint64_t bytes, int how), int how)
+{
+	fn(map->base, map->hole_end ? map->hole_at : map->mapped, how);
+	if (map->hole_end)
+		fn(map->base + map->hole_end, map->mapped - map->hole_end, how);
+}
+
+/* Unmapping first: at vm.max_map_count, mapping over what is there fails. */
+static void empty(char *at, uint64_t bytes, int prot)
+{
+	syscall(SYS_munmap, at, bytes);
+	mmap(at, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+static void advise(char *at, uint64_t bytes, int advice)
+{
+	madvise(at, bytes, advice);
+}
+
+/* The same addresses over the copy. No other process is attached to that, so what the parent's threads held is void. */
+static bool take_copy(struct ma_map *map, int fd)
+{
+	struct stat st;
+
+	ma_map_close_fd(map);
+	fd = ma_fd_aside(fd);
+	ma_map_set_fd(map, fd);
+	map->was_replaced = false;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return false;
+	map->device = st.st_dev;
+	map->inode = st.st_ino;
+	if (ma_file_attach_exclusive(fd) < 0)
+		return false;
+	each_part(map, empty, PROT_NONE);
+	if (ma_segment_map(&map->lay, map->base, map->reach, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+			   UINT64_MAX) < 0)
+		return false;
+	/* The copy is as long as the map was then; the parent may have grown since. */
+	ma_store(&map->known.length, 0);
+	ma_store(&map->known.most, ma_min(ma_load(&map->header->length), (uint64_t)st.st_size));
+	map->header->device = map->device;
+	map->header->inode = map->inode;
+	if (map->engine->back(map) < 0)
+		return false;
+	ma_store(&map->slot, 0);
+	ma_body_recover(map);
+	ma_store(&map->slot, MA_NO_SLOT);
+	ma_map_annotate_file(map);
+	if (map->annotated && map->lay.streams == 1)
+		ma_map_hide(map, map->user + map->lay.user_bytes);
+	return ma_file_attach_shared(fd) == 0;
+}
+
+/* Without a copy nothing is there: a fault is better than the parent's changing values. */
+static bool child_copy(struct ma_map *map)
+{
+	int fd = map->fork_copy ? map->fork_copy(map) : map->fork_fd;
+
+	map->fork_fd = -1;
+	if (take_copy(map, fd))
+		return true;
+	ma_debug("%s: a fork child has no copy of its own: its handle is closed; free disk space", map->name);
+	each_part(map, empty, PROT_NONE);
+	ma_map_close_fd(map);
+	return false;
+}
+
+static bool is_copied(const struct ma_map *map)
+{
+	return map->fork_copy || (map->flags & MA_MAP_FORKS);
+}
+
+static void child_map(struct ma_map *map)
+{
+	bool alive = true;
+
+	pthread_mutex_init(&map->mutex, NULL);
+	pthread_mutex_init(&map->fd_mutex, NULL);
+	if (is_copied(map))
+		alive = child_copy(map);
+	else if (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON))
+		ma_body_recover(map); /* The copy is ours alone, and nobody else of the parent came along. */
+	else if (ma_map_writable(map))
+		alive = child_attach(map);
+	if (!alive && !is_copied(map) && ma_under_valgrind())
+		ma_map_hide(map, map->base + map->mapped);
+	if (!alive)
+		ma_map_watch(map); /* A fast free looks only at these: there may be nothing at the map's addresses. */
+	ma_store_release(&map->id, alive ? ma_registry_id() : MA_MAP_CLOSED);
+}
+
+/*
+ * Parent and child would both go on on a stack in shared memory, before the child can map its copy, or for good. So the child gets none of
+ * the map, and dies at once; the parent is not touched.
+ */
+static bool shares_this_stack(const struct ma_map *map)
+{
+	const char *here = __builtin_frame_address(0);
+
+	return here >= map->base && here < map->base + map->mapped &&
+	       (is_copied(map) || !(map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON)));
+}
+
+static void keep_from_child(struct ma_map *map)
+{
+	map->fork_barred = true;
+	each_part(map, advise, MADV_DONTFORK);
+	ma_say("%s: fork() on a stack that lies in the map: the child dies of SIGSEGV; use a stack outside the map",
+	       map->name);
+}
+
+static void begin(void)
+{
+	for (struct ma_map *map = ma_registry; map; map = map->next) {
+		if (map->id == MA_MAP_CLOSED)
+			continue;
+		if (shares_this_stack(map))
+			keep_from_child(map);
+		else if ((map->flags & MA_MAP_FORKS) && !interrupted)
+			map->fork_fd = map->fork_begin(map);
+	}
+}
+
+/*
+ * The parent, or what became of a thread that forks: nobody opens or closes a map until the fork is over, and other forks wait. In a
+ * signal handler that interrupted such a call of its own thread the lock is held already, and no map can be copied.
+ */
+static void fork_begin(void)
+{
+	MA_UNCANCELLED;
+	int saved = errno;
+
+	interrupted = pthread_mutex_lock(&ma_registry_mutex) == EDEADLK;
+	begin();
+	errno = saved;
+}
+
+static void fork_parent(void)
+{
+	MA_UNCANCELLED;
+	int saved = errno;
+
+	for (struct ma_map *map = ma_registry; map; map = map->next) {
+		if (map->fork_barred)
+			each_part(map, advise, MADV_DOFORK);
+		map->fork_barred = false;
+		if (map->id == MA_MAP_CLOSED || !(map->flags & MA_MAP_FORKS) || map->fork_fd < 0)
+			continue;
+		close(map->fork_fd);
+		map->fork_fd = -1;
+	}
+	if (!interrupted)
+		pthread_mutex_unlock(&ma_registry_mutex);
+	interrupted = false;
+	errno = saved;
+}
+
+/* The mutex knows its holder by a number that the child does not have. */
+static void fork_child(void)
+{
+	MA_UNCANCELLED;
+	int saved = errno;
+
+	ma_store(ma_process_mark, 1);
+	for (struct ma_map *map = ma_registry; map; map = map->next)
+		if (map->id != MA_MAP_CLOSED)
+			child_map(map);
+	ma_forkmutex_renew(&ma_registry_mutex);
+	interrupted = false;
+	errno = saved;
+}
+
+/* ---- a child without these handlers: _Fork(), clone() ---- */
+
+bool ma_map_fork_try(void)
+{
+	if (pthread_mutex_lock(&ma_registry_mutex) != 0) /* It is this thread's already. */
+		return false;
+	begin();
+	return true;
+}
+
+void ma_map_fork_end(bool child)
+{
+	if (child)
+		fork_child();
+	else
+		fork_parent();
+}
+
+static _Atomic uint32_t no_mark = 1;
+_Atomic uint32_t *ma_process_mark = &no_mark;
+
+/* A page that is zero in a child, however it was made. Without one, such a child is not noticed. */
+static void make_mark(void)
+{
+	void *page = mmap(NULL, MA_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return;
+	if (madvise(page, MA_PAGE, MADV_WIPEONFORK) < 0) {
+		munmap(page, MA_PAGE);
+		return;
+	}
+	ma_process_mark = page;
+	ma_store(ma_process_mark, 1);
+}
+
+/* The copies that it should have had were not made: those handles are closed. */
+void ma_map_notice_fork(void)
+{
+	uint32_t zero = 0;
+
+	if (ma_cas(ma_process_mark, &zero, 1)) {
+		ma_debug("this process is a fork child of which fork's handlers know nothing: maps with a copy for each child are closed");
+		fork_child();
+	}
+}
+
+static void watch_forks(void)
+{
+	make_mark();
+	pthread_atfork(fork_begin, fork_parent, fork_child);
+}
+
+void ma_map_watch_forks(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, watch_forks);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The length of a map's file, as this process knows it. The header's word may be damaged at any moment by another process, so the
+ * process checks it against the file, and keeps what follows from it in the handle.
+ */
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "common/map.h"
+#include "common/map_annotate.h"
+
+/*
+ * What follows from this length. A thread that reads the numbers reads the length first, which is stored last; pairs with
+ * map.h:ma_map_is_known. Under the mutex, or numbers of two lengths might be mixed.
+ */
+static void note_length(struct ma_map *map, uint64_t said, uint64_t length)
+{
+	if (pthread_mutex_trylock(&map->mutex) != 0)
+		return;
+	ma_store(&map->known.length, 0);
+	ma_store_release(&map->known.segments, (uint32_t)ma_min(map->reach, ma_segments_at(&map->lay, length)));
+	ma_store_release(&map->known.units, ma_units_at(map, length));
+	ma_store_release(&map->known.user_end, ma_user_end_at(map, length));
+	ma_store_release(&map->known.bytes, length);
+	ma_store_release(&map->known.length, said);
+	pthread_mutex_unlock(&map->mutex);
+}
+
+/* Is the file so long? Memory without a file gets longer by us alone, who know it. */
+static bool is_there(const struct ma_map *map, uint64_t length)
+{
+	struct stat st;
+	int saved = errno;
+	bool there = map->fd >= 0 && fstat(map->fd, &st) == 0 && (uint64_t)st.st_size >= length &&
+		     (map->inode == 0 || (st.st_ino == map->inode && st.st_dev == map->device));
+
+	errno = saved;
+	return there;
+}
+
+static void raise_to(_Atomic uint64_t *at, uint64_t to)
+{
+	uint64_t is = ma_load(at);
+
+	while (is < to && !ma_cas(at, &is, to))
+		;
+}
+
+uint64_t ma_map_believe(const struct ma_map *known, uint64_t length)
+{
+	struct ma_map *map = (struct ma_map *)(uintptr_t)known; /* What it remembers may change in any call. */
+	uint64_t most = ma_load(&map->known.most);
+
+	if (most == 0)
+		return length;
+	if (length > most && length <= map->lay.file_end && is_there(map, length))
+		raise_to(&map->known.most, length);
+	return ma_load(&map->known.most);
+}
+
+void ma_map_is_long(struct ma_map *map, uint64_t length)
+{
+	raise_to(&map->known.most, length);
+}
+
+/*
+ * The line of the handle that all threads read is written only when there is news. A free reaches at most 64 KiB beyond the line
+ * that a spot names, whatever its reciprocal is: so far before the end of the file such lines end.
+ */
+static void measure(struct ma_map *map)
+{
+	uint64_t said = ma_load_acquire(&map->header->length), length = ma_map_believe(map, said);
+	uint64_t lines = ma_user_end_at(map, length) / MA_UNIT;
+	uint64_t last = ma_min(UINT32_MAX, lines - ma_min(lines, MA_CHUNK / MA_UNIT)) << 32;
+	uint64_t units = ma_units_at(map, length), capacity = map->item_bytes ? ma_capacity_at(map, length) : 0;
+	uint64_t was = ma_load(&map->fast_limits);
+	uint64_t items = ma_load_either(&map->fast_items);
+
+	/* What is 0 stays so: it says that every call must be seen. */
+	while (was != (last | ((uint32_t)was ? units : 0)) &&
+	       !ma_cas(&map->fast_limits, &was, last | ((uint32_t)was ? units : 0)))
+		;
+	while (items && items != capacity &&
+	       !__atomic_compare_exchange_n(&map->fast_items, &items, capacity, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED))
+		;
+	ma_map_annotate_grown(map, ma_load(&map->known.bytes), length);
+	note_length(map, said, length);
+}
+
+/* The file may have grown: let the fast paths know. */
+void ma_map_measure(struct ma_map *map)
+{
+	if (!ma_map_is_known(map, ma_load_acquire(&map->header->length)))
+		measure(map);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a region's header says of the machine and the file that it was last opened on, and of its users since. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "common/boot.h"
+#include "common/error.h"
+#include "common/file.h"
+#include "handle.h"
+
+bool shmbuddy__handle_is_certain(const struct shmbuddy *h, const struct ma_header *header)
+{
+	return header->device == h->device && header->inode == h->inode && ma_boot_is(header->boot_id);
+}
+
+/* What an existing region's header says. */
+void shmbuddy__handle_note_opening(struct shmbuddy *h, const struct ma_header *header, bool first)
+{
+	bool closed = ma_load(&header->state) != MA_STATE_IN_USE;
+
+	h->opening = (struct shmbuddy_opening){
+		.generation = ma_load(&header->generation) + first,
+		.first = first,
+		.copied = header->device != h->device || header->inode != h->inode,
+		.machine_died = !ma_boot_is(header->boot_id),
+		.closed = closed,
+		.recovered = first && !closed,
+	};
+}
+
+/* Nobody else is attached: a new generation begins. */
+int shmbuddy__handle_begin_generation(struct shmbuddy *h)
+{
+	struct ma_header header;
+	size_t first = offsetof(struct ma_header, generation), end = offsetof(struct ma_header, boot_id);
+
+	ma_store(&header.generation, h->opening.generation);
+	ma_store(&header.phase, 1);
+	ma_store(&header.state, MA_STATE_IN_USE);
+	if (pwrite(h->fd, (char *)&header + first, end - first, (off_t)first) != (ssize_t)(end - first))
+		return ma_fail(errno, "%s: cannot write its header: pwrite(2) failed; check the disk", h->name);
+	return 0;
+}
+
+/* From now on it is. Killed before or while writing: the next opener checks it all again. */
+int shmbuddy__handle_make_certain(struct shmbuddy *h, struct ma_header *header)
+{
+	size_t first = offsetof(struct ma_header, boot_id);
+
+	ma_boot_id(header->boot_id);
+	header->device = h->device;
+	header->inode = h->inode;
+	if (pwrite(h->fd, (char *)header + first, 32, (off_t)first) != 32)
+		return ma_fail(errno,
+			       "%s: cannot write its header: pwrite(2) failed; check the disk and its free space",
+			       h->name);
+	return 0;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A copy of a region that others may be using. The words are copied from the top level down, each of them whole, and the mixture is
+ * settled: what is open below a leaf that is not split came later and goes; what is split above a word that is not open was merged
+ * meanwhile, and mending finishes that. The copy is then opened as any other copy is, which checks all of it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cancel.h"
+#include "common/copy.h"
+#include "common/error.h"
+#include "common/scan.h"
+#include "common/target.h"
+#include "handle.h"
+
+#define MOST_TRIES 100 /* A region that grows again and again. */
+
+/* ---- words ---- */
+
+/* Each word of a level that has its space, in the copy as it is now in the region. */
+static void copy_level(const struct shmbuddy *from, struct shmbuddy *to, const struct level *l)
+{
+	for (uint64_t i = 0, end = layout_words(l, ma_load(&to->area)); i < end; i++) {
+		if (l->local && !region_is_backed(to, i >> l->fan_shift))
+			i |= ((uint64_t)1 << l->fan_shift) - 1;
+		else
+			ma_store(region_word(to, l, i), ma_load_acquire(region_word(from, l, i)));
+	}
+}
+
+static bool is_split(struct shmbuddy *h, unsigned k, uint64_t i)
+{
+	const struct level *upper = region_level(h, k + 1);
+	uint64_t at = i / WORD_UPPER;
+
+	if (upper->local && !region_is_backed(h, at >> upper->fan_shift))
+		return false;
+	at = region_view(upper, ma_load(region_word(h, upper, at)));
+	return word_is_open(at, WORD_UPPER) && word_is_split(at, WORD_UPPER, (unsigned)(i % WORD_UPPER));
+}
+
+static void settle_level(struct shmbuddy *h, unsigned k)
+{
+	const struct level *l = region_level(h, k);
+
+	for (uint64_t i = 0, end = layout_words(l, ma_load(&h->area)); i < end; i++) {
+		if (l->local && !region_is_backed(h, i >> l->fan_shift))
+			i |= ((uint64_t)1 << l->fan_shift) - 1;
+		else if (word_is_open(ma_load(region_word(h, l, i)), l->leaves) && !is_split(h, k, i))
+			ma_store(region_word(h, l, i), 0);
+	}
+}
+
+/* What is said of parts that had no space when the copy was begun. */
+static void blank_parts(struct shmbuddy *h)
+{
+	for (uint64_t part = 0; part < layout_parts(&h->lay, ma_load(&h->area)); part++)
+		if (!region_is_backed(h, part) &&
+		    fallocate(h->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      (off_t)(h->lay.meta_at + part * h->lay.meta_bytes), (off_t)h->lay.meta_bytes) < 0)
+			memset(region_meta(h, part), 0, h->lay.meta_bytes);
+}
+
+static void copy_words(const struct shmbuddy *from, struct shmbuddy *to)
+{
+	uint64_t parts = layout_parts(&to->lay, ma_load(&to->area));
+
+	for (uint64_t i = 0; i * 64 < to->lay.parts; i++)
+		ma_store(&to->backed[i],
+			 i * 64 < parts ? ma_load_acquire(&from->backed[i]) & ma_low_bits(parts - i * 64) : 0);
+	for (unsigned k = from->lay.top + 1u; k-- > 0;)
+		copy_level(from, to, region_level(from, k));
+	for (unsigned k = from->lay.top; k-- > 0;)
+		settle_level(to, k);
+	blank_parts(to);
+}
+
+/* ---- the file ---- */
+
+/* All that the file has now; holes stay holes. A region in memory is read there. */
+static int copy_contents(const struct shmbuddy *from, int fd, int to, uint64_t bytes)
+{
+	if (fd >= 0 && ioctl(to, FICLONE, fd) == 0)
+		return 0;
+	if (ftruncate(to, (off_t)bytes) < 0)
+		return -1;
+	return fd >= 0 ? ma_copy_data(fd, to, 0, bytes)
+		       : ma_copy_by_hand(-1, (uint64_t)(uintptr_t)from->base, to, 0, bytes);
+}
+
+/* As any other copy: opening it checks all of it. */
+static int open_once(const char *path)
+{
+	const struct shmbuddy_options how = { .flags = SHMBUDDY_EXISTING };
+	shmbuddy_t *region = shmbuddy_open(path, &how);
+	int result;
+
+	if (!region)
+		return -1;
+	result = shmbuddy_mend(region) < 0 ? -1 : shmbuddy_check(region, NULL, NULL);
+	if (result > 0)
+		result = ma_fail(EUCLEAN, "%s: the region is damaged: its copy is not sound; run: mapalloc check",
+				 region->name);
+	if (result == 0)
+		result = shmbuddy_sync(region);
+	shmbuddy_close(region);
+	return result < 0 ? -1 : 0;
+}
+
+static int settle(const struct shmbuddy *from, int fd, uint64_t bytes, uint64_t area)
+{
+	struct shmbuddy *to = calloc(1, sizeof(*to));
+	void *at = to ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0) : MAP_FAILED;
+	int saved;
+
+	if (at != MAP_FAILED) {
+		to->lay = from->lay;
+		to->base = at;
+		to->fd = fd;
+		ma_store(&to->area, area);
+		shmbuddy__handle_point(to);
+		copy_words(from, to);
+		munmap(at, bytes);
+	}
+	saved = errno;
+	free(to);
+	errno = saved;
+	return at == MAP_FAILED ? -1 : 0;
+}
+
+int shmbuddy__snapshot_fill(const struct shmbuddy *from, int fd, uint64_t bytes, const struct ma_target *target)
+{
+	uint64_t length = ma_load_acquire(&region_header(from)->length), area = ma_load(&from->area);
+	char *path = ma_target_path(target);
+	int result = path ? 0 : -1, saved;
+
+	if (result == 0)
+		result = copy_contents(from, fd, target->fd, bytes);
+	if (result == 0)
+		result = settle(from, target->fd, bytes, area);
+	/* Nothing beyond its old end is in use before its length has changed. */
+	if (result == 0 && ma_load_acquire(&region_header(from)->length) != length)
+		result = ma_fail(EAGAIN, "%s: it grew meanwhile; try again", from->name);
+	if (result == 0)
+		result = open_once(path);
+	saved = errno;
+	free(path);
+	errno = saved;
+	return result;
+}
+
+/* ---- the call ---- */
+
+static int take(const struct shmbuddy *h, struct ma_target *target)
+{
+	int fd = shmbuddy__region_fd((struct shmbuddy *)(uintptr_t)h);
+	uint64_t bytes = h->lay.area_at + region_area(h);
+	struct stat st;
+
+	if (fd < 0 && h->mapped)
+		return -1;
+	if (fd >= 0 && fstat(fd, &st) < 0)
+		return ma_fail(errno, "%s: cannot make a snapshot: fstat(2) failed; check the file system", h->name);
+	return shmbuddy__snapshot_fill(h, fd, fd >= 0 ? ma_max(bytes, (uint64_t)st.st_size) : bytes, target);
+}
+
+static int snapshot(const struct shmbuddy *h, const char *filename)
+{
+	struct ma_target target;
+	int result = ma_target_for_copy(&target, h->name, h->device, h->inode, filename);
+
+	if (result == 0 && ma_target_open(&target, "snapshot", 0600) < 0)
+		result = ma_fail(
+			errno,
+			"%s: cannot make a snapshot: no file can be created in its folder; check permissions and space",
+			filename);
+	if (result == 0)
+		result = take(h, &target);
+	if (result == 0 && ma_target_commit(&target, true) < 0)
+		result = ma_fail(errno,
+				 "%s: cannot make a snapshot: it cannot be written to disk and named: fsync(2) or "
+				 "linkat(2) failed; "
+				 "check disk and folder",
+				 filename);
+	ma_target_close(&target);
+	return result;
+}
+
+int shmbuddy_snapshot(shmbuddy_t *h, const char *filename)
+{
+	MA_UNCANCELLED;
+	int result = -1, saved = errno;
+
+	if (!region_is_open(h))
+		return shmbuddy__fail_closed(h);
+	for (unsigned i = 0; i < MOST_TRIES; i++) {
+		result = snapshot(h, filename);
+		if (result == 0 || errno != EAGAIN)
+			break;
+	}
+	if (result == 0)
+		errno = saved;
+	return result;
+}
