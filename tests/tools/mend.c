@@ -10,6 +10,7 @@
 #include <shmbuddy.h>
 #include <stdio.h>
 
+#include "common/boot.h"
 #include "common/heap_internal.h"
 #include "handle.h" /* Of libshmbuddy: its words are in no public header. */
 #include "tests/support/support_golden.h"
@@ -220,11 +221,18 @@ static void no_intent(void)
 	assert_said("nothing to repair");
 }
 
-/* As if it was no copy: of a copy the next opener believes nothing that follows from the rest. */
+/*
+ * As if it was no copy, and the machine had not gone down since: of such files the next opener believes nothing that follows from the
+ * rest. The golden files are from another machine.
+ */
 static const char *begin_original(const char *golden)
 {
 	const char *path = begin(golden);
+	uint64_t boot[MA_BOOT_ID / 8];
 
+	ma_boot_id((uint8_t *)boot);
+	for (size_t i = 0; i < G_N_ELEMENTS(boot); i++)
+		put(path, view.map.header->boot_id + i * 8, boot[i], 8);
 	put(path, &view.map.header->device, view.st.st_dev, 8);
 	put(path, &view.map.header->inode, view.st.st_ino, 8);
 	return path;
