@@ -220,6 +220,16 @@ static int bad_block(struct ma_map *map, const void *block)
 		       map->name, block);
 }
 
+/* Most blocks that come here are runs, and ma_run_free() does not believe its caller: so no more than this is looked at before. */
+static bool free_run(struct ma_map *map, const void *block)
+{
+	uint64_t offset = (uint64_t)((const char *)block - map->user);
+	uint64_t chunk = offset >> MA_CHUNK_SHIFT;
+
+	return offset % MA_CHUNK == 0 && chunk < ma_units(map) && ma_chunk_is_backed(map, chunk) &&
+	       ma_word_kind(ma_chunk_load(map, chunk)) == MA_RUN && ma_run_free(map, chunk) == 0;
+}
+
 void ma_heap_free_slow(struct ma_map *map, void *block)
 {
 	int saved = errno;
@@ -227,6 +237,10 @@ void ma_heap_free_slow(struct ma_map *map, void *block)
 
 	if (!block || !may_change(map))
 		return;
+	if (MA_LIKELY(!map->annotated) && free_run(map, block)) {
+		errno = saved;
+		return;
+	}
 	if (!resolve(map, block, &found)) {
 		bad_block(map, block);
 		return;

@@ -37,10 +37,10 @@ static bool widen(struct ma_map *map, uint32_t stream, uint64_t chunks)
 	return true;
 }
 
-/* Where count chunks at a multiple of align (in chunks, by address) would go, relative to the range. */
-static uint64_t find_place(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align)
+/* Where count chunks at a multiple of align (in chunks, by address) would go, relative to the range, which begins at start. */
+static uint64_t find_place(struct ma_map *map, uint32_t stream, uint64_t start, uint64_t count, uint64_t align)
 {
-	uint64_t number = (uint64_t)(uintptr_t)ma_chunk_address(map, ma_range_first(map, stream)) >> MA_CHUNK_SHIFT;
+	uint64_t number = (uint64_t)(uintptr_t)ma_chunk_address(map, start) >> MA_CHUNK_SHIFT;
 	uint64_t range = ma_range_count(map, stream);
 	uint64_t room = count + align - 1;
 	uint64_t at;
@@ -77,15 +77,16 @@ static void write_words(struct ma_map *map, uint64_t first, uint64_t count, uint
 /* Free chunks of one stream that have their disk space; nothing is changed yet. MA_NO_CHUNK: errno. */
 static uint64_t ready_chunks(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align)
 {
+	uint64_t start = ma_range_first(map, stream);
+
 	errno = ENOMEM;
 	for (int tries = 0; tries < 8; tries++) {
-		uint64_t at = find_place(map, stream, count, align), first;
+		uint64_t at = find_place(map, stream, start, count, align);
 
-		if (at == MA_NO_CHUNK || ma_chunk_back_to(map, stream, at + count) < 0 || ma_chunk_fill_holes(map, stream, at, count) < 0)
+		if (at == MA_NO_CHUNK || ma_chunk_back_to(map, stream, at, count) < 0)
 			return MA_NO_CHUNK;
-		first = ma_range_first(map, stream) + at;
-		if (really_free(map, stream, first, count))
-			return first;
+		if (really_free(map, stream, start + at, count))
+			return start + at;
 	}
 	return MA_NO_CHUNK;
 }
@@ -227,9 +228,7 @@ static int prepare_part(struct ma_map *map, uint32_t stream, uint64_t first, uin
 	while (ma_load(&ma_stream(map, stream)->top) * MA_LEAF < at + count)
 		if (!widen(map, stream, at + count - ma_load(&ma_stream(map, stream)->top) * MA_LEAF))
 			return -1;
-	if (ma_chunk_back_to(map, stream, at + count) < 0)
-		return -1;
-	return ma_chunk_fill_holes(map, stream, at, count);
+	return ma_chunk_back_to(map, stream, at, count);
 }
 
 uint64_t ma_chunk_take_across(struct ma_map *map, uint32_t lanes, uint64_t count, uint64_t align, uint64_t word)
@@ -264,11 +263,27 @@ uint64_t ma_chunk_take_across(struct ma_map *map, uint32_t lanes, uint64_t count
 
 /* ---- giving ---- */
 
-void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
+/* Chunks of one stream, which are some of those that are given back together. */
+static void give_part(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, uint64_t together)
 {
-	uint32_t from = ma_stream_of(map, first);
-	uint32_t to = ma_stream_from(map, from, first + count - 1);
+	ma_tree_mark(map, stream, first, count, true);
+	ma_intent_clear(ma_stream(map, stream));
+	if (count && map->punch_bytes && together * MA_CHUNK >= map->punch_bytes)
+		ma_chunk_punch(map, stream, first - ma_range_first(map, stream), count);
+}
 
+static void give_parts(struct ma_map *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count)
+{
+	for (uint32_t s = from; s <= to; s++) {
+		uint64_t lo = first;
+		uint64_t n = part(map, s, &lo, count);
+
+		give_part(map, s, lo, n, count);
+	}
+}
+
+void ma_chunk_give_in(struct ma_map *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count)
+{
 	uint64_t word = ma_chunk_load(map, first);
 	uint32_t line = (uint32_t)(ma_load(&map->spot[first]) >> 32);
 
@@ -278,17 +293,19 @@ void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
 	ma_store_kill(&map->spot[first], 0);          /* Not before: recovery clears what is left, but sets nothing. */
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
-	for (uint32_t s = from; s <= to; s++) {
-		uint64_t lo = first;
-		uint64_t n = from == to ? count : part(map, s, &lo, count);
-
-		ma_tree_mark(map, s, lo, n, true);
-		ma_intent_clear(ma_stream(map, s));
-		if (n && map->punch_bytes && count * MA_CHUNK >= map->punch_bytes)
-			ma_chunk_punch(map, s, lo - ma_range_first(map, s), n);
-	}
-	if (ma_word_units(map, word))
+	if (MA_LIKELY(from == to))
+		give_part(map, from, first, count, count);
+	else
+		give_parts(map, from, to, first, count);
+	if (ma_word_kind(word) != MA_RUN && ma_word_units(map, word))
 		ma_truth_give(map, line, first, ma_word_units(map, word));
+}
+
+void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
+{
+	uint32_t from = ma_stream_of(map, first);
+
+	ma_chunk_give_in(map, from, ma_stream_from(map, from, first + count - 1), first, count);
 }
 
 static bool grow_run(struct ma_map *map, uint32_t stream, uint64_t head, uint64_t old, uint64_t count)

@@ -207,12 +207,15 @@ uint64_t ma_chunk_take_area(struct ma_map *map, uint32_t stream);
 uint64_t ma_chunk_take_table(struct ma_map *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id);
 /* Take back [first, first + count), after the head's word says so (or with it). Locks of all its streams are held. */
 void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count);
+/* The same for a caller that knows in which streams they lie: from to to. */
+void ma_chunk_give_in(struct ma_map *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count);
 /* Change a run from old to count chunks in place, both inside one stream. False: the chunks behind it are taken. */
 bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t count);
-/* Disk space up to chunk need of the range: in steps that grow with the map, or if there is no room, exactly that much. */
-int ma_chunk_back_to(struct ma_map *map, uint32_t stream, uint64_t need);
-/* Disk space for those of these chunks that have none. */
-int ma_chunk_fill_holes(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count);
+/*
+ * Disk space for chunks [at, at + count) of the range: for those that never had any in steps that grow with the map, or if there is no
+ * room, exactly so much; and for those whose space was given back.
+ */
+int ma_chunk_back_to(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count);
 /* The chunks of a leaf that is new in the tree. */
 void ma_chunk_clear_holes(struct ma_map *map, uint32_t stream, uint64_t leaf);
 /* Disk space for what is kept about so many leaves; about chunks [had, want) of the range. 0, or -1 with errno. */

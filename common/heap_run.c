@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Runs: blocks of whole chunks, and tables of roots, which are chunks too. A thread asks its own stream first, then the neighbours, then for room over their bounds. */
+/*
+ * Runs: blocks of whole chunks, and tables of roots, which are chunks too. A thread asks its own stream first, then the neighbours, then for
+ * room over their bounds.
+ */
 #include <errno.h>
 
 #include "common/error.h"
@@ -27,27 +30,36 @@ static void unlock_streams(struct ma_map *map, uint32_t from, uint32_t to)
 		ma_stream_unlock(map, s);
 }
 
+/* MA_NO_CHUNK: errno. False: so for every stream, because it has no lock for this process. */
+MA_INLINE bool take_from(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t *head)
+{
+	*head = MA_NO_CHUNK;
+	if (MA_UNLIKELY(!ma_stream_lock(map, stream)))
+		return false;
+	*head = ma_chunk_take(map, stream, count, align, ma_word(MA_RUN, 0, count));
+	ma_stream_unlock(map, stream);
+	return true;
+}
+
 /* With likely, only of streams that seem to have so many free chunks. Their counts are not right for ever: a death may be in between. */
 static uint64_t take_in_one(struct ma_map *map, uint32_t own, uint64_t count, uint64_t align, bool likely)
 {
 	uint32_t segments = ma_segments(map), lanes = segments * map->lay.streams;
-	uint64_t head = MA_NO_CHUNK;
+	uint64_t head;
 	int err = ENOMEM;
 
-	for (uint32_t i = 0; i < lanes && head == MA_NO_CHUNK; i++) {
+	for (uint32_t i = 0; i < lanes; i++) {
 		uint32_t s = ma_lane_at(map, segments, own, i);
 
 		if (likely && (i || segments > 1) && ma_chunk_free_count(map, s) < count)
 			continue;
-		if (!ma_stream_lock(map, s))
-			return MA_NO_CHUNK;
-		head = ma_chunk_take(map, s, count, align, ma_word(MA_RUN, 0, count));
-		ma_stream_unlock(map, s);
-		if (head == MA_NO_CHUNK && errno != ENOMEM)
+		if (!take_from(map, s, count, align, &head) || head != MA_NO_CHUNK)
+			return head;
+		if (errno != ENOMEM)
 			err = errno;
 	}
 	errno = err;
-	return head;
+	return MA_NO_CHUNK;
 }
 
 static uint64_t take_across(struct ma_map *map, uint64_t count, uint64_t align)
@@ -102,10 +114,19 @@ void *ma_run_malloc(struct ma_map *map, struct ma_tcache *tc, uint64_t chunks, u
 	errno = ENOMEM;
 	if (chunks > (map->lay.grows ? map->lay.units : ma_units(map)))
 		return NULL;
-	head = take(map, tc, chunks, align_chunks);
+	if (ma_segments(map) > 1 || (take_from(map, tc->stream, chunks, align_chunks, &head) && head == MA_NO_CHUNK))
+		head = take(map, tc, chunks, align_chunks);
 	if (head == MA_NO_CHUNK && ma_slab_scavenge(tc))
 		head = take(map, tc, chunks, align_chunks);
 	return head == MA_NO_CHUNK ? NULL : ma_chunk_address(map, head);
+}
+
+/* The chunks of a run that begins here and lies in the file whole; 0. */
+static uint64_t run_chunks(const struct ma_map *map, uint64_t head, uint64_t word)
+{
+	uint64_t there = ma_chunks_there(map), count = ma_word_argument(word);
+
+	return ma_word_kind(word) == MA_RUN && head < there && count <= there - head ? count : 0;
 }
 
 /* Lock all streams that the run of this head lies in. Its length may change until the lock is had: look again then. */
@@ -114,8 +135,8 @@ static bool lock_run(struct ma_map *map, uint64_t head, uint32_t *from, uint32_t
 	for (;;) {
 		uint64_t word = ma_chunk_load(map, head);
 
-		*count = ma_word_chunks(map, head, word);
-		if (ma_word_kind(word) != MA_RUN || *count == 0)
+		*count = run_chunks(map, head, word);
+		if (*count == 0)
 			return false;
 		*from = ma_stream_of(map, head);
 		*to = ma_stream_from(map, *from, head + *count - 1);
@@ -135,7 +156,7 @@ int ma_run_free(struct ma_map *map, uint64_t head)
 	errno = EINVAL;
 	if (!lock_run(map, head, &from, &to, &count))
 		return -1;
-	ma_chunk_give(map, head, count);
+	ma_chunk_give_in(map, from, to, head, count);
 	unlock_streams(map, from, to);
 	return 0;
 }

@@ -64,43 +64,53 @@ static int back_chunks(struct ma_map *map, uint32_t stream, uint64_t had, uint64
 	return ma_space_extend(map, lay->user_off + start * MA_CHUNK, had * MA_CHUNK, want * MA_CHUNK);
 }
 
-/* Make sure of the space up to chunk need of the range: in steps that grow with the map, or else just so much. */
-int ma_chunk_back_to(struct ma_map *map, uint32_t stream, uint64_t need)
+/* Take space from chunk have of the range, which is the first without any, up to need: in steps that grow with the map, or else just so much. */
+static int back_more(struct ma_map *map, uint32_t stream, uint64_t have, uint64_t need)
 {
-	struct ma_stream *st = ma_stream(map, stream);
-	uint64_t range, have, want;
+	uint64_t range = ma_range_count(map, stream);
+	uint64_t want = ma_min(range, need + ma_max(STEP_MIN, ma_min(STEP_MAX, have / 64)));
 
-	have = ma_range_used(map, stream);
-	if (need <= have)
-		return 0;
-	range = ma_range_count(map, stream);
-	want = ma_min(range, need + ma_max(STEP_MIN, ma_min(STEP_MAX, have / 64)));
 	if (back_chunks(map, stream, have, want) < 0) {
 		want = need;
 		if (back_chunks(map, stream, have, want) < 0)
 			return -1;
 	}
-	ma_store_kill(&st->backed, want);
+	ma_store_kill(&ma_stream(map, stream)->backed, want);
 	return 0;
 }
 
-/* Chunks whose space was given back get it again. Killed between: the bit is still there, and taking twice does no harm. None is idle. */
-int ma_chunk_fill_holes(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
+/* Chunks of a leaf whose space was given back get it again. Killed between: the bit is still there, and taking twice does no harm. */
+static int fill_holes(struct ma_map *map, uint32_t stream, uint64_t chunk, uint64_t count, struct holes *holes, uint64_t bits)
 {
-	for (uint64_t leaf = at / MA_LEAF; leaf <= (at + count - 1) / MA_LEAF; leaf++) {
-		struct holes *holes = holes_at(map, stream, leaf);
-		uint64_t lo = ma_max(at, leaf * MA_LEAF);
-		uint64_t hi = ma_min(at + count, (leaf + 1) * MA_LEAF);
-		uint64_t bits = ma_low_bits(hi - lo) << lo % MA_LEAF;
+	if (ma_space_take(map, map->lay.user_off + (ma_range_first(map, stream) + chunk) * MA_CHUNK, count * MA_CHUNK) < 0)
+		return -1;
+	ma_store_kill(&holes->hole, ma_load(&holes->hole) & ~bits);
+	return 0;
+}
 
-		if (ma_load(&holes->idle) & bits)
+/* Do the chunks up to this one of the range have their space? The caller knows that the range has them. */
+static bool is_backed_to(struct ma_map *map, uint32_t stream, uint64_t end)
+{
+	return end <= ma_load_acquire(&ma_stream(map, stream)->backed) &&
+	       ma_range_first(map, stream) + end <= ma_chunks_there(map);
+}
+
+int ma_chunk_back_to(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
+{
+	uint64_t end = at + count;
+	struct holes *holes = holes_at(map, stream, at / MA_LEAF);
+
+	if (!is_backed_to(map, stream, end) && back_more(map, stream, ma_range_used(map, stream), end) < 0)
+		return -1;
+	for (uint64_t next; at < end; at = next, holes++) {
+		uint64_t bits;
+
+		next = ma_min(end, (at / MA_LEAF + 1) * MA_LEAF);
+		bits = ma_low_bits(next - at) << at % MA_LEAF;
+		if (ma_load(&holes->idle) & bits) /* They are in use now. */
 			ma_store(&holes->idle, ma_load(&holes->idle) & ~bits);
-		if (!(ma_load(&holes->hole) & bits))
-			continue;
-		if (ma_space_take(map, map->lay.user_off + (ma_range_first(map, stream) + lo) * MA_CHUNK,
-				  (hi - lo) * MA_CHUNK) < 0)
+		if ((ma_load(&holes->hole) & bits) && fill_holes(map, stream, at, next - at, holes, bits) < 0)
 			return -1;
-		ma_store_kill(&holes->hole, ma_load(&holes->hole) & ~bits);
 	}
 	return 0;
 }

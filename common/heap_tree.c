@@ -30,9 +30,14 @@ MA_INLINE struct span *spans(struct ma_map *map, uint32_t stream)
 	return (struct span *)(void *)(map->base + spans_at(map, stream));
 }
 
-_Atomic uint64_t *ma_tree_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
+MA_INLINE _Atomic uint64_t *leaf_at(struct ma_map *map, uint32_t stream, uint64_t leaf)
 {
 	return (_Atomic uint64_t *)(void *)(map->base + ma_leaf_off(map, stream)) + leaf;
+}
+
+_Atomic uint64_t *ma_tree_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
+{
+	return leaf_at(map, stream, leaf);
 }
 
 /* ---- words ---- */
@@ -52,30 +57,53 @@ static uint32_t find_ones(uint64_t word, uint64_t count)
 }
 
 /*
- * Of a word that is not all ones. runs[k] has a bit where 2^k ones begin; so the answer is found bit by bit, the highest first, without
- * a branch that depends on the word.
+ * Of a word that is not all ones. In a heap in use the longest run is mostly below eight; up to there no branch depends on its length:
+ * 4, 2 and 1 are added in turn, each if so many more ones follow somewhere.
  */
 static uint32_t longest_ones(uint64_t word)
 {
-	uint64_t runs[6] = { word }, at = ~(uint64_t)0;
+	uint64_t two = word & word >> 1, four = two & two >> 2, eight = four & four >> 4, at;
 	uint32_t n = 0;
 
-	for (uint32_t k = 1; k < 6; k++)
-		runs[k] = runs[k - 1] & runs[k - 1] >> (1u << (k - 1));
-	for (uint32_t k = 6; k-- > 0;) {
-		uint64_t longer = at & runs[k] >> n;
-
-		at = longer ? longer : at;
-		n += (uint32_t)(longer != 0) << k;
+	if (eight) {
+		for (n = 7; eight; eight &= eight >> 1)
+			n++;
+		return n;
 	}
-	return n;
+	n = four ? 4 : 0;
+	at = four ? four : ~(uint64_t)0;
+	two = at & two >> n;
+	n += two ? 2 : 0;
+	at = two ? two : at;
+	return n + ((at & word >> n) != 0);
 }
 
-static struct span span_of_word(uint64_t word)
+MA_INLINE struct span span_of_word(uint64_t word)
 {
 	if (word == ~(uint64_t)0)
 		return (struct span){ 64, 64, 64 };
 	return (struct span){ (uint32_t)__builtin_ctzll(~word), (uint32_t)__builtin_clzll(~word), longest_ones(word) };
+}
+
+/* The length of the run of ones in word that contains all of bits. */
+static uint32_t ones_around(uint64_t word, uint64_t bits)
+{
+	uint32_t from = (uint32_t)__builtin_ctzll(bits);
+	uint64_t up = ~(word >> from);
+	uint32_t low = from ? (uint32_t)__builtin_clzll(~(word << (64 - from))) : 0;
+
+	return low + (up ? (uint32_t)__builtin_ctzll(up) : 64);
+}
+
+/* The span of a leaf that had this one until bits, which are contiguous, were freed: they join the runs beside them. */
+static struct span span_freed(struct span had, uint64_t word, uint64_t bits)
+{
+	if (word == ~(uint64_t)0)
+		return (struct span){ 64, 64, 64 };
+	had.left = (uint32_t)__builtin_ctzll(~word);
+	had.right = (uint32_t)__builtin_clzll(~word);
+	had.longest = (uint32_t)ma_max(had.longest, ones_around(word, bits));
+	return had;
 }
 
 /* Two neighbours of half chunks each. */
@@ -103,21 +131,13 @@ MA_INLINE uint64_t root_of(struct ma_map *map, uint32_t stream)
 	return top <= 1 ? base : base >> (64 - __builtin_clzll(top - 1));
 }
 
-/*
- * Compute the spans over these leaves, up to the root. The loop does not stop at an unchanged span: that branch is unpredictable, and
- * its mispredictions cost more than the remaining levels.
- */
-static void climb(struct ma_map *map, uint32_t stream, uint64_t first_leaf, uint64_t last_leaf)
+/* Compute the spans over the leaves [lo, hi] of the tree, whose own are right, up to the root. */
+static void climb(struct span *tree, uint64_t root, uint64_t lo, uint64_t hi)
 {
-	struct span *tree = spans(map, stream);
-	uint64_t root = root_of(map, stream);
-	uint64_t base = ma_lane_segment(map, stream)->span_base;
-	_Atomic uint64_t *leaf = ma_tree_leaf(map, stream, first_leaf);
-	uint64_t lo = base + first_leaf;
-	uint64_t hi = base + last_leaf;
-
-	for (uint64_t i = lo; i <= hi; i++)
-		tree[i] = span_of_word(ma_load(leaf++));
+	/*
+	 * The loop does not stop at an unchanged span: that branch is unpredictable, and its mispredictions cost more than the
+	 * remaining levels.
+	 */
 	for (uint32_t half = MA_LEAF; lo > root; half *= 2) {
 		lo /= 2;
 		hi /= 2;
@@ -126,36 +146,58 @@ static void climb(struct ma_map *map, uint32_t stream, uint64_t first_leaf, uint
 	}
 }
 
+/* The spans of these leaves, from their words, and all over them. */
+static void respan(struct ma_map *map, uint32_t stream, uint64_t first_leaf, uint64_t last_leaf)
+{
+	struct span *tree = spans(map, stream);
+	uint64_t base = ma_lane_segment(map, stream)->span_base;
+	_Atomic uint64_t *leaf = leaf_at(map, stream, first_leaf);
+
+	for (uint64_t i = first_leaf; i <= last_leaf; i++)
+		tree[base + i] = span_of_word(ma_load(leaf++));
+	climb(tree, root_of(map, stream), base + first_leaf, base + last_leaf);
+}
+
 /* What changes in leaves, the stream's count of free chunks follows: it is as derived as they are. */
-static void add_spare(struct ma_map *map, uint32_t stream, uint64_t more)
+MA_INLINE void add_spare(struct ma_map *map, uint32_t stream, uint64_t more)
 {
 	_Atomic uint64_t *spare = &ma_stream(map, stream)->spare;
 
 	ma_store(spare, ma_load(spare) + more);
 }
 
+/* Set these n bits of a leaf, or clear them, and compute its span. Returns how many of them changed. */
+MA_INLINE uint64_t mark_leaf(_Atomic uint64_t *leaf, struct span *span, uint64_t bits, uint64_t n, bool free)
+{
+	uint64_t word = ma_load(leaf);
+	uint64_t change = bits & (free ? ~word : word);
+
+	word ^= change;
+	ma_store(leaf, word);
+	if (MA_UNLIKELY(change != bits)) { /* The tree was damaged. */
+		*span = span_of_word(word);
+		return ma_bits(change);
+	}
+	*span = free ? span_freed(*span, word, bits) : span_of_word(word);
+	return n;
+}
+
 /* Killed anywhere here, the intent is still set, and recovery mends the same leaves from the words. */
 void ma_tree_mark(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, bool free)
 {
-	uint64_t from = first - ma_range_first(map, stream);
-	uint64_t end = from + count, more = 0;
-	_Atomic uint64_t *leaf;
+	uint64_t at = first - ma_range_first(map, stream), end = at + count, more = 0;
+	struct span *tree = spans(map, stream);
+	uint64_t lo = ma_lane_segment(map, stream)->span_base + at / MA_LEAF, node = lo;
+	_Atomic uint64_t *leaf = leaf_at(map, stream, at / MA_LEAF);
 
 	if (count == 0)
 		return;
-	leaf = ma_tree_leaf(map, stream, from / MA_LEAF);
-	for (uint64_t at = from; at < end; leaf++) {
-		uint64_t word = ma_load(leaf);
-		uint64_t next = ma_min(end, (at / MA_LEAF + 1) * MA_LEAF);
-		uint64_t bits = ma_low_bits(next - at) << at % MA_LEAF;
-		uint64_t change = free ? bits & ~word : bits & word;
-
-		more += MA_LIKELY(change == bits) ? next - at : ma_bits(change);
-		ma_store(leaf, word ^ change);
-		at = next;
+	for (uint64_t next; at < end; at = next) {
+		next = ma_min(end, (at / MA_LEAF + 1) * MA_LEAF);
+		more += mark_leaf(leaf++, &tree[node++], ma_low_bits(next - at) << at % MA_LEAF, next - at, free);
 	}
 	add_spare(map, stream, free ? more : -more);
-	climb(map, stream, from / MA_LEAF, (end - 1) / MA_LEAF);
+	climb(tree, root_of(map, stream), lo, node - 1);
 }
 
 void ma_tree_mend(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
@@ -165,7 +207,7 @@ void ma_tree_mend(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t 
 	if (count == 0)
 		return;
 	for (uint64_t at = from; at < from + count; at++) {
-		_Atomic uint64_t *leaf = ma_tree_leaf(map, stream, at / MA_LEAF);
+		_Atomic uint64_t *leaf = leaf_at(map, stream, at / MA_LEAF);
 		uint64_t word = ma_load(leaf), bit = (uint64_t)1 << at % MA_LEAF;
 
 		if (ma_chunk_is_free(map, first + at - from) == ((word & bit) != 0))
@@ -173,7 +215,7 @@ void ma_tree_mend(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t 
 		add_spare(map, stream, word & bit ? -(uint64_t)1 : 1);
 		ma_store(leaf, word ^ bit);
 	}
-	climb(map, stream, from / MA_LEAF, (from + count - 1) / MA_LEAF);
+	respan(map, stream, from / MA_LEAF, (from + count - 1) / MA_LEAF);
 }
 
 void ma_tree_recount(struct ma_map *map, uint32_t stream)
@@ -182,7 +224,7 @@ void ma_tree_recount(struct ma_map *map, uint32_t stream)
 	uint64_t spare = 0;
 
 	for (uint64_t leaf = 0; leaf < top; leaf++)
-		spare += ma_bits(ma_load(ma_tree_leaf(map, stream, leaf)));
+		spare += ma_bits(ma_load(leaf_at(map, stream, leaf)));
 	ma_store(&ma_stream(map, stream)->spare, spare);
 }
 
@@ -212,7 +254,7 @@ uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count)
 	}
 	if (node - base >= seg->leaves)
 		return MA_NO_CHUNK;
-	bit = find_ones(ma_load(ma_tree_leaf(map, stream, node - base)), count);
+	bit = find_ones(ma_load(leaf_at(map, stream, node - base)), count);
 	return bit < 64 ? at + bit : MA_NO_CHUNK;
 }
 
