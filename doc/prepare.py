@@ -32,11 +32,15 @@ THEME = [
 
 # Texts of the tree that are pages too, and their labels. Whatever is in doc/ has its label in its first line.
 TEXTS = {
+    "doc/architecture.md": "architecture",
+    "doc/concurrency.md": "concurrency",
     "doc/crash.md": "crash",
     "doc/decisions.md": "decisions",
+    "doc/glossary.md": "glossary",
     "doc/performance.md": "performance",
     "tests/README.md": "tests",
     "CONTRIBUTING.md": "contributing",
+    "common/README.md": "rooms_common",
     "libqalloc/README.md": "rooms_qalloc",
     "libmmalloc/README.md": "rooms_mmalloc",
     "libshmbuddy/README.md": "rooms_shmbuddy",
