@@ -59,7 +59,7 @@ enum { STATUS_CANNOT = 77, GATE_TRIES = 3 };
 struct options {
 	const char *workloads;
 	const char *adapters; /* with commas; NULL: all */
-	const char *json, *svg;
+	const char *json;
 	size_t reps;
 	double seconds;
 	uint64_t seed;
@@ -325,10 +325,6 @@ static int bench(const struct options *options)
 		perror(options->json);
 		status = 2;
 	}
-	if (options->svg != NULL && report_plot(results, options->svg) != 0) {
-		perror(options->svg);
-		status = 2;
-	}
 	if (options->gate && !interrupted) {
 		report_gate(results, stdout);
 		printf("gate: %u limits broken\n", broken);
@@ -346,7 +342,7 @@ out:
 static int usage(void)
 {
 	fputs("usage: bench [--workloads LETTERS] [--adapters A,B] [--reps N] [--seconds S]\n"
-	      "             [--limit S] [--seed N] [--json FILE] [--svg FILE] [--gate] [--list]\n"
+	      "             [--limit S] [--seed N] [--json FILE] [--gate] [--list]\n"
 	      "--limit: seconds until one run is given up (20)\n"
 	      "--gate: measure what is promised; exit with 1 when a promise does not hold\n",
 	      stderr);
@@ -372,8 +368,6 @@ static bool option(struct options *options, const char *name, const char *value)
 		options->adapters = value;
 	else if (strcmp(name, "--json") == 0)
 		options->json = value;
-	else if (strcmp(name, "--svg") == 0)
-		options->svg = value;
 	else if (strcmp(name, "--reps") == 0)
 		options->reps = strtoul(value, NULL, 10);
 	else if (strcmp(name, "--seconds") == 0)

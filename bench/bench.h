@@ -90,7 +90,4 @@ extern const struct limit limits[]; /* ends with a zero entry */
  * many did not. */
 unsigned report_gate(const struct results *results, FILE *out);
 
-/* plot.c: ratios to the baseline as an SVG drawing. */
-int report_plot(const struct results *results, const char *path);
-
 #endif /* BENCH_BENCH_H */

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The bench's JSON (bench --json FILE) as a drawing: a row a metric, a mark an adapter, left is better.
+"""The bench's JSON (bench --json FILE) as a drawing: a row per metric, a mark per adapter, left is better.
 
-What is drawn is time or memory as a multiple of the baseline's, on a logarithmic axis. In the page it takes the page's colours.
+plot.py FILE prints the drawing. What is drawn is time or memory as a multiple of the baseline's, on a logarithmic axis. In the page it takes the page's colours.
 """
 
 import html
 import json
 import math
+import pathlib
+import sys
 
 LABELS, AXIS, STRIP, ROW, TOP = 290, 500, 130, 30, 96
 LEAST, MOST = 0.03, 100.0
@@ -126,3 +128,7 @@ def svg(path):
         f'<svg xmlns="http://www.w3.org/2000/svg" class="bench wide" viewBox="0 0 {width} {bottom + 44}" width="{width}" '
         f'height="{bottom + 44}" role="img">\n<title>The benchmark\'s ratios</title>\n<style>\n{CSS}</style>\n' + "\n".join(parts) + "\n</svg>"
     )
+
+
+if __name__ == "__main__":
+    print(svg(pathlib.Path(sys.argv[1])))
