@@ -55,9 +55,6 @@ double result_ratio(const struct results *results, size_t metric, size_t adapter
 /* The same over any adapter. */
 double result_ratio_to(const struct results *results, size_t metric, size_t adapter, size_t base);
 
-/* Is it a time? Memory is bytes over bytes already. */
-bool metric_has_ratio(size_t metric);
-
 bool result_any(const struct results *results, size_t metric);
 
 /* report.c */

@@ -84,7 +84,8 @@ bool result_any(const struct results *results, size_t metric)
 
 enum { COLUMNS = 4 };
 
-bool metric_has_ratio(size_t metric)
+/* Is it a time? Memory is bytes over bytes already. */
+static bool metric_has_ratio(size_t metric)
 {
 	return strcmp(metrics[metric].unit, "x") != 0;
 }
