@@ -46,7 +46,7 @@ struct ma_cells *ma_chunk_cells(struct ma_map *map, uint64_t chunk)
 
 uint32_t ma_cell_class(const struct ma_map *map, struct ma_cells *cells, uint32_t cell)
 {
-	uint64_t word = ma_load_acquire(&cells->word[cell]);
+	uint64_t word = ma_load_acquire(&cells->word[cell]); /* Pairs with common/heap_cell.c:take_listed. */
 	uint32_t class = ma_word_class(word);
 
 	if (ma_word_kind(word) != MA_SLAB || class >= MA_CLASSES || cell + map->lay.small_span[class] > MA_CHUNK_CELLS)

@@ -146,7 +146,7 @@ static uint64_t take_with_units(struct ma_map *map, uint32_t stream, uint64_t co
 	}
 	ma_truth_claim(map, line, first, units);
 	ma_intent_set(ma_stream(map, stream), first, count);
-	ma_store_kill(&map->spot[first], (uint64_t)line << 32 | recip);
+	ma_store_kill(&map->spot[first], (uint64_t)line << 32 | recip); /* Pairs with common/heap_internal.h:ma_spot_truth. */
 	write_words(map, first, count, word);
 	ma_tree_mark(map, stream, first, count, false);
 	ma_intent_clear(ma_stream(map, stream));

@@ -43,7 +43,7 @@ MA_INLINE _Atomic uint64_t *ma_chunk(struct ma_map *map, uint64_t chunk)
 
 MA_INLINE uint64_t ma_chunk_load(struct ma_map *map, uint64_t chunk)
 {
-	return ma_load_acquire(ma_chunk(map, chunk));
+	return ma_load_acquire(ma_chunk(map, chunk)); /* Pairs with common/heap_chunk.c:write_words. */
 }
 
 MA_INLINE enum ma_chunk_kind ma_word_kind(uint64_t word)
@@ -132,6 +132,7 @@ MA_INLINE bool ma_tree_is_fixed(const struct ma_map *map, uint32_t lane)
 /* Chunks of the range that have their disk space, as its stream says. */
 MA_INLINE uint64_t ma_range_backed(struct ma_map *map, uint32_t stream)
 {
+	/* Pairs with common/heap_space.c:back_more. */
 	return ma_min(ma_load_acquire(&ma_stream(map, stream)->backed), ma_range_count(map, stream));
 }
 
@@ -240,7 +241,7 @@ uint32_t ma_word_units(const struct ma_map *map, uint64_t word);
 /* The truth bytes of a slab of so many slots; NULL when the file is damaged and they would lie outside of it. */
 MA_INLINE _Atomic uint8_t *ma_spot_truth(struct ma_map *map, uint64_t head, uint32_t slots)
 {
-	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT;
+	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT; /* Pairs with common/heap_chunk.c:take_with_units. */
 	uint64_t bytes = ma_up(slots, MA_UNIT);
 
 	/* The file grows before a spot leads to its new part: there is no memory beyond it. */

@@ -12,7 +12,7 @@ void ma_intent_set(struct ma_stream *st, uint64_t first, uint64_t count)
 {
 	ma_store(&st->intent_first, first);
 	ma_store(&st->intent_count, count);
-	ma_store_kill(&st->intent_valid, 1);
+	ma_store_kill(&st->intent_valid, 1); /* Pairs with common/heap_recover.c:ma_heap_recover_stream. */
 	/* The compiler must not move a store that it announces before it; see base.h for the machine. */
 	atomic_signal_fence(memory_order_seq_cst);
 }

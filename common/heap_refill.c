@@ -220,7 +220,7 @@ bool ma_slab_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 static void *take_slot(const struct ma_slab *slab)
 {
 	for (uint32_t slot = 0; slot < slab->slots; slot++) {
-		if (ma_load_acquire(&slab->truth[slot * slab->stride]) != 0)
+		if (ma_load_acquire(&slab->truth[slot * slab->stride]) != 0) /* Pairs with common/heap.h:ma_truth_free. */
 			continue;
 		ma_store(&slab->truth[slot * slab->stride], 1);
 		return slab->base + slot * ma_class_bytes(slab->class);

@@ -120,7 +120,7 @@ bool ma_slab_is_unowned(struct ma_map *map, const struct ma_slab *slab, uint64_t
 
 bool ma_slab_adopt(struct ma_tcache *tc, const struct ma_slab *slab)
 {
-	uint64_t word = ma_load_acquire(slab->word);
+	uint64_t word = ma_load_acquire(slab->word); /* Pairs with common/heap_slab.c:ma_slab_disown. */
 	uint64_t tag = ma_word_argument(word);
 
 	if (ma_word_kind(word) != MA_SLAB || ma_word_class(word) != slab->class)
@@ -132,7 +132,7 @@ bool ma_slab_adopt(struct ma_tcache *tc, const struct ma_slab *slab)
 
 void ma_slab_disown(const struct ma_slab *slab)
 {
-	ma_store_kill(slab->word, ma_word(MA_SLAB, slab->class, 0));
+	ma_store_kill(slab->word, ma_word(MA_SLAB, slab->class, 0)); /* Pairs with common/heap_slab.c:ma_slab_adopt. */
 }
 
 /* ---- queues of slabs without an owner; the stream's lock is held ---- */

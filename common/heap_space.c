@@ -75,7 +75,7 @@ static int back_more(struct ma_map *map, uint32_t stream, uint64_t have, uint64_
 		if (back_chunks(map, stream, have, want) < 0)
 			return -1;
 	}
-	ma_store_kill(&ma_stream(map, stream)->backed, want);
+	ma_store_kill(&ma_stream(map, stream)->backed, want); /* Pairs with common/heap_internal.h:ma_range_backed. */
 	return 0;
 }
 

@@ -96,7 +96,7 @@ uint32_t ma_word_units(const struct ma_map *map, uint64_t word)
 
 bool ma_chunk_owns_truth(struct ma_map *map, uint64_t head, uint32_t units)
 {
-	uint32_t line = (uint32_t)(ma_load_acquire(&map->spot[head]) >> 32);
+	uint32_t line = (uint32_t)(ma_load_acquire(&map->spot[head]) >> 32); /* Pairs with common/heap_chunk.c:take_with_units. */
 	struct place place;
 
 	if (!find_area(map, ma_stream_of(map, head), line, &place) || line - place.line + units > place.units)

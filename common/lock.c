@@ -46,6 +46,7 @@ static bool try_take(struct ma_lock *lock, uint32_t mine)
 {
 	uint32_t seen = ma_load(&lock->word);
 
+	/* Pairs with common/lock.c:ma_lock_give. */
 	return !(seen & MA_LOCK_SLOT) && ma_cas(&lock->word, &seen, (seen & MA_LOCK_TURN) | mine);
 }
 
@@ -143,7 +144,7 @@ enum ma_lock_result ma_lock_take(struct ma_map *map, struct ma_lock *lock, uint3
 
 void ma_lock_give(struct ma_lock *lock)
 {
-	uint32_t was = atomic_fetch_and_explicit(&lock->word, MA_LOCK_TURN, memory_order_release);
+	uint32_t was = atomic_fetch_and_explicit(&lock->word, MA_LOCK_TURN, memory_order_release); /* Pairs with common/lock.c:try_take. */
 
 	if (was & MA_LOCK_WAITERS)
 		syscall(SYS_futex, &lock->word, FUTEX_WAKE, 1, NULL, NULL, 0);

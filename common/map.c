@@ -173,7 +173,7 @@ static void publish(struct ma_map *map)
 	if (map->annotated || watch_all)
 		ma_map_watch(map);
 	map->uses = 1;
-	ma_store_release(&map->id, ma_registry_id());
+	ma_store_release(&map->id, ma_registry_id()); /* Pairs with common/thread.c:ma_tcache_get. */
 }
 
 /* ASan's munmap() writes the range's whole shadow, an eighth of what may be a huge sparse map: go around it. */
@@ -425,7 +425,7 @@ static void close_now(struct ma_map *map, bool sync)
 	bool has_file = map->fd >= 0 && ma_map_writable(map);
 	bool may_sign = has_file && ma_map_fd(map) >= 0;
 
-	ma_store_release(&map->id, MA_MAP_CLOSED);
+	ma_store_release(&map->id, MA_MAP_CLOSED); /* Pairs with common/thread.c:ma_tcache_get. */
 	if (has_file)
 		leave(map);
 	if (may_sign && map->was_replaced)

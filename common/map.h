@@ -293,7 +293,7 @@ MA_INLINE bool ma_map_is_known(const struct ma_map *map, uint64_t length)
 /* The file's length, as far as it is believed. */
 MA_INLINE uint64_t ma_map_length(const struct ma_map *map)
 {
-	uint64_t length = ma_load_acquire(&map->header->length);
+	uint64_t length = ma_load_acquire(&map->header->length); /* Pairs with common/space.c:grow. */
 
 	return ma_map_is_known(map, length) ? ma_load(&map->known.bytes) : ma_map_believe(map, length);
 }
@@ -301,7 +301,7 @@ MA_INLINE uint64_t ma_map_length(const struct ma_map *map)
 /* Segments that the file has. It may come to have more at any moment, never fewer. */
 MA_INLINE uint32_t ma_segments(const struct ma_map *map)
 {
-	uint64_t length = ma_load_acquire(&map->header->length);
+	uint64_t length = ma_load_acquire(&map->header->length); /* Pairs with common/space.c:grow. */
 	uint32_t count = map->reach;
 
 	if (ma_map_is_known(map, length))
@@ -388,7 +388,7 @@ MA_INLINE uint64_t ma_units_at(const struct ma_map *map, uint64_t length)
 
 MA_INLINE uint64_t ma_units(const struct ma_map *map)
 {
-	uint64_t length = ma_load_acquire(&map->header->length);
+	uint64_t length = ma_load_acquire(&map->header->length); /* Pairs with common/space.c:grow. */
 
 	return ma_map_is_known(map, length) ? ma_load(&map->known.units)
 					    : ma_units_at(map, ma_map_believe(map, length));
@@ -438,7 +438,7 @@ MA_INLINE uint64_t ma_user_end_at(const struct ma_map *map, uint64_t length)
 
 MA_INLINE uint64_t ma_user_end(const struct ma_map *map)
 {
-	uint64_t length = ma_load_acquire(&map->header->length);
+	uint64_t length = ma_load_acquire(&map->header->length); /* Pairs with common/space.c:grow. */
 
 	return ma_map_is_known(map, length) ? ma_load(&map->known.user_end)
 					    : ma_user_end_at(map, ma_map_believe(map, length));

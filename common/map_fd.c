@@ -89,8 +89,8 @@ static void begin_anew(struct ma_map *map)
 		 "reserved; do not close descriptors that the library opened",
 		 map->name);
 	map->opening.generation = ma_load_acquire(&map->header->generation);
-	ma_store_release(&map->slot, MA_NO_SLOT);
-	ma_store_release(&map->id, ma_registry_id());
+	ma_store_release(&map->slot, MA_NO_SLOT); /* Pairs with common/proc.c:ma_proc_slot. */
+	ma_store_release(&map->id, ma_registry_id()); /* Pairs with common/thread.c:ma_tcache_get. */
 }
 
 /* Our old description may still hold the byte: then nobody else has it exclusively, except ourselves. */

@@ -234,7 +234,7 @@ void ma_map_mark_ready(struct ma_map *map)
 	h->inode = map->inode;
 	atomic_fetch_add_explicit(&h->generation, 1, memory_order_relaxed);
 	ma_store_kill(&h->state, MA_STATE_IN_USE);
-	ma_store_kill(&h->phase, 1);
+	ma_store_kill(&h->phase, 1); /* Pairs with common/map_file.c:ma_map_join. */
 }
 
 /* The same pages at the same addresses once more: MAP_SHARED or MAP_PRIVATE. */

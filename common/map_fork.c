@@ -142,7 +142,7 @@ static void child_map(struct ma_map *map)
 		ma_map_hide(map, map->base + map->mapped);
 	if (!alive)
 		ma_map_watch(map); /* A fast free looks only at these: there may be nothing at the map's addresses. */
-	ma_store_release(&map->id, alive ? ma_registry_id() : MA_MAP_CLOSED);
+	ma_store_release(&map->id, alive ? ma_registry_id() : MA_MAP_CLOSED); /* Pairs with common/thread.c:ma_tcache_get. */
 }
 
 /*

@@ -22,7 +22,7 @@ static void note_length(struct ma_map *map, uint64_t said, uint64_t length)
 	ma_store_release(&map->known.units, ma_units_at(map, length));
 	ma_store_release(&map->known.user_end, ma_user_end_at(map, length));
 	ma_store_release(&map->known.bytes, length);
-	ma_store_release(&map->known.length, said);
+	ma_store_release(&map->known.length, said); /* Pairs with common/map.h:ma_map_is_known. */
 	pthread_mutex_unlock(&map->mutex);
 }
 

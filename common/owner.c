@@ -21,7 +21,7 @@ static struct ma_owner *record(struct ma_map *map, uint64_t index)
 
 static uint32_t top(struct ma_map *map)
 {
-	return (uint32_t)ma_min(ma_load_acquire(&ma_body(map)->owner_top), map->lay.owners);
+	return (uint32_t)ma_min(ma_load_acquire(&ma_body(map)->owner_top), map->lay.owners); /* Pairs with common/owner.c:ma_owner_take. */
 }
 
 static uint64_t tag_of(uint64_t index, uint64_t word)

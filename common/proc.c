@@ -62,7 +62,7 @@ static void move_in(struct ma_map *map, uint32_t slot)
 	ma_store(&p->pid, (uint32_t)getpid());
 	map->slot_since = (uint64_t)time(NULL);
 	ma_store(&p->since, map->slot_since);
-	ma_store_release(&map->slot, slot);
+	ma_store_release(&map->slot, slot); /* Pairs with common/proc.c:ma_proc_slot. */
 	ma_store(&ma_body(map)->process_hint, (slot + 1) % map->lay.processes);
 }
 
@@ -153,7 +153,7 @@ void ma_proc_forget_all(struct ma_map *map)
 
 uint32_t ma_proc_slot(struct ma_map *map)
 {
-	uint32_t slot = ma_load_acquire(&map->slot);
+	uint32_t slot = ma_load_acquire(&map->slot); /* Pairs with common/proc.c:move_in. */
 
 	if (MA_LIKELY(slot != MA_NO_SLOT) && MA_LIKELY(ma_load(ma_process_mark)) && MA_LIKELY(!map->fickle))
 		return slot;

@@ -65,7 +65,7 @@ static uint32_t side_of(const struct table *t, const struct key *key)
 /* Go to the table below. False, and t unchanged: there is none. */
 static bool go_down(struct ma_map *map, struct table *t, uint32_t side)
 {
-	uint64_t link = ma_load_acquire(&t->links[side]);
+	uint64_t link = ma_load_acquire(&t->links[side]); /* Pairs with common/heap_chunk.c:ma_chunk_take_table. */
 	struct ma_table unit;
 
 	if (link == 0 || t->level == LEVELS_MAX || !map->engine->table_at(map, link - 1, &unit) ||
@@ -172,7 +172,7 @@ static bool look_in(const struct table *t, const struct key *key, struct place *
 {
 	for (uint64_t i = 0; i < t->window; i++) {
 		struct ma_root *root = &t->first[(key->hash + i) % t->places];
-		uint64_t state = ma_load_acquire(&root->state);
+		uint64_t state = ma_load_acquire(&root->state); /* Pairs with common/roots.c:insert. */
 		bool same = state & 1 && has_name(root, key);
 
 		p->offset = ma_load_acquire(&root->offset);
@@ -261,7 +261,7 @@ static int insert(struct ma_map *map, const struct key *key, uint64_t offset, st
 	for (size_t i = 0; i < MA_COUNT(key->word); i++)
 		ma_store_release(&root->name[i], key->word[i]);
 	ma_store_release(&root->offset, offset);
-	ma_store_kill(&root->state, state + 1);
+	ma_store_kill(&root->state, state + 1); /* Pairs with common/roots.c:look_in. */
 	return 0;
 }
 
@@ -429,7 +429,7 @@ struct walk {
 /* A name that is being changed meanwhile is seen whole, or passed by. */
 static int show_root(struct ma_root *root, struct walk *walk)
 {
-	uint64_t state = ma_load_acquire(&root->state);
+	uint64_t state = ma_load_acquire(&root->state); /* Pairs with common/roots.c:insert. */
 	uint64_t offset = ma_load_acquire(&root->offset);
 	struct key key;
 

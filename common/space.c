@@ -333,7 +333,7 @@ static int grow(struct ma_map *map, uint64_t length)
 	length = ma_max(length, had);
 	ma_map_is_long(map, length);
 	if (said != length)
-		ma_store_kill(&map->header->length, length);
+		ma_store_kill(&map->header->length, length); /* Pairs with common/map.h:ma_map_length. */
 	if (length > had)
 		ma_map_annotate_grown(map, had, length);
 	return 0;

@@ -8,7 +8,7 @@
 
 uint64_t ma_map_tag(const struct ma_map *map)
 {
-	return ma_load_acquire(&map->header->tag);
+	return ma_load_acquire(&map->header->tag); /* Pairs with common/tag.c:ma_map_set_tag. */
 }
 
 int ma_map_set_tag(struct ma_map *map, uint64_t tag)

@@ -106,7 +106,7 @@ void qalloc__static_free_slow(struct ma_map *map, void *block)
 	ma_map_measure(map); /* It may be the file's growth that kept it from the fast path. */
 	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_free(block, map->item_bytes);
-	ma_store_release(&map->truth[(uint64_t)((char *)block - map->user) / map->item_bytes], 0);
+	ma_store_release(&map->truth[(uint64_t)((char *)block - map->user) / map->item_bytes], 0); /* Pairs with common/scan.h:ma_scan64. */
 }
 
 int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg)

@@ -149,7 +149,7 @@ static int back_next(struct ma_map *map, uint32_t stream, uint64_t used)
 		if (qalloc__static_back(map, stream, have, have + more) < 0)
 			return -1;
 	}
-	ma_store_kill(&st->backed, have + more);
+	ma_store_kill(&st->backed, have + more); /* Pairs with common/heap_internal.h:ma_range_backed. */
 	return 0;
 }
 
