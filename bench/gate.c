@@ -18,7 +18,7 @@ const struct limit limits[] = {
 	{ "qalloc", 'H', "create_64", LIMIT_GROWTH, 2, "create_1" },
 	{ "qalloc", 'H', "reopen_64", LIMIT_GROWTH, 2, "reopen_1" },
 	{ "qalloc", 'I', "full", LIMIT_PLAIN, 1.15, NULL },
-	/* Nobody who does not move blocks can come below about 5.7 (doc/performance.md): so against the baseline. */
+	/* An allocator that does not move blocks cannot come below about 5.7 (doc/performance.md): so against the baseline. */
 	{ "qalloc", 'I', "collected", LIMIT_RATIO, 1.5, NULL },
 	{ "qalloc", 'J', "malloc_p999", LIMIT_RATIO, 1.0, NULL },
 	{ "qalloc", 'K', "ns", LIMIT_RATIO, 0.8, NULL },

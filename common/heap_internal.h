@@ -436,7 +436,7 @@ bool ma_heap_layout(struct ma_map *map);
 /* ---- looking (heap_check.c) ---- */
 
 uint64_t ma_heap_check(struct ma_map *map, ma_finding_fn *fn, void *arg);
-/* Chunks [from, end) of a stream alone, of those that are in use; no lock is taken. For whoever shows how far he is. */
+/* Chunks [from, end) of a stream alone, of those that are in use; no lock is taken. For callers that show their progress. */
 uint64_t ma_heap_check_some(struct ma_map *map, uint32_t stream, uint64_t from, uint64_t end,
 			    ma_finding_fn *fn, void *arg);
 void ma_heap_own_metadata(struct ma_map *map);

@@ -7,12 +7,12 @@
  *
  * Taken by compare-exchange from free. A waiter sets the waiters bit and sleeps on the word with a time-out; when the
  * time is out it asks the kernel whether the holder's process slot is dead (proc.h), and then inherits the lock by
- * compare-exchange from exactly what the dead left. Inheriting raises the turn, and nothing ever lowers it: so a verdict
- * "dead" that grew old while its judge slept fits no later word, even when the slot was taken anew meanwhile.
- * Whoever inherits first redoes or undoes what the dead man's intent says.
+ * compare-exchange from exactly the word that the dead holder left. Each takeover raises the turn, and nothing ever lowers it: so an
+ * answer "dead" that grew old while its waiter slept fits no later word, even when the slot was reused meanwhile (ABA).
+ * The new holder first completes or undoes the change that the dead holder's intent names.
  *
  * Two threads of one process hold it under the same slot: a process dies with all its threads, so that suffices.
- * Whoever takes a process slot anew first inherits all locks that still name it (ma_body_sweep), so a reused slot
+ * A process that takes a used process slot first inherits all locks that still name it (ma_body_sweep), so a reused slot
  * never makes a dead holder look alive.
  */
 #ifndef MA_LOCK_H

@@ -121,8 +121,8 @@ static void check(struct view *view)
 }
 
 /*
- * Leaves and spans follow from the chunk words, whatever they say: they can be made anew. Killed here, the intent has whoever comes
- * next do it; he also frees followers without a head, of which there are none, or this would be called damaged.
+ * Leaves and spans follow from the chunk words, whatever they say: they can be computed again. After a kill here, the intent makes the next
+ * opener do it. That also frees chunks without a head, of which there are none: the map would have been called damaged.
  */
 static void rebuild(struct view *view)
 {

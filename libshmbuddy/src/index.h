@@ -9,13 +9,13 @@
  * In the top level the mask of the largest order is stored inverted, so that zeros, which a new region is made of, list all its words.
  *
  * What keeps it true enough:
- *   - Who makes room lists the word before the change and looks again after it; both are a look only, where it is listed already.
- *   - Who takes room leaves the listing as it is. So a word that is taken and given in turn costs nothing here.
- *   - Who comes by a listing and finds in its line no room of the size that he wants puts the whole line right: he lists each of
- *     the 64 words under the order that it has room for, takes it off those above, then looks at it once more, and lists it again
- *     if need be. That takes off as many listings as there were frees that put them there: malloc does it at the cost of free.
- * So a listing gets lost only when somebody is killed just between making room and the second look, while somebody else takes the
- * first listing off; mend.c finds such words.
+ *   - A free lists the word before the change and reads the listing again after it. Where the word is listed already, both only read.
+ *   - A malloc leaves the listing as it is. So a word that is allocated from and freed to in turn costs nothing here.
+ *   - A malloc that follows a listing, and finds in its line no room of the size that it needs, corrects the whole line: it lists each
+ *     of the 64 words under the order that the word has room for, removes it from the orders above, reads the word once more, and
+ *     lists it again if it changed. That removes as many listings as frees made, so it costs malloc no more than they cost free.
+ * So a listing gets lost only when a process is killed between its change and the second read, while another process removes the
+ * first listing; mend.c finds such words.
  */
 #ifndef SHMBUDDY_INDEX_H
 #define SHMBUDDY_INDEX_H

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a kill may leave, and nothing else finds: a split leaf above a closed word, an OPEN word without a block that nobody merged, room
- * that is not listed. A malloc that finds nothing looks through the words for it, before it gives up: at most so many at a time,
+ * What a kill may leave, and nothing else finds: a split leaf above a closed word, an OPEN word without a block that was not merged, room
+ * that is not listed. A malloc that finds nothing looks through the words for it, before it fails: at most so many at a time,
  * and only one malloc in so many milliseconds in the whole region, so that being out of memory stays cheap.
  *
- * Mending a splitter who is alive makes him begin again; as it is so rare, he gets through.
+ * When the process that splits is alive after all, it begins again. That is so rare that it succeeds.
  */
 #include <errno.h>
 #include <time.h>

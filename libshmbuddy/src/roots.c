@@ -15,9 +15,9 @@
  *     USED      USED, same tag, other offset                  who sets this name
  *               FREE, next tag                                who takes the name away
  *
- * Who writes a name's word first reads it, then looks whether the place is still his, and then compares and exchanges: so a claimer
- * who was only slow cannot write into the name of whoever took his place over. A name counts while all its words have the tag of
- * its state.
+ * A claimer that writes a word of the name first reads it, then checks that it still has the place, and then compares and exchanges: so
+ * a claimer that was only slow cannot write into the name of another one that took the place over. A name counts while all its words
+ * have the tag of its state.
  *
  * No name is in use twice. Who offers one looks at all places after that, and takes the offers of the same name off. Of two who
  * offer it, the one who offered later sees the other's offer, or that it is in use (both are sequentially consistent): so only one

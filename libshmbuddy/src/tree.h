@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Blocks in words, and words above words. What is wanted of two words at once is done in two steps, and whoever is killed, or sleeps,
- * between them leaves what anybody can undo:
+ * Blocks in words, and words above words. A change of two words is made in two steps. A process that is killed, or sleeps, between
+ * them leaves a state that every other one can undo:
  *
  *   split   read lower CLOSED(x) (of MERGING(y) make that first) - upper leaf: free -> split - lower: CLOSED(x) -> OPEN, with its
  *           first block in it
  *   merge   lower: OPEN, empty -> MERGING(y) - again and again: read upper, read lower, done if it is not MERGING(y) any
  *           more, upper leaf: split -> free - and then the upper word, if that is empty now
  *   mend    of a split leaf above a word that is not OPEN, left by a dead splitter or merger: lower -> MERGING(y), so that
- *           a splitter who was only slow fails; then as merge
+ *           a splitter that was only slow fails; then as merge
  *
- * The invariant: a lower word is OPEN only while its upper leaf is split. For: only a splitter opens it, with an x from before his
- * split, and nobody frees leaves for an x of CLOSED. Only who wrote y frees the leaf for MERGING(y), while the word is still as he left it;
- * he reads that after the upper word, whose stamp tells him of any change since. Whoever splits makes sure that no such y is in the
- * word: for one who mends may find the leaf freed by another, and his y left in a word below a leaf that is free.
+ * The invariant: a lower word is OPEN only while its upper leaf is split. For: only a splitter opens it, with an x from before its
+ * split, and no leaf is freed for an x of CLOSED. Only the process that wrote y frees the leaf for MERGING(y), while the word is
+ * unchanged since; it reads the word after the upper word, whose stamp shows any change since. A splitter makes sure that no such y is
+ * in the word: a mender may find the leaf freed by another process, and its own y left in a word below a leaf that is free.
  * tests/model/buddy.pml is this, checked for three processes of which one may stop anywhere.
  */
 #ifndef SHMBUDDY_TREE_H

@@ -19,9 +19,9 @@
  *
  *     the word is    its upper leaf is                      next
  *     CLOSED(x)      free or a block; split for a moment      OPEN, by who made the leaf split, having read x before;
- *                                                             MERGING(y), by who finds the leaf split: he mends
+ *                                                             MERGING(y), by a mender that finds the leaf split
  *     MERGING(x)     split, and who wrote x is freeing it;    CLOSED(y), by who is going to split the leaf;
- *                    then free or a block                     MERGING(y), by who finds the leaf split: he mends
+ *                    then free or a block                     MERGING(y), by a mender that finds the leaf split
  *     OPEN           split                                    OPEN, by any malloc, free, split, merge;
  *                                                             MERGING(y), when no leaf is busy, by anybody
  *
