@@ -174,14 +174,15 @@ static bool skip_hole(int fd, uint64_t *from, uint64_t to)
 	return *from >= to;
 }
 
-/* Read up to the end of a page. 0 at the end of the file; -1 with errno. */
-static ssize_t read_some(int fd, char page[MA_PAGE], uint64_t from, uint64_t to)
+/* Read the next data up to the end of a page, and say where that begins. 0: there is none before to. -1 with errno. */
+static ssize_t read_data(int fd, char page[MA_PAGE], uint64_t *from, uint64_t to)
 {
-	size_t bytes = ma_min(MA_PAGE - from % MA_PAGE, to - from);
 	ssize_t got;
 
+	if (*from >= to || skip_hole(fd, from, to))
+		return 0;
 	do
-		got = pread(fd, page, bytes, (off_t)from);
+		got = pread(fd, page, ma_min(MA_PAGE - *from % MA_PAGE, to - *from), (off_t)*from);
 	while (got < 0 && errno == EINTR);
 	return got;
 }
@@ -190,34 +191,24 @@ bool ma_file_is_zero(int fd, uint64_t from, uint64_t to)
 {
 	MA_UNCANCELLED;
 	char page[MA_PAGE];
+	ssize_t got;
 
-	while (from < to && !skip_hole(fd, &from, to)) {
-		ssize_t got = read_some(fd, page, from, to);
-
-		if (got < 0 || memcmp(page, zeros, (size_t)got) != 0)
+	for (; (got = read_data(fd, page, &from, to)) > 0; from += (uint64_t)got)
+		if (memcmp(page, zeros, (size_t)got) != 0)
 			return false;
-		if (got == 0)
-			return true;
-		from += (uint64_t)got;
-	}
-	return true;
+	return got == 0;
 }
 
 int ma_file_make_zero(int fd, uint64_t from, uint64_t to)
 {
 	MA_UNCANCELLED;
 	char page[MA_PAGE];
+	ssize_t got;
 
-	while (from < to && !skip_hole(fd, &from, to)) {
-		ssize_t got = read_some(fd, page, from, to);
-
-		if (got <= 0)
-			return (int)got;
+	for (; (got = read_data(fd, page, &from, to)) > 0; from += (uint64_t)got)
 		if (memcmp(page, zeros, (size_t)got) != 0 && pwrite(fd, zeros, (size_t)got, (off_t)from) != got)
 			return -1;
-		from += (uint64_t)got;
-	}
-	return 0;
+	return (int)got;
 }
 
 bool ma_file_allowed(uint64_t length)

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
 
 #include "common/crc32c.h"
 #include "common/error.h"
@@ -139,4 +141,15 @@ enum ma_refusal ma_header_check(const struct ma_header *h, size_t got, uint64_t 
 	if (why == MA_OK)
 		why = check_lengths(h, file_bytes);
 	return why;
+}
+
+void ma_header_uuid(uint8_t uuid[16])
+{
+	if (getrandom(uuid, 16, GRND_NONBLOCK) != 16) {
+		uint64_t near = ma_mix((uint64_t)getpid() ^ (uint64_t)(uintptr_t)uuid);
+
+		memcpy(uuid, &near, sizeof(near));
+	}
+	uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40);
+	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
 }

@@ -145,6 +145,9 @@ const char *ma_kind_text(uint32_t kind);
 enum ma_refusal ma_header_check(const struct ma_header *h, size_t got, uint64_t file_bytes, unsigned kinds,
 				bool writing);
 
+/* A new random UUID, version 4. */
+void ma_header_uuid(uint8_t uuid[16]);
+
 /* Seal the fields that are written once. */
 uint32_t ma_header_crc(const struct ma_header *h);
 

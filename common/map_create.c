@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,17 +49,6 @@ static void fill_header(struct ma_map *map, const struct ma_open *how)
 		h->param[0] = how->streams(how->length);
 	memcpy(h->uuid, map->uuid, sizeof(h->uuid));
 	ma_store(&h->length, first);
-}
-
-static void make_uuid(uint8_t uuid[16])
-{
-	if (getrandom(uuid, 16, GRND_NONBLOCK) != 16) {
-		uint64_t near = ma_mix((uint64_t)getpid() ^ (uint64_t)(uintptr_t)uuid);
-
-		memcpy(uuid, &near, sizeof(near));
-	}
-	uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40);
-	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
 }
 
 /* The range; the file's part of it is mapped when the base, and with it where the user area begins, is known. */
@@ -162,7 +150,7 @@ static void fail_new(struct ma_map *map, const struct ma_open *how)
 /* The numbers of a new map, but for its base. */
 static bool plan_new(struct ma_map *map, const struct ma_open *how)
 {
-	make_uuid(map->uuid);
+	ma_header_uuid(map->uuid);
 	fill_header(map, how);
 	map->engine = how->engines[0];
 	if (map->engine->layout(map)) {

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -273,17 +272,6 @@ int shmbuddy__handle_accept(struct shmbuddy *h, const struct ma_header *header, 
 
 /* ---- a new region ---- */
 
-static void make_uuid(uint8_t uuid[16])
-{
-	if (getrandom(uuid, 16, GRND_NONBLOCK) != 16) {
-		uint64_t near = ma_mix((uint64_t)getpid() ^ (uint64_t)(uintptr_t)uuid);
-
-		memcpy(uuid, &near, sizeof(near));
-	}
-	uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40);
-	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
-}
-
 void shmbuddy__handle_header(const struct shmbuddy *h, struct ma_header *header)
 {
 	*header = (struct ma_header){
@@ -296,7 +284,7 @@ void shmbuddy__handle_header(const struct shmbuddy *h, struct ma_header *header)
 		.reserved = h->lay.reserved,
 	};
 	shmbuddy__layout_params(&h->lay, header->param);
-	make_uuid(header->uuid);
+	ma_header_uuid(header->uuid);
 	header->crc = ma_header_crc(header);
 	ma_store(&header->length, h->lay.area_at + h->lay.first);
 	ma_store(&header->generation, 1);
