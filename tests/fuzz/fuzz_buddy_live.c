@@ -280,11 +280,7 @@ bool fuzz_buddy_live_input(struct fuzz_in *in)
 		return false;
 	r = &regions[which];
 	shmbuddy_walk(r->h, find, NULL);
-	for (int i = 0; i < FUZZ_LIVE_STEPS && in->left; i++)
-		if (fuzz_u8(in) & 1)
-			fuzz_live_change(&r->live, in);
-		else
-			call(in);
+	fuzz_live_steps(&r->live, in, call);
 	reset();
 	return true;
 }

@@ -356,11 +356,7 @@ bool fuzz_heap_live_input(struct fuzz_in *in)
 		return false;
 	h = &heaps[which];
 	look();
-	for (int i = 0; i < FUZZ_LIVE_STEPS && in->left; i++)
-		if (fuzz_u8(in) & 1)
-			fuzz_live_change(&h->live, in);
-		else
-			call(in);
+	fuzz_live_steps(&h->live, in, call);
 	reset();
 	return true;
 }

@@ -173,7 +173,7 @@ static size_t bytes_of(enum fuzz_kind kind)
 }
 
 /* A value of the field's kind, one of another kind, a bit, or what another word of the field says. */
-void fuzz_live_change(struct fuzz_live *live, struct fuzz_in *in)
+static void change(struct fuzz_live *live, struct fuzz_in *in)
 {
 	const struct fuzz_field *field = &live->field[fuzz_u8(in) % live->fields];
 	uint64_t at = field->at + fuzz_u16(in) % field->count * field->stride, to, was = 0;
@@ -192,6 +192,15 @@ void fuzz_live_change(struct fuzz_live *live, struct fuzz_in *in)
 	else
 		to = any(live, in);
 	memcpy(live->view + at, &to, size);
+}
+
+void fuzz_live_steps(struct fuzz_live *live, struct fuzz_in *in, void (*call)(struct fuzz_in *in))
+{
+	for (int i = 0; i < FUZZ_LIVE_STEPS && in->left; i++)
+		if (fuzz_u8(in) & 1)
+			change(live, in);
+		else
+			call(in);
 }
 
 void fuzz_live_touch(const struct fuzz_live *live, const void *at, size_t size)

@@ -56,7 +56,8 @@ void fuzz_live_ready(struct fuzz_live *live, uint64_t units);
 void fuzz_live_field(struct fuzz_live *live, enum fuzz_kind kind, uint64_t at, uint64_t count, uint32_t stride);
 /* As it was. Requires that the file is not shorter. */
 void fuzz_live_reset(struct fuzz_live *live);
-void fuzz_live_change(struct fuzz_live *live, struct fuzz_in *in);
+/* Words of the map change, and calls of the library are made, in the order that the input says. */
+void fuzz_live_steps(struct fuzz_live *live, struct fuzz_in *in, void (*call)(struct fuzz_in *in));
 /* Require that these bytes are there: in the file, and so readable. */
 void fuzz_live_touch(const struct fuzz_live *live, const void *at, size_t size);
 

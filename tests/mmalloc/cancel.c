@@ -7,28 +7,6 @@
 #include "tests/support/support_cancel.h"
 #include "tests/support/support_mmalloc.h"
 
-static int see_block(void *block, size_t size, void *arg)
-{
-	(void)block, (void)size, (void)arg;
-	pthread_testcancel();
-	return 0;
-}
-
-static int see_root(const char *name, void *ptr, void *arg)
-{
-	(void)name, (void)ptr, (void)arg;
-	pthread_testcancel();
-	return 0;
-}
-
-static int set_up(void *block, size_t size, void *arg)
-{
-	(void)arg;
-	memset(block, 7, size);
-	pthread_testcancel();
-	return 0;
-}
-
 static void blocks(void *md)
 {
 	void *block[4], *large;
@@ -57,11 +35,11 @@ static void each_call(void *arg)
 	blocks(NULL);
 	g_assert_nonnull(md = CALL(mmalloc_attach_opt(fd, NULL, &options)));
 	blocks(md);
-	g_assert_nonnull(CALL(mmalloc_find_or_create(md, "root", 100, set_up, NULL, &created)));
+	g_assert_nonnull(CALL(mmalloc_find_or_create(md, "root", 100, cancel_set_up, NULL, &created)));
 	g_assert_cmpint(CALL(mmalloc_setroot(md, "other", NULL)), ==, 0);
 	g_assert_cmpint(CALL(mmalloc_setkey(md, 3, NULL)), !=, 2);
-	g_assert_cmpint(CALL(mmalloc_walkroots(md, see_root, NULL)), ==, 0);
-	g_assert_cmpint(CALL(mmalloc_walk(md, see_block, NULL)), ==, 0);
+	g_assert_cmpint(CALL(mmalloc_walkroots(md, cancel_see_root, NULL)), ==, 0);
+	g_assert_cmpint(CALL(mmalloc_walk(md, cancel_see_block, NULL)), ==, 0);
 	g_assert_cmpint(CALL(mmalloc_check(md, NULL, NULL)), ==, 0);
 	g_assert_cmpint(CALL(mmalloc_stats(md, &stats)), ==, 0);
 	g_assert_nonnull(lock = CALL(mcalloc(md, 1, sizeof(*lock))));

@@ -41,37 +41,30 @@ static void bare_snapshot(void)
 	heap_detach(map);
 }
 
-static void stack_shared(void)
+static void on_stack(unsigned flags, void (*check)(const struct support_calls *calls, void *map))
 {
 	void *map;
 
 	if (no_stack_in_block())
 		return;
-	map = attach_with(0);
-	child_on_shared_stack_is_told(&support_mmalloc_calls, map);
+	map = attach_with(flags);
+	check(&support_mmalloc_calls, map);
 	heap_detach(map);
+}
+
+static void stack_shared(void)
+{
+	on_stack(0, child_on_shared_stack_is_told);
 }
 
 static void stack_snapshot(void)
 {
-	void *map;
-
-	if (no_stack_in_block())
-		return;
-	map = attach_with(MMALLOC_FORK_SNAPSHOT);
-	child_on_shared_stack_is_told(&support_mmalloc_calls, map);
-	heap_detach(map);
+	on_stack(MMALLOC_FORK_SNAPSHOT, child_on_shared_stack_is_told);
 }
 
 static void stack_private(void)
 {
-	void *map;
-
-	if (no_stack_in_block())
-		return;
-	map = attach_with(MMALLOC_PRIVATE);
-	child_on_private_stack_lives(&support_mmalloc_calls, map);
-	heap_detach(map);
+	on_stack(MMALLOC_PRIVATE, child_on_private_stack_lives);
 }
 
 static void memory(void)

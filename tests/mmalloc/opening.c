@@ -4,9 +4,7 @@
  * heaps, and fork children that see the heap as it was.
  */
 #include <signal.h>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "tests/support/support_fault.h"
 #include "tests/support/support_mmalloc.h"
@@ -236,63 +234,36 @@ static void zeros(void)
 	g_assert_cmpint(support_file_size(path), ==, (off_t)MIB);
 }
 
-struct creation {
-	const char *path;
-	_Atomic int phase;
-};
-
-static int create_traced(void *arg)
+static int create_traced(void *path)
 {
-	struct creation *c = arg;
-
-	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-	raise(SIGSTOP);
-	atomic_store(&c->phase, 1);
-	g_assert_nonnull(attach_with(c->path, 0));
-	atomic_store(&c->phase, 2);
+	support_kernel_from();
+	g_assert_nonnull(attach_with(path, 0));
+	support_kernel_to();
 	return 0;
-}
-
-/* On its k-th way into or out of the kernel. False: it came to its end before. */
-static bool kill_at(struct creation *c, size_t k)
-{
-	pid_t pid;
-
-	atomic_store(&c->phase, 0);
-	pid = support_fork(create_traced, c);
-	g_assert_cmpint(waitpid(pid, NULL, WUNTRACED), ==, pid);
-	for (size_t stops = 0; stops < k && atomic_load(&c->phase) < 2; stops += atomic_load(&c->phase) == 1) {
-		g_assert_cmpint(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), ==, 0);
-		g_assert_cmpint(waitpid(pid, NULL, __WALL), ==, pid);
-	}
-	kill(pid, SIGKILL);
-	support_wait(pid);
-	return atomic_load(&c->phase) < 2;
 }
 
 /* Longer than a new heap is, and shorter. */
 static void killed_in_zeros(void)
 {
-	struct creation *c = support_shared(sizeof(*c));
+	const char *path = support_path("killed");
 	size_t k = 1;
 
 	if (support_valgrind() || support_asan() || support_tsan()) {
 		g_test_skip("the calls of the kernel would be the tool's");
 		return;
 	}
-	c->path = support_path("killed");
 	for (bool killed = true; killed; k++) {
 		size_t bytes = k % 2 ? 4096 : 8 * MIB;
 		void *md;
 
-		make_zeros(c->path, bytes);
-		killed = kill_at(c, k);
-		g_assert_cmpint(support_file_size(c->path), >=, (off_t)bytes);
-		g_assert_nonnull(md = attach_with(c->path, 0));
-		g_assert_cmpint(support_file_size(c->path), >=, (off_t)bytes);
+		make_zeros(path, bytes);
+		killed = support_kill_in_kernel(create_traced, (void *)path, k);
+		g_assert_cmpint(support_file_size(path), >=, (off_t)bytes);
+		g_assert_nonnull(md = attach_with(path, 0));
+		g_assert_cmpint(support_file_size(path), >=, (off_t)bytes);
 		g_assert_nonnull(mmalloc(md, 100000));
 		heap_detach(md);
-		unlink(c->path);
+		unlink(path);
 	}
 	g_assert_cmpuint(k, >, 15);
 }

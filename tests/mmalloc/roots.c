@@ -250,21 +250,9 @@ static void random_kills(void)
 {
 	struct shared *s = support_shared(sizeof(*s));
 	size_t kills = support_scale(100);
-	struct support_rand r;
-	pid_t pid[CHILDREN];
 
 	s->path = support_path("kills");
-	support_rand_seed(&r, 72);
-	for (unsigned i = 0; i < CHILDREN; i++)
-		pid[i] = support_fork(change_for_ever, s);
-	for (size_t i = 0; i < kills; i++) {
-		unsigned who = (unsigned)support_rand_below(&r, CHILDREN);
-
-		support_kill_after_us(pid[who], (unsigned)support_rand_below(&r, 3000));
-		pid[who] = support_fork(change_for_ever, s);
-	}
-	for (unsigned i = 0; i < CHILDREN; i++)
-		support_kill(pid[i]);
+	support_kill_at_random(change_for_ever, s, CHILDREN, kills);
 	g_assert_cmpuint(atomic_load(&s->deaths), <=, kills);
 	g_test_message("%u of %zu kills met a holder", atomic_load(&s->deaths), kills);
 	heap_detach(heap_attach(s->path));

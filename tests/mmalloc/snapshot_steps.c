@@ -4,11 +4,9 @@
  * process is killed on its way into and out of each call of the kernel.
  */
 #include <dirent.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
 
+#include "tests/support/support_fault.h"
 #include "tests/support/support_mmalloc.h"
 
 #define BLOCKS 200
@@ -35,11 +33,9 @@ static int take_snapshot(void *arg)
 	struct scene *s = arg;
 	void *md = attach_small(s->path);
 
-	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-	raise(SIGSTOP);
-	atomic_store(&s->phase, 1);
+	support_kernel_from();
 	g_assert_cmpint(mmalloc_snapshot(md, s->copy), ==, 0);
-	atomic_store(&s->phase, 2);
+	support_kernel_to();
 	heap_detach(md);
 	return 0;
 }
@@ -57,23 +53,6 @@ static int look_at_copy(void *arg)
 	g_assert_cmpuint(mmstats(md).chunks_used, ==, 0);
 	g_assert_null(mmalloc_detach(md));
 	return 0;
-}
-
-/* Let it come to its k-th way into or out of the kernel, and kill it there. False: it came to its end before. */
-static bool kill_at(struct scene *s, size_t k)
-{
-	pid_t pid;
-
-	atomic_store(&s->phase, 0);
-	pid = support_fork(take_snapshot, s);
-	g_assert_cmpint(waitpid(pid, NULL, WUNTRACED), ==, pid);
-	for (size_t stops = 0; stops < k && atomic_load(&s->phase) < 2; stops += atomic_load(&s->phase) == 1) {
-		g_assert_cmpint(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), ==, 0);
-		g_assert_cmpint(waitpid(pid, NULL, __WALL), ==, pid);
-	}
-	kill(pid, SIGKILL);
-	support_wait(pid);
-	return atomic_load(&s->phase) < 2;
 }
 
 static size_t leftovers(void)
@@ -101,7 +80,7 @@ static void kill_at_each(struct scene *s, bool replaces)
 			support_file_copy(s->path, s->copy);
 		else
 			unlink(s->copy);
-		killed = kill_at(s, k);
+		killed = support_kill_in_kernel(take_snapshot, s, k);
 		left += leftovers();
 		if (access(s->copy, F_OK) == 0) {
 			support_run_child(look_at_copy, s);

@@ -3,28 +3,6 @@
 #include "tests/support/support_cancel.h"
 #include "tests/support/support_qalloc.h"
 
-static int see_block(void *block, size_t size, void *arg)
-{
-	(void)block, (void)size, (void)arg;
-	pthread_testcancel();
-	return 0;
-}
-
-static int see_root(const char *name, void *ptr, void *arg)
-{
-	(void)name, (void)ptr, (void)arg;
-	pthread_testcancel();
-	return 0;
-}
-
-static int set_up(void *block, size_t size, void *arg)
-{
-	(void)arg;
-	memset(block, 7, size);
-	pthread_testcancel();
-	return 0;
-}
-
 static void blocks(void *map)
 {
 	void *block[4];
@@ -65,11 +43,11 @@ static void open_and_close(void *arg)
 	blocks(map);
 	blocks(items);
 	large_blocks(map);
-	g_assert_nonnull(CALL(qalloc_find_or_create(map, "root", 100, set_up, NULL, &created)));
+	g_assert_nonnull(CALL(qalloc_find_or_create(map, "root", 100, cancel_set_up, NULL, &created)));
 	g_assert_cmpint(CALL(qalloc_setroot(map, "other", NULL)), ==, 0);
 	CALL(qalloc_getroot(map, "none"));
-	g_assert_cmpint(CALL(qalloc_walkroots(map, see_root, NULL)), ==, 0);
-	g_assert_cmpint(CALL(qalloc_walk(map, see_block, NULL)), ==, 0);
+	g_assert_cmpint(CALL(qalloc_walkroots(map, cancel_see_root, NULL)), ==, 0);
+	g_assert_cmpint(CALL(qalloc_walk(map, cancel_see_block, NULL)), ==, 0);
 	g_assert_cmpint(CALL(qalloc_check(map, NULL, NULL)), ==, 0);
 	g_assert_cmpint(CALL(qalloc_stats(map, &stats)), ==, 0);
 	g_assert_nonnull(lock = CALL(qalloc_calloc(map, 1, sizeof(*lock))));

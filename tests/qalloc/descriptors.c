@@ -12,19 +12,12 @@
 static const char *path, *victim_path;
 static bool by_hand, is_static;
 
-static void in_each_way(support_child_fn *fn)
+static void choose(int way)
 {
-	if (support_valgrind()) {
-		g_test_skip("Valgrind lets no program close its descriptors");
-		return;
-	}
-	for (int way = 0; way < 4; way++) {
-		by_hand = way % 2 != 0;
-		is_static = way / 2 != 0;
-		path = support_path("map");
-		victim_path = support_path("victim");
-		support_run_or_skip(fn, "no privileges, or no such file system");
-	}
+	by_hand = way % 2 != 0;
+	is_static = way / 2 != 0;
+	path = support_path("map");
+	victim_path = support_path("victim");
 }
 
 static void *make(size_t size)
@@ -240,17 +233,12 @@ static int lockf_first(void *arg)
 	return 0;
 }
 
-#define CASE(name)                    \
-	static void name##_case(void) \
-	{                             \
-		in_each_way(name);    \
-	}
-CASE(grows)
-CASE(cannot_grow)
-CASE(views)
-CASE(alone)
-CASE(parent_dies)
-CASE(lockf_first)
+FD_CASE(grows, 4, choose)
+FD_CASE(cannot_grow, 4, choose)
+FD_CASE(views, 4, choose)
+FD_CASE(alone, 4, choose)
+FD_CASE(parent_dies, 4, choose)
+FD_CASE(lockf_first, 4, choose)
 
 int main(int argc, char **argv)
 {

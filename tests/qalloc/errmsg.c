@@ -340,21 +340,12 @@ static int no_memory(void *arg)
 	return 0;
 }
 
-#define IN_CHILD(name)                                                                     \
-	static void name##_in_child(void)                                                  \
-	{                                                                                  \
-		if (support_valgrind() || support_asan() || support_tsan())                \
-			g_test_skip("limits and failing system calls are the tool's too"); \
-		else                                                                       \
-			support_run_or_skip(name, "system calls cannot be made to fail");  \
-	}
-
-IN_CHILD(full_disk)
-IN_CHILD(sick_disk)
-IN_CHILD(no_locks)
-IN_CHILD(no_files)
-IN_CHILD(no_addresses)
-IN_CHILD(no_memory)
+SUPPORT_FAULT_CASE(full_disk)
+SUPPORT_FAULT_CASE(sick_disk)
+SUPPORT_FAULT_CASE(no_locks)
+SUPPORT_FAULT_CASE(no_files)
+SUPPORT_FAULT_CASE(no_addresses)
+SUPPORT_FAULT_CASE(no_memory)
 
 /* --- the channel itself --- */
 

@@ -39,37 +39,37 @@ static void bare_snapshot(void)
 	support_close(map);
 }
 
-static void stack_shared(void)
+static void on_stack(void *(*open_map)(unsigned flags), unsigned flags,
+		     void (*check)(const struct support_calls *calls, void *map))
 {
 	void *map;
 
 	if (no_stack_in_block())
 		return;
-	map = support_dyn(NULL, 64 * MIB, 3);
-	child_on_shared_stack_is_told(&support_qalloc_calls, map);
+	map = open_map(flags);
+	check(&support_qalloc_calls, map);
 	support_close(map);
+}
+
+static void *shared_map(unsigned flags)
+{
+	(void)flags;
+	return support_dyn(NULL, 64 * MIB, 3);
+}
+
+static void stack_shared(void)
+{
+	on_stack(shared_map, 0, child_on_shared_stack_is_told);
 }
 
 static void stack_snapshot(void)
 {
-	void *map;
-
-	if (no_stack_in_block())
-		return;
-	map = open_with(QALLOC_FORK_SNAPSHOT);
-	child_on_shared_stack_is_told(&support_qalloc_calls, map);
-	support_close(map);
+	on_stack(open_with, QALLOC_FORK_SNAPSHOT, child_on_shared_stack_is_told);
 }
 
 static void stack_private(void)
 {
-	void *map;
-
-	if (no_stack_in_block())
-		return;
-	map = open_with(QALLOC_PRIVATE);
-	child_on_private_stack_lives(&support_qalloc_calls, map);
-	support_close(map);
+	on_stack(open_with, QALLOC_PRIVATE, child_on_private_stack_lives);
 }
 
 int main(int argc, char **argv)

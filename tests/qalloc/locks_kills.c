@@ -36,20 +36,8 @@ static void random_kills(void)
 	void *map = support_dyn(c->path, MIB, 1);
 	struct guarded *g = make_guarded(map);
 	size_t kills = support_scale(150);
-	struct support_rand r;
-	pid_t pid[THREADS];
 
-	support_rand_seed(&r, 72);
-	for (unsigned i = 0; i < THREADS; i++)
-		pid[i] = support_fork(change_for_ever, c);
-	for (size_t i = 0; i < kills; i++) {
-		unsigned who = (unsigned)support_rand_below(&r, THREADS);
-
-		support_kill_after_us(pid[who], (unsigned)support_rand_below(&r, 3000));
-		pid[who] = support_fork(change_for_ever, c);
-	}
-	for (unsigned i = 0; i < THREADS; i++)
-		support_kill(pid[i]);
+	support_kill_at_random(change_for_ever, c, THREADS, kills);
 	change(map, g);
 	g_assert_cmpuint(atomic_load(&g->deaths), <=, kills + THREADS);
 	g_test_message("%u of %zu kills met a holder, %lu changes", atomic_load(&g->deaths), kills,

@@ -134,16 +134,6 @@ static struct shared *shared(const char *name)
 	return s;
 }
 
-static void start_all(support_child_fn *fn, struct shared *s)
-{
-	pid_t pid[CHILDREN];
-
-	for (unsigned i = 0; i < CHILDREN; i++)
-		pid[i] = support_fork(fn, s);
-	for (unsigned i = 0; i < CHILDREN; i++)
-		support_wait_ok(pid[i]);
-}
-
 static void processes_lose_nothing(void)
 {
 	struct shared *s = shared("processes");
@@ -151,7 +141,7 @@ static void processes_lose_nothing(void)
 
 	s->rounds = support_scale(2000);
 	support_close(support_dyn(s->path, 4 * MIB, 4));
-	start_all(push_in_process, s);
+	support_run_children(push_in_process, s, CHILDREN);
 	map = support_load(s->path);
 	g_assert_cmpuint(count_notes(map), ==, CHILDREN * s->rounds);
 	g_assert_cmpuint(support_used(map), ==, count_notes(map));
@@ -265,7 +255,7 @@ static void one_creates(void)
 
 	s->rounds = support_scale(200);
 	support_close(support_dyn(s->path, 4 * MIB, 2));
-	start_all(create_at_once, s);
+	support_run_children(create_at_once, s, CHILDREN);
 	map = support_load(s->path);
 	g_assert_cmpuint(atomic_load(&s->created), ==, s->rounds);
 	g_assert_cmpuint(support_used(map), ==, s->rounds);
@@ -305,20 +295,8 @@ static void killed_creators(void)
 	struct shared *s = shared("killed");
 	void *map = support_dyn(s->path, MIB, 2);
 	size_t kills = support_scale(100), roots = 0;
-	struct support_rand r;
-	pid_t pid[CHILDREN];
 
-	support_rand_seed(&r, 71);
-	for (unsigned i = 0; i < CHILDREN; i++)
-		pid[i] = support_fork(come_and_go, s);
-	for (size_t i = 0; i < kills; i++) {
-		unsigned who = (unsigned)support_rand_below(&r, CHILDREN);
-
-		support_kill_after_us(pid[who], (unsigned)support_rand_below(&r, 3000));
-		pid[who] = support_fork(come_and_go, s);
-	}
-	for (unsigned i = 0; i < CHILDREN; i++)
-		support_kill(pid[i]);
+	support_kill_at_random(come_and_go, s, CHILDREN, kills);
 	g_assert_cmpint(qalloc_walkroots(map, count_root, &roots), ==, 0);
 	g_assert_cmpuint(roots, <=, 1);
 	/* At most one block for each killed thread, beside the root's own. */

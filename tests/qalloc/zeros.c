@@ -4,10 +4,7 @@
  * of a static map has.
  */
 #include <fcntl.h>
-#include <signal.h>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "tests/support/support_fault.h"
 #include "tests/support/support_qalloc.h"
@@ -212,7 +209,6 @@ static void full_disk_leaves_zeros(void)
 struct creation {
 	const char *path;
 	bool is_static;
-	_Atomic int phase;
 };
 
 static void *create_in_zeros(const struct creation *c)
@@ -223,51 +219,28 @@ static void *create_in_zeros(const struct creation *c)
 
 static int create_traced(void *arg)
 {
-	struct creation *c = arg;
-
-	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-	raise(SIGSTOP);
-	atomic_store(&c->phase, 1);
-	g_assert_nonnull(create_in_zeros(c));
-	atomic_store(&c->phase, 2);
+	support_kernel_from();
+	g_assert_nonnull(create_in_zeros(arg));
+	support_kernel_to();
 	return 0;
-}
-
-/* On its k-th way into or out of the kernel. False: it came to its end before. */
-static bool kill_at(struct creation *c, size_t k)
-{
-	pid_t pid;
-
-	atomic_store(&c->phase, 0);
-	pid = support_fork(create_traced, c);
-	g_assert_cmpint(waitpid(pid, NULL, WUNTRACED), ==, pid);
-	for (size_t stops = 0; stops < k && atomic_load(&c->phase) < 2; stops += atomic_load(&c->phase) == 1) {
-		g_assert_cmpint(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), ==, 0);
-		g_assert_cmpint(waitpid(pid, NULL, __WALL), ==, pid);
-	}
-	kill(pid, SIGKILL);
-	support_wait(pid);
-	return atomic_load(&c->phase) < 2;
 }
 
 static void killed_creators(bool is_static)
 {
-	struct creation *c = support_shared(sizeof(*c));
+	struct creation c = { support_path("killed"), is_static };
 	size_t k = 1;
 
-	c->path = support_path("killed");
-	c->is_static = is_static;
 	for (bool killed = true; killed; k++) {
 		void *map;
 
-		make_zeros(c->path, 3 * MIB + 4096, k % 2 ? HOLE : WRITTEN);
-		killed = kill_at(c, k);
-		g_assert_cmpint(support_file_size(c->path), ==, (off_t)(3 * MIB + 4096));
-		map = create_in_zeros(c);
+		make_zeros(c.path, 3 * MIB + 4096, k % 2 ? HOLE : WRITTEN);
+		killed = support_kill_in_kernel(create_traced, &c, k);
+		g_assert_cmpint(support_file_size(c.path), ==, (off_t)(3 * MIB + 4096));
+		map = create_in_zeros(&c);
 		g_assert_nonnull(map);
 		g_assert_cmpuint(support_stats(map).file_bytes, ==, 3 * MIB + 4096);
 		g_assert_nonnull(qalloc_malloc(map, 64));
-		support_finish(map, c->path);
+		support_finish(map, c.path);
 	}
 	g_test_message("killed at %zu places", k - 2);
 	g_assert_cmpuint(k, >, 15);

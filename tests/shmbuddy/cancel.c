@@ -19,14 +19,6 @@ static int see_root(const char *name, shm_offt offset, void *arg)
 	return 0;
 }
 
-static int set_up(void *block, size_t size, void *arg)
-{
-	(void)arg;
-	memset(block, 7, size);
-	pthread_testcancel();
-	return 0;
-}
-
 static void blocks(shmbuddy_t *region)
 {
 	shm_offt block[16], large;
@@ -52,7 +44,7 @@ static void each_call(void *arg)
 	blocks(region);
 	g_assert_cmpuint(CALL(shmbuddy_malloc(region, (size_t)1 << 40)), ==, SHM_NULL);
 	g_assert_cmpint(CALL(shmbuddy_free(region, 5)), <, 0);
-	g_assert_cmpuint(CALL(shmbuddy_find_or_create(region, "root", 100, set_up, NULL, &created)), !=, SHM_NULL);
+	g_assert_cmpuint(CALL(shmbuddy_find_or_create(region, "root", 100, cancel_set_up, NULL, &created)), !=, SHM_NULL);
 	g_assert_cmpint(CALL(shmbuddy_walkroots(region, see_root, NULL)), ==, 0);
 	g_assert_cmpint(CALL(shmbuddy_walk(region, see_block, NULL)), ==, 0);
 	g_assert_cmpint(CALL(shmbuddy_check(region, NULL, NULL)), ==, 0);

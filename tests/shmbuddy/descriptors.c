@@ -8,18 +8,11 @@
 static const char *path, *victim_path;
 static bool by_hand;
 
-static void in_each_way(support_child_fn *fn)
+static void choose(int way)
 {
-	if (support_valgrind()) {
-		g_test_skip("Valgrind lets no program close its descriptors");
-		return;
-	}
-	for (int way = 0; way < 2; way++) {
-		by_hand = way != 0;
-		path = support_path("region");
-		victim_path = support_path("victim");
-		support_run_or_skip(fn, "no privileges, or no such file system");
-	}
+	by_hand = way != 0;
+	path = support_path("region");
+	victim_path = support_path("victim");
 }
 
 static const struct shmbuddy_options growing = { .capacity = MIB, .range = 64 * MIB, .smallest = 4096, .largest = MIB };
@@ -157,16 +150,11 @@ static int lockf_first(void *arg)
 	return 0;
 }
 
-#define CASE(name)                    \
-	static void name##_case(void) \
-	{                             \
-		in_each_way(name);    \
-	}
-CASE(grows)
-CASE(own_file)
-CASE(memory_file)
-CASE(children)
-CASE(lockf_first)
+FD_CASE(grows, 2, choose)
+FD_CASE(own_file, 2, choose)
+FD_CASE(memory_file, 2, choose)
+FD_CASE(children, 2, choose)
+FD_CASE(lockf_first, 2, choose)
 
 int main(int argc, char **argv)
 {

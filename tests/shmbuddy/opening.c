@@ -4,12 +4,9 @@
  * that become regions.
  */
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "tests/support/support_buddy.h"
 #include "tests/support/support_fault.h"
@@ -384,61 +381,34 @@ static void refused_zeros(void)
 	buddy_close(open_with(path, SHMBUDDY_NEW) ?: shmbuddy_open(path, NULL));
 }
 
-struct creation {
-	const char *path;
-	_Atomic int phase;
-};
-
-static int create_traced(void *arg)
+static int create_traced(void *path)
 {
-	struct creation *c = arg;
-
-	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-	raise(SIGSTOP);
-	atomic_store(&c->phase, 1);
-	g_assert_nonnull(shmbuddy_open(c->path, NULL));
-	atomic_store(&c->phase, 2);
+	support_kernel_from();
+	g_assert_nonnull(shmbuddy_open(path, NULL));
+	support_kernel_to();
 	return 0;
-}
-
-/* On its k-th way into or out of the kernel. False: it came to its end before. */
-static bool kill_at(struct creation *c, size_t k)
-{
-	pid_t pid;
-
-	atomic_store(&c->phase, 0);
-	pid = support_fork(create_traced, c);
-	g_assert_cmpint(waitpid(pid, NULL, WUNTRACED), ==, pid);
-	for (size_t stops = 0; stops < k && atomic_load(&c->phase) < 2; stops += atomic_load(&c->phase) == 1) {
-		g_assert_cmpint(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), ==, 0);
-		g_assert_cmpint(waitpid(pid, NULL, __WALL), ==, pid);
-	}
-	kill(pid, SIGKILL);
-	support_wait(pid);
-	return atomic_load(&c->phase) < 2;
 }
 
 static void killed_in_zeros(void)
 {
-	struct creation *c = support_shared(sizeof(*c));
+	const char *path = support_path("killed");
 	size_t k = 1;
 
 	if (support_valgrind() || support_asan() || support_tsan()) {
 		g_test_skip("the calls of the kernel would be the tool's");
 		return;
 	}
-	c->path = support_path("killed");
 	for (bool killed = true; killed; k++) {
 		shmbuddy_t *region;
 
-		make_zeros(c->path, 3 * MIB + 100000, k % 2);
-		killed = kill_at(c, k);
-		g_assert_cmpint(support_file_size(c->path), ==, (off_t)(3 * MIB + 100000));
-		region = buddy_open(c->path, 0, 0, 0);
+		make_zeros(path, 3 * MIB + 100000, k % 2);
+		killed = support_kill_in_kernel(create_traced, (void *)path, k);
+		g_assert_cmpint(support_file_size(path), ==, (off_t)(3 * MIB + 100000));
+		region = buddy_open(path, 0, 0, 0);
 		g_assert_cmpuint(buddy_stats(region).capacity, >=, 2 * MIB);
 		buddy_is_empty(region);
 		buddy_close(region);
-		unlink(c->path);
+		unlink(path);
 	}
 	g_assert_cmpuint(k, >, 15);
 }

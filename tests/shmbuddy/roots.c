@@ -129,16 +129,6 @@ static struct shared *shared(const char *name)
 	return s;
 }
 
-static void start_all(support_child_fn *fn, struct shared *s)
-{
-	pid_t pid[CHILDREN];
-
-	for (unsigned i = 0; i < CHILDREN; i++)
-		pid[i] = support_fork(fn, s);
-	for (unsigned i = 0; i < CHILDREN; i++)
-		support_wait_ok(pid[i]);
-}
-
 /* All come to one name, which no one has: one of them makes it, and in the end one of them takes it away. */
 static int create_at_once(void *arg)
 {
@@ -171,7 +161,7 @@ static void one_creates(void)
 	shmbuddy_t *region = open_region(s->path);
 
 	s->rounds = support_scale(600);
-	start_all(create_at_once, s);
+	support_run_children(create_at_once, s, CHILDREN);
 	g_assert_cmpuint(atomic_load(&s->created), ==, s->rounds);
 	buddy_is_empty(region);
 	buddy_close(region);
@@ -208,7 +198,7 @@ static void nothing_is_lost(void)
 	size_t count = 0;
 
 	s->rounds = support_scale(1000);
-	start_all(push_often, s);
+	support_run_children(push_often, s, CHILDREN);
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
 		for (shm_offt at = shmbuddy_getroot(region, names[i]); at;
 		     at = *(shm_offt *)shmbuddy_address(region, at))
@@ -247,21 +237,9 @@ static void killed_creators(void)
 	struct shared *s = shared("killed");
 	shmbuddy_t *region = open_region(s->path);
 	size_t kills = support_scale(200), roots = 0;
-	struct support_rand r;
-	pid_t pid[CHILDREN];
 	char name[16];
 
-	support_rand_seed(&r, 71);
-	for (unsigned i = 0; i < CHILDREN; i++)
-		pid[i] = support_fork(come_and_go, s);
-	for (size_t i = 0; i < kills; i++) {
-		unsigned who = (unsigned)support_rand_below(&r, CHILDREN);
-
-		support_kill_after_us(pid[who], (unsigned)support_rand_below(&r, 3000));
-		pid[who] = support_fork(come_and_go, s);
-	}
-	for (unsigned i = 0; i < CHILDREN; i++)
-		support_kill(pid[i]);
+	support_kill_at_random(come_and_go, s, CHILDREN, kills);
 	g_assert_cmpint(shmbuddy_walkroots(region, count_root, &roots), ==, 0);
 	g_assert_cmpuint(roots, <=, 2);
 	g_assert_cmpuint(buddy_stats(region).used_blocks, <=, kills + CHILDREN + roots);

@@ -119,6 +119,10 @@ int support_wait(pid_t pid);
 void support_wait_ok(pid_t pid);
 /** Fork, run, assert exit status 0. */
 void support_run_child(support_child_fn *fn, void *arg);
+/** Run it in so many children at once. */
+void support_run_children(support_child_fn *fn, void *arg, unsigned count);
+/** Run it in so many children, none of which ends by itself. One after the other, @p kills times, is killed and replaced; in the end all are killed. */
+void support_kill_at_random(support_child_fn *fn, void *arg, unsigned count, size_t kills);
 /** SIGKILL and reap. Asserts that the child was killed by us or had ended well; true when it was killed. */
 bool support_kill(pid_t pid);
 /** The same after @p usec microseconds. */

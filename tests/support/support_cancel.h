@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "tests/support/support.h"
 
@@ -16,6 +17,29 @@ static const char *_Atomic support_call;
 
 /** A call, and its name for the message. */
 #define CALL(call) (atomic_store(&support_call, #call), (call))
+
+/** What walks and creations call: a cancellation point of the program's own. */
+static inline int cancel_see_block(void *block, size_t size, void *arg)
+{
+	(void)block, (void)size, (void)arg;
+	pthread_testcancel();
+	return 0;
+}
+
+static inline int cancel_see_root(const char *name, void *ptr, void *arg)
+{
+	(void)name, (void)ptr, (void)arg;
+	pthread_testcancel();
+	return 0;
+}
+
+static inline int cancel_set_up(void *block, size_t size, void *arg)
+{
+	(void)arg;
+	memset(block, 7, size);
+	pthread_testcancel();
+	return 0;
+}
 
 struct support_pending {
 	void (*fn)(void *arg);

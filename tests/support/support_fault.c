@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -43,6 +44,41 @@ bool support_can(support_child_fn *fn, const char *what)
 	}
 	g_assert_cmphex((unsigned)status, ==, 0);
 	return true;
+}
+
+/* ---- kills in the kernel ---- */
+
+enum { BEFORE, TRACED, BEHIND };
+static _Atomic int *phase; /* Of the child; in memory that it shares. */
+
+void support_kernel_from(void)
+{
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	raise(SIGSTOP);
+	atomic_store(phase, TRACED);
+}
+
+void support_kernel_to(void)
+{
+	atomic_store(phase, BEHIND);
+}
+
+bool support_kill_in_kernel(support_child_fn *fn, void *arg, size_t k)
+{
+	pid_t pid;
+
+	if (!phase)
+		phase = support_shared(sizeof(*phase));
+	atomic_store(phase, BEFORE);
+	pid = support_fork(fn, arg);
+	g_assert_cmpint(waitpid(pid, NULL, WUNTRACED), ==, pid);
+	for (size_t stops = 0; stops < k && atomic_load(phase) < BEHIND; stops += atomic_load(phase) == TRACED) {
+		g_assert_cmpint(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), ==, 0);
+		g_assert_cmpint(waitpid(pid, NULL, __WALL), ==, pid);
+	}
+	kill(pid, SIGKILL);
+	support_wait(pid);
+	return atomic_load(phase) < BEHIND;
 }
 
 /* ---- mounts ---- */

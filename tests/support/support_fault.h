@@ -35,14 +35,25 @@ typedef long support_hook_fn(const long args[6]);
 bool support_hook(long nr, support_hook_fn *hook);
 long support_real(const long args[6]);
 
-/* fn_in_child(): runs fn, which locks its memory, in a child. */
-#define SUPPORT_LOCKED_CASE(fn)                                                  \
-	static void fn##_in_child(void)                                          \
-	{                                                                        \
-		if (support_valgrind() || support_asan() || support_tsan())      \
-			g_test_skip("tools do not lock memory");                 \
-		else                                                             \
-			support_run_or_skip(fn, "memory cannot be locked here"); \
+/**
+ * Run @p fn in a child and kill the child on its @p k -th way into or out of the kernel between its calls of support_kernel_from() and
+ * support_kernel_to(). False: it came to the latter before. Not under tools, which make system calls of their own.
+ */
+bool support_kill_in_kernel(support_child_fn *fn, void *arg, size_t k);
+void support_kernel_from(void);
+void support_kernel_to(void);
+
+/* fn_in_child(): runs fn in a child, but not under tools, because of what they do. */
+#define SUPPORT_CHILD_CASE(fn, tools, cannot)                               \
+	static void fn##_in_child(void)                                     \
+	{                                                                   \
+		if (support_valgrind() || support_asan() || support_tsan()) \
+			g_test_skip(tools);                                 \
+		else                                                        \
+			support_run_or_skip(fn, cannot);                    \
 	}
+#define SUPPORT_LOCKED_CASE(fn) SUPPORT_CHILD_CASE(fn, "tools do not lock memory", "memory cannot be locked here")
+#define SUPPORT_FAULT_CASE(fn) \
+	SUPPORT_CHILD_CASE(fn, "limits and failing system calls are the tool's too", "system calls cannot be made to fail")
 
 #endif /* MA_TESTS_SUPPORT_FAULT_H */

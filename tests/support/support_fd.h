@@ -45,6 +45,26 @@ struct victim {
 	struct stat st;
 };
 
+/** Run fn in a child of its own for each of so many ways; choose() prepares for it. Skips under Valgrind. */
+static inline void fd_in_each_way(support_child_fn *fn, int ways, void (*choose)(int way))
+{
+	if (support_valgrind()) {
+		g_test_skip("Valgrind lets no program close its descriptors");
+		return;
+	}
+	for (int way = 0; way < ways; way++) {
+		choose(way);
+		support_run_or_skip(fn, "no privileges, or no such file system");
+	}
+}
+
+/* name_case(): fn in each way. */
+#define FD_CASE(name, ways, choose)                    \
+	static void name##_case(void)                  \
+	{                                              \
+		fd_in_each_way(name, (ways), (choose)); \
+	}
+
 /* A file of 1 MiB, under all numbers, which were closed. */
 static inline void victim_moves_in(struct victim *v, const char *path, bool by_hand)
 {

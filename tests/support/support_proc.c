@@ -77,6 +77,36 @@ void support_run_child(support_child_fn *fn, void *arg)
 	support_wait_ok(support_fork(fn, arg));
 }
 
+void support_run_children(support_child_fn *fn, void *arg, unsigned count)
+{
+	pid_t *pid = g_new(pid_t, count);
+
+	for (unsigned i = 0; i < count; i++)
+		pid[i] = support_fork(fn, arg);
+	for (unsigned i = 0; i < count; i++)
+		support_wait_ok(pid[i]);
+	g_free(pid);
+}
+
+void support_kill_at_random(support_child_fn *fn, void *arg, unsigned count, size_t kills)
+{
+	pid_t *pid = g_new(pid_t, count);
+	struct support_rand r;
+
+	support_rand_seed(&r, 72);
+	for (unsigned i = 0; i < count; i++)
+		pid[i] = support_fork(fn, arg);
+	for (size_t i = 0; i < kills; i++) {
+		unsigned which = (unsigned)support_rand_below(&r, count);
+
+		support_kill_after_us(pid[which], (unsigned)support_rand_below(&r, 3000));
+		pid[which] = support_fork(fn, arg);
+	}
+	for (unsigned i = 0; i < count; i++)
+		support_kill(pid[i]);
+	g_free(pid);
+}
+
 bool support_kill(pid_t pid)
 {
 	int status;

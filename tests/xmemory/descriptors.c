@@ -9,18 +9,11 @@
 static const char *victim_path;
 static bool by_hand, unprivileged;
 
-static void in_each_way(support_child_fn *fn)
+static void choose(int way)
 {
-	if (support_valgrind()) {
-		g_test_skip("Valgrind lets no program close its descriptors");
-		return;
-	}
-	for (int way = 0; way < 4; way++) {
-		by_hand = way % 2 != 0;
-		unprivileged = way / 2 != 0;
-		victim_path = support_path("victim");
-		support_run_or_skip(fn, "no privileges");
-	}
+	by_hand = way % 2 != 0;
+	unprivileged = way / 2 != 0;
+	victim_path = support_path("victim");
 }
 
 /* VM files have no names: without privileges nothing leads to them. */
@@ -153,15 +146,8 @@ static void keeps_locks_case(void)
 	support_run_child(keeps_locks, NULL);
 }
 
-static void goes_on_case(void)
-{
-	in_each_way(goes_on);
-}
-
-static void forks_case(void)
-{
-	in_each_way(forks);
-}
+FD_CASE(goes_on, 4, choose)
+FD_CASE(forks, 4, choose)
 
 int main(int argc, char **argv)
 {
