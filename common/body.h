@@ -29,7 +29,7 @@
 #define MA_PARAM_PROCESSES 3
 #define MA_PARAM_GROWS     4                     /* 1: the file grows as it is used. */
 #define MA_PARAM_RANGE     5                     /* The longest that the file may get. */
-#define MA_FIRST_MAX       ((uint64_t)256 << 20) /* Of such a file's first segment, when nobody says. */
+#define MA_FIRST_MAX       ((uint64_t)256 << 20) /* The default first segment of such a file is not larger. */
 
 struct ma_body {
 	struct ma_lock root_lock;
@@ -100,7 +100,7 @@ struct ma_layout {
 	uint32_t processes;
 	uint32_t roots;
 	uint32_t stream_stride;
-	bool grows;        /* The file grows as it is used. Else it does when somebody asks for it. */
+	bool grows;        /* The file grows as it is used. Other files grow only when a program asks for it. */
 	uint32_t big_span; /* Chunks of a slab with slots over 8 KiB. */
 	uint32_t segments;
 	uint32_t slices;
@@ -169,7 +169,7 @@ void ma_body_void(struct ma_map *map, uint64_t from, uint64_t bytes);
  */
 void ma_body_fresh(struct ma_map *map, uint64_t from, uint64_t bytes);
 
-/* How many process slots a new map of so many bytes has when nobody says. */
+/* The default number of process slots of a new map of so many bytes. */
 uint64_t ma_body_processes(uint64_t bytes);
 
 /* The numbers that all kinds have. False: they are impossible. */

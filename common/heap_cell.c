@@ -7,7 +7,7 @@
  * bytes is the block's, the others stay zero. So the same spot serves all its blocks, and freeing one is as fast as elsewhere.
  *
  * A cell's word changes under the stream's lock, by one store: the cells behind a first cell are taken because of its
- * word alone. So no intent is needed. The list of chunks with free cells is derived; it is made anew when a stream is stale.
+ * word alone. So no intent is needed. The list of chunks with free cells is derived: a stream that is stale gets a new one.
  */
 #include <errno.h>
 

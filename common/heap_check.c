@@ -371,7 +371,7 @@ static void own_tables(struct ma_map *map)
 	const struct ma_layout *lay = &map->lay;
 	uint64_t from = lay->fixed_end;
 
-	/* A view's recovery computes the trees anew; they need not be read for that. */
+	/* A view's recovery computes the trees again without reading them. */
 	if (lay->fixed_end != lay->table_end)
 		ma_body_void(map, from, lay->area_off - from);
 	for (uint32_t k = 1; k < ma_segments(map); k++)

@@ -356,7 +356,7 @@ MA_INLINE uint64_t ma_queue_most(struct ma_map *map, uint32_t stream)
 }
 
 struct ma_queue *ma_slab_queue(struct ma_map *map, uint32_t stream, uint32_t id, uint32_t class);
-/* Make queues and lists anew when a kill may have left them short. */
+/* Rebuild queues and lists when a kill may have left them incomplete. */
 void ma_queues_freshen(struct ma_map *map, uint32_t stream);
 
 /* Make it ours when it has no owner. */

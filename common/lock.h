@@ -6,10 +6,9 @@
  *     | waiters | turn     | process slot+1 |      slot part 0: free
  *
  * Taken by compare-exchange from free. A waiter sets the waiters bit and sleeps on the word with a time-out; when the
- * time is out it asks the kernel whether the holder's process slot is dead (proc.h), and then inherits the lock by
- * compare-exchange from exactly the word that the dead holder left. Each takeover raises the turn, and nothing ever lowers it: so an
- * answer "dead" that grew old while its waiter slept fits no later word, even when the slot was reused meanwhile (ABA).
- * The new holder first completes or undoes the change that the dead holder's intent names.
+ * time is out it asks the kernel whether the holder's process slot is dead (proc.h). If so, it takes the lock over by compare-exchange,
+ * and expects exactly the word that it saw. Each takeover increments the turn, and an unlock keeps it. So if the slot is reused while the
+ * waiter sleeps (ABA), the word differs and the exchange fails. The new holder first recovers the range that the intent names.
  *
  * Two threads of one process hold it under the same slot: a process dies with all its threads, so that suffices.
  * A process that takes a used process slot first inherits all locks that still name it (ma_body_sweep), so a reused slot

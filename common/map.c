@@ -214,7 +214,7 @@ static void nap(unsigned turn)
 	nanosleep(&t, NULL);
 }
 
-/* Another process has the attach byte. Whoever keeps it is not waited for, nor is anybody by who wants to be alone. */
+/* Another process has the attach byte. An open does not wait for one that keeps it, and an exclusive open waits for none. */
 static bool is_busy(const struct ma_map *map, int64_t began)
 {
 	if (ma_file_is_kept(map->fd)) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The address plan: where maps go when nobody says. A window of the address space that neither the kernel, nor
+ * The address plan: where maps go when the program names no address. A window of the address space that neither the kernel, nor
  * Valgrind, nor ASan use (measured under ASLR); TSan leaves another one. Nothing that is mapped is ever replaced.
  *
  * Machines with 47 or 48 bits for a program's addresses have the window. Kernels with 39 bits (arm64 with 4 KiB pages and three
