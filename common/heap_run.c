@@ -41,7 +41,11 @@ MA_INLINE bool take_from(struct ma_map *map, uint32_t stream, uint64_t count, ui
 	return true;
 }
 
-/* With likely, only of streams that seem to have so many free chunks. Their counts are not right for ever: a death may be in between. */
+/*
+ * With likely, only of streams that seem to have so many free chunks. In a map of one segment the own stream is not asked: ma_run_malloc()
+ * did that already.
+ * The counts are not right for ever: a death may be in between.
+ */
 static uint64_t take_in_one(struct ma_map *map, uint32_t own, uint64_t count, uint64_t align, bool likely)
 {
 	uint32_t segments = ma_segments(map), lanes = segments * map->lay.streams;
@@ -51,7 +55,7 @@ static uint64_t take_in_one(struct ma_map *map, uint32_t own, uint64_t count, ui
 	for (uint32_t i = 0; i < lanes; i++) {
 		uint32_t s = ma_lane_at(map, segments, own, i);
 
-		if (likely && (i || segments > 1) && ma_chunk_free_count(map, s) < count)
+		if (likely && ((i == 0 && segments == 1) || ma_chunk_free_count(map, s) < count))
 			continue;
 		if (!take_from(map, s, count, align, &head) || head != MA_NO_CHUNK)
 			return head;
