@@ -255,7 +255,10 @@ uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count)
 	if (node - base >= seg->leaves)
 		return MA_NO_CHUNK;
 	bit = find_ones(ma_load(leaf_at(map, stream, node - base)), count);
-	return bit < 64 ? at + bit : MA_NO_CHUNK;
+	if (bit < 64)
+		return at + bit;
+	respan(map, stream, node - base, node - base); /* The spans on the way here were damaged: the next search is not misled again. */
+	return MA_NO_CHUNK;
 }
 
 /* ---- its space ---- */

@@ -137,11 +137,34 @@ static void mends_what_is_torn(void)
 	g_assert_cmpint(ma_map_close(map), ==, 0);
 }
 
+/* A wild store: a full leaf seems to have room. One search is misled, and those after it are not. */
+static void mends_a_lie(void)
+{
+	struct ma_map *map = open_map();
+	uint64_t node = map->lay.seg[0].span_base;
+	const uint32_t lie[3] = { 64, 64, 4 * MA_LEAF };
+	struct run a, b, c;
+
+	take(map, &a, MA_LEAF);
+	take(map, &b, 2 * MA_LEAF);
+	take(map, &c, 1);
+	give(map, &b);
+	for (; node > 0; node /= 2)
+		memcpy(map->base + map->lay.seg[0].span_off + node * 12, lie, 12);
+	g_assert_cmpuint(ma_tree_find(map, 0, 3), ==, MA_NO_CHUNK);
+	for (uint64_t count = 1; count < 4 * MA_LEAF; count++)
+		compare(map, count);
+	give(map, &a);
+	give(map, &c);
+	g_assert_cmpint(ma_map_close(map), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
 	support_add("/tree/finds-the-lowest", finds_the_lowest);
 	support_add("/tree/grows-by-levels", grows_by_levels);
 	support_add("/tree/mends-what-is-torn", mends_what_is_torn);
+	support_add("/tree/mends-a-lie", mends_a_lie);
 	return support_run();
 }
