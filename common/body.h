@@ -74,7 +74,7 @@ struct ma_stream {
 	_Atomic uint64_t backed; /* Units (groups, or chunks) that have their disk space, from the range's start. */
 	_Atomic uint64_t rover;  /* Static maps: where the last search ended. A hint. */
 	_Atomic uint32_t areas;  /* Dynamic: further areas of truth, by chunk + 1, as in a queue. */
-	_Atomic uint32_t returns; /* Dynamic: how often slabs came back to the stream (heap_reclaim.c). A hint. */
+	_Atomic uint32_t returns; /* How often slabs, chunks or groups came back to the stream (reclaim.h). A hint. */
 	/* Dynamic maps. A static map's streams end before this. */
 	struct ma_queue queue[MA_CLASSES];       /* Of slabs of whole chunks, by class. */
 	struct ma_queue small_queue[MA_CLASSES]; /* Of small slabs, which lie in cells. */

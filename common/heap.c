@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "common/heap_internal.h"
+#include "common/reclaim.h"
 
 /* What a pointer points into: a slot or a run. */
 struct found {
@@ -74,16 +75,32 @@ static void *malloc_run(struct ma_map *map, struct ma_tcache *tc, size_t size, u
 	return dealt(map, block, size, chunks * MA_CHUNK);
 }
 
+/* In this order: what the thread owns, what is quickly found, and only then all the rest. */
+static void *slot_from(struct ma_tcache *tc, struct ma_cursor *cursor)
+{
+	if (!ma_search_is_vain(tc->map, cursor->class))
+		return ma_slab_refill(tc, cursor) ? ma_cursor_pop(cursor) : ma_slab_take_one(tc, cursor);
+	if (!ma_search_ring_is_vain(tc->map, cursor) && ma_ring_search(tc, cursor))
+		return ma_cursor_pop(cursor);
+	ma_search_ring_failed(tc->map, cursor);
+	errno = ENOMEM;
+	return NULL;
+}
+
 static void *malloc_slot(struct ma_map *map, struct ma_tcache *tc, uint32_t class, size_t size)
 {
 	struct ma_cursor *cursor = &tc->cursor[class];
-	void *block;
+	void *block = cursor->mask != 0 || ma_slab_look_on(tc, cursor) ? ma_cursor_pop(cursor) : slot_from(tc, cursor);
 
-	if (cursor->mask != 0 || ma_slab_look_on(tc, cursor) || ma_slab_refill(tc, cursor))
-		block = ma_cursor_pop(cursor);
-	else
-		block = ma_slab_take_one(tc, cursor);
 	return block ? dealt(map, block, size, cursor->slot_bytes) : NULL;
+}
+
+/* What the thread's cursor has no block for: it looked on already. */
+static void *malloc_small(struct ma_map *map, struct ma_tcache *tc, struct ma_cursor *cursor, size_t size)
+{
+	void *block = slot_from(tc, cursor);
+
+	return block ? block : no_room(map, size, 1);
 }
 
 static void *malloc_checked(struct ma_map *map, size_t size)
@@ -113,11 +130,16 @@ void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
 	int saved;
 	void *block;
 
-	/* Most often a thread just goes on among the slots that it owns; nothing of it can fail, so nothing is checked. */
-	if (MA_LIKELY(cursor && cursor != &ma_cursor_never && ma_slab_look_on(ma_tcache_of(map), cursor)))
+	/*
+	 * A thread has a cursor only for a map that is open, that it may change and that is not watched. Most often it just goes on
+	 * among the slots that it owns; nothing of that can fail.
+	 */
+	if (cursor == &ma_cursor_never)
+		cursor = NULL;
+	if (MA_LIKELY(cursor && ma_slab_look_on(ma_tcache_of(map), cursor)))
 		return ma_cursor_pop(cursor);
 	saved = errno;
-	block = malloc_checked(map, size);
+	block = cursor ? malloc_small(map, ma_tcache_of(map), cursor, size) : malloc_checked(map, size);
 	if (block)
 		errno = saved; /* A first try may have failed where a second one went well. */
 	return block;
@@ -249,6 +271,7 @@ void ma_heap_free_slow(struct ma_map *map, void *block)
 		ma_annotate_free(block, found.room);
 	if (found.truth) {
 		ma_truth_free(found.truth);
+		ma_search_note_free(map);
 		ma_map_measure(map); /* It may be the file's growth that kept it from the fast path. */
 	} else if (ma_run_free(map, found.head) < 0) {
 		if (errno == EINVAL) /* Else no slot for this process: it has said so. */

@@ -210,6 +210,7 @@ void ma_cell_give(struct ma_map *map, uint32_t id)
 		return;
 	was_full = ma_cells_free(map, cells) == 0;
 	ma_store_kill(&cells->word[ma_slab_cell(id)], 0); /* The commit. */
+	ma_stream_count_return(map, stream);
 	if (was_full)
 		list_chunk(map, stream, chunk);
 	/* Elsewhere in the list it stays until ma_cell_reap() comes by: it may soon be used again. */

@@ -290,6 +290,7 @@ void ma_chunk_give_in(struct ma_map *map, uint32_t from, uint32_t to, uint64_t f
 	for (uint32_t s = from; s <= to; s++)
 		ma_intent_set(ma_stream(map, s), first, count);
 	ma_store_kill(ma_chunk(map, first), MA_FREE); /* The commit. */
+	ma_stream_count_return(map, from);
 	ma_store_kill(&map->spot[first], 0);          /* Not before: recovery clears what is left, but sets nothing. */
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
@@ -340,6 +341,7 @@ bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t c
 	ma_store_kill(ma_chunk(map, head), ma_word(MA_RUN, 0, count)); /* The commit. */
 	for (uint64_t chunk = head + count; chunk < head + old; chunk++)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
+	ma_stream_count_return(map, stream);
 	ma_tree_mark(map, stream, head + count, old - count, true);
 	ma_intent_clear(ma_stream(map, stream));
 	return true;

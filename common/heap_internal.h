@@ -406,8 +406,6 @@ void *ma_slab_take_one(struct ma_tcache *tc, struct ma_cursor *cursor);
 
 /* Give the slab back, when it is empty and its owner is the caller. */
 bool ma_slab_give_if_empty(struct ma_map *map, uint32_t id);
-/* A slab comes back to the stream, whose lock is held. Who finds no room searches again when the count has changed. */
-void ma_stream_count_return(struct ma_map *map, uint32_t stream);
 /*
  * Give the empty slabs without an owner, and the caller's own, back to the free chunks. True when there were any, or others have
  * given some back: then search again.

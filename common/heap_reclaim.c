@@ -20,21 +20,9 @@ uint32_t ma_heap_age_seconds = 1;
 
 /* ---- empty slabs ---- */
 
-/*
- * The lock is held. Thread A finds no room; thread B gives empty slabs back; then A finds none to give back, but there is room.
- * So A also searches again when this count has changed. A takes each lock in between, which is what makes the change visible.
- */
-void ma_stream_count_return(struct ma_map *map, uint32_t stream)
-{
-	_Atomic uint32_t *returns = &ma_stream(map, stream)->returns;
-
-	ma_store(returns, ma_load(returns) + 1);
-}
-
 /* The lock is held, and no other thread can own it. */
 static void give(struct ma_map *map, const struct ma_slab *slab)
 {
-	ma_stream_count_return(map, ma_stream_of(map, ma_slab_chunk(slab->id)));
 	if (slab->id & MA_SMALL)
 		ma_cell_give(map, slab->id);
 	else
@@ -130,7 +118,10 @@ static bool scavenge(struct ma_tcache *tc, bool barren)
 	return any;
 }
 
-/* Has a slab come back, by whatever thread or process, since this thread last asked? */
+/*
+ * Has a slab come back, by whatever thread or process, since this thread last asked? Thread A finds no room; thread B gives empty
+ * slabs back; then A finds none to give back, but there is room. A takes each lock in between, which makes the change visible.
+ */
 static bool have_returned(struct ma_tcache *tc)
 {
 	uint32_t was = tc->returns;

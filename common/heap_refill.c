@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "common/heap_internal.h"
+#include "common/reclaim.h"
 #include "common/space.h"
 
 #define QUEUE_LOOKS   4
@@ -294,6 +295,8 @@ static void *one_from(struct ma_tcache *tc, uint32_t stream, uint32_t class)
 	if (!block)
 		block = one_of_a_new_slab(tc, stream, class);
 	if (!block)
+		ma_search_see_frees(tc->map);
+	if (!block)
 		block = one_queued(tc, &st->small_queue[class], class, most);
 	if (!block)
 		block = one_queued(tc, &st->queue[class], class, most);
@@ -313,14 +316,18 @@ static void *one_from_any(struct ma_tcache *tc, uint32_t class)
 
 void *ma_slab_take_one(struct ma_tcache *tc, struct ma_cursor *cursor)
 {
+	struct ma_search search = ma_search_begin(tc->map);
 	int err = errno;
 	void *block = one_from_any(tc, cursor->class);
 
 	if (!block && ma_slab_scavenge(tc))
 		block = ma_slab_refill(tc, cursor) ? ma_cursor_pop(cursor) : one_from_any(tc, cursor->class);
-	if (block)
+	if (block) {
 		tc->barren_ns = 0;
-	else
-		errno = err;
-	return block;
+		return block;
+	}
+	if (err == ENOMEM)
+		ma_search_failed(tc->map, cursor->class, &search);
+	errno = err;
+	return NULL;
 }

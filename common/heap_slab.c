@@ -409,6 +409,7 @@ static void let_go(struct ma_map *map, uint32_t id, uint32_t class)
 	if (!locked)
 		return;
 	ma_queue_push(map, ma_slab_queue(map, stream, id, class), id);
+	ma_stream_count_return(map, stream);
 	ma_stream_unlock(map, stream);
 }
 

@@ -142,6 +142,7 @@ void ma_map_let_go_all(void)
 /* A thread finds the cache that it had all the same, by way of its list. */
 void ma_map_watch(struct ma_map *map)
 {
+	ma_store(&map->is_watched, true); /* In this order: ma_search_lift() stores the limits, then looks whether it may. */
 	ma_store_either(&map->tls_at, ma_tls_at(MA_TLS_WATCHED));
 	atomic_fetch_and_explicit(&map->fast_limits, ~(uint64_t)UINT32_MAX, memory_order_relaxed);
 	ma_store_either(&map->fast_items, 0);

@@ -18,6 +18,7 @@
 #include "common/body.h"
 #include "common/finding.h"
 #include "common/header.h"
+#include "common/sizeclass.h"
 
 #define MA_MAP_CLOSED UINT64_MAX
 
@@ -158,6 +159,13 @@ struct ma_map {
 	uint8_t uuid[16];
 	uint64_t smallest; /* What layout() found to be the smallest length, when it refused. */
 	uint64_t device, inode;
+	_Atomic bool frees_are_seen; /* The next free takes the slow path (reclaim.h). */
+	_Atomic bool is_watched;     /* Every call does. */
+	_Atomic uint64_t frees;      /* Blocks that this process freed the slow way. */
+	struct {
+		_Atomic uint64_t until_ns; /* 0: no search was in vain. */
+		_Atomic uint64_t news;     /* ma_search_news() before it. */
+	} vain[MA_CLASSES];                /* What reclaim.h remembers. Static maps: the first one. */
 	_Atomic uintptr_t stuck_lock; /* The last lock for which a wait timed out, and its word then. */
 	_Atomic uint32_t stuck_word;
 	struct ma_header sealed; /* The header as it was checked: what is written once is read from here. */
@@ -345,6 +353,17 @@ MA_INLINE struct ma_stream *ma_stream(const struct ma_map *map, uint32_t lane)
 
 	return (struct ma_stream *)(void *)(map->base + seg->stream_off +
 					    (uint64_t)ma_lane_stream(map, lane) * map->lay.stream_stride);
+}
+
+/*
+ * A slab, chunks or a group come back to the lane, whose lock is held. A thread that finds no room searches again when the count has
+ * changed. Pairs with common/reclaim.c:news.
+ */
+MA_INLINE void ma_stream_count_return(const struct ma_map *map, uint32_t lane)
+{
+	_Atomic uint32_t *returns = &ma_stream(map, lane)->returns;
+
+	ma_store_release(returns, ma_load(returns) + 1);
 }
 
 /* The lane that unit belongs to by its position. */

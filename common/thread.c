@@ -16,13 +16,11 @@
 #include "common/error.h"
 #include "common/map.h"
 #include "common/owner.h"
-#include "common/reclaim.h"
 
 #define FEW 4
 
 struct ma_tcache ma_tcache_none;
 struct ma_cursor ma_cursor_never;
-uint32_t ma_patience = 4; /* reclaim.h */
 
 _Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS + 1] __attribute__((tls_model("initial-exec"))) = {
 	&ma_tcache_none, &ma_tcache_none, &ma_tcache_none, &ma_tcache_none, &ma_tcache_none,

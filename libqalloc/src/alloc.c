@@ -51,22 +51,18 @@ static bool is_kind(const struct ma_map *map, enum ma_kind kind)
 	return false;
 }
 
-/* A thread that frees what it takes comes here every 64th time, and goes back to slots that it had before. */
+/* Only a dynamic map that is open has a cursor for a size. A thread that frees what it takes comes here every 64th time. */
 static MA_NOINLINE void *malloc_slow_dyn(struct ma_map *map, size_t size)
 {
 	struct ma_cursor *cursor = map ? ma_heap_cursor(map, size) : NULL;
 
-	if (cursor && ma_cursor_go_back(cursor))
-		return ma_cursor_pop(cursor);
-	return is_kind(map, MA_KIND_DYNAMIC) ? ma_heap_malloc_slow(map, size) : NULL;
+	if ((cursor && cursor != &ma_cursor_never) || is_kind(map, MA_KIND_DYNAMIC))
+		return ma_heap_malloc_slow(map, size);
+	return NULL;
 }
 
 static MA_NOINLINE void *malloc_slow_stat(struct ma_map *map)
 {
-	struct ma_tcache *tc = map ? ma_tcache_of(map) : NULL;
-
-	if (map && tc->id == ma_load(&map->id) && ma_cursor_go_back(&tc->items))
-		return ma_cursor_pop(&tc->items);
 	return is_kind(map, MA_KIND_STATIC) ? qalloc__static_malloc_slow(map, map->item_bytes) : NULL;
 }
 

@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/heap.h"
 #include "common/owner.h"
+#include "common/reclaim.h"
 #include "common/roots.h"
 #include "common/scan.h"
 #include "common/space.h"
@@ -41,30 +42,33 @@ static void *no_room(const struct ma_map *map)
 			    map->name, map->item_bytes);
 }
 
-void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
+/* The thread's cache, which it has only for a map that is open, that it may change and that is not watched. Else as ma_tcache_get(). */
+static struct ma_tcache *tcache_for(struct ma_map *map)
 {
-	struct ma_tcache *tc;
-	struct ma_cursor *cursor;
-	int saved;
-	void *item;
+	struct ma_tcache *tc = ma_tcache_of(map);
 
-	tc = ma_tcache_of(map);
-	if (tc->id == ma_load(&map->id) && ma_cursor_go_back(&tc->items))
-		return ma_cursor_pop(&tc->items);
+	if (MA_LIKELY(tc->id == ma_load(&map->id)))
+		return tc;
 	if (!ma_map_is_open(map))
 		return NULL;
-	saved = errno;
 	if (!ma_map_writable(map))
 		return ma_fail_null(EROFS, "%s: cannot change it: it is open read-only; open it for writing",
 				    map->name);
-	tc = ma_tcache_get(map);
+	return ma_tcache_get(map);
+}
+
+void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
+{
+	int saved = errno;
+	struct ma_tcache *tc = tcache_for(map);
+	void *item;
+
 	if (!tc)
 		return NULL;
-	cursor = &tc->items;
-	if (cursor->mask != 0 || qalloc__static_refill(tc, cursor))
-		item = ma_cursor_pop(cursor);
+	if (tc->items.mask != 0 || ma_cursor_go_back(&tc->items) || qalloc__static_refill(tc, &tc->items))
+		item = ma_cursor_pop(&tc->items);
 	else
-		item = qalloc__static_take_one(tc);
+		item = qalloc__static_search(tc);
 	if (!item)
 		return no_room(map);
 	errno = saved;
@@ -107,6 +111,7 @@ void qalloc__static_free_slow(struct ma_map *map, void *block)
 	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_free(block, map->item_bytes);
 	ma_store_release(&map->truth[(uint64_t)((char *)block - map->user) / map->item_bytes], 0); /* Pairs with common/scan.h:ma_scan64. */
+	ma_search_note_free(map);
 }
 
 int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg)

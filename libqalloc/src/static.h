@@ -86,8 +86,8 @@ MA_INLINE bool qalloc__is_used(struct ma_map *map, uint64_t group)
 int qalloc__static_back(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want);
 /* Fill a cursor whose mask is empty. False: errno. */
 bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
-/* When that failed: one item of a group that no thread owns. NULL: errno. */
-void *qalloc__static_take_one(struct ma_tcache *tc);
+/* When that failed: look through all groups; the last resort is one item of a group that no thread owns. NULL: errno. */
+void *qalloc__static_search(struct ma_tcache *tc);
 /* See struct ma_engine. */
 void qalloc__static_equip(struct ma_tcache *tc);
 void qalloc__static_leave(struct ma_tcache *tc);

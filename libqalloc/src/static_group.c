@@ -18,7 +18,6 @@
 #define RING_LOOKS      16
 #define SEARCH_LOOKS    8
 #define DENSE           32 /* Free items of a group that serves a thread which frees what it takes. */
-#define BARREN_LOOKS    4096 /* In all streams. */
 #define SHARED_PART     8
 #define SHARED_MIN      4 /* The last one may have few items. */
 #define SHARED_MAX      16
@@ -55,6 +54,14 @@ static void disown(struct ma_map *map, uint64_t group)
 	ma_store_kill(qalloc__group_word(map, group), 0);
 }
 
+/* Let go of a group that may have free items. No lock is held, as ma_stream_count_return() has it. */
+static void let_go(struct ma_map *map, uint64_t group)
+{
+	disown(map, group);
+	/* Pairs with common/reclaim.c:news. */
+	atomic_fetch_add_explicit(&ma_stream(map, ma_stream_of(map, group))->returns, 1, memory_order_release);
+}
+
 /* Point the cursor at the group's free items, if there are so many. */
 static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group, uint32_t least)
 {
@@ -88,7 +95,7 @@ static void add_to_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint64_t
 	} else {
 		cursor->at = (cursor->at + 1) % cursor->count;
 		ma_cursor_forget(cursor, ring(tc)[cursor->at]);
-		disown(tc->map, ring(tc)[cursor->at]);
+		let_go(tc->map, ring(tc)[cursor->at]);
 	}
 	ring(tc)[cursor->at] = (uint32_t)group;
 }
@@ -111,7 +118,7 @@ void qalloc__static_leave(struct ma_tcache *tc)
 		uint64_t group = ring(tc)[--cursor->count];
 
 		ma_cursor_forget(cursor, group);
-		disown(tc->map, group);
+		let_go(tc->map, group);
 	}
 	cursor->at = 0;
 }
@@ -226,12 +233,12 @@ static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream, uint64_t lo
 	return MA_NO_CHUNK;
 }
 
-static uint64_t search(struct ma_tcache *tc, uint64_t looks)
+static uint64_t search(struct ma_tcache *tc)
 {
 	uint32_t segments = ma_segments(tc->map), lanes = segments * tc->map->lay.streams;
 
 	for (uint32_t i = 0; i < lanes; i++) {
-		uint64_t group = search_stream(tc, ma_lane_at(tc->map, segments, tc->stream, i), looks, 1);
+		uint64_t group = search_stream(tc, ma_lane_at(tc->map, segments, tc->stream, i), UINT64_MAX, 1);
 
 		if (group != MA_NO_CHUNK)
 			return group;
@@ -274,30 +281,23 @@ static bool own(struct ma_tcache *tc, uint64_t group)
 /* Any group that has an item and no owner; also what dead processes owned, whether this thread or another retires them. */
 static bool own_any(struct ma_tcache *tc, bool barren)
 {
-	uint64_t group = search(tc, barren ? ma_max(64, BARREN_LOOKS / ma_lanes(tc->map)) : UINT64_MAX);
+	uint64_t group = search(tc);
 
 	if (group == MA_NO_CHUNK && (ma_proc_reap(tc->map, !barren) || !barren))
-		group = search(tc, UINT64_MAX);
+		group = search(tc);
 	return group != MA_NO_CHUNK && own(tc, group);
 }
 
 bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 {
 	uint64_t group;
-	int err;
 
-	if (ma_cursor_go_back(cursor) || find_second(tc, cursor) || go_round(tc, cursor, RING_LOOKS, rich(tc->map)))
+	if (find_second(tc, cursor) || go_round(tc, cursor, RING_LOOKS, rich(tc->map)))
 		return true;
 	group = search_stream(tc, tc->stream, SEARCH_LOOKS, rich(tc->map));
 	if (group == MA_NO_CHUNK)
 		group = new_group_from_any(tc);
-	if (group != MA_NO_CHUNK)
-		return own(tc, group);
-	err = errno;
-	if (go_round(tc, cursor, cursor->count, 1) || ma_reclaim(tc, own_any))
-		return true;
-	errno = err;
-	return false;
+	return group != MA_NO_CHUNK && own(tc, group);
 }
 
 /* ---- single items, of groups that no thread owns for long ---- */
@@ -363,14 +363,37 @@ static void *one_from_any(struct ma_tcache *tc)
 	return NULL;
 }
 
-void *qalloc__static_take_one(struct ma_tcache *tc)
+static bool search_ring(struct ma_tcache *tc)
 {
-	int err = errno;
-	void *item = one_from_any(tc);
+	return go_round(tc, &tc->items, tc->items.count, 1);
+}
 
+static void *search_all(struct ma_tcache *tc)
+{
+	struct ma_search search = ma_search_begin(tc->map);
+	int err = errno;
+	void *item;
+
+	ma_search_see_frees(tc->map);
+	item = search_ring(tc) || ma_reclaim(tc, own_any) ? ma_cursor_pop(&tc->items) : one_from_any(tc);
 	if (!item && err != ENOMEM)
 		errno = err;
+	else if (!item && errno == ENOMEM)
+		ma_search_failed(tc->map, 0, &search);
 	return item;
+}
+
+void *qalloc__static_search(struct ma_tcache *tc)
+{
+	struct ma_cursor *cursor = &tc->items;
+
+	if (errno != ENOMEM || !ma_search_is_vain(tc->map, cursor->class))
+		return search_all(tc);
+	if (!ma_search_ring_is_vain(tc->map, cursor) && search_ring(tc))
+		return ma_cursor_pop(cursor);
+	ma_search_ring_failed(tc->map, cursor);
+	errno = ENOMEM;
+	return NULL;
 }
 
 /* ---- tables of roots ---- */

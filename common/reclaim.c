@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See reclaim.h. */
+#include "common/reclaim.h"
+
+uint32_t ma_patience = 4;
+
+uint64_t ma_reclaim_now(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* A number that changes with all that makes a new search worth its time. Each part only grows; in a damaged file it is a hint. */
+static uint64_t news(struct ma_map *map)
+{
+	uint64_t sum = ma_load_acquire(&map->frees) + ma_load(&map->header->length);
+
+	for (uint32_t lane = 0; lane < ma_lanes(map); lane++)
+		sum += ma_load_acquire(&ma_stream(map, lane)->returns); /* Pairs with common/map.h:ma_stream_count_return. */
+	return sum;
+}
+
+/* until_ns is stored last: whatever another thread stores meanwhile, news is that of this search or of a later one. */
+bool ma_search_is_vain(struct ma_map *map, uint32_t class)
+{
+	uint64_t until = ma_load_acquire(&map->vain[class].until_ns); /* Pairs with common/reclaim.c:ma_search_failed. */
+
+	if (MA_LIKELY(until == 0))
+		return false;
+	if (ma_load(&map->vain[class].news) == news(map) && ma_reclaim_now(CLOCK_MONOTONIC) < until)
+		return true;
+	ma_cas(&map->vain[class].until_ns, &until, 0);
+	return false;
+}
+
+struct ma_search ma_search_begin(struct ma_map *map)
+{
+	return (struct ma_search){ .news = news(map), .begin_ns = ma_reclaim_now(CLOCK_MONOTONIC) };
+}
+
+static void limit_frees(struct ma_map *map)
+{
+	atomic_fetch_and_explicit(&map->fast_limits, ~(uint64_t)UINT32_MAX, memory_order_seq_cst);
+	ma_store_either(&map->fast_items, 0);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+void ma_search_see_frees(struct ma_map *map)
+{
+	if (!ma_patience) /* Then each call searches. */
+		return;
+	atomic_store(&map->frees_are_seen, true);
+	limit_frees(map);
+}
+
+void ma_search_failed(struct ma_map *map, uint32_t class, const struct ma_search *search)
+{
+	uint64_t took = ma_reclaim_now(CLOCK_MONOTONIC) - search->begin_ns;
+
+	if (took < MA_SEARCH_CHEAP_NS || !ma_patience)
+		return;
+	ma_store(&map->vain[class].news, search->news);
+	/* Pairs with common/reclaim.c:ma_search_is_vain. */
+	ma_store_release(&map->vain[class].until_ns, search->begin_ns + (1 + ma_patience) * took);
+}
+
+/*
+ * Another thread may have begun a search meanwhile, or the map may be watched or closed: what forbids fast frees is stored before
+ * the limits become 0. So the limits that are stored here are seen by that thread, or this one sees the reason.
+ */
+void ma_search_lift(struct ma_map *map)
+{
+	bool were_seen = true;
+
+	atomic_fetch_add(&map->frees, 1);
+	if (!atomic_compare_exchange_strong(&map->frees_are_seen, &were_seen, false))
+		return;
+	if (map->item_bytes)
+		ma_store_either(&map->fast_items, ma_capacity(map));
+	else
+		atomic_fetch_or(&map->fast_limits, ma_units(map));
+	atomic_thread_fence(memory_order_seq_cst);
+	if (ma_load(&map->frees_are_seen) || ma_load(&map->is_watched) || ma_load(&map->id) == MA_MAP_CLOSED)
+		limit_frees(map);
+}
