@@ -21,6 +21,8 @@
 #include "common/env.h"
 
 #define ON_STACK 1024
+#define NAMED    "%s: " /* So the format of a sentence about a file begins. */
+#define COLON    2      /* Bytes behind the name. */
 
 _Thread_local struct ma_last_failure ma_last_failure __attribute__((tls_model("initial-exec")));
 
@@ -29,6 +31,7 @@ static atomic_bool first_taken;
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool has_key;
+static const char *program = MA_LIBRARY;
 
 /* ---- where the sentence is ---- */
 
@@ -104,6 +107,22 @@ void *ma_error_extra(void)
 	return text ? text + MA_ERROR_TEXT : NULL;
 }
 
+bool ma_last_error(struct ma_error *error)
+{
+	const struct ma_last_failure *last = &ma_last_failure;
+	size_t before = last->name_bytes ? last->name_bytes + (size_t)COLON : 0;
+
+	if (!last->fresh || last->lost)
+		return false;
+	*error = (struct ma_error){ last->number, last->text, last->name_bytes, last->text + before, last->text_bytes };
+	return true;
+}
+
+void ma_error_clear(void)
+{
+	ma_last_failure.fresh = false;
+}
+
 const char *ma_errmsg(void)
 {
 	if (!ma_last_failure.fresh)
@@ -120,7 +139,7 @@ bool ma_env_on(const char *what)
 	char name[48];
 	const char *value;
 
-	snprintf(name, sizeof(name), "%s_%s", MA_LIBRARY, what);
+	snprintf(name, sizeof(name), "%s_%s", program, what);
 	for (char *c = name; *c; c++)
 		*c = (char)toupper((unsigned char)*c);
 	value = ma_env(name);
@@ -137,13 +156,23 @@ bool ma_debug_on(void)
 	return ma_load(&debug) > 0;
 }
 
-/* The sentence, cut off where the room ends, but always with its errno. Returns its length. */
-static size_t compose(char *text, size_t size, int err, const char *format, va_list args)
+void ma_error_set_program(const char *name)
+{
+	program = name;
+	ma_store(&debug, 0);
+}
+
+/* The sentence without its errno, cut off where the space for it ends. Returns its length. */
+static size_t describe(char *text, size_t size, const char *format, va_list args)
+{
+	int n = vsnprintf(text, size - 32, format, args);
+
+	return n < 0 ? 0 : ma_min((size_t)n, size - 33);
+}
+
+static size_t add_number(char *text, size_t size, size_t used, int err)
 {
 	const char *name = err ? strerrorname_np(err) : NULL;
-	size_t room = size - 32;
-	int n = vsnprintf(text, room, format, args);
-	size_t used = n < 0 ? 0 : ma_min((size_t)n, room - 1);
 
 	if (name)
 		used += (size_t)snprintf(text + used, size - used, " (%.24s)", name);
@@ -153,13 +182,18 @@ static size_t compose(char *text, size_t size, int err, const char *format, va_l
 	return used;
 }
 
+static size_t compose(char *text, size_t size, int err, const char *format, va_list args)
+{
+	return add_number(text, size, describe(text, size, format, args), err);
+}
+
 static size_t prefix(char *to, size_t size, bool stamped)
 {
 	char stamp[MA_STAMP] = "";
 
 	if (stamped)
 		ma_stamp(stamp);
-	return (size_t)snprintf(to, size, "%s[%d]%s%s: ", MA_LIBRARY, (int)getpid(), stamped ? " " : "", stamp);
+	return (size_t)snprintf(to, size, "%s[%d]%s%s: ", program, (int)getpid(), stamped ? " " : "", stamp);
 }
 
 static void print(const char *line, size_t bytes)
@@ -179,14 +213,34 @@ MA_NOINLINE static void say(int err, bool stamped, const char *format, va_list a
 	print(line, used);
 }
 
+/* The length of the name that the sentence begins with. */
+static size_t name_length(size_t used, const char *format, va_list args)
+{
+	const char *name = strncmp(format, NAMED, sizeof(NAMED) - 1) == 0 ? va_arg(args, const char *) : NULL;
+	size_t bytes = name ? strlen(name) : 0;
+
+	return bytes + COLON <= used ? bytes : 0;
+}
+
 static void keep(int err, const char *format, va_list args)
 {
+	struct ma_last_failure *last = &ma_last_failure;
 	char *text = find_text();
+	size_t used, name;
+	va_list again;
 
-	if (text)
-		compose(text, MA_ERROR_TEXT, err, format, args);
-	ma_last_failure.lost = !text;
-	ma_last_failure.fresh = true;
+	last->lost = !text;
+	last->fresh = true;
+	if (!text)
+		return;
+	va_copy(again, args);
+	used = describe(text, MA_ERROR_TEXT, format, args);
+	name = name_length(used, format, again);
+	va_end(again);
+	add_number(text, MA_ERROR_TEXT, used, err);
+	last->number = err;
+	last->name_bytes = (uint16_t)name;
+	last->text_bytes = (uint16_t)(name ? used - name - COLON : used);
 }
 
 int ma_fail(int err, const char *format, ...)

@@ -5,6 +5,8 @@
  * build of each archive.
  *
  * Each sentence has three parts: what failed (with the name of the file, or the number): why; what to do. " (ERRNO)" is added here.
+ * The format of a sentence about a file begins with "%s: " for the file's name, and no other format does: ma_last_error() returns the
+ * name by itself.
  */
 #ifndef MA_ERROR_H
 #define MA_ERROR_H
@@ -27,6 +29,24 @@ int ma_fail_quiet(int err, const char *format, ...) MA_PRINTF(2, 3);
  */
 const char *ma_errmsg(void);
 
+/* A failure as data: ma_errmsg() is "NAME: TEXT (ERRNO)". No zero ends name or text. */
+struct ma_error {
+	int number; /* errno */
+	const char *name;
+	size_t name_bytes; /* 0: it is about no file. */
+	const char *text;
+	size_t text_bytes;
+};
+
+/* The last failure of this thread, valid until the next one. False: none since ma_error_clear(), or no memory for it. */
+bool ma_last_error(struct ma_error *error);
+
+/* Forget this thread's last failure. */
+void ma_error_clear(void);
+
+/* For a program with several libraries in it, before all calls: the name for its environment and debug lines, in place of MA_LIBRARY. */
+void ma_error_set_program(const char *name);
+
 /* Say something that is no failure. errno stays. */
 void ma_debug(const char *format, ...) MA_PRINTF(1, 2);
 
@@ -48,6 +68,9 @@ struct ma_last_failure {
 	char *text; /* NULL: none yet, or no memory. */
 	bool fresh; /* The last failure is in text. */
 	bool lost;  /* There was no memory for the last sentence. */
+	/* Of struct ma_error. */
+	uint16_t name_bytes, text_bytes;
+	int number;
 };
 extern _Thread_local struct ma_last_failure ma_last_failure __attribute__((tls_model("initial-exec")));
 

@@ -38,10 +38,10 @@ enum status alone_open(struct tool *tool, const char *name, const struct view *s
 	*fd = -1;
 	if (seen->header.rocompat)
 		return alone_refuse(tool, name, what, "it has features that this program can only read");
-	reason_clear();
+	last_error_clear();
 	*fd = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0)
-		return complain_reason(tool, name, "cannot open it for writing");
+		return complain_last_error(tool, name, "cannot open it for writing");
 	why = obstacle(*fd, seen);
 	if (!why)
 		return STATUS_OK;

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "common/target.h"
-#include "libshmbuddy/src/handle.h"
 #include "tools/base64.h"
 #include "tools/commands.h"
 
@@ -22,19 +21,18 @@ struct counts {
 static void write_head(struct view *view, FILE *to)
 {
 	const struct ma_header *h = &view->header;
-	const struct shmbuddy *region = view->region;
+	const struct shmbuddy__shape *shape = &view->shape;
 	uint64_t tag;
 
 	fprintf(to,
 		"{\"mapalloc_dump\": %d, \"kind\": \"%s\", \"base\": %" PRIu64 ", \"length\": %" PRIu64
 		", \"range\": %" PRIu64,
 		DUMP_FORMAT, view->kind->name, h->base, (uint64_t)ma_load(&h->length), view_range(view));
-	if (region)
+	if (view->region)
 		fprintf(to,
 			", \"capacity\": %" PRIu64 ", \"capacity_range\": %" PRIu64 ", \"smallest\": %" PRIu64
 			", \"largest\": %" PRIu64,
-			(uint64_t)ma_load(&region->area), region->lay.range, (uint64_t)1 << region->lay.small_shift,
-			(uint64_t)1 << region->lay.large_shift);
+			shape->area, shape->range, shape->smallest, shape->largest);
 	else
 		fprintf(to, ", \"streams\": %u", view->map.lay.streams);
 	tag = view_tag(view);
@@ -131,12 +129,12 @@ static enum status write_to(struct view *view, const char *name)
 	mode_t mask = umask(0);
 
 	umask(mask);
-	reason_clear();
+	last_error_clear();
 	if (ma_target_find(&target, name) < 0 || ma_target_is_there(&target) ||
 	    ma_target_open(&target, "mapalloc", 0666 & ~mask) < 0)
 		status = complain_making(view->tool, name, "cannot make it");
 	else if (write_target(view, &target) < 0)
-		status = complain_reason(view->tool, name, "cannot write it");
+		status = complain_last_error(view->tool, name, "cannot write it");
 	else if (ma_target_commit(&target, false) < 0)
 		status = complain_making(view->tool, name, "cannot make it");
 	ma_target_close(&target);

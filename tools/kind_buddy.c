@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Regions of libshmbuddy: words of blocks, and words above words (libshmbuddy/src/tree.h). */
+/* Regions of libshmbuddy: words of blocks, and words above words (libshmbuddy/src/inspect.h). */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "libshmbuddy/src/handle.h"
 #include "tools/progress.h"
 #include "tools/view.h"
 
@@ -12,33 +11,21 @@
 
 static bool lay_out(struct view *view)
 {
-	struct shmbuddy *h = calloc(1, sizeof(*h));
+	struct shmbuddy *h = shmbuddy__view_new(&view->header, view->fd, (uint64_t)view->st.st_dev, (uint64_t)view->st.st_ino);
 
-	if (!h || !shmbuddy__layout_from(&h->lay, &view->header)) {
-		free(h);
+	if (!h)
 		return false;
-	}
-	/* Of this moment, also when it grows meanwhile. */
-	ma_store(&h->seen, ma_load(&view->header.length));
-	ma_store(&h->area, shmbuddy__layout_area(&h->lay, ma_load(&h->seen)));
-	h->most = h->own = ma_load(&h->area);
-	h->fd = view->fd;
-	h->device = (uint64_t)view->st.st_dev;
-	h->inode = (uint64_t)view->st.st_ino;
 	view->region = h;
-	view->user_off = h->lay.area_at;
-	view->user_bytes = ma_load(&h->area);
+	view->shape = shmbuddy__view_shape(h);
+	view->user_off = view->shape.area_at;
+	view->user_bytes = view->shape.area;
 	view->mapped = view->user_off + view->user_bytes;
 	return true;
 }
 
 static void furnish(struct view *view)
 {
-	struct shmbuddy *h = view->region;
-
-	h->base = view->base;
-	shmbuddy__handle_point(h);
-	ma_store(&h->id, 1);
+	shmbuddy__view_attach(view->region, view->base);
 }
 
 /* ---- blocks and roots ---- */
@@ -66,11 +53,11 @@ static int walk(struct view *view, block_fn *fn, void *arg)
 static void roots(struct view *view, root_fn *fn, void *arg)
 {
 	char name[SHMBUDDY_ROOT_MAX + 1];
-	uint64_t offset = ma_load(&view->region->control->root);
+	uint64_t offset = shmbuddy__root_nameless(view->region);
 
 	if (offset)
 		fn(view, "", 0, -1, offset, arg);
-	for (unsigned i = 0; i < LAYOUT_ROOTS; i++)
+	for (unsigned i = 0; i < SHMBUDDY__ROOTS; i++)
 		if (shmbuddy__root_at(view->region, i, name, &offset))
 			fn(view, name, strlen(name), -1, offset, arg);
 }
@@ -90,17 +77,12 @@ static void check_root(struct view *view, const char *name, size_t bytes, int ke
 			  "root \"%.*s\" points out of the region: %#" PRIx64, (int)bytes, name, offset);
 }
 
-static uint64_t words_of(const struct shmbuddy *h, unsigned k)
-{
-	return layout_words(region_level(h, k), region_area(h));
-}
-
-static uint64_t count_words(const struct shmbuddy *h)
+static uint64_t count_words(const struct view *view)
 {
 	uint64_t count = 0;
 
-	for (unsigned k = 0; k <= h->lay.top; k++)
-		count += shmbuddy__check_end(h, k);
+	for (unsigned k = 0; k < view->shape.levels; k++)
+		count += shmbuddy__check_end(view->region, k);
 	return count;
 }
 
@@ -109,8 +91,8 @@ static void check_words(struct view *view)
 	struct shmbuddy *h = view->region;
 	struct progress progress;
 
-	progress_begin(&progress, view->tool, view->name, count_words(h));
-	for (unsigned k = 0; k <= h->lay.top; k++) {
+	progress_begin(&progress, view->tool, view->name, count_words(view));
+	for (unsigned k = 0; k < view->shape.levels; k++) {
 		uint64_t end = shmbuddy__check_end(h, k);
 
 		for (uint64_t at = 0; at < end; at += WINDOW) {
@@ -126,57 +108,21 @@ static void check(struct view *view)
 	check_words(view);
 	shmbuddy__check_parts(view->region, report, view);
 	if (!shmbuddy__handle_no_part_was_lost(view->region))
-		view_find(view, SEVERITY_DAMAGE, "body/part", view->region->lay.backed_at,
+		view_find(view, SEVERITY_DAMAGE, "body/part", view->shape.backed_at,
 			  "a part that has no disk space yet is in use");
 	roots(view, check_root, NULL);
-}
-
-static bool is_readable(const struct shmbuddy *h, const struct level *l, uint64_t i)
-{
-	return i < layout_words(l, region_area(h)) && (!l->local || region_is_backed(h, i >> l->fan_shift));
-}
-
-/* Splits of this word whose lower word is not open: a splitter or a merger was killed. */
-static uint64_t unfinished_in(const struct shmbuddy *h, const struct level *l, uint64_t i)
-{
-	uint64_t w = region_view(l, ma_load(region_word(h, l, i))), count = 0;
-
-	for (unsigned leaf = 0; leaf < WORD_UPPER && word_is_open(w, WORD_UPPER); leaf++) {
-		uint64_t below = i * WORD_UPPER + leaf;
-
-		if (word_is_split(w, WORD_UPPER, leaf) && is_readable(h, l - 1, below))
-			count += !word_is_open(ma_load(region_word(h, l - 1, below)), l[-1].leaves);
-	}
-	return count;
-}
-
-static uint64_t count_unfinished(const struct shmbuddy *h)
-{
-	uint64_t count = 0;
-
-	for (unsigned k = 1; k <= h->lay.top; k++) {
-		const struct level *l = region_level(h, k);
-
-		for (uint64_t i = 0, end = words_of(h, k); i < end; i++) {
-			if (is_readable(h, l, i))
-				count += unfinished_in(h, l, i);
-			else /* On to the next part. */
-				i |= ((uint64_t)1 << l->fan_shift) - 1;
-		}
-	}
-	return count;
 }
 
 static enum severity rehearse(struct view *view)
 {
 	struct shmbuddy *h = view->region;
-	uint64_t unfinished = count_unfinished(h);
+	uint64_t unfinished = shmbuddy__view_unfinished(h);
 	bool is_sound;
 
 	if (unfinished)
 		view_find(view, SEVERITY_UNCLOSED, "state/split", NOWHERE, "%" PRIu64 " %s not finished", unfinished,
 			  unfinished == 1 ? "split or merge was" : "splits or merges were");
-	h->writable = true;
+	shmbuddy__view_allow_writing(h);
 	/* Where nothing is certain the open checks all of it, and refuses it before anything can mend it. */
 	is_sound = shmbuddy_check(h, NULL, NULL) == 0;
 	if (!is_sound && !shmbuddy__handle_is_certain(h, &view->header)) {
@@ -191,10 +137,16 @@ static enum severity rehearse(struct view *view)
 
 /* ---- figures, picture ---- */
 
+/* Blocks have a power of two of bytes. */
+static unsigned shift_of(uint64_t bytes)
+{
+	return (unsigned)__builtin_ctzll(bytes);
+}
+
 static int tally_block(struct view *view, uint64_t offset, uint64_t size, void *arg)
 {
 	struct figures *figures = arg;
-	unsigned order = (unsigned)__builtin_ctzll(size) - view->region->lay.small_shift;
+	unsigned order = shift_of(size) - shift_of(view->shape.smallest);
 	struct bucket *bucket = &figures->bucket[order];
 
 	(void)offset;
@@ -232,12 +184,12 @@ static void measure(struct view *view, struct figures *figures)
 	figures->largest_ever = stats.largest;
 	figures->backed = stats.backed_bytes;
 	shmbuddy_walk(view->region, on_block, &(struct walk){ view, tally_block, figures });
-	squeeze(figures, view->region->lay.small_shift);
+	squeeze(figures, shift_of(view->shape.smallest));
 }
 
 static uint64_t span(struct view *view, uint64_t *unit)
 {
-	*unit = (uint64_t)32 << view->region->lay.small_shift;
+	*unit = 32 * view->shape.smallest;
 	return view->user_bytes;
 }
 
@@ -251,21 +203,16 @@ static int draw_block(struct view *view, uint64_t offset, uint64_t size, void *a
 
 static void draw(struct view *view, struct picture *picture)
 {
-	const struct layout *lay = &view->region->lay;
-	uint64_t area = view->user_bytes;
+	uint64_t bytes = 0;
 
 	walk(view, draw_block, picture);
-	for (uint64_t part = 0; part < layout_parts(lay, area); part++) {
-		uint64_t size = (uint64_t)1 << lay->part_shift;
-
-		if (!region_is_backed(view->region, part))
-			picture_add(picture, part * size, ma_min(size, area - part * size), CELL_UNTOUCHED, 0, 0, 0);
-	}
+	for (uint64_t at = 0; shmbuddy__view_hole(view->region, &at, &bytes); at += bytes)
+		picture_add(picture, at, bytes, CELL_UNTOUCHED, 0, 0, 0);
 }
 
 uint64_t view_tag(const struct view *view)
 {
-	return view->region ? ma_load(&view->region->control->tag) : ma_load(&view->header.tag);
+	return view->region ? shmbuddy_gettag(view->region) : ma_load(&view->header.tag);
 }
 
 const struct kind kind_buddy = {

@@ -5,7 +5,7 @@
 
 #include "common/heap_internal.h"
 #include "common/roots.h"
-#include "libmmalloc/src/heap.h"
+#include "libmmalloc/src/inspect.h"
 #include "tools/kind_map.h"
 #include "tools/progress.h"
 

@@ -12,7 +12,7 @@
 #include "common/owner.h"
 #include "common/proc.h"
 #include "common/roots.h"
-#include "libmmalloc/src/heap.h"
+#include "libmmalloc/src/inspect.h"
 
 bool kind_map_lay_out(struct view *view, const struct ma_engine *engine)
 {

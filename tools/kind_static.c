@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Static maps: groups of items (libqalloc/src/static.h). */
+/* Static maps: groups of items (libqalloc/src/inspect.h). */
 #include <inttypes.h>
 
 #include "common/roots.h"
-#include "libqalloc/src/static.h"
+#include "libqalloc/src/inspect.h"
 #include "tools/kind_map.h"
 #include "tools/progress.h"
 
@@ -33,7 +33,7 @@ static uint64_t groups_there(const struct view *view, uint64_t first, uint64_t u
 static void cut_stream(struct view *view, uint32_t stream)
 {
 	struct ma_map *map = &view->map;
-	uint64_t used = qalloc__range_used(map, stream);
+	uint64_t used = qalloc__static_used(map, stream);
 	uint64_t most = groups_there(view, ma_range_first(map, stream), used);
 
 	if (most == used)
@@ -41,7 +41,7 @@ static void cut_stream(struct view *view, uint32_t stream)
 	view_find(view, SEVERITY_DAMAGE, "body/end", (uint64_t)((char *)ma_stream(map, stream) - view->base),
 		  "stream %u uses %" PRIu64 " groups: the file ends before what says which items are live", stream,
 		  used);
-	ma_store(&ma_stream(map, stream)->top, most);
+	qalloc__static_cut(map, stream, most);
 }
 
 static void furnish(struct view *view)
@@ -56,7 +56,7 @@ static uint64_t groups_in_use(struct ma_map *map)
 	uint64_t count = 0;
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
-		count += qalloc__range_used(map, s);
+		count += qalloc__static_used(map, s);
 	return count;
 }
 
@@ -69,7 +69,7 @@ static void check(struct view *view)
 	progress_begin(&progress, view->tool, view->name, groups_in_use(map) * map->lay.group_items);
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t at = ma_range_first(map, s) * map->lay.group_items;
-		uint64_t end = at + qalloc__range_used(map, s) * map->lay.group_items;
+		uint64_t end = at + qalloc__static_used(map, s) * map->lay.group_items;
 
 		for (; at < end; at += WINDOW) {
 			qalloc__static_check_some(map, at, ma_min(end, at + WINDOW), kind_map_report, view);
@@ -87,27 +87,6 @@ static enum severity rehearse(struct view *view)
 
 /* ---- figures, picture ---- */
 
-struct group {
-	uint64_t items; /* The last one may have fewer. */
-	uint64_t used;
-	bool is_table, is_bad;
-};
-
-static struct group look_at(struct ma_map *map, uint64_t index)
-{
-	uint64_t first = index * map->lay.group_items;
-	struct group group = { .items = ma_min(map->lay.group_items, qalloc__static_items(map) - first) };
-
-	group.is_table = ma_load(qalloc__group_word(map, index)) & STATIC_ROOTS;
-	for (uint64_t i = 0; i < group.items; i++) {
-		uint8_t truth = ma_load(&map->truth[first + i]);
-
-		group.used += truth == 1;
-		group.is_bad |= truth > 1;
-	}
-	return group;
-}
-
 static void measure(struct view *view, struct figures *figures)
 {
 	struct ma_map *map = &view->map;
@@ -118,8 +97,8 @@ static void measure(struct view *view, struct figures *figures)
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t first = ma_range_first(map, s);
 
-		for (uint64_t i = 0; i < qalloc__range_used(map, s); i++) {
-			struct group group = look_at(map, first + i);
+		for (uint64_t i = 0; i < qalloc__static_used(map, s); i++) {
+			struct qalloc__group group = qalloc__static_group(map, first + i);
 
 			bucket->used += group.used;
 			if (group.is_table)
@@ -149,11 +128,11 @@ static void draw(struct view *view, struct picture *picture)
 	uint64_t bytes = map->lay.group_items * map->item_bytes;
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
-		uint64_t first = ma_range_first(map, s), used = qalloc__range_used(map, s),
+		uint64_t first = ma_range_first(map, s), used = qalloc__static_used(map, s),
 			 all = ma_range_count(map, s);
 
 		for (uint64_t i = first; i < first + used; i++) {
-			struct group group = look_at(map, i);
+			struct qalloc__group group = qalloc__static_group(map, i);
 			enum cell_kind kind = group.is_bad     ? CELL_BAD
 					      : group.is_table ? CELL_TABLE
 					      : group.used     ? picture_class(map->item_bytes)

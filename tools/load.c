@@ -108,10 +108,10 @@ static enum status read_block(struct job *job, const struct line *line, uint64_t
 		job->left_out++;
 		return STATUS_OK;
 	}
-	reason_clear();
+	last_error_clear();
 	new = make_block(&job->made, size);
 	if (!new || !have_room(job)) {
-		complain_reason(job->tool, job->load->file, "no room for a block; --size makes a larger map");
+		complain_last_error(job->tool, job->load->file, "no room for a block; --size makes a larger map");
 		return STATUS_FAILED;
 	}
 	memset(job->made.base + new, 0, size);
@@ -128,7 +128,7 @@ static enum status keep_root(struct job *job, int key, const struct line_field *
 	size_t bytes = name ? name->length : 0;
 
 	if (!more)
-		return complain_reason(job->tool, job->load->from, "no memory");
+		return complain_last_error(job->tool, job->load->from, "no memory");
 	job->root = more;
 	more += job->roots;
 	*more = (struct pending){ .key = key, .value = value };
@@ -188,7 +188,7 @@ static enum status end_early(struct job *job)
 	int error = errno, next = peek(job->load->input);
 
 	if (ferror(job->load->input) || error == ENOMEM)
-		return complain_reason(job->tool, job->load->from, "cannot read it");
+		return complain_last_error(job->tool, job->load->from, "cannot read it");
 	if (next == EOF)
 		return bad_line(job, "the dump ends before its last line");
 	job->line++;
@@ -303,7 +303,7 @@ static enum status set_root(struct job *job, const struct pending *root)
 		return STATUS_OK;
 	}
 	job->load->roots++;
-	return result < 0 ? complain_reason(job->tool, job->load->file, "cannot set a root; --size makes a larger map") : STATUS_OK;
+	return result < 0 ? complain_last_error(job->tool, job->load->file, "cannot set a root; --size makes a larger map") : STATUS_OK;
 }
 
 static enum status finish(struct job *job)
@@ -326,7 +326,7 @@ enum status dump_read(struct tool *tool, struct dump_load *load)
 	struct job job = { .tool = tool, .load = load };
 	enum status status = read_all(&job);
 
-	reason_clear();
+	last_error_clear();
 	if (status == STATUS_OK)
 		status = finish(&job);
 	if (job.is_made && status == STATUS_OK)
@@ -399,11 +399,11 @@ static enum status run(struct tool *tool, char **arguments, int count)
 	enum status status;
 
 	(void)count;
-	reason_clear();
+	last_error_clear();
 	if (tool->options.input)
 		load.input = fopen(tool->options.input, "re");
 	if (!load.input)
-		return complain_reason(tool, load.from, "cannot open it");
+		return complain_last_error(tool, load.from, "cannot open it");
 	status = dump_read(tool, &load);
 	if (status == STATUS_OK) {
 		report(tool, &load);

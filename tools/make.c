@@ -90,9 +90,9 @@ enum status make_open(struct tool *tool, const char *file, const struct make_pla
 	enum status status;
 
 	*made = (struct made){ .kind = plan->kind, .target = { .dir = -1, .fd = -1 } };
-	reason_clear();
+	last_error_clear();
 	if (open_target(file, like, made) == 0) {
-		reason_alias(made->path);
+		last_error_alias(made->path);
 		made->map = open_kind(made, plan);
 	}
 	if (made->map) {
@@ -162,7 +162,7 @@ enum status make_finish(struct tool *tool, const char *file, bool may_replace, s
 	enum status status = STATUS_OK;
 
 	if (sync_and_close(made) < 0)
-		status = complain_reason(tool, file, "cannot write it");
+		status = complain_last_error(tool, file, "cannot write it");
 	else if (ma_target_commit(&made->target, may_replace) < 0)
 		status = complain_making(tool, file, "cannot give it its name");
 	make_drop(made);
@@ -174,7 +174,7 @@ void make_drop(struct made *made)
 	if (made->map)
 		sync_and_close(made);
 	ma_target_close(&made->target);
-	reason_alias(NULL);
+	last_error_alias(NULL);
 	free(made->path);
 	made->path = NULL;
 }

@@ -77,26 +77,22 @@ void complain(struct tool *tool, const char *file, const char *format, ...)
 	fputc('\n', tool->err);
 }
 
-/* A library's sentence begins with the file's name itself. */
-enum status complain_reason(struct tool *tool, const char *file, const char *what)
+enum status complain_last_error(struct tool *tool, const char *file, const char *what)
 {
-	const char *error = strerror(errno);
-	const char *text = reason();
-	size_t name = strlen(file);
+	int number = errno;
+	const char *text = last_error(file, &number);
 
-	if (text && strncmp(text, file, name) == 0 && strncmp(text + name, ": ", 2) == 0)
-		text += name + 2;
 	if (text)
-		complain(tool, file, "%s: %s (%s)", what, text, error);
+		complain(tool, file, "%s: %s (%s)", what, text, strerror(number));
 	else
-		complain(tool, file, "%s: %s", what, error);
+		complain(tool, file, "%s: %s", what, strerror(number));
 	return STATUS_FAILED;
 }
 
 enum status complain_making(struct tool *tool, const char *file, const char *what)
 {
 	bool is_there = errno == EEXIST;
-	enum status status = complain_reason(tool, file, what);
+	enum status status = complain_last_error(tool, file, what);
 
 	return is_there ? STATUS_REFUSED : status;
 }

@@ -47,8 +47,8 @@ bool picture_begin(struct picture *picture, struct view *view, uint64_t most)
 	picture->cell = calloc(picture->cells, sizeof(*picture->cell));
 	if (!picture->cell) {
 		errno = ENOMEM;
-		reason_clear();
-		complain_reason(view->tool, view->name, "cannot draw it");
+		last_error_clear();
+		complain_last_error(view->tool, view->name, "cannot draw it");
 		return false;
 	}
 	view->kind->draw(view, picture);

@@ -44,14 +44,14 @@ static enum status write_picture(struct tool *tool, struct view *view, const str
 		complain(tool, name, "is the map itself");
 		return STATUS_REFUSED;
 	}
-	reason_clear();
+	last_error_clear();
 	to = fopen(name, "we");
 	if (!to)
-		return complain_reason(tool, name, "cannot write it");
+		return complain_last_error(tool, name, "cannot write it");
 	(html ? plot_html : plot_svg)(to, view, picture, is_hilbert(tool));
 	failed = ferror(to);
 	failed |= fclose(to) != 0;
-	return failed ? complain_reason(tool, name, "cannot write it") : STATUS_OK;
+	return failed ? complain_last_error(tool, name, "cannot write it") : STATUS_OK;
 }
 
 /* ---- the command ---- */

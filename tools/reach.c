@@ -80,8 +80,8 @@ uint64_t reach_find(const struct reach *reach, uint64_t offset)
 static bool no_memory(struct reach *reach)
 {
 	errno = ENOMEM;
-	reason_clear();
-	complain_reason(reach->view->tool, reach->view->name, "cannot list its blocks");
+	last_error_clear();
+	complain_last_error(reach->view->tool, reach->view->name, "cannot list its blocks");
 	reach_end(reach);
 	return false;
 }

@@ -132,15 +132,15 @@ static enum status drop(struct tool *tool, int directory, const struct found *fo
 	enum status status = STATUS_OK;
 	const char *why;
 
-	reason_clear();
+	last_error_clear();
 	if (fd < 0)
-		return complain_reason(tool, found->name, "not removed");
+		return complain_last_error(tool, found->name, "not removed");
 	why = obstacle(fd, found);
 	if (why) {
 		complain(tool, found->name, "not removed: %s", why);
 		status = STATUS_REFUSED;
 	} else if (unlinkat(directory, found->name, 0) < 0) {
-		status = complain_reason(tool, found->name, "not removed");
+		status = complain_last_error(tool, found->name, "not removed");
 	}
 	close(fd);
 	return status;
@@ -193,10 +193,10 @@ static enum status run(struct tool *tool, char **arguments, int count)
 	int directory, found;
 
 	(void)count;
-	reason_clear();
+	last_error_clear();
 	directory = open(arguments[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0)
-		return complain_reason(tool, arguments[0], "cannot open it");
+		return complain_last_error(tool, arguments[0], "cannot open it");
 	found = scandirat(directory, ".", &names, NULL, alphasort);
 	if (tool->options.json) {
 		json_begin(tool);
@@ -204,7 +204,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		json_open(tool, "files", '[');
 	}
 	status =
-		found < 0 ? complain_reason(tool, arguments[0], "cannot read it") : each(tool, directory, names, found);
+		found < 0 ? complain_last_error(tool, arguments[0], "cannot read it") : each(tool, directory, names, found);
 	if (tool->options.json) {
 		json_close(tool, ']');
 		json_end(tool);

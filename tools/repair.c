@@ -59,7 +59,7 @@ static enum status repair_map(struct tool *tool, const char *name, int fd)
 	    st.st_dev != view.st.st_dev)
 		status = alone_refuse(tool, name, "repaired", "it changed while it was looked at");
 	else if (!alone_map(&view, fd) || recover(&view) < 0)
-		status = complain_reason(tool, name, "cannot be repaired");
+		status = complain_last_error(tool, name, "cannot be repaired");
 	view_close(&view);
 	return status;
 }
@@ -73,9 +73,9 @@ static enum status repair_region(struct tool *tool, const char *name)
 	enum status status = STATUS_OK;
 
 	if (!region)
-		return complain_reason(tool, name, "cannot be opened for repair");
+		return complain_last_error(tool, name, "cannot be opened for repair");
 	if (shmbuddy_mend(region) < 0 || shmbuddy_check(region, NULL, NULL) < 0 || shmbuddy_sync(region) < 0)
-		status = complain_reason(tool, name, "cannot be repaired");
+		status = complain_last_error(tool, name, "cannot be repaired");
 	shmbuddy_close(region);
 	return status;
 }
@@ -91,7 +91,7 @@ static enum status repair(struct tool *tool, const char *name, const struct view
 	if (status != STATUS_OK)
 		return status;
 	if (tool->options.backup && copy_to_name(fd, tool->options.backup) < 0) {
-		reason_clear();
+		last_error_clear();
 		status = complain_making(tool, tool->options.backup, "not repaired: cannot make the backup");
 	} else if (MA_KIND_FLOATS(seen->header.kind)) {
 		ma_file_detach(fd); /* The library takes it itself. */

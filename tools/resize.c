@@ -16,7 +16,6 @@
 #include "common/file.h"
 #include "common/heap_internal.h"
 #include "common/space.h"
-#include "libshmbuddy/src/handle.h"
 #include "tools/alone.h"
 #include "tools/commands.h"
 #include "tools/dump.h"
@@ -74,7 +73,7 @@ static int take_and_grow(struct ma_map *map, uint64_t from, uint64_t size)
 static enum status not_opened(struct tool *tool, const char *name, const char *what)
 {
 	bool is_busy = errno == EBUSY;
-	enum status status = complain_reason(tool, name, what);
+	enum status status = complain_last_error(tool, name, what);
 
 	return is_busy ? STATUS_REFUSED : status;
 }
@@ -88,13 +87,13 @@ static enum status grow_heap(struct tool *tool, const char *name, uint64_t size)
 	struct ma_map *map;
 	int result;
 
-	reason_clear();
+	last_error_clear();
 	map = attach(name);
 	if (!map)
 		return not_opened(tool, name, "cannot be made longer");
 	result = take_and_grow(map, needed_end(map), size);
 	if (result < 0)
-		complain_reason(tool, name, "cannot be made longer");
+		complain_last_error(tool, name, "cannot be made longer");
 	mmalloc_detach(map);
 	return result < 0 ? STATUS_FAILED : STATUS_OK;
 }
@@ -106,13 +105,13 @@ static enum status grow_region(struct tool *tool, const char *name, uint64_t siz
 	shmbuddy_t *region;
 	int result;
 
-	reason_clear();
+	last_error_clear();
 	region = shmbuddy_open(name, &how);
 	if (!region)
 		return not_opened(tool, name, "cannot be made larger");
 	result = shmbuddy_grow(region, size);
 	if (result < 0)
-		complain_reason(tool, name, "cannot be made larger");
+		complain_last_error(tool, name, "cannot be made larger");
 	shmbuddy_close(region);
 	return result < 0 ? STATUS_FAILED : STATUS_OK;
 }
@@ -123,13 +122,13 @@ static enum status grow_map(struct tool *tool, const char *name, uint64_t size)
 	void *map;
 	int result;
 
-	reason_clear();
+	last_error_clear();
 	map = qalloc_open(name, 0);
 	if (!map)
 		return not_opened(tool, name, "cannot be made longer");
 	result = qalloc_grow(map, size);
 	if (result < 0)
-		complain_reason(tool, name, "cannot be made longer");
+		complain_last_error(tool, name, "cannot be made longer");
 	qalloc_close(map);
 	return result < 0 ? STATUS_FAILED : STATUS_OK;
 }
@@ -173,7 +172,7 @@ static enum status cut_alone(struct tool *tool, const char *name, int fd, uint64
 		complain(tool, name, "not resized: its blocks and tables reach up to %s", size_text(tool, least, text));
 		status = STATUS_REFUSED;
 	} else if (cut(&view, fd, size) < 0) {
-		status = complain_reason(tool, name, "cannot be made shorter");
+		status = complain_last_error(tool, name, "cannot be made shorter");
 	}
 	view_close(&view);
 	return status;
@@ -189,10 +188,10 @@ static enum status shrink(struct tool *tool, const char *name, const struct view
 	if (seen->people.is_attached)
 		return alone_refuse(tool, name, "resized",
 				    "it is in use: it can be made longer now, and shorter when nobody uses it");
-	reason_clear();
+	last_error_clear();
 	md = attach(name);
 	if (!md)
-		return complain_reason(tool, name, "cannot attach to it");
+		return complain_last_error(tool, name, "cannot attach to it");
 	mmalloc_trim(md);
 	mmalloc_detach(md);
 	status = alone_open(tool, name, seen, "resized", &fd);
@@ -219,7 +218,7 @@ static enum status read_old(struct tool *tool, const char *name, FILE *to)
 		status = STATUS_DAMAGED;
 	view_close(&view);
 	if (status == STATUS_OK && (fflush(to) != 0 || ferror(to)))
-		status = complain_reason(tool, name, "no temporary file");
+		status = complain_last_error(tool, name, "no temporary file");
 	rewind(to);
 	return status;
 }
@@ -231,7 +230,7 @@ static enum status replace(struct tool *tool, const char *name, struct dump_load
 
 	load->input = tmpfile();
 	if (!load->input)
-		return complain_reason(tool, name, "no temporary file");
+		return complain_last_error(tool, name, "no temporary file");
 	status = read_old(tool, name, load->input);
 	if (status == STATUS_OK)
 		status = dump_read(tool, load);
@@ -247,10 +246,10 @@ static enum status rebuild(struct tool *tool, const char *name, const struct vie
 	int fd;
 
 	if (!real)
-		return complain_reason(tool, name, "cannot find it");
+		return complain_last_error(tool, name, "cannot find it");
 	status = alone_open(tool, name, seen, "resized", &fd);
 	if (status == STATUS_OK && fstat(fd, &st) < 0)
-		status = complain_reason(tool, name, "cannot look at it");
+		status = complain_last_error(tool, name, "cannot look at it");
 	load->file = real;
 	load->like = &st;
 	if (status == STATUS_OK)
@@ -272,13 +271,13 @@ static uint64_t size_of(const struct view *view)
 
 	if (view->header.kind == MA_KIND_MMALLOC && !view->people.is_attached)
 		return ma_max(length, (uint64_t)view->st.st_size);
-	return view->region ? ma_load(&view->region->area) : length;
+	return view->region ? view->shape.area : length;
 }
 
 /* The largest size that it can have where it is. */
 static uint64_t range_of(const struct view *seen)
 {
-	return seen->header.kind == MA_KIND_SHMBUDDY ? seen->header.param[3] : seen->map.lay.file_end;
+	return seen->header.kind == MA_KIND_SHMBUDDY ? seen->shape.range : seen->map.lay.file_end;
 }
 
 /* A map that stays where it is, in the range that it has. None but those of libmmalloc ever gets shorter. */

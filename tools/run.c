@@ -96,8 +96,10 @@ static enum status run_any(struct tool *tool, int count, char **arguments)
 enum status tool_run(FILE *out, FILE *err, int count, char **arguments)
 {
 	struct tool tool = { .out = out, .err = err };
-	enum status status = run_any(&tool, count, arguments);
+	enum status status;
 
+	last_error_begin();
+	status = run_any(&tool, count, arguments);
 	if (fflush(out) != 0 || ferror(out)) {
 		complain(&tool, NULL, "cannot write its output");
 		return STATUS_FAILED;

@@ -6,34 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/snapshot.h"
-#include "common/target.h"
-#include "libshmbuddy/src/handle.h"
 #include "tools/commands.h"
-
-/* ---- a region ---- */
-
-/* Since it was looked at. Nothing beyond its old end is in use before its length has changed. */
-static bool has_grown(const struct view *view)
-{
-	return view->region && ma_load_acquire(&region_header(view->region)->length) != ma_load(&view->header.length);
-}
-
-static int snapshot_region(struct view *view, const char *copy)
-{
-	struct ma_target target;
-	int result = ma_target_find(&target, copy);
-
-	if (result == 0)
-		result = ma_target_open(&target, "snapshot", 0600);
-	if (result == 0)
-		result = shmbuddy__snapshot_fill(view->region, view->fd, (uint64_t)view->st.st_size, &target);
-	if (result == 0)
-		result = ma_target_commit(&target, true);
-	ma_target_close(&target);
-	return result;
-}
-
-/* ---- the command ---- */
 
 /* A symbolic link, or a directory, is not replaced. */
 static bool may_be_made(struct tool *tool, const struct view *view, const char *copy)
@@ -62,17 +35,22 @@ static void look(struct view *view)
 		view->kind->check(view);
 }
 
-/* *grew: it did meanwhile, and has to be looked at anew. */
+static int copy_region(const struct view *view, const char *copy)
+{
+	return shmbuddy__view_snapshot(view->region, (uint64_t)view->st.st_size, copy);
+}
+
+/* *grew: the region did meanwhile, and another view is necessary. */
 static enum status copy_to(struct tool *tool, struct view *view, const char *copy, bool *grew)
 {
 	int result, error;
 
-	reason_clear();
-	result = MA_KIND_FLOATS(view->header.kind) ? snapshot_region(view, copy) : ma_map_snapshot(&view->map, copy);
+	last_error_clear();
+	result = view->region ? copy_region(view, copy) : ma_map_snapshot(&view->map, copy);
 	error = errno;
-	*grew = result < 0 && has_grown(view);
+	*grew = result < 0 && view->region && error == EAGAIN;
 	if (result < 0 && !*grew)
-		complain_reason(tool, view->name, "no snapshot");
+		complain_last_error(tool, view->name, "no snapshot");
 	return result == 0 ? STATUS_OK : error == EUCLEAN ? STATUS_DAMAGED : STATUS_FAILED;
 }
 

@@ -105,8 +105,8 @@ const char *tint(const struct tool *tool, enum color color);
 void print_safe(FILE *to, const char *text, size_t bytes);
 /* A message about a file on stderr: "mapalloc: FILE: ...". */
 void complain(struct tool *tool, const char *file, const char *format, ...) MA_PRINTF(3, 4);
-/* The same, with what common/error.h was told last, or errno's text. Returns STATUS_FAILED. */
-enum status complain_reason(struct tool *tool, const char *file, const char *what);
+/* The same, with the last error of a library, or errno's text. Returns STATUS_FAILED. */
+enum status complain_last_error(struct tool *tool, const char *file, const char *what);
 /* Of a new file that cannot be made: STATUS_REFUSED when there is one of that name. */
 enum status complain_making(struct tool *tool, const char *file, const char *what);
 /* "block" for 1, "blocks" for 0 and from 2 on. */
@@ -130,12 +130,18 @@ void json_bytes(struct tool *tool, const char *key, const char *text, size_t byt
 void json_begin(struct tool *tool);
 void json_end(struct tool *tool);
 
-/* ---- reason.c ---- */
+/* ---- last_error.c ---- */
 
-/* Forget what was said; what was said since, or NULL. */
-void reason_clear(void);
-const char *reason(void);
-/* The libraries know the file by this name, which is nobody's business: sentences that begin with it begin after it. NULL: none. */
-void reason_alias(const char *name);
+/* Before all calls of the libraries. */
+void last_error_begin(void);
+/* Forget what a library said of its last failure. */
+void last_error_clear(void);
+/*
+ * What a library said since, without its errno, and without its name for the file where that is this one or the alias; in memory that is
+ * overwritten by the next call. NULL: nothing. *number is the errno then, else it stays.
+ */
+const char *last_error(const char *file, int *number);
+/* The name by which the libraries know a file that has not got its own name yet. NULL: none. */
+void last_error_alias(const char *name);
 
 #endif /* TOOLS_TOOL_H */

@@ -218,14 +218,14 @@ static enum status read_header(struct view *view)
 	ssize_t got;
 
 	if (fstat(view->fd, &view->st) < 0)
-		return complain_reason(view->tool, view->name, "cannot look at it");
+		return complain_last_error(view->tool, view->name, "cannot look at it");
 	if (!S_ISREG(view->st.st_mode)) {
 		complain(view->tool, view->name, "is not a regular file");
 		return STATUS_FAILED;
 	}
 	got = pread(view->fd, &view->header, sizeof(view->header), 0);
 	if (got < 0)
-		return complain_reason(view->tool, view->name, "cannot read it");
+		return complain_last_error(view->tool, view->name, "cannot read it");
 	view->got = (uint64_t)got;
 	view->why = ma_header_check(&view->header, (size_t)got, (uint64_t)view->st.st_size, UINT32_MAX, false);
 	/* All kinds are asked about, so that an unknown one is told from what is wrong behind it. */
@@ -243,10 +243,10 @@ enum status view_open(struct tool *tool, const char *name, struct view *view)
 	memset(view, 0, sizeof(*view));
 	view->name = name;
 	view->tool = tool;
-	reason_clear();
+	last_error_clear();
 	view->fd = open_quietly(name);
 	if (view->fd < 0)
-		return complain_reason(tool, name, "cannot open it");
+		return complain_last_error(tool, name, "cannot open it");
 	status = read_header(view);
 	if (status != STATUS_OK) {
 		close(view->fd);
@@ -284,7 +284,7 @@ void view_leave(struct view *view)
 		guard_drop(view->base);
 		syscall(SYS_munmap, view->base, view->mapped); /* ASan's munmap() would go through its whole shadow. */
 	}
-	free(view->region);
+	shmbuddy__view_free(view->region);
 	if (view->fd >= 0)
 		close(view->fd);
 	view->base = NULL;

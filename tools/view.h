@@ -13,6 +13,7 @@
 
 #include "common/header.h"
 #include "common/map.h"
+#include "libshmbuddy/src/inspect.h"
 #include "tools/people.h"
 #include "tools/tool.h"
 
@@ -121,8 +122,6 @@ struct kind {
 
 extern const struct kind kind_static, kind_dynamic, kind_mmalloc, kind_buddy;
 
-struct shmbuddy;
-
 struct view {
 	const char *name;
 	struct tool *tool;
@@ -137,6 +136,7 @@ struct view {
 	uint64_t user_off, user_bytes;
 	struct ma_map map;       /* All kinds but shmbuddy. */
 	struct shmbuddy *region; /* shmbuddy. */
+	struct shmbuddy__shape shape;
 	struct people people;
 	struct finding *finding;
 	size_t findings, room;

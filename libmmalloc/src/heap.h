@@ -5,6 +5,7 @@
 
 #include "common/heap.h"
 #include "common/map.h"
+#include "inspect.h"
 
 /* The default heap: its place is known, so a NULL descriptor costs no load. Made when it is first needed. */
 extern struct ma_map mmalloc__default;
@@ -47,17 +48,8 @@ bool mmalloc__examine(struct ma_map *map, const void *ptr, struct mmalloc__found
 void *mmalloc__take(struct ma_map *map, size_t alignment, size_t size);
 void mmalloc__give(struct ma_map *map, const struct mmalloc__found *found);
 void *mmalloc__resize(struct ma_map *map, const struct mmalloc__found *found, size_t size);
-/* For a map that has guarded blocks: the calls of these names. */
+/* For a map that has guarded blocks: the call of this name. */
 size_t mmalloc__guarded_size(struct ma_map *map, const void *ptr);
-int mmalloc__guarded_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
-/* The number of blocks whose guards are broken. */
-uint64_t mmalloc__guarded_check(struct ma_map *map, ma_finding_fn *fn, void *arg);
-
-/* Were blocks with guards ever dealt out here, by whomever? Pairs with mmcheckf(). */
-MA_INLINE bool mmalloc__has_guards(struct ma_map *map)
-{
-	return ma_load_acquire(&ma_body(map)->guarded) != 0;
-}
 
 /* ---- trace (trace.c) ---- */
 

@@ -222,6 +222,31 @@ uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t e
 	return to.count;
 }
 
+uint64_t qalloc__static_used(struct ma_map *map, uint32_t lane)
+{
+	return qalloc__range_used(map, lane);
+}
+
+void qalloc__static_cut(struct ma_map *map, uint32_t lane, uint64_t groups)
+{
+	ma_store(&ma_stream(map, lane)->top, groups);
+}
+
+struct qalloc__group qalloc__static_group(struct ma_map *map, uint64_t index)
+{
+	uint64_t first = index * map->lay.group_items;
+	struct qalloc__group group = { .items = ma_min(map->lay.group_items, qalloc__static_items(map) - first) };
+
+	group.is_table = ma_load(qalloc__group_word(map, index)) & STATIC_ROOTS;
+	for (uint64_t i = 0; i < group.items; i++) {
+		uint8_t truth = ma_load(&map->truth[first + i]);
+
+		group.used += truth == 1;
+		group.is_bad |= truth > 1;
+	}
+	return group;
+}
+
 static uint64_t check(struct ma_map *map, ma_finding_fn *fn, void *arg)
 {
 	uint64_t violations = 0;

@@ -15,13 +15,12 @@
 #include "common/map.h"
 #include "common/scan.h"
 #include "common/thread.h"
+#include "inspect.h"
 
 #define STATIC_PARAM_STREAMS 0
 #define STATIC_PARAM_ITEM    1
 #define STATIC_ROOTS         ((uint64_t)1 << 63) /* No tag has this bit. */
 #define STATIC_TRUTH_SLACK   64                  /* A look reads 64 bytes even of a smaller group. */
-
-extern const struct ma_engine qalloc__static_engine;
 
 /* Items are rounded up so that a truth byte each is worth it and 8-byte words are aligned. */
 MA_INLINE uint64_t qalloc__item_bytes(uint64_t size)
@@ -33,9 +32,6 @@ uint64_t qalloc__static_items(const struct ma_map *map);
 void *qalloc__static_malloc_slow(struct ma_map *map, size_t size);
 void qalloc__static_free_slow(struct ma_map *map, void *block);
 bool qalloc__static_holds(struct ma_map *map, const void *block);
-/* Truth bytes of items [from, end), which are in use. Returns the number of violations. */
-uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t end,
-				   ma_finding_fn *fn, void *arg);
 int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 
 /*

@@ -103,14 +103,16 @@ static void put_name(struct line *line, const struct failure *f)
 	put_text(line, ": ");
 }
 
+#define NUMBER_BYTES 24 /* A sentence that is cut off has its errno all the same. */
+
 static void put_sentence(struct line *line, const struct failure *f)
 {
 	const char *name = strerrorname_np(f->err);
 
-	line->size -= 24; /* A sentence that is cut off has its errno all the same. */
+	line->size -= NUMBER_BYTES;
 	put_name(line, f);
 	put_format(line, f);
-	line->size += 24;
+	line->size += NUMBER_BYTES;
 	put_text(line, " (");
 	if (name)
 		put_text(line, name);
@@ -119,19 +121,51 @@ static void put_sentence(struct line *line, const struct failure *f)
 	put_text(line, ")");
 }
 
+/* False: there was none. */
+static bool get(struct failure *f)
+{
+	do {
+		*f = last;
+		atomic_signal_fence(memory_order_seq_cst);
+	} while (last.turn != f->turn);
+	return f->format;
+}
+
 bool shmbuddy__failure(char *text, size_t size)
 {
 	struct line line = { text, 0, size };
 	struct failure f;
 
-	do {
-		f = last;
-		atomic_signal_fence(memory_order_seq_cst);
-	} while (last.turn != f.turn);
-	if (!f.format)
+	if (!get(&f))
 		return false;
 	put_sentence(&line, &f);
 	return true;
+}
+
+bool shmbuddy__failure_parts(char *text, size_t size, struct ma_error *error)
+{
+	struct line line = { text, 0, size };
+	struct failure f;
+	size_t before;
+
+	if (!get(&f))
+		return false;
+	put_name(&line, &f);
+	before = line.used;
+	put_format(&line, &f);
+	*error = (struct ma_error){
+		.number = f.err,
+		.name = text,
+		.name_bytes = before ? before - strlen(": ") : 0,
+		.text = text + before,
+		.text_bytes = line.used - before,
+	};
+	return true;
+}
+
+void shmbuddy__failure_clear(void)
+{
+	last.format = NULL;
 }
 
 static void print(const struct failure *f)

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
+#include "common/error.h"
 #include "region.h"
 
 /* SHMBUDDY_DEBUG as it was when the library was loaded, or when the last region was opened: for calls that have no region. */
@@ -13,5 +14,8 @@ extern _Atomic bool shmbuddy__debug;
 
 /* The sentence of this thread's last failure here. False: there was none. Cut off to size bytes. */
 bool shmbuddy__failure(char *text, size_t size);
+/* The same as data, which lies in text. */
+bool shmbuddy__failure_parts(char *text, size_t size, struct ma_error *error);
+void shmbuddy__failure_clear(void);
 
 #endif /* SHMBUDDY_FAIL_H */

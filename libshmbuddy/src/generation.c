@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "handle.h"
+#include "inspect.h"
 
 bool shmbuddy__handle_is_certain(const struct shmbuddy *h, const struct ma_header *header)
 {

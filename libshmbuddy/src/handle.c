@@ -18,6 +18,7 @@
 #include "common/error.h"
 #include "fail.h"
 #include "common/fd.h"
+#include "inspect.h"
 #include "common/file.h"
 #include "common/page.h"
 #include "common/plan.h"

@@ -40,15 +40,6 @@ bool shmbuddy__handle_fit(const struct shmbuddy_options *options, enum place_of_
 /* Are they sound by themselves? flags is what may be given. False: errno EINVAL. */
 bool shmbuddy__handle_options(const struct shmbuddy_options *options, unsigned flags, unsigned *small, unsigned *large);
 
-/* Did only processes die since this region was last opened, and is it the same file? Else nothing is certain. By h->device, h->inode. */
-bool shmbuddy__handle_is_certain(const struct shmbuddy *h, const struct ma_header *header);
-
-/*
- * Is nothing known of parts without disk space, as it should be? Else the bit that says of one that it has it was lost on the way to the
- * disk. By h->fd.
- */
-bool shmbuddy__handle_no_part_was_lost(const struct shmbuddy *h);
-
 /* Another open file description of this file, at number 3 or above. -1 with errno. */
 int shmbuddy__handle_reopen(int fd, int flags);
 /* Close what it has, where that is ours. */
@@ -66,12 +57,5 @@ void shmbuddy__handle_note_opening(struct shmbuddy *h, const struct ma_header *h
 int shmbuddy__handle_begin_generation(struct shmbuddy *h);
 /* From now on this file, on this run of the machine, is certain. Killed before or while writing: the next opener checks it all again. */
 int shmbuddy__handle_make_certain(struct shmbuddy *h, struct ma_header *header);
-
-struct ma_target;
-/*
- * A sound copy of a region in this empty target, from the file at fd, of so many bytes, or from memory (-1). EAGAIN: the region grew
- * meanwhile. -1 with errno.
- */
-int shmbuddy__snapshot_fill(const struct shmbuddy *from, int fd, uint64_t bytes, const struct ma_target *target);
 
 #endif /* SHMBUDDY_HANDLE_H */

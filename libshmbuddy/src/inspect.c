@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "inspect.h"
 #include "region.h"
 
 #include "common/cancel.h"

@@ -17,6 +17,7 @@
 #include "common/fd.h"
 #include "common/file.h"
 #include "common/lost.h"
+#include "inspect.h"
 #include "opening.h"
 
 #define WAIT_MS      10000

@@ -215,11 +215,6 @@ int shmbuddy__region_back(struct shmbuddy *h, uint64_t at, uint64_t bytes);
 int shmbuddy__region_back_part(struct shmbuddy *h, uint64_t part);
 bool shmbuddy__region_has(const struct shmbuddy *h, uint64_t at, uint64_t bytes);
 
-/* ---- roots: roots.c ---- */
-
-/* The root in place i, its name with a closing zero. False: there is none. Any file will do; the offset may be anything then. */
-bool shmbuddy__root_at(const struct shmbuddy *h, unsigned i, char name[SHMBUDDY_ROOT_MAX + 1], uint64_t *offset);
-
 /* ---- mending: mend.c ---- */
 
 /* Mend the words of each level at this offset of the area, and after it: list what room they have. */
@@ -227,14 +222,5 @@ void shmbuddy__region_list_at(struct shmbuddy *h, uint64_t at);
 
 /* Mend some of what the dead left, unless that was done just before. False: it was. */
 bool shmbuddy__region_mend_some(struct shmbuddy *h);
-
-/* ---- looking: inspect.c ---- */
-
-/* So many words of level k are to be checked; and shmbuddy_check() of the words [first, end). Returns how many are wrong. */
-uint64_t shmbuddy__check_end(const struct shmbuddy *h, unsigned k);
-uint64_t shmbuddy__check_words(const struct shmbuddy *h, unsigned k, uint64_t first, uint64_t end,
-			       shmbuddy_report_fn *report, void *arg);
-/* The same of what is said of parts. */
-uint64_t shmbuddy__check_parts(const struct shmbuddy *h, shmbuddy_report_fn *report, void *arg);
 
 #endif /* SHMBUDDY_REGION_H */

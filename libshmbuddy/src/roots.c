@@ -27,6 +27,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "inspect.h"
 #include "region.h"
 
 #include "common/cancel.h"
@@ -222,6 +223,13 @@ static int add(const struct shmbuddy *h, const struct name *name, uint64_t offse
 	}
 	return result;
 }
+
+uint64_t shmbuddy__root_nameless(const struct shmbuddy *h)
+{
+	return ma_load(&h->control->root);
+}
+
+_Static_assert(SHMBUDDY__ROOTS == LAYOUT_ROOTS, "inspect.h says how many there are");
 
 bool shmbuddy__root_at(const struct shmbuddy *h, unsigned i, char name[SHMBUDDY_ROOT_MAX + 1], uint64_t *offset)
 {

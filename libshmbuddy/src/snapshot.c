@@ -20,6 +20,7 @@
 #include "common/scan.h"
 #include "common/target.h"
 #include "handle.h"
+#include "inspect.h"
 
 #define MOST_TRIES 100 /* A region that grows again and again. */
 
@@ -136,7 +137,11 @@ static int settle(const struct shmbuddy *from, int fd, uint64_t bytes, uint64_t 
 	return at == MAP_FAILED ? -1 : 0;
 }
 
-int shmbuddy__snapshot_fill(const struct shmbuddy *from, int fd, uint64_t bytes, const struct ma_target *target)
+/*
+ * A consistent copy of a region in this empty target, from the file at fd, of so many bytes, or from memory (-1). EAGAIN: the region grew
+ * meanwhile. -1 with errno.
+ */
+static int fill(const struct shmbuddy *from, int fd, uint64_t bytes, const struct ma_target *target)
 {
 	uint64_t length = ma_load_acquire(&region_header(from)->length), area = ma_load(&from->area);
 	char *path = ma_target_path(target);
@@ -157,22 +162,9 @@ int shmbuddy__snapshot_fill(const struct shmbuddy *from, int fd, uint64_t bytes,
 	return result;
 }
 
-/* ---- the call ---- */
+/* ---- the calls ---- */
 
-static int take(const struct shmbuddy *h, struct ma_target *target)
-{
-	int fd = shmbuddy__region_fd((struct shmbuddy *)(uintptr_t)h);
-	uint64_t bytes = h->lay.area_at + region_area(h);
-	struct stat st;
-
-	if (fd < 0 && h->mapped)
-		return -1;
-	if (fd >= 0 && fstat(fd, &st) < 0)
-		return ma_fail(errno, "%s: cannot make a snapshot: fstat(2) failed; check the file system", h->name);
-	return shmbuddy__snapshot_fill(h, fd, fd >= 0 ? ma_max(bytes, (uint64_t)st.st_size) : bytes, target);
-}
-
-static int snapshot(const struct shmbuddy *h, const char *filename)
+static int write_copy(const struct shmbuddy *h, int fd, uint64_t bytes, const char *filename)
 {
 	struct ma_target target;
 	int result = ma_target_for_copy(&target, h->name, h->device, h->inode, filename);
@@ -183,7 +175,7 @@ static int snapshot(const struct shmbuddy *h, const char *filename)
 			"%s: cannot make a snapshot: no file can be created in its folder; check permissions and space",
 			filename);
 	if (result == 0)
-		result = take(h, &target);
+		result = fill(h, fd, bytes, &target);
 	if (result == 0 && ma_target_commit(&target, true) < 0)
 		result = ma_fail(errno,
 				 "%s: cannot make a snapshot: it cannot be written to disk and named: fsync(2) or "
@@ -192,6 +184,29 @@ static int snapshot(const struct shmbuddy *h, const char *filename)
 				 filename);
 	ma_target_close(&target);
 	return result;
+}
+
+int shmbuddy__view_snapshot(const struct shmbuddy *h, uint64_t bytes, const char *filename)
+{
+	int result = write_copy(h, h->fd, bytes, filename);
+
+	/* Whatever failed, with a view of an earlier moment, did so for that reason. */
+	if (result < 0 && shmbuddy__layout_area(&h->lay, ma_load_acquire(&region_header(h)->length)) != ma_load(&h->area))
+		errno = EAGAIN;
+	return result;
+}
+
+static int snapshot(struct shmbuddy *h, const char *filename)
+{
+	int fd = shmbuddy__region_fd(h);
+	uint64_t bytes = h->lay.area_at + region_area(h);
+	struct stat st;
+
+	if (fd < 0 && h->mapped)
+		return -1;
+	if (fd >= 0 && fstat(fd, &st) < 0)
+		return ma_fail(errno, "%s: cannot make a snapshot: fstat(2) failed; check the file system", h->name);
+	return write_copy(h, fd, fd >= 0 ? ma_max(bytes, (uint64_t)st.st_size) : bytes, filename);
 }
 
 int shmbuddy_snapshot(shmbuddy_t *h, const char *filename)

@@ -291,12 +291,46 @@ static void exact_sizes(void)
 	assert_said("896: free places"); /* 8 free slots of 112: a small slab of one cell has 9. */
 }
 
+/* What the command prints when it cannot make a map of this kind, with this in the environment. */
+static char *said_with(const char *variable, const char *kind)
+{
+	char *program = g_build_filename(g_getenv("MA_BUILDDIR"), "tools", "mapalloc", NULL);
+	char *argv[] = { program, "create", (char *)(uintptr_t)kind, (char *)(uintptr_t)support_path("new"), "--size=1", NULL };
+	char **environment = g_environ_setenv(g_get_environ(), variable, "1", TRUE), *printed = NULL;
+
+	g_assert_true(g_spawn_sync(NULL, argv, environment, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &printed, NULL, NULL));
+	g_strfreev(environment);
+	g_free(program);
+	return printed;
+}
+
+/* One variable for all libraries. The command's own message has no part of the sentence twice. */
+static void debug_lines(void)
+{
+	static const char *const kinds[] = { "qalloc-dynamic", "shmbuddy" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+		char *printed = said_with("MAPALLOC_DEBUG", kinds[i]);
+
+		assert_contains(printed, "mapalloc[", __FILE__, __LINE__);
+		assert_contains(printed, " (EINVAL)\n", __FILE__, __LINE__);
+		assert_contains(printed, ": cannot make it: ", __FILE__, __LINE__);
+		assert_contains(printed, " (Invalid argument)\n", __FILE__, __LINE__);
+		g_free(printed);
+		printed = said_with(i == 0 ? "QALLOC_DEBUG" : "SHMBUDDY_DEBUG", kinds[i]);
+		g_assert_null(strchr(printed, '['));
+		g_assert_null(strstr(printed, "(EINVAL)"));
+		g_free(printed);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
 	support_add("/tools/errors/usage", usage);
 	support_add("/tools/errors/values", values);
 	support_add("/tools/errors/help", help);
+	support_add("/tools/errors/debug-lines", debug_lines);
 	support_add("/tools/errors/no-file", no_file);
 	support_add("/tools/errors/no-map", no_map);
 	support_add("/tools/errors/no-permission", no_permission);
