@@ -37,16 +37,16 @@ const char *verdict_name(enum severity severity)
 
 static bool have_room(struct view *view)
 {
-	size_t room = view->room ? view->room * 2 : 16;
+	size_t most = view->findings_most ? view->findings_most * 2 : 16;
 	struct finding *more;
 
-	if (view->findings < view->room)
+	if (view->findings < view->findings_most)
 		return true;
-	more = view->findings < FINDINGS_MOST ? realloc(view->finding, room * sizeof(*more)) : NULL;
+	more = view->findings < FINDINGS_MOST ? realloc(view->finding, most * sizeof(*more)) : NULL;
 	if (!more)
 		return false;
 	view->finding = more;
-	view->room = room;
+	view->findings_most = most;
 	return true;
 }
 
@@ -59,7 +59,7 @@ static struct finding *least_of(struct view *view, enum severity severity)
 	return NULL;
 }
 
-void view_find(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
+void view_add_finding(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
 {
 	bool is_more = have_room(view);
 	struct finding *f = is_more ? &view->finding[view->findings] : least_of(view, severity);
@@ -84,7 +84,7 @@ void view_find(struct view *view, enum severity severity, const char *rule, uint
 
 bool view_users_unknown(const struct view *view)
 {
-	return MA_KIND_FLOATS(view->header.kind) && view->people.proc_unknown;
+	return MA_KIND_FLOATS(view->header.kind) && view->processes.proc_unknown;
 }
 
 enum severity view_worst(const struct view *view)

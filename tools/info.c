@@ -12,10 +12,10 @@ static const char *state_name(const struct view *view)
 	static const char *const names[] = { "in use", "closed", "closed and synced" };
 	uint32_t state = ma_load(&view->header.state);
 
-	if (view->people.is_opening)
+	if (view->processes.is_opening)
 		return "being opened";
 	if (MA_KIND_FLOATS(view->header.kind))
-		return view->people.is_attached ? "in use" : "not mapped";
+		return view->processes.is_attached ? "in use" : "not mapped";
 	return state < MA_COUNT(names) ? names[state] : "unknown";
 }
 
@@ -44,7 +44,8 @@ static const char *time_text(uint64_t seconds, char text[32])
 
 static bool has_header(const struct view *view)
 {
-	return view->got == sizeof(view->header) && view->why != MA_REFUSE_MAGIC && view->why != MA_REFUSE_HALF;
+	return view->header_bytes == sizeof(view->header) && view->refusal != MA_REFUSE_MAGIC &&
+	       view->refusal != MA_REFUSE_HALF;
 }
 
 /* ---- text ---- */
@@ -99,35 +100,37 @@ static void print_root(struct view *view, const char *name, size_t bytes, int ke
 	fputc('\n', tool->out);
 }
 
-static void print_person(struct tool *tool, const struct person *person, bool is_first)
+static void print_process(struct tool *tool, const struct process *process, bool is_first)
 {
 	char since[32];
 
 	fprintf(tool->out, "  %s%-12s%s ", tint(tool, COLOR_DIM), is_first ? "processes" : "", tint(tool, COLOR_NONE));
-	fprintf(tool->out, "%s%s%s pid %u", tint(tool, person->is_alive ? COLOR_GOOD : COLOR_DIM),
-		person->is_alive ? "alive" : "gone", tint(tool, COLOR_NONE), person->pid);
-	if (person->command[0]) {
+	fprintf(tool->out, "%s%s%s pid %u", tint(tool, process->is_alive ? COLOR_GOOD : COLOR_DIM),
+		process->is_alive ? "alive" : "gone", tint(tool, COLOR_NONE), process->pid);
+	if (process->command[0]) {
 		fputs(" (", tool->out);
-		print_safe(tool->out, person->command, strlen(person->command));
+		print_safe(tool->out, process->command, strlen(process->command));
 		fputc(')', tool->out);
 	}
-	if (person->slot >= 0)
-		fprintf(tool->out, ", slot %d", person->slot);
-	fprintf(tool->out, ", since %s\n", time_text(person->since, since));
+	if (process->slot >= 0)
+		fprintf(tool->out, ", slot %d", process->slot);
+	fprintf(tool->out, ", since %s\n", time_text(process->since, since));
 }
 
-static void print_people(struct view *view)
+static void print_processes(struct view *view)
 {
-	const struct people *people = &view->people;
+	const struct processes *processes = &view->processes;
 
 	print_key(view->tool, "attached", "%s%s%s",
-		  people->locks_unknown ? "unknown: no locks here"
-		  : people->is_attached ? "yes"
-					: "nobody",
-		  people->is_attached && people->count == 0 ? ", by processes that are not to be seen from here" : "",
-		  MA_KIND_FLOATS(view->header.kind) && people->proc_unknown ? " (some processes cannot be asked)" : "");
-	for (unsigned i = 0; i < people->count; i++)
-		print_person(view->tool, &people->person[i], i == 0);
+		  processes->locks_unknown ? "unknown: no locks here"
+		  : processes->is_attached ? "yes"
+					   : "no process",
+		  processes->is_attached && processes->count == 0 ? ", by processes that are not to be seen from here"
+								  : "",
+		  MA_KIND_FLOATS(view->header.kind) && processes->proc_unknown ? " (some processes cannot be asked)"
+									       : "");
+	for (unsigned i = 0; i < processes->count; i++)
+		print_process(view->tool, &processes->process[i], i == 0);
 }
 
 /* "FILE: sound" */
@@ -162,7 +165,7 @@ static void print_text(struct view *view)
 			  (uint64_t)ma_load(&h->generation));
 		if (view_tag(view))
 			print_key(tool, "tag", "%" PRIu64, view_tag(view));
-		print_people(view);
+		print_processes(view);
 	}
 	if (view->kind) {
 		print_occupancy(view);
@@ -175,25 +178,25 @@ static void print_text(struct view *view)
 
 /* ---- JSON ---- */
 
-static void json_people(struct view *view)
+static void json_processes(struct view *view)
 {
 	struct tool *tool = view->tool;
 	char since[32];
 
-	json_bool(tool, "attached", view->people.is_attached);
+	json_bool(tool, "attached", view->processes.is_attached);
 	json_open(tool, "processes", '[');
-	for (unsigned i = 0; i < view->people.count; i++) {
-		const struct person *person = &view->people.person[i];
+	for (unsigned i = 0; i < view->processes.count; i++) {
+		const struct process *process = &view->processes.process[i];
 
 		json_open_flat(tool, NULL, '{');
-		json_number(tool, "pid", person->pid);
-		json_bool(tool, "alive", person->is_alive);
-		if (person->slot >= 0)
-			json_number(tool, "slot", (uint64_t)person->slot);
-		if (person->command[0])
-			json_text(tool, "command", person->command);
-		if (person->since)
-			json_text(tool, "since", time_text(person->since, since));
+		json_number(tool, "pid", process->pid);
+		json_bool(tool, "alive", process->is_alive);
+		if (process->slot >= 0)
+			json_number(tool, "slot", (uint64_t)process->slot);
+		if (process->command[0])
+			json_text(tool, "command", process->command);
+		if (process->since)
+			json_text(tool, "since", time_text(process->since, since));
 		json_close(tool, '}');
 	}
 	json_close(tool, ']');
@@ -220,7 +223,7 @@ static void json_header(struct view *view)
 		json_number(tool, "item_bytes", view->map.item_bytes);
 	if (view->kind && !MA_KIND_FLOATS(h->kind))
 		json_number(tool, "streams", view->map.lay.streams);
-	json_people(view);
+	json_processes(view);
 }
 
 static void json_root(struct view *view, const char *name, size_t bytes, int key, uint64_t offset, void *arg)
@@ -278,7 +281,7 @@ static void print_json(struct view *view)
 
 /* ---- the commands info and check ---- */
 
-/* A file that cannot be looked at: what stderr says of it. */
+/* A file that cannot be read: what stderr says of it. */
 static void json_missing(struct tool *tool, const char *name)
 {
 	json_open(tool, NULL, '{');
@@ -343,7 +346,8 @@ static void check_text(struct view *view)
 	view_print_findings(view, tool->out, SEVERITY_NOTE);
 	print_verdict(view);
 	if (view_worst(view) == SEVERITY_UNCLOSED)
-		fputs(view->people.is_attached ? ": the processes that use it clean up" : ": the next open cleans up",
+		fputs(view->processes.is_attached ? ": the processes that use it clean up"
+						  : ": the next open cleans up",
 		      tool->out);
 	fputc('\n', tool->out);
 }
@@ -357,7 +361,7 @@ static void check_json(struct view *view)
 	if (has_header(view))
 		json_text(tool, "kind", kind_name(view->header.kind));
 	json_text(tool, "verdict", view_verdict(view));
-	json_bool(tool, "attached", view->people.is_attached);
+	json_bool(tool, "attached", view->processes.is_attached);
 	view_json_findings(view);
 	json_close(tool, '}');
 }

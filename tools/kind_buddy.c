@@ -7,11 +7,12 @@
 #include "tools/progress.h"
 #include "tools/view.h"
 
-#define WINDOW 65536 /* Words between two looks at the clock. */
+#define WINDOW 65536 /* Words between two readings of the clock. */
 
 static bool lay_out(struct view *view)
 {
-	struct shmbuddy *h = shmbuddy__view_new(&view->header, view->fd, (uint64_t)view->st.st_dev, (uint64_t)view->st.st_ino);
+	struct shmbuddy *h =
+		shmbuddy__view_new(&view->header, view->fd, (uint64_t)view->st.st_dev, (uint64_t)view->st.st_ino);
 
 	if (!h)
 		return false;
@@ -23,7 +24,7 @@ static bool lay_out(struct view *view)
 	return true;
 }
 
-static void furnish(struct view *view)
+static void attach(struct view *view)
 {
 	shmbuddy__view_attach(view->region, view->base);
 }
@@ -66,15 +67,15 @@ static void roots(struct view *view, root_fn *fn, void *arg)
 
 static void report(const char *text, void *arg)
 {
-	view_find(arg, SEVERITY_DAMAGE, "body/word", NOWHERE, "%s", text);
+	view_add_finding(arg, SEVERITY_DAMAGE, "body/word", NOWHERE, "%s", text);
 }
 
 static void check_root(struct view *view, const char *name, size_t bytes, int key, uint64_t offset, void *arg)
 {
 	(void)key, (void)arg;
 	if (!view_is_inside(view, offset))
-		view_find(view, SEVERITY_DAMAGE, "body/root", NOWHERE,
-			  "root \"%.*s\" points out of the region: %#" PRIx64, (int)bytes, name, offset);
+		view_add_finding(view, SEVERITY_DAMAGE, "body/root", NOWHERE,
+				 "root \"%.*s\" points out of the region: %#" PRIx64, (int)bytes, name, offset);
 }
 
 static uint64_t count_words(const struct view *view)
@@ -108,8 +109,8 @@ static void check(struct view *view)
 	check_words(view);
 	shmbuddy__check_parts(view->region, report, view);
 	if (!shmbuddy__handle_no_part_was_lost(view->region))
-		view_find(view, SEVERITY_DAMAGE, "body/part", view->shape.backed_at,
-			  "a part that has no disk space yet is in use");
+		view_add_finding(view, SEVERITY_DAMAGE, "body/part", view->shape.backed_at,
+				 "a part that has no disk space yet is in use");
 	roots(view, check_root, NULL);
 }
 
@@ -120,8 +121,8 @@ static enum severity rehearse(struct view *view)
 	bool is_sound;
 
 	if (unfinished)
-		view_find(view, SEVERITY_UNCLOSED, "state/split", NOWHERE, "%" PRIu64 " %s not finished", unfinished,
-			  unfinished == 1 ? "split or merge was" : "splits or merges were");
+		view_add_finding(view, SEVERITY_UNCLOSED, "state/split", NOWHERE, "%" PRIu64 " %s not finished",
+				 unfinished, unfinished == 1 ? "split or merge was" : "splits or merges were");
 	shmbuddy__view_allow_writing(h);
 	/* Where nothing is certain the open checks all of it, and refuses it before anything can mend it. */
 	is_sound = shmbuddy_check(h, NULL, NULL) == 0;
@@ -153,7 +154,7 @@ static int tally_block(struct view *view, uint64_t offset, uint64_t size, void *
 	if (order >= BUCKETS)
 		return 0;
 	bucket->used++;
-	bucket->taken += size;
+	bucket->used_bytes += size;
 	return 0;
 }
 
@@ -187,7 +188,7 @@ static void measure(struct view *view, struct figures *figures)
 	squeeze(figures, shift_of(view->shape.smallest));
 }
 
-static uint64_t span(struct view *view, uint64_t *unit)
+static uint64_t extent(struct view *view, uint64_t *unit)
 {
 	*unit = 32 * view->shape.smallest;
 	return view->user_bytes;
@@ -195,7 +196,7 @@ static uint64_t span(struct view *view, uint64_t *unit)
 
 static int draw_block(struct view *view, uint64_t offset, uint64_t size, void *arg)
 {
-	enum cell_kind kind = size < (uint64_t)1 << 17 ? picture_class(size) : CELL_RUN;
+	enum tile_kind kind = size < (uint64_t)1 << 17 ? picture_class(size) : TILE_RUN;
 
 	picture_add(arg, offset - view->user_off, size, kind, size, 1, size);
 	return 0;
@@ -207,7 +208,7 @@ static void draw(struct view *view, struct picture *picture)
 
 	walk(view, draw_block, picture);
 	for (uint64_t at = 0; shmbuddy__view_hole(view->region, &at, &bytes); at += bytes)
-		picture_add(picture, at, bytes, CELL_UNTOUCHED, 0, 0, 0);
+		picture_add(picture, at, bytes, TILE_UNTOUCHED, 0, 0, 0);
 }
 
 uint64_t view_tag(const struct view *view)
@@ -219,12 +220,12 @@ const struct kind kind_buddy = {
 	.number = MA_KIND_SHMBUDDY,
 	.name = "shmbuddy",
 	.lay_out = lay_out,
-	.furnish = furnish,
+	.attach = attach,
 	.check = check,
 	.rehearse = rehearse,
 	.walk = walk,
 	.roots = roots,
 	.measure = measure,
-	.span = span,
+	.extent = extent,
 	.draw = draw,
 };

@@ -9,7 +9,7 @@
 #include "tools/kind_map.h"
 #include "tools/progress.h"
 
-#define WINDOW 1024 /* Chunks between two looks at the clock. */
+#define WINDOW 1024 /* Chunks between two readings of the clock. */
 
 static bool lay_out_dynamic(struct view *view)
 {
@@ -33,7 +33,7 @@ static void cut_stream(struct view *view, uint32_t stream)
 
 	if (used == 0 || end <= length)
 		return;
-	if (view->people.is_attached) { /* It may have grown since we looked. */
+	if (view->processes.is_attached) { /* It may have grown since the view was made. */
 		struct stat now;
 
 		if (fstat(view->fd, &now) == 0)
@@ -41,16 +41,16 @@ static void cut_stream(struct view *view, uint32_t stream)
 		if (end <= size)
 			return;
 	}
-	view_find(view, SEVERITY_DAMAGE, "body/end", (uint64_t)((char *)st - view->base),
-		  "stream %u uses %" PRIu64 " chunks, up to %#" PRIx64 ": the file ends at %#" PRIx64, stream, used,
-		  end, ma_min(length, size));
+	view_add_finding(view, SEVERITY_DAMAGE, "body/end", (uint64_t)((char *)st - view->base),
+			 "stream %u uses %" PRIu64 " chunks, up to %#" PRIx64 ": the file ends at %#" PRIx64, stream,
+			 used, end, ma_min(length, size));
 	most = ma_segment_user(&map->lay, size) / MA_CHUNK;
 	ma_store(&st->backed, most > first ? ma_min(used, most - first) : 0);
 }
 
-static void furnish(struct view *view)
+static void attach(struct view *view)
 {
-	kind_map_furnish(view);
+	kind_map_attach(view);
 	for (uint32_t s = 0; s < ma_lanes(&view->map); s++)
 		cut_stream(view, s);
 }
@@ -108,14 +108,14 @@ static void check(struct view *view)
 			progress_add(&progress, ma_min(WINDOW, end - at));
 		}
 		if (ma_load(&ma_stream(map, s)->top) > ma_leaves(map, s))
-			view_find(view, SEVERITY_DAMAGE, "body/stream",
-				  (uint64_t)((char *)ma_stream(map, s) - view->base),
-				  "stream %u: more chunks in use than it has", s);
+			view_add_finding(view, SEVERITY_DAMAGE, "body/stream",
+					 (uint64_t)((char *)ma_stream(map, s) - view->base),
+					 "stream %u: more chunks in use than it has", s);
 	}
 	ma_root_check(map, kind_map_report, view);
 	if (kind_map_has_guards(view))
 		mmalloc__guarded_check(map, kind_map_report, view);
-	if (view->people.is_attached)
+	if (view->processes.is_attached)
 		excuse_interrupted(view);
 	progress_end(&progress);
 }
@@ -169,8 +169,8 @@ static int tally_slab(struct ma_map *map, const struct ma_slab *slab, void *arg)
 	(void)map;
 	bucket->units++;
 	bucket->used += used;
-	bucket->room += slab->slots - used;
-	bucket->taken += used * size;
+	bucket->free += slab->slots - used;
+	bucket->used_bytes += used * size;
 	tally->figures->reserved += (slab->slots - used) * size;
 	return 0;
 }
@@ -186,7 +186,7 @@ static void tally_chunk(struct tally *tally, struct ma_map *map, uint64_t chunk)
 	if (kind == MA_RUN && count) {
 		tally->runs.units += count;
 		tally->runs.used++;
-		tally->runs.taken += count * MA_CHUNK;
+		tally->runs.used_bytes += count * MA_CHUNK;
 	} else if (kind == MA_ROOTS || kind == MA_TRUTH)
 		tally->figures->tables += MA_CHUNK;
 }
@@ -206,7 +206,7 @@ static void tally_finish(struct tally *tally)
 			bucket->what = "slab";
 		}
 		figures->used_blocks += bucket->used;
-		figures->used_bytes += bucket->taken;
+		figures->used_bytes += bucket->used_bytes;
 		figures->bucket[figures->buckets++] = *bucket;
 	}
 	figures->largest_free *= MA_CHUNK;
@@ -232,7 +232,7 @@ static void measure(struct view *view, struct figures *figures)
 
 /* ---- picture ---- */
 
-static uint64_t span(struct view *view, uint64_t *unit)
+static uint64_t extent(struct view *view, uint64_t *unit)
 {
 	struct ma_map *map = &view->map;
 	uint64_t end = 0;
@@ -253,7 +253,7 @@ static void draw_cells(struct ma_map *map, struct picture *picture, uint64_t chu
 		struct ma_slab slab;
 
 		if (!ma_slab_at(map, MA_SMALL | (uint32_t)chunk * MA_CHUNK_CELLS | cell, &slab)) {
-			picture_add(picture, at, MA_CELL, CELL_FREE, 0, 0, 0);
+			picture_add(picture, at, MA_CELL, TILE_FREE, 0, 0, 0);
 			cell++;
 			continue;
 		}
@@ -276,20 +276,20 @@ static void draw_chunk(struct view *view, struct picture *picture, uint64_t chun
 	if (kind == MA_CONT && ma_chunk_head(map, chunk) != MA_NO_CHUNK)
 		return; /* With its head. */
 	if (kind == MA_FREE && word == 0) {
-		picture_add(picture, at, MA_CHUNK, CELL_FREE, 0, 0, 0);
+		picture_add(picture, at, MA_CHUNK, TILE_FREE, 0, 0, 0);
 	} else if (kind == MA_SLAB && ma_slab_at(map, (uint32_t)chunk, &slab)) {
 		used = ma_slab_used(&slab);
 		picture_add(picture, at, count * MA_CHUNK,
-			    ma_chunk_owns_truth(map, chunk, ma_slab_units(map, class)) ?
-				    picture_class(ma_class_bytes(class)) :
-				    CELL_BAD,
+			    ma_chunk_owns_truth(map, chunk, ma_slab_units(map, class))
+				    ? picture_class(ma_class_bytes(class))
+				    : TILE_BAD,
 			    used * ma_class_bytes(class), used, ma_class_bytes(class));
 	} else if (word == ma_word(MA_CELLS, 0, 0) && ma_chunk_owns_truth(map, chunk, MA_UNITS_MOST)) {
 		draw_cells(map, picture, chunk);
 	} else if (kind == MA_RUN && count) {
-		picture_add(picture, at, count * MA_CHUNK, CELL_RUN, count * MA_CHUNK, 1, 0);
+		picture_add(picture, at, count * MA_CHUNK, TILE_RUN, count * MA_CHUNK, 1, 0);
 	} else {
-		picture_add(picture, at, MA_CHUNK, kind == MA_ROOTS || kind == MA_TRUTH ? CELL_TABLE : CELL_BAD, 0, 0,
+		picture_add(picture, at, MA_CHUNK, kind == MA_ROOTS || kind == MA_TRUTH ? TILE_TABLE : TILE_BAD, 0, 0,
 			    0);
 	}
 }
@@ -304,16 +304,16 @@ static void draw(struct view *view, struct picture *picture)
 		for (uint64_t chunk = first; chunk < first + used; chunk++)
 			draw_chunk(view, picture, chunk);
 		picture_add(picture, (first + used) * MA_CHUNK, (ma_range_count(map, s) - used) * MA_CHUNK,
-			    CELL_UNTOUCHED, 0, 0, 0);
+			    TILE_UNTOUCHED, 0, 0, 0);
 	}
 }
 
 /* The two kinds with this engine differ in what lies in front of it. */
-#define HEAP_KIND(kind_number, kind_name, kind_lay_out)                                                      \
-	{                                                                                                    \
-		.number = (kind_number), .name = (kind_name), .lay_out = (kind_lay_out), .furnish = furnish, \
-		.check = check, .rehearse = rehearse, .rebuild = rebuild, .walk = kind_map_walk,             \
-		.roots = kind_map_roots, .measure = measure, .span = span, .draw = draw,                     \
+#define HEAP_KIND(kind_number, kind_name, kind_lay_out)                                                    \
+	{                                                                                                  \
+		.number = (kind_number), .name = (kind_name), .lay_out = (kind_lay_out), .attach = attach, \
+		.check = check, .rehearse = rehearse, .rebuild = rebuild, .walk = kind_map_walk,           \
+		.roots = kind_map_roots, .measure = measure, .extent = extent, .draw = draw,               \
 	}
 
 const struct kind kind_dynamic = HEAP_KIND(MA_KIND_DYNAMIC, "qalloc-dynamic", lay_out_dynamic);

@@ -23,7 +23,7 @@ bool kind_map_lay_out(struct view *view, const struct ma_engine *engine)
 	map->sealed = view->header;
 	map->fd = view->fd;
 	/* Of what is in use the engines look again at what seems wrong; what is at rest stays wrong. */
-	map->flags = view->people.is_attached || view->people.locks_unknown ? MA_MAP_RDONLY : MA_MAP_PRIVATE;
+	map->flags = view->processes.is_attached || view->processes.locks_unknown ? MA_MAP_RDONLY : MA_MAP_PRIVATE;
 	map->id = 1;
 	map->slot = MA_NO_SLOT;
 	map->device = view->st.st_dev;
@@ -38,7 +38,7 @@ bool kind_map_lay_out(struct view *view, const struct ma_engine *engine)
 	return true;
 }
 
-void kind_map_furnish(struct view *view)
+void kind_map_attach(struct view *view)
 {
 	struct ma_map *map = &view->map;
 
@@ -63,7 +63,7 @@ enum severity kind_map_open(struct view *view)
 {
 	struct ma_map *map = &view->map;
 
-	map->fd = -1; /* So everybody else counts as dead, and no system call reaches the file. */
+	map->fd = -1; /* So all other processes count as dead, and no system call reaches the file. */
 	map->flags = MA_MAP_PRIVATE;
 	map->slot = 0;
 	if (!open_is_certain(view))
@@ -137,12 +137,13 @@ void kind_map_roots(struct view *view, root_fn *fn, void *arg)
 
 void kind_map_report(const struct ma_finding *finding, void *arg)
 {
-	view_find(arg, SEVERITY_DAMAGE, finding->rule, finding->at, "%s", finding->text);
+	view_add_finding(arg, SEVERITY_DAMAGE, finding->rule, finding->at, "%s", finding->text);
 }
 
 static bool is_dead(struct view *view, uint32_t slot)
 {
-	return slot >= view->map.lay.processes || (!view->people.locks_unknown && !people_slot_is_alive(view->fd, slot));
+	return slot >= view->map.lay.processes ||
+	       (!view->processes.locks_unknown && !processes_slot_is_alive(view->fd, slot));
 }
 
 static uint32_t pid_of(const struct view *view, uint32_t slot)
@@ -158,12 +159,13 @@ static bool check_lock(struct view *view, struct ma_lock *lock, const char *what
 
 	if (holder == 0 || !is_dead(view, holder - 1))
 		return holder != 0;
-	view_find(view, SEVERITY_UNCLOSED, "state/lock", (uint64_t)((char *)lock - view->base),
-		  "%s is held by process slot %u (pid %u), which is dead", what, holder - 1, pid_of(view, holder - 1));
+	view_add_finding(view, SEVERITY_UNCLOSED, "state/lock", (uint64_t)((char *)lock - view->base),
+			 "%s is held by process slot %u (pid %u), which is dead", what, holder - 1,
+			 pid_of(view, holder - 1));
 	return false;
 }
 
-/* Items of static maps are taken and freed by one store each: what stands in their place means nothing. */
+/* Items of static maps are taken and freed by one store each: an intent means nothing. */
 static bool map_has_no_intents(const struct view *view)
 {
 	return view->header.kind == MA_KIND_STATIC;
@@ -179,9 +181,9 @@ static void check_stream(struct view *view, uint32_t index)
 	if (check_lock(view, &st->lock, what) || map_has_no_intents(view))
 		return;
 	if (ma_load(&st->intent_valid))
-		view_find(view, SEVERITY_UNCLOSED, "state/intent", at + offsetof(struct ma_stream, intent_first),
-			  "stream %u: a change of %" PRIu64 " units from %" PRIu64 " on was not finished", index,
-			  (uint64_t)ma_load(&st->intent_count), (uint64_t)ma_load(&st->intent_first));
+		view_add_finding(view, SEVERITY_UNCLOSED, "state/intent", at + offsetof(struct ma_stream, intent_first),
+				 "stream %u: a change of %" PRIu64 " units from %" PRIu64 " on was not finished", index,
+				 (uint64_t)ma_load(&st->intent_count), (uint64_t)ma_load(&st->intent_first));
 }
 
 bool kind_map_is_interrupted(struct view *view, uint32_t stream)
@@ -203,9 +205,9 @@ static void check_leases(struct view *view)
 		leases[ma_load(&owners[i].word) & UINT16_MAX]++;
 	for (uint32_t slot = 1; leases && slot <= UINT16_MAX; slot++)
 		if (leases[slot] && is_dead(view, slot - 1))
-			view_find(view, SEVERITY_UNCLOSED, "state/lease", map->lay.owner_off,
-				  "%u %s of process slot %u (pid %u), which is dead", leases[slot],
-				  leases[slot] == 1 ? "lease" : "leases", slot - 1, pid_of(view, slot - 1));
+			view_add_finding(view, SEVERITY_UNCLOSED, "state/lease", map->lay.owner_off,
+					 "%u %s of process slot %u (pid %u), which is dead", leases[slot],
+					 leases[slot] == 1 ? "lease" : "leases", slot - 1, pid_of(view, slot - 1));
 	free(leases);
 }
 

@@ -7,7 +7,7 @@
 #include "tools/kind_map.h"
 #include "tools/progress.h"
 
-#define WINDOW 65536 /* Items between two looks at the clock. */
+#define WINDOW 65536 /* Items between two readings of the clock. */
 
 static bool lay_out(struct view *view)
 {
@@ -38,15 +38,15 @@ static void cut_stream(struct view *view, uint32_t stream)
 
 	if (most == used)
 		return;
-	view_find(view, SEVERITY_DAMAGE, "body/end", (uint64_t)((char *)ma_stream(map, stream) - view->base),
-		  "stream %u uses %" PRIu64 " groups: the file ends before what says which items are live", stream,
-		  used);
+	view_add_finding(view, SEVERITY_DAMAGE, "body/end", (uint64_t)((char *)ma_stream(map, stream) - view->base),
+			 "stream %u uses %" PRIu64 " groups: the file ends before what says which items are live",
+			 stream, used);
 	qalloc__static_cut(map, stream, most);
 }
 
-static void furnish(struct view *view)
+static void attach(struct view *view)
 {
-	kind_map_furnish(view);
+	kind_map_attach(view);
 	for (uint32_t s = 0; s < ma_lanes(&view->map); s++)
 		cut_stream(view, s);
 }
@@ -104,19 +104,19 @@ static void measure(struct view *view, struct figures *figures)
 			if (group.is_table)
 				figures->tables += group.items * map->item_bytes;
 			else
-				bucket->room += group.items - group.used;
+				bucket->free += group.items - group.used;
 		}
 	}
-	bucket->taken = bucket->used * map->item_bytes;
+	bucket->used_bytes = bucket->used * map->item_bytes;
 	figures->capacity = ma_capacity(map);
 	figures->used_blocks = bucket->used;
-	figures->used_bytes = bucket->taken;
+	figures->used_bytes = bucket->used_bytes;
 	figures->backed = ma_min(bucket->units * map->lay.group_items * map->item_bytes, figures->capacity);
-	/* Any item is as good as any other: nothing is reserved, and room for one is room. */
+	/* Any item is as good as any other: nothing is reserved. */
 	figures->largest_free = figures->used_bytes + figures->tables < figures->capacity ? map->item_bytes : 0;
 }
 
-static uint64_t span(struct view *view, uint64_t *unit)
+static uint64_t extent(struct view *view, uint64_t *unit)
 {
 	*unit = view->map.lay.group_items * view->map.item_bytes;
 	return ma_capacity(&view->map);
@@ -133,15 +133,15 @@ static void draw(struct view *view, struct picture *picture)
 
 		for (uint64_t i = first; i < first + used; i++) {
 			struct qalloc__group group = qalloc__static_group(map, i);
-			enum cell_kind kind = group.is_bad     ? CELL_BAD
-					      : group.is_table ? CELL_TABLE
+			enum tile_kind kind = group.is_bad     ? TILE_BAD
+					      : group.is_table ? TILE_TABLE
 					      : group.used     ? picture_class(map->item_bytes)
-							       : CELL_FREE;
+							       : TILE_FREE;
 
 			picture_add(picture, i * bytes, group.items * map->item_bytes, kind,
 				    group.used * map->item_bytes, group.used, map->item_bytes);
 		}
-		picture_add(picture, (first + used) * bytes, (all - used) * bytes, CELL_UNTOUCHED, 0, 0, 0);
+		picture_add(picture, (first + used) * bytes, (all - used) * bytes, TILE_UNTOUCHED, 0, 0, 0);
 	}
 }
 
@@ -149,12 +149,12 @@ const struct kind kind_static = {
 	.number = MA_KIND_STATIC,
 	.name = "qalloc-static",
 	.lay_out = lay_out,
-	.furnish = furnish,
+	.attach = attach,
 	.check = check,
 	.rehearse = rehearse,
 	.walk = kind_map_walk,
 	.roots = kind_map_roots,
 	.measure = measure,
-	.span = span,
+	.extent = extent,
 	.draw = draw,
 };

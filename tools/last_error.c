@@ -37,8 +37,8 @@ const char *last_error(const char *file, int *number)
 	if (!shmbuddy__last_error(&error))
 		return NULL;
 	is_named = error.name_bytes && !is_about(&error, file) && !is_about(&error, alias);
-	snprintf(text, sizeof(text), "%.*s%s%.*s", is_named ? (int)error.name_bytes : 0, error.name, is_named ? ": " : "",
-		 (int)error.text_bytes, error.text);
+	snprintf(text, sizeof(text), "%.*s%s%.*s", is_named ? (int)error.name_bytes : 0, error.name,
+		 is_named ? ": " : "", (int)error.text_bytes, error.text);
 	*number = error.number;
 	return text;
 }

@@ -32,7 +32,7 @@ struct job {
 	uint64_t old_base;
 	bool is_made;
 	struct moved *block;
-	uint64_t blocks, blocks_room;
+	uint64_t blocks, blocks_most;
 	uint64_t left_out; /* With --damaged: blocks that overlap others. */
 	struct pending *root;
 	uint64_t roots;
@@ -81,16 +81,16 @@ static enum status read_head(struct job *job, const struct line *line)
 
 static bool have_room(struct job *job)
 {
-	uint64_t room = job->blocks_room ? job->blocks_room * 2 : 1024;
+	uint64_t most = job->blocks_most ? job->blocks_most * 2 : 1024;
 	struct moved *more;
 
-	if (job->blocks < job->blocks_room)
+	if (job->blocks < job->blocks_most)
 		return true;
-	more = realloc(job->block, room * sizeof(*more));
+	more = realloc(job->block, most * sizeof(*more));
 	if (!more)
 		return false;
 	job->block = more;
-	job->blocks_room = room;
+	job->blocks_most = most;
 	return true;
 }
 
@@ -201,11 +201,11 @@ static enum status read_all(struct job *job)
 	enum status status = STATUS_OK;
 	bool ended = false;
 	char *text = NULL;
-	size_t room = 0;
+	size_t most = 0;
 
 	errno = 0;
 	while (status == STATUS_OK && !ended && peek(job->load->input) == '{' &&
-	       getline(&text, &room, job->load->input) > 0) {
+	       getline(&text, &most, job->load->input) > 0) {
 		struct line line;
 
 		job->line++;
@@ -303,7 +303,9 @@ static enum status set_root(struct job *job, const struct pending *root)
 		return STATUS_OK;
 	}
 	job->load->roots++;
-	return result < 0 ? complain_last_error(job->tool, job->load->file, "cannot set a root; --size makes a larger map") : STATUS_OK;
+	return result < 0
+		       ? complain_last_error(job->tool, job->load->file, "cannot set a root; --size makes a larger map")
+		       : STATUS_OK;
 }
 
 static enum status finish(struct job *job)
@@ -436,7 +438,7 @@ const struct command command_load = {
 		"inside of one, becomes the new one (in a region of libshmbuddy: its offset). Pointers in another form "
 		"stay wrong, and a\n"
 		"number that looked like a pointer is changed: only you can know whether there are such. Without\n"
-		"it, they are counted: the map is made, and whoever follows one of them is misled.\n\n"
+		"it, they are counted: the map is made, and a program that follows one of them goes astray.\n\n"
 		"exit status: 0 done; 1 done, but without --relocate words look like pointers to where blocks were; 2 "
 		"the dump is cut or\n"
 		"damaged, or of a damaged map and without --damaged; 4 the system failed; 5 refused: FILE is there; 64 "

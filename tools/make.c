@@ -59,7 +59,7 @@ static void *open_kind(const struct made *made, const struct make_plan *plan)
 					     : (void *)shmbuddy_open(made->path, &options);
 }
 
-/* As the one that it takes the place of: those who may use that may use this. */
+/* With mode and owner of the file that it replaces. */
 static int dress(int fd, const struct stat *like)
 {
 	struct stat st;

@@ -25,7 +25,7 @@ struct made {
 /* The number of a kind by its name; 0: none has it. */
 uint32_t make_kind(const char *name);
 /*
- * What is to become this file; nothing is there yet. like: another one in whose place it is to come, with its mode and owner; NULL: the
+ * What is to become this file; nothing is there yet. like: the file that it is to replace, with its mode and owner; NULL: the
  * file must not be there yet. Said why when it fails, and there is nothing to drop.
  */
 enum status make_open(struct tool *tool, const char *file, const struct make_plan *plan, const struct stat *like,

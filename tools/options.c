@@ -119,7 +119,7 @@ int options_parse(struct tool *tool, int count, char **arguments)
 	int found;
 
 	table_make(&table, tool->command);
-	optind = 0; /* Anew: this may be the second command of this process. */
+	optind = 0; /* Again: this may be the second command of this process. */
 	opterr = 0;
 	/* arguments[0] is the command's name. */
 	while ((found = getopt_long(count, arguments, table.letters, table.longs, NULL)) != -1) {

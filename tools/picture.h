@@ -5,19 +5,19 @@
 
 #include "tools/view.h"
 
-/* At most so many cells. False: no memory, said why. */
+/* At most so many tiles. False: no memory, said why. */
 bool picture_begin(struct picture *picture, struct view *view, uint64_t most);
 void picture_end(struct picture *picture);
 
-/* What a cell is drawn as: damage before all else, then what most of its blocks are in. */
-enum cell_kind picture_kind(const struct picture *picture, uint64_t cell);
-/* Bytes of this cell: the last one may have fewer. */
-uint64_t picture_cell_bytes(const struct picture *picture, uint64_t cell);
+/* What a tile is drawn as: damage before all else, then what most of its blocks are in. */
+enum tile_kind picture_kind(const struct picture *picture, uint64_t tile);
+/* Bytes of this tile: the last one may have fewer. */
+uint64_t picture_tile_bytes(const struct picture *picture, uint64_t tile);
 /* 0 to 1. */
-double picture_fill(const struct picture *picture, uint64_t cell);
-const char *picture_kind_name(enum cell_kind kind);
-/* A sentence about a cell. */
-void picture_describe(const struct picture *picture, const struct view *view, uint64_t cell, char *text, size_t size);
+double picture_fill(const struct picture *picture, uint64_t tile);
+const char *picture_kind_name(enum tile_kind kind);
+/* A sentence about a tile. */
+void picture_describe(const struct picture *picture, const struct view *view, uint64_t tile, char *text, size_t size);
 
 /* ---- plot_svg.c ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The picture as SVG: each cell a square, its color the kind, its strength the fill, its title a sentence. Along a Hilbert curve
+ * The picture as SVG: each tile a square, its color the kind, its strength the fill, its title a sentence. Along a Hilbert curve
  * neighbours stay neighbours; in rows addresses grow as one reads. The same colors in light and dark, by the reader's preference.
  */
 #include <inttypes.h>
@@ -9,12 +9,12 @@
 
 #include "tools/picture.h"
 
-#define SIDE      640 /* Of the cells. */
+#define SIDE      640 /* Of the tiles. */
 #define SIDE_MOST 48  /* Of one. */
 #define MARGIN    24
 #define HEAD      78
 #define LEGEND    250 /* Width. */
-#define LINE      26
+#define ROW       26
 #define COLUMNS   64
 #define TEXT_SIZE 13
 
@@ -54,13 +54,13 @@ static void print_name(FILE *to, const char *name)
 		print_safe(to, name, strlen(name));
 }
 
-/* ---- where a cell goes ---- */
+/* ---- where a tile goes ---- */
 
-static unsigned grid_side(uint64_t cells)
+static unsigned grid_side(uint64_t tiles)
 {
 	unsigned side = 2;
 
-	while ((uint64_t)side * side < cells)
+	while ((uint64_t)side * side < tiles)
 		side *= 2;
 	return side;
 }
@@ -90,56 +90,56 @@ static void hilbert_at(unsigned n, uint64_t d, unsigned *x, unsigned *y)
 struct grid {
 	bool hilbert;
 	unsigned columns, rows;
-	double side; /* Of a cell, in pixels. */
+	double side; /* Of a tile, in pixels. */
 };
 
 static struct grid grid_for(const struct picture *picture, bool hilbert)
 {
 	struct grid grid = { .hilbert = hilbert };
-	uint64_t cells = picture->cells;
+	uint64_t tiles = picture->tiles;
 
 	if (hilbert) {
-		grid.columns = grid.rows = grid_side(cells);
-		if (cells <= (uint64_t)grid.columns * grid.rows / 2) /* The curve fills the upper half first. */
+		grid.columns = grid.rows = grid_side(tiles);
+		if (tiles <= (uint64_t)grid.columns * grid.rows / 2) /* The curve fills the upper half first. */
 			grid.rows = grid.columns / 2;
 	} else {
-		grid.columns = cells >= (uint64_t)COLUMNS * COLUMNS / 2 ? COLUMNS : (unsigned)ceil(sqrt((double)cells));
-		grid.rows = (unsigned)((cells + grid.columns - 1) / grid.columns);
+		grid.columns = tiles >= (uint64_t)COLUMNS * COLUMNS / 2 ? COLUMNS : (unsigned)ceil(sqrt((double)tiles));
+		grid.rows = (unsigned)((tiles + grid.columns - 1) / grid.columns);
 	}
 	grid.side = fmin((double)SIDE / grid.columns, SIDE_MOST);
 	return grid;
 }
 
-static void place(const struct grid *grid, uint64_t cell, unsigned *x, unsigned *y)
+static void position(const struct grid *grid, uint64_t tile, unsigned *x, unsigned *y)
 {
 	if (grid->hilbert) {
-		hilbert_at(grid->columns, cell, y, x);
+		hilbert_at(grid->columns, tile, y, x);
 	} else {
-		*x = (unsigned)(cell % grid->columns);
-		*y = (unsigned)(cell / grid->columns);
+		*x = (unsigned)(tile % grid->columns);
+		*y = (unsigned)(tile / grid->columns);
 	}
 }
 
 /* ---- parts ---- */
 
 /* Empty slabs can still be told from free chunks. */
-static double strength(const struct picture *picture, uint64_t cell, enum cell_kind kind)
+static double strength(const struct picture *picture, uint64_t tile, enum tile_kind kind)
 {
-	if (kind == CELL_UNTOUCHED || kind == CELL_FREE || kind == CELL_TABLE || kind == CELL_BAD)
+	if (kind == TILE_UNTOUCHED || kind == TILE_FREE || kind == TILE_TABLE || kind == TILE_BAD)
 		return 1;
-	return 0.25 + 0.75 * picture_fill(picture, cell);
+	return 0.25 + 0.75 * picture_fill(picture, tile);
 }
 
-static void draw_cell(FILE *to, const struct view *view, const struct picture *picture, const struct grid *grid,
-		      uint64_t cell)
+static void draw_tile(FILE *to, const struct view *view, const struct picture *picture, const struct grid *grid,
+		      uint64_t tile)
 {
-	enum cell_kind kind = picture_kind(picture, cell);
-	double opacity = strength(picture, cell, kind);
+	enum tile_kind kind = picture_kind(picture, tile);
+	double opacity = strength(picture, tile, kind);
 	char text[240];
 	unsigned x, y;
 
-	place(grid, cell, &x, &y);
-	picture_describe(picture, view, cell, text, sizeof(text));
+	position(grid, tile, &x, &y);
+	picture_describe(picture, view, tile, text, sizeof(text));
 	fprintf(to, "<g class=\"c\"><title>%s</title>", text);
 	if (opacity < 1) /* Over what is free, so that the strength is the fill. */
 		fprintf(to, "<rect class=\"k1\" x=\"%u\" y=\"%u\" width=\".94\" height=\".94\"/>", x, y);
@@ -147,36 +147,36 @@ static void draw_cell(FILE *to, const struct view *view, const struct picture *p
 	if (opacity < 1)
 		fprintf(to, " opacity=\"%.2f\"", opacity);
 	fputs("/>", to);
-	if (kind == CELL_BAD)
+	if (kind == TILE_BAD)
 		fprintf(to, "<path class=\"x\" d=\"M%u.2 %u.2l.54 .54m0-.54l-.54 .54\"/>", x, y);
 	fputs("</g>\n", to);
 }
 
 static void draw_legend(FILE *to, const struct view *view, const struct picture *picture)
 {
-	uint64_t bytes[CELL_KINDS] = { 0 };
+	uint64_t bytes[TILE_KINDS] = { 0 };
 	unsigned y = HEAD, x = MARGIN + SIDE + MARGIN;
 	char size[SIZE_TEXT];
 
-	for (uint64_t cell = 0; cell < picture->cells; cell++) {
-		uint64_t left = picture_cell_bytes(picture, cell);
+	for (uint64_t tile = 0; tile < picture->tiles; tile++) {
+		uint64_t left = picture_tile_bytes(picture, tile);
 
-		for (int kind = 0; kind < CELL_KINDS; kind++) {
-			bytes[kind] += picture->cell[cell].bytes[kind];
-			left -= ma_min(left, picture->cell[cell].bytes[kind]);
+		for (int kind = 0; kind < TILE_KINDS; kind++) {
+			bytes[kind] += picture->tile[tile].bytes[kind];
+			left -= ma_min(left, picture->tile[tile].bytes[kind]);
 		}
-		bytes[CELL_FREE] += left;
+		bytes[TILE_FREE] += left;
 	}
-	for (int kind = 0; kind < CELL_KINDS; kind++, y += LINE) {
-		if (kind == CELL_BAD && !bytes[kind])
+	for (int kind = 0; kind < TILE_KINDS; kind++, y += ROW) {
+		if (kind == TILE_BAD && !bytes[kind])
 			continue;
 		fprintf(to, "<rect class=\"k%d\" x=\"%u\" y=\"%u\" width=\"16\" height=\"16\"/>", kind, x, y);
 		fprintf(to, "<text class=\"t\" x=\"%u\" y=\"%u\">%s</text>", x + 24, y + TEXT_SIZE,
-			picture_kind_name((enum cell_kind)kind));
+			picture_kind_name((enum tile_kind)kind));
 		fprintf(to, "<text class=\"t d\" x=\"%u\" y=\"%u\" text-anchor=\"end\">%s</text>\n", x + LEGEND - 8,
 			y + TEXT_SIZE, size_text(view->tool, bytes[kind], size));
 	}
-	y += LINE / 2;
+	y += ROW / 2;
 	fprintf(to, "<text class=\"t d\" x=\"%u\" y=\"%u\">fill: empty</text>\n", x, y + TEXT_SIZE);
 	for (int step = 0; step <= 4; step++)
 		fprintf(to,
@@ -185,9 +185,9 @@ static void draw_legend(FILE *to, const struct view *view, const struct picture 
 			"width=\"20\" height=\"16\" opacity=\"%.2f\"/>",
 			x + 76 + (unsigned)step * 22, y, x + 76 + (unsigned)step * 22, y, 0.25 + 0.75 * step / 4);
 	fprintf(to, "<text class=\"t d\" x=\"%u\" y=\"%u\">full</text>\n", x + 192, y + TEXT_SIZE);
-	y += LINE;
+	y += ROW;
 	fprintf(to, "<text class=\"t d\" x=\"%u\" y=\"%u\">a square: %s</text>\n", x, y + TEXT_SIZE,
-		size_text(view->tool, picture->cell_bytes, size));
+		size_text(view->tool, picture->tile_bytes, size));
 }
 
 static void draw_head(FILE *to, struct view *view, unsigned width)
@@ -213,8 +213,8 @@ void plot_svg(FILE *to, struct view *view, const struct picture *picture, bool h
 {
 	struct grid grid = grid_for(picture, hilbert);
 	unsigned width = MARGIN + SIDE + MARGIN + LEGEND + MARGIN;
-	unsigned cells = (unsigned)(grid.side * grid.rows), least = 12 * LINE;
-	unsigned height = HEAD + (cells > least ? cells : least) + MARGIN;
+	unsigned tiles = (unsigned)(grid.side * grid.rows), least = 12 * ROW;
+	unsigned height = HEAD + (tiles > least ? tiles : least) + MARGIN;
 
 	fprintf(to,
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %u %u\" width=\"%u\" "
@@ -223,8 +223,8 @@ void plot_svg(FILE *to, struct view *view, const struct picture *picture, bool h
 	draw_head(to, view, width);
 	draw_legend(to, view, picture);
 	fprintf(to, "<g transform=\"translate(%d %d) scale(%.4f)\">\n", MARGIN, HEAD, grid.side);
-	for (uint64_t cell = 0; cell < picture->cells; cell++)
-		draw_cell(to, view, picture, &grid, cell);
+	for (uint64_t tile = 0; tile < picture->tiles; tile++)
+		draw_tile(to, view, picture, &grid, tile);
 	fputs("</g>\n</svg>\n", to);
 }
 
@@ -252,18 +252,18 @@ static const char script[] =
 static void print_table(FILE *to, struct view *view)
 {
 	struct figures f = { 0 };
-	char size[SIZE_TEXT], taken[SIZE_TEXT];
+	char size[SIZE_TEXT], bytes[SIZE_TEXT];
 
 	view->kind->measure(view, &f);
 	fputs("<h2>Sizes</h2>\n<table><tr><th>size<th>in<th>used<th>free<th>bytes<th>fill</tr>\n", to);
 	for (unsigned i = 0; i < f.buckets; i++) {
 		const struct bucket *b = &f.bucket[i];
-		double fill = b->used + b->room ? (double)b->used / (double)(b->used + b->room) : 1;
+		double fill = b->used + b->free ? (double)b->used / (double)(b->used + b->free) : 1;
 
 		fprintf(to, "<tr><td>%s<td>%s<td>%" PRIu64 "<td>%" PRIu64 "<td>%s<td>",
-			b->bytes ? size_text(view->tool, b->bytes, size) : "any", b->what, b->used, b->room,
-			size_text(view->tool, b->taken, taken));
-		if (b->room || b->units)
+			b->bytes ? size_text(view->tool, b->bytes, size) : "any", b->what, b->used, b->free,
+			size_text(view->tool, b->used_bytes, bytes));
+		if (b->free || b->units)
 			fprintf(to, "<meter value=\"%.3f\">%.0f %%</meter>", fill, 100 * fill);
 		fputs("</tr>\n", to);
 	}

@@ -13,14 +13,14 @@ static int add_block(struct view *view, uint64_t offset, uint64_t size, void *ar
 	struct reach *reach = arg;
 
 	(void)view;
-	if (reach->count == reach->room) {
-		uint64_t room = reach->room ? reach->room * 2 : 1024;
-		struct reach_block *more = realloc(reach->block, room * sizeof(*more));
+	if (reach->count == reach->most) {
+		uint64_t most = reach->most ? reach->most * 2 : 1024;
+		struct reach_block *more = realloc(reach->block, most * sizeof(*more));
 
-		if (!more || room > UINT32_MAX)
+		if (!more || most > UINT32_MAX)
 			return reach->is_short = true;
 		reach->block = more;
-		reach->room = room;
+		reach->most = most;
 	}
 	reach->block[reach->count++] = reach_block(offset, ma_min(size, SIZE_MOST));
 	return 0;

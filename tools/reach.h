@@ -69,7 +69,7 @@ struct reach_root {
 struct reach {
 	struct view *view;
 	struct reach_block *block; /* By offset. */
-	uint64_t count, room;
+	uint64_t count, most;      /* There are; there is memory for. */
 	struct reach_root *root;
 	uint64_t roots;
 	uint32_t *stack;

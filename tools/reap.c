@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mapalloc reap: maps and VM files in a directory that no living process uses. Nothing that is there says whether a map is still
+ * mapalloc reap: maps and VM files in a directory that no live process uses. Nothing that is there says whether a map is still
  * wanted: so they are listed, and removed only with --force. libxmemory's VM files have no names where the file system makes nameless
  * ones; elsewhere a kill between two system calls leaves one, empty. The same with what commands make: where it needs a name before it is
  * whole, a kill leaves that.
@@ -79,19 +79,19 @@ static const char *what_is(int fd, const char *name)
 
 static bool is_used(int fd, const struct found *found)
 {
-	struct people people;
+	struct processes processes;
 	long pid = vm_file_pid(found->name);
 
 	if (pid && is_alive(pid))
 		return true;
-	if (is_temporary(found->name) && people_alone(fd) == 0) /* Being made. */
+	if (is_temporary(found->name) && processes_exclusive(fd) == 0) /* Being made. */
 		return true;
-	people_find(&people, fd, found->name, &found->st, NULL);
-	return people.is_attached || people.locks_unknown;
+	processes_find(&processes, fd, found->name, &found->st, NULL);
+	return processes.is_attached || processes.locks_unknown;
 }
 
 /* False: none of ours, or it may not be read. */
-static bool look(int directory, const char *name, struct found *found)
+static bool scan_file(int directory, const char *name, struct found *found)
 {
 	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
 	bool is_ours = false;
@@ -108,21 +108,21 @@ static bool look(int directory, const char *name, struct found *found)
 	return is_ours;
 }
 
-/* Under the attach byte, so nobody attaches to it between the last look and its end; and the kernel is asked, who sees all users. */
+/* Under the attach byte, so no process attaches to it between the last check and its end; and the kernel is asked, which knows all users. */
 static const char *obstacle(int fd, const struct found *found)
 {
 	struct stat st;
-	int alone;
+	int exclusive;
 
 	if (fstat(fd, &st) < 0 || st.st_ino != found->st.st_ino || st.st_dev != found->st.st_dev)
 		return "it is another file now";
 	if (ma_file_attach_exclusive(fd) < 0)
-		return "somebody uses it now";
-	alone = people_alone(fd);
-	if (alone == 0)
-		return "somebody has it open or mapped";
-	return alone < 0 && strcmp(found->what, kind_buddy.name) == 0
-		       ? "it cannot be told whether somebody has it mapped"
+		return "a process uses it now";
+	exclusive = processes_exclusive(fd);
+	if (exclusive == 0)
+		return "a process has it open or mapped";
+	return exclusive < 0 && strcmp(found->what, kind_buddy.name) == 0
+		       ? "it cannot be told whether a process has it mapped"
 		       : NULL;
 }
 
@@ -176,7 +176,7 @@ static enum status each(struct tool *tool, int directory, struct dirent **names,
 	struct found found;
 
 	for (int i = 0; i < count; i++) {
-		if (!look(directory, names[i]->d_name, &found) || found.is_used)
+		if (!scan_file(directory, names[i]->d_name, &found) || found.is_used)
 			continue;
 		status = tool->options.force ? drop(tool, directory, &found) : STATUS_OK;
 		worst = status > worst ? status : worst;
@@ -203,8 +203,8 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		json_text(tool, "directory", arguments[0]);
 		json_open(tool, "files", '[');
 	}
-	status =
-		found < 0 ? complain_last_error(tool, arguments[0], "cannot read it") : each(tool, directory, names, found);
+	status = found < 0 ? complain_last_error(tool, arguments[0], "cannot read it")
+			   : each(tool, directory, names, found);
 	if (tool->options.json) {
 		json_close(tool, ']');
 		json_end(tool);
@@ -225,10 +225,10 @@ const struct command command_reap = {
 	.name = "reap",
 	.arguments = "DIRECTORY",
 	.summary =
-		"List maps, unfinished files that kills left, and VM files of libxmemory, that no living process uses; "
+		"List maps, unfinished files that kills left, and VM files of libxmemory, that no live process uses; "
 		"with --force, remove them.",
 	.options = options,
-	.more = "That nobody uses a map now does not mean that nobody wants it: look at the list first. Directories "
+	.more = "A map that no process uses now may still be needed: read the list first. Directories "
 		"below are not entered.\n",
 	.examples = "  mapalloc reap /dev/shm\n"
 		    "  mapalloc reap --force /var/tmp/scratch\n",

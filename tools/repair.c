@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mapalloc repair: what the next one to attach would do, done now, and what follows from the rest made anew. The check decides
- * before anything is touched, having rehearsed it in memory; it is done under the exclusive attach lock, so nobody comes in meanwhile,
- * and whoever dies in between leaves a file that its next opener recovers.
+ * mapalloc repair: does what the next process to attach would do, and computes again what follows from the rest. The check rehearses
+ * that in memory, and decides before anything is changed. The repair holds the exclusive attach lock, so no process attaches meanwhile;
+ * when it is killed, the next opener recovers the file.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,7 +13,7 @@
 #include "common/map_file.h"
 #include "common/proc.h"
 #include "common/space.h"
-#include "tools/alone.h"
+#include "tools/exclusive.h"
 #include "tools/commands.h"
 #include "tools/copy.h"
 #include "tools/kind_map.h"
@@ -55,10 +55,10 @@ static enum status repair_map(struct tool *tool, const char *name, int fd)
 
 	if (status != STATUS_OK)
 		return status;
-	if (!view.kind || view.why != MA_OK || fstat(fd, &st) < 0 || st.st_ino != view.st.st_ino ||
+	if (!view.kind || view.refusal != MA_OK || fstat(fd, &st) < 0 || st.st_ino != view.st.st_ino ||
 	    st.st_dev != view.st.st_dev)
-		status = alone_refuse(tool, name, "repaired", "it changed while it was looked at");
-	else if (!alone_map(&view, fd) || recover(&view) < 0)
+		status = exclusive_refuse(tool, name, "repaired", "it changed meanwhile");
+	else if (!exclusive_map(&view, fd) || recover(&view) < 0)
 		status = complain_last_error(tool, name, "cannot be repaired");
 	view_close(&view);
 	return status;
@@ -87,7 +87,7 @@ static enum status repair(struct tool *tool, const char *name, const struct view
 	enum status status;
 	int fd;
 
-	status = alone_open(tool, name, seen, "repaired", &fd);
+	status = exclusive_open(tool, name, seen, "repaired", &fd);
 	if (status != STATUS_OK)
 		return status;
 	if (tool->options.backup && copy_to_name(fd, tool->options.backup) < 0) {
@@ -146,7 +146,7 @@ static enum status mend(struct tool *tool, const char *name, struct view *seen, 
 	struct view after;
 	enum status status;
 
-	view_leave(seen);
+	view_close_file(seen);
 	status = repair(tool, name, seen);
 	if (status != STATUS_OK)
 		return status;
@@ -179,9 +179,9 @@ static enum status run(struct tool *tool, char **arguments, int count)
 			 status == STATUS_FOREIGN
 				 ? "it is no map that this program can read"
 				 : "what is damaged could only be guessed; a backup, or mapalloc dump, may help");
-	else if (view.people.is_attached)
-		status = alone_refuse(tool, name, "repaired",
-				      "it is in use: the processes that use it clean up by themselves");
+	else if (view.processes.is_attached)
+		status = exclusive_refuse(tool, name, "repaired",
+					  "it is in use: the processes that use it clean up by themselves");
 	else if (is != SEVERITY_NOTE)
 		status = mend(tool, name, &view, &is);
 	report(tool, &view, is, status);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * mapalloc resize. A map of libqalloc and a heap of libmmalloc can be made longer at any time, also in use, within their range, and so can
- * a region of libshmbuddy; a heap, when nobody uses it, shorter again, as far as its last blocks allow. All else is part of what a map is:
+ * a region of libshmbuddy; a heap, when no process uses it, shorter again, as far as its last blocks allow. All else is part of what a map is:
  * there a new one is made of what
  * is in the old one, which is possible only with pointers relocated.
  */
@@ -16,7 +16,7 @@
 #include "common/file.h"
 #include "common/heap_internal.h"
 #include "common/space.h"
-#include "tools/alone.h"
+#include "tools/exclusive.h"
 #include "tools/commands.h"
 #include "tools/dump.h"
 #include <mmalloc.h>
@@ -148,14 +148,14 @@ static int cut(struct view *view, int fd, uint64_t size)
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		ma_store_kill(&ma_stream(map, s)->backed, needed(map, s));
-	/* Zeros first: whoever grows the file again must not find tables there, should this end before the file is cut. */
+	/* Zeros first: a process that grows the file again must not find tables there, should this end before the file is cut. */
 	if (fstat(fd, &st) < 0 || clear_behind(fd, size, (uint64_t)st.st_size) < 0)
 		return -1;
 	ma_store_kill(&map->header->length, size);
 	return ma_file_set_length(fd, size);
 }
 
-static enum status cut_alone(struct tool *tool, const char *name, int fd, uint64_t size)
+static enum status cut_exclusively(struct tool *tool, const char *name, int fd, uint64_t size)
 {
 	struct view view;
 	enum status status = view_open(tool, name, &view);
@@ -164,10 +164,10 @@ static enum status cut_alone(struct tool *tool, const char *name, int fd, uint64
 
 	if (status != STATUS_OK)
 		return status;
-	least = view.kind && view.why == MA_OK && alone_map(&view, fd) ? ma_up(needed_end(&view.map), MA_PAGE)
-								       : UINT64_MAX;
+	least = view.kind && view.refusal == MA_OK && exclusive_map(&view, fd) ? ma_up(needed_end(&view.map), MA_PAGE)
+									       : UINT64_MAX;
 	if (least == UINT64_MAX) {
-		status = alone_refuse(tool, name, "resized", "it changed while it was looked at");
+		status = exclusive_refuse(tool, name, "resized", "it changed meanwhile");
 	} else if (size < least) {
 		complain(tool, name, "not resized: its blocks and tables reach up to %s", size_text(tool, least, text));
 		status = STATUS_REFUSED;
@@ -185,19 +185,19 @@ static enum status shrink(struct tool *tool, const char *name, const struct view
 	void *md;
 	int fd;
 
-	if (seen->people.is_attached)
-		return alone_refuse(tool, name, "resized",
-				    "it is in use: it can be made longer now, and shorter when nobody uses it");
+	if (seen->processes.is_attached)
+		return exclusive_refuse(tool, name, "resized",
+					"it is in use: it can be made longer now, and shorter when no process uses it");
 	last_error_clear();
 	md = attach(name);
 	if (!md)
 		return complain_last_error(tool, name, "cannot attach to it");
 	mmalloc_trim(md);
 	mmalloc_detach(md);
-	status = alone_open(tool, name, seen, "resized", &fd);
+	status = exclusive_open(tool, name, seen, "resized", &fd);
 	if (status != STATUS_OK)
 		return status;
-	status = cut_alone(tool, name, fd, size);
+	status = cut_exclusively(tool, name, fd, size);
 	close(fd);
 	return status;
 }
@@ -247,9 +247,9 @@ static enum status rebuild(struct tool *tool, const char *name, const struct vie
 
 	if (!real)
 		return complain_last_error(tool, name, "cannot find it");
-	status = alone_open(tool, name, seen, "resized", &fd);
+	status = exclusive_open(tool, name, seen, "resized", &fd);
 	if (status == STATUS_OK && fstat(fd, &st) < 0)
-		status = complain_last_error(tool, name, "cannot look at it");
+		status = complain_last_error(tool, name, "cannot read its status");
 	load->file = real;
 	load->like = &st;
 	if (status == STATUS_OK)
@@ -264,12 +264,12 @@ static enum status rebuild(struct tool *tool, const char *name, const struct vie
 
 /* ---- the command ---- */
 
-/* A heap's file may be longer than it says, when whoever made it longer, or shorter, was killed; or is at it. */
+/* A heap's file may be longer than it says: a process that made it longer, or shorter, was killed or is not done. */
 static uint64_t size_of(const struct view *view)
 {
 	uint64_t length = ma_load(&view->header.length);
 
-	if (view->header.kind == MA_KIND_MMALLOC && !view->people.is_attached)
+	if (view->header.kind == MA_KIND_MMALLOC && !view->processes.is_attached)
 		return ma_max(length, (uint64_t)view->st.st_size);
 	return view->region ? view->shape.area : length;
 }
@@ -327,7 +327,7 @@ static enum status in_place(struct tool *tool, const char *name, const struct vi
 	return status == STATUS_OK ? report(tool, name, old, NULL) : status;
 }
 
-static enum status anew(struct tool *tool, const char *name, const struct view *seen, uint64_t old, uint64_t size)
+static enum status make_new(struct tool *tool, const char *name, const struct view *seen, uint64_t old, uint64_t size)
 {
 	struct dump_load load = { .from = name, .size = size, .relocate = true };
 	enum status status;
@@ -343,12 +343,12 @@ static enum status resize(struct tool *tool, const char *name, const struct view
 	char text[SIZE_TEXT];
 
 	if (seen->header.rocompat)
-		return alone_refuse(tool, name, "resized", "it has features that this program can only read");
+		return exclusive_refuse(tool, name, "resized", "it has features that this program can only read");
 	if (is_in_place(seen, old, size))
 		return in_place(tool, name, seen, old,
 				seen->header.kind == MA_KIND_MMALLOC ? ma_up(size, MA_PAGE) : size);
 	if (tool->options.relocate)
-		return anew(tool, name, seen, old, size);
+		return make_new(tool, name, seen, old, size);
 	if (size > old)
 		complain(tool, name,
 			 "not resized: its range ends at %s; --relocate makes a new one, with pointers changed",
@@ -377,7 +377,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		return status;
 	view_check(&view);
 	status = view_status(&view);
-	if (!view.people.is_attached && status != STATUS_OK) {
+	if (!view.processes.is_attached && status != STATUS_OK) {
 		view_print_findings(&view, tool->err, SEVERITY_REPAIRABLE);
 		complain(tool, name, "not resized: %s",
 			 status == STATUS_REPAIRABLE ? "mapalloc repair it first" : view_verdict(&view));
@@ -403,12 +403,14 @@ const struct command command_resize = {
 	.summary = "Make a map longer or shorter.",
 	.options = options,
 	.more = "A heap of libmmalloc: longer at any time, also while it is used, with its disk space; shorter when "
-		"nobody uses it, down to its\n"
-		"last block. A map of libqalloc: longer at any time, also while it is used, within the range that it was "
+		"no process uses it, down to its\n"
+		"last block. A map of libqalloc: longer at any time, also while it is used, within the range that it "
+		"was "
 		"made with (mapalloc info).\n"
 		"A region of libshmbuddy: larger at any time, also while it is used, within the range that it was made "
 		"with; SIZE is\n"
-		"what blocks can take. All else: with --relocate, and when nobody uses it, a new map of SIZE takes its "
+		"what blocks can take. All else: with --relocate, and when no process uses it, a new map of SIZE takes "
+		"its "
 		"place,\n"
 		"in which blocks lie elsewhere and what looks like a pointer was changed. SIZE is then, in a region of "
 		"libshmbuddy, what blocks\n"

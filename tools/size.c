@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sizes as people write them. Units are powers of 1024. */
+/* Sizes as users write them. Units are powers of 1024. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>

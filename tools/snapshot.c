@@ -26,10 +26,10 @@ static bool may_be_made(struct tool *tool, const struct view *view, const char *
 	return false;
 }
 
-/* Of what nobody uses; in use, what changes cannot be told from damage, but in a region: there the copy is checked. */
-static void look(struct view *view)
+/* In a map that is in use, changes cannot be told from damage; but in a region they can: there the copy is checked. */
+static void check_if_possible(struct view *view)
 {
-	if (!view->people.is_attached && !view->people.locks_unknown && !view_users_unknown(view))
+	if (!view->processes.is_attached && !view->processes.locks_unknown && !view_users_unknown(view))
 		view_check(view);
 	else if (MA_KIND_FLOATS(view->header.kind) && view->kind)
 		view->kind->check(view);
@@ -58,7 +58,7 @@ static enum status take(struct tool *tool, struct view *view, const char *copy, 
 {
 	enum status status;
 
-	look(view);
+	check_if_possible(view);
 	*grew = false;
 	status = view_status(view);
 	if (status >= STATUS_DAMAGED || !view->kind) {

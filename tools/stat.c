@@ -23,13 +23,13 @@ static uint64_t free_bytes(const struct figures *f)
 
 static void print_bucket(struct tool *tool, const struct bucket *b)
 {
-	char size[SIZE_TEXT], taken[SIZE_TEXT];
-	uint64_t slots = b->used + b->room;
+	char size[SIZE_TEXT], bytes[SIZE_TEXT];
+	uint64_t slots = b->used + b->free;
 
 	fprintf(tool->out, "%10s  %-5s %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10s",
-		b->bytes ? size_text(tool, b->bytes, size) : "any", b->what, b->units, b->used, b->room,
-		size_text(tool, b->taken, taken));
-	if (b->room || b->units)
+		b->bytes ? size_text(tool, b->bytes, size) : "any", b->what, b->units, b->used, b->free,
+		size_text(tool, b->used_bytes, bytes));
+	if (b->free || b->units)
 		fprintf(tool->out, " %5.1f %%", slots ? 100 * (double)b->used / (double)slots : 100);
 	fputc('\n', tool->out);
 }
@@ -47,7 +47,7 @@ static void print_text(struct view *view, const struct figures *f)
 		  size_text(tool, f->capacity, b), f->used_blocks, plural(f->used_blocks, "block", "blocks"));
 	print_key(tool, "free", "%s, the largest %s %s", size_text(tool, free_bytes(f), a),
 		  view->region ? "block" : "run", size_text(tool, f->largest_free, b));
-	print_key(tool, "reserved", "%s: free places of slabs, for their own sizes", size_text(tool, f->reserved, a));
+	print_key(tool, "reserved", "%s: free slots of slabs, for their own sizes", size_text(tool, f->reserved, a));
 	print_key(tool, "tables", "%s", size_text(tool, f->tables, a));
 	print_key(tool, "on disk", "%s of the capacity has its space", size_text(tool, f->backed, a));
 	if (view->region)
@@ -78,16 +78,16 @@ static void print_json(struct view *view, const struct figures *f)
 		json_text(tool, "in", b->what);
 		json_number(tool, "units", b->units);
 		json_number(tool, "used", b->used);
-		json_number(tool, "free", b->room);
-		json_number(tool, "used_bytes", b->taken);
+		json_number(tool, "free", b->free);
+		json_number(tool, "used_bytes", b->used_bytes);
 		json_close(tool, '}');
 	}
 	json_close(tool, ']');
 	json_end(tool);
 }
 
-/* Opened anew each time: it may have grown, and who is attached changes. */
-static enum status look(struct tool *tool, const char *name, void (*print)(struct view *, const struct figures *),
+/* Opened each time: it may have grown, and who is attached changes. */
+static enum status show(struct tool *tool, const char *name, void (*print)(struct view *, const struct figures *),
 			bool check)
 {
 	struct figures f = { 0 };
@@ -113,8 +113,8 @@ static void print_line(struct view *view, const struct figures *f)
 	char a[SIZE_TEXT], b[SIZE_TEXT], c[SIZE_TEXT], d[SIZE_TEXT], e[SIZE_TEXT];
 	unsigned alive = 0;
 
-	for (unsigned i = 0; i < view->people.count; i++)
-		alive += view->people.person[i].is_alive;
+	for (unsigned i = 0; i < view->processes.count; i++)
+		alive += view->processes.process[i].is_alive;
 	fprintf(tool->out, "%5u %10" PRIu64 " %8s %8s %8s %8s %8s %6.1f\n", alive, f->used_blocks,
 		size_text(tool, f->used_bytes, a), size_text(tool, f->reserved, b), size_text(tool, free_bytes(f), c),
 		size_text(tool, f->largest_free, d), size_text(tool, f->backed, e),
@@ -137,7 +137,7 @@ static enum status every(struct tool *tool, const char *name)
 			fprintf(tool->out, "%s%5s %10s %8s %8s %8s %8s %8s %6s%s\n", tint(tool, COLOR_DIM), "PROCS",
 				"BLOCKS", "USED", "RESERVED", "FREE", "LARGEST", "ON DISK", "FRAG %",
 				tint(tool, COLOR_NONE));
-		status = look(tool, name, tool->options.json ? print_json : print_line, i == 0);
+		status = show(tool, name, tool->options.json ? print_json : print_line, i == 0);
 		worst = status > worst ? status : worst;
 		fflush(tool->out);
 	}
@@ -149,7 +149,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 	(void)count;
 	if (tool->options.interval > 0)
 		return every(tool, arguments[0]);
-	return look(tool, arguments[0], tool->options.json ? print_json : print_text, true);
+	return show(tool, arguments[0], tool->options.json ? print_json : print_text, true);
 }
 
 static const struct option_spec options[] = {

@@ -15,21 +15,21 @@ static void check_in_use(struct view *view)
 {
 	const struct ma_header *h = &view->header;
 
-	if (view->people.is_attached || view->people.locks_unknown)
+	if (view->processes.is_attached || view->processes.locks_unknown)
 		return;
 	if (ma_load(&h->phase) != 1)
-		view_find(view, SEVERITY_UNCLOSED, "state/phase", offsetof(struct ma_header, phase),
-			  "recovery was not finished: the next open completes it");
+		view_add_finding(view, SEVERITY_UNCLOSED, "state/phase", offsetof(struct ma_header, phase),
+				 "recovery was not finished: the next open completes it");
 	if (ma_load(&h->state) != MA_STATE_IN_USE)
 		return;
 	if (view_is_this_boot(view) || !view_is_this_file(view))
-		view_find(
+		view_add_finding(
 			view, SEVERITY_UNCLOSED, "state/in-use", STATE_AT,
 			"no process uses it, and it was not closed: its last user ended without that, or the file was "
 			"copied while it was in use");
 	else
-		view_find(view, SEVERITY_UNCLOSED, "state/in-use", STATE_AT,
-			  "it was in use when the machine went down: the next open verifies all of it");
+		view_add_finding(view, SEVERITY_UNCLOSED, "state/in-use", STATE_AT,
+				 "it was in use when the machine went down: the next open verifies all of it");
 }
 
 static void check_state(struct view *view)
@@ -37,14 +37,15 @@ static void check_state(struct view *view)
 	if (!MA_KIND_FLOATS(view->header.kind))
 		check_in_use(view);
 	if (!view_is_this_file(view))
-		view_find(view, SEVERITY_NOTE, "state/copy", offsetof(struct ma_header, device),
-			  "it is a copy of another file: its next opener verifies all of it");
+		view_add_finding(view, SEVERITY_NOTE, "state/copy", offsetof(struct ma_header, device),
+				 "it is a copy of another file: its next opener verifies all of it");
 	if (view->header.rocompat)
-		view_find(view, SEVERITY_NOTE, "header/features", offsetof(struct ma_header, rocompat),
-			  "it has features that this program can only read");
-	if (view->people.locks_unknown)
-		view_find(view, SEVERITY_NOTE, "state/locks", NOWHERE,
-			  "its file system has no open-file-description locks: nobody can tell who is alive");
+		view_add_finding(view, SEVERITY_NOTE, "header/features", offsetof(struct ma_header, rocompat),
+				 "it has features that this program can only read");
+	if (view->processes.locks_unknown)
+		view_add_finding(view, SEVERITY_NOTE, "state/locks", NOWHERE,
+				 "its file system has no open-file-description locks: it cannot be told which "
+				 "processes are alive");
 }
 
 /* Rules that are about what the words say: those that a rehearsal covers. */
@@ -71,7 +72,7 @@ static void rehearse(struct view *view)
 	struct view again;
 	enum severity then;
 
-	if (!view_again(view, &again)) {
+	if (!view_open_again(view, &again)) {
 		view_close(&again);
 		return;
 	}
@@ -80,7 +81,7 @@ static void rehearse(struct view *view)
 		const struct finding *f = &again.finding[i];
 
 		if (!has_finding(view, f) && !(f->severity == SEVERITY_DAMAGE && view_users_unknown(view)))
-			view_find(view, f->severity, f->rule, f->at, "%s", f->text);
+			view_add_finding(view, f->severity, f->rule, f->at, "%s", f->text);
 	}
 	for (size_t i = 0; i < view->findings && then < SEVERITY_DAMAGE; i++)
 		if (is_covered(&view->finding[i]))
@@ -106,22 +107,22 @@ static void check_roots(struct view *view)
 		count++;
 	}
 	if (count)
-		view_find(view, SEVERITY_NOTE, "root/no-block", first->offset,
-			  "%" PRIu64 " %s \"%.*s\", to no live block", count,
-			  count > 1 ? "roots point, the first of them" : "root points,", (int)first->bytes,
-			  first->name);
+		view_add_finding(view, SEVERITY_NOTE, "root/no-block", first->offset,
+				 "%" PRIu64 " %s \"%.*s\", to no live block", count,
+				 count > 1 ? "roots point, the first of them" : "root points,", (int)first->bytes,
+				 first->name);
 	reach_end(&reach);
 }
 
 void view_check(struct view *view)
 {
-	if (view->got == sizeof(view->header) && view->why != MA_REFUSE_MAGIC && view->why != MA_REFUSE_HALF &&
-	    view->kind)
+	if (view->header_bytes == sizeof(view->header) && view->refusal != MA_REFUSE_MAGIC &&
+	    view->refusal != MA_REFUSE_HALF && view->kind)
 		check_state(view);
 	if (!view->kind)
 		return;
 	view->kind->check(view);
-	if (!view->people.is_attached && view->why == MA_OK)
+	if (!view->processes.is_attached && view->refusal == MA_OK)
 		rehearse(view);
 	check_roots(view);
 }

@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "tools/guard.h"
+#include "tools/zero_fill.h"
 
 static const struct kind *const kinds[] = { &kind_static, &kind_dynamic, &kind_mmalloc, &kind_buddy };
 
@@ -106,20 +106,20 @@ static const char *text_of(enum ma_refusal why)
 
 static void find_in_header(struct view *view)
 {
-	enum ma_refusal why = view->why;
+	enum ma_refusal why = view->refusal;
 
 	if (why == MA_OK)
 		return;
-	if (why == MA_REFUSE_SHORT && view->got < sizeof(view->header))
-		view_find(view, SEVERITY_DAMAGE, rules[why], view->got,
-			  "ends within its header, after %" PRIu64 " bytes", view->got);
+	if (why == MA_REFUSE_SHORT && view->header_bytes < sizeof(view->header))
+		view_add_finding(view, SEVERITY_DAMAGE, rules[why], view->header_bytes,
+				 "ends within its header, after %" PRIu64 " bytes", view->header_bytes);
 	else if (why == MA_REFUSE_SHORT)
-		view_find(view, SEVERITY_DAMAGE, rules[why], field_of(why), "%s: %" PRIu64 " bytes of %" PRIu64,
-			  text_of(why), (uint64_t)view->st.st_size, (uint64_t)ma_load(&view->header.length));
-	else if (view->got == 0)
-		view_find(view, SEVERITY_FOREIGN, rules[why], NOWHERE, "is empty");
+		view_add_finding(view, SEVERITY_DAMAGE, rules[why], field_of(why), "%s: %" PRIu64 " bytes of %" PRIu64,
+				 text_of(why), (uint64_t)view->st.st_size, (uint64_t)ma_load(&view->header.length));
+	else if (view->header_bytes == 0)
+		view_add_finding(view, SEVERITY_FOREIGN, rules[why], NOWHERE, "is empty");
 	else
-		view_find(view, severity_of(why), rules[why], field_of(why), "%s", text_of(why));
+		view_add_finding(view, severity_of(why), rules[why], field_of(why), "%s", text_of(why));
 }
 
 /* Later refusals too: ma_header_check() names the first one alone, and a wrong checksum hides what made it wrong. */
@@ -128,15 +128,15 @@ static void find_behind(struct view *view)
 	struct ma_header h = view->header;
 	enum ma_refusal why;
 
-	if (view->why != MA_REFUSE_CRC)
+	if (view->refusal != MA_REFUSE_CRC)
 		return;
 	h.crc = ma_header_crc(&h);
 	why = ma_header_check(&h, sizeof(h), (uint64_t)view->st.st_size, UINT32_MAX, false);
 	if (why == MA_OK)
 		return;
-	view->why = why;
+	view->refusal = why;
 	find_in_header(view);
-	view->why = MA_REFUSE_CRC;
+	view->refusal = MA_REFUSE_CRC;
 }
 
 /* Numbers that a layout may be tried with, whether they are right or not. */
@@ -144,7 +144,7 @@ static bool may_lay_out(const struct view *view)
 {
 	const struct ma_header *h = &view->header;
 
-	if (view->got < sizeof(*h) || memcmp(h->magic, MA_MAGIC, sizeof(h->magic)) != 0)
+	if (view->header_bytes < sizeof(*h) || memcmp(h->magic, MA_MAGIC, sizeof(h->magic)) != 0)
 		return false;
 	return h->format == MA_FORMAT && h->order == MA_ORDER && h->word_bytes == sizeof(void *) &&
 	       h->page_shift == (MA_KIND_FLOATS(h->kind) ? MA_PAGE_SHIFT : ma_page_shift()) && h->base >> 47 == 0 && h->base % MA_PAGE == 0 &&
@@ -156,13 +156,13 @@ static int map_file(const struct view *view, char *at, uint64_t bytes, int prot,
 {
 	if (view->map.lay.slices)
 		return ma_segment_map(&view->map.lay, at, view->map.reach, prot, flags, view->fd,
-				      view->people.is_attached ? UINT64_MAX : bytes);
+				      view->processes.is_attached ? UINT64_MAX : bytes);
 	return mmap(at, bytes, prot, flags | MAP_FIXED, view->fd, 0) == MAP_FAILED ? -1 : 0;
 }
 
 /*
  * Copy-on-write. What a file at rest does not have is zeros from the start; one in use is mapped beyond its end too, for it may grow.
- * guard.h is about what it never has, or loses meanwhile.
+ * zero_fill.h is about what it never has, or loses meanwhile.
  */
 static bool map_it(struct view *view)
 {
@@ -170,20 +170,20 @@ static bool map_it(struct view *view)
 	uint64_t bytes = ma_min(view->mapped, ma_up((uint64_t)view->st.st_size, ma_page()));
 	void *at = mmap(NULL, view->mapped, prot, flags | MAP_ANONYMOUS, -1, 0);
 
-	if (view->people.is_attached)
+	if (view->processes.is_attached)
 		bytes = view->mapped;
 	if (at != MAP_FAILED && map_file(view, at, bytes, prot, flags) < 0) {
 		syscall(SYS_munmap, at, view->mapped);
 		at = MAP_FAILED;
 	}
 	if (at == MAP_FAILED) {
-		view_find(view, SEVERITY_NOTE, "system/memory", NOWHERE, "no address space for %" PRIu64 " bytes: %s",
-			  view->mapped, strerror(errno));
+		view_add_finding(view, SEVERITY_NOTE, "system/memory", NOWHERE,
+				 "no address space for %" PRIu64 " bytes: %s", view->mapped, strerror(errno));
 		return false;
 	}
 	view->base = at;
 	madvise(at, view->mapped, MADV_RANDOM);
-	guard_add(at, view->mapped, view->map.lay.slices ? -1 : view->fd);
+	zero_fill_add(at, view->mapped, view->map.lay.slices ? -1 : view->fd);
 	return true;
 }
 
@@ -194,15 +194,15 @@ static void lay_out(struct view *view)
 	if (!kind)
 		return;
 	if (!kind->lay_out(view)) {
-		if (view->why == MA_OK)
-			view_find(view, SEVERITY_DAMAGE, "header/numbers", offsetof(struct ma_header, param),
-				  "no %s map has such numbers", kind->name);
+		if (view->refusal == MA_OK)
+			view_add_finding(view, SEVERITY_DAMAGE, "header/numbers", offsetof(struct ma_header, param),
+					 "no %s map has such numbers", kind->name);
 		return;
 	}
 	if (!map_it(view))
 		return;
 	view->kind = kind;
-	kind->furnish(view);
+	kind->attach(view);
 }
 
 static int open_quietly(const char *name)
@@ -218,7 +218,7 @@ static enum status read_header(struct view *view)
 	ssize_t got;
 
 	if (fstat(view->fd, &view->st) < 0)
-		return complain_last_error(view->tool, view->name, "cannot look at it");
+		return complain_last_error(view->tool, view->name, "cannot read its status");
 	if (!S_ISREG(view->st.st_mode)) {
 		complain(view->tool, view->name, "is not a regular file");
 		return STATUS_FAILED;
@@ -226,12 +226,12 @@ static enum status read_header(struct view *view)
 	got = pread(view->fd, &view->header, sizeof(view->header), 0);
 	if (got < 0)
 		return complain_last_error(view->tool, view->name, "cannot read it");
-	view->got = (uint64_t)got;
-	view->why = ma_header_check(&view->header, (size_t)got, (uint64_t)view->st.st_size, UINT32_MAX, false);
+	view->header_bytes = (uint64_t)got;
+	view->refusal = ma_header_check(&view->header, (size_t)got, (uint64_t)view->st.st_size, UINT32_MAX, false);
 	/* All kinds are asked about, so that an unknown one is told from what is wrong behind it. */
-	if ((view->why == MA_OK || view->why > MA_REFUSE_KIND) && !kind_of(view->header.kind) &&
-	    view->got == sizeof(view->header))
-		view->why = MA_REFUSE_KIND;
+	if ((view->refusal == MA_OK || view->refusal > MA_REFUSE_KIND) && !kind_of(view->header.kind) &&
+	    view->header_bytes == sizeof(view->header))
+		view->refusal = MA_REFUSE_KIND;
 	return STATUS_OK;
 }
 
@@ -255,33 +255,34 @@ enum status view_open(struct tool *tool, const char *name, struct view *view)
 	}
 	find_in_header(view);
 	find_behind(view);
-	is_map = view->got == sizeof(view->header) && view->why != MA_REFUSE_MAGIC && view->why != MA_REFUSE_HALF;
-	people_find(&view->people, view->fd, name, &view->st,
-		    is_map && !MA_KIND_FLOATS(view->header.kind) ? &view->header : NULL);
+	is_map = view->header_bytes == sizeof(view->header) && view->refusal != MA_REFUSE_MAGIC &&
+		 view->refusal != MA_REFUSE_HALF;
+	processes_find(&view->processes, view->fd, name, &view->st,
+		       is_map && !MA_KIND_FLOATS(view->header.kind) ? &view->header : NULL);
 	lay_out(view);
 	return STATUS_OK;
 }
 
-bool view_again(const struct view *view, struct view *again)
+bool view_open_again(const struct view *view, struct view *again)
 {
 	memset(again, 0, sizeof(*again));
 	again->name = view->name;
 	again->tool = view->tool;
 	again->st = view->st;
-	again->got = view->got;
+	again->header_bytes = view->header_bytes;
 	again->header = view->header;
-	again->why = view->why;
-	again->people = view->people;
+	again->refusal = view->refusal;
+	again->processes = view->processes;
 	again->fd = fcntl(view->fd, F_DUPFD_CLOEXEC, 3);
 	if (again->fd >= 0)
 		lay_out(again);
 	return again->kind != NULL;
 }
 
-void view_leave(struct view *view)
+void view_close_file(struct view *view)
 {
 	if (view->base) {
-		guard_drop(view->base);
+		zero_fill_drop(view->base);
 		syscall(SYS_munmap, view->base, view->mapped); /* ASan's munmap() would go through its whole shadow. */
 	}
 	shmbuddy__view_free(view->region);
@@ -295,7 +296,7 @@ void view_leave(struct view *view)
 
 void view_close(struct view *view)
 {
-	view_leave(view);
+	view_close_file(view);
 	for (size_t i = 0; i < view->findings; i++)
 		free(view->finding[i].text);
 	free(view->finding);
@@ -310,7 +311,7 @@ uint64_t view_offset_of(const struct view *view, uint64_t stored)
 	return MA_KIND_FLOATS(view->header.kind) ? stored : stored - view->header.base;
 }
 
-uint64_t view_place(const struct view *view, const void *at)
+uint64_t view_file_offset(const struct view *view, const void *at)
 {
 	uint64_t offset = (uint64_t)((const char *)at - view->base), file;
 

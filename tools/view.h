@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A file as the reading commands see it: opened read-only, mapped copy-on-write wherever there is room, no lock taken.
+ * A file as the reading commands see it: opened read-only, mapped copy-on-write at any address, no lock taken.
  *
- * So looking changes nothing and keeps nobody waiting, whoever uses the map meanwhile; and since no address is asked for, a
- * map whose base is taken here can be looked at too. A damaged file is laid out as far as its numbers allow, and what is wrong with it
- * is in the findings. Pages that the file does not have read as zeros.
+ * So a view changes nothing and delays no process that uses the map, and the map's base may be in use here. A damaged file is laid out
+ * as far as its numbers allow, and what is wrong with it is in the findings. Pages that the file does not have read as zeros.
  */
 #ifndef TOOLS_VIEW_H
 #define TOOLS_VIEW_H
@@ -14,7 +13,7 @@
 #include "common/header.h"
 #include "common/map.h"
 #include "libshmbuddy/src/inspect.h"
-#include "tools/people.h"
+#include "tools/processes.h"
 #include "tools/tool.h"
 
 /*
@@ -39,13 +38,13 @@ typedef int block_fn(struct view *view, uint64_t offset, uint64_t size, void *ar
 /* A root; key is the number of one of libmmalloc's keys, else -1. Its offset may be anything. */
 typedef void root_fn(struct view *view, const char *name, size_t bytes, int key, uint64_t offset, void *arg);
 
-/* One line of the table of sizes. */
+/* One row of the table of sizes. */
 struct bucket {
 	uint64_t bytes;   /* Of a block; 0: blocks of any size. */
 	uint64_t units;   /* Slabs, groups, words; of blocks of any size, chunks. */
 	uint64_t used;    /* Blocks. */
-	uint64_t room;    /* Blocks that there is room for without taking more units; 0 where that means nothing. */
-	uint64_t taken;   /* Bytes of live blocks. */
+	uint64_t free;    /* Blocks that can be allocated without more units; 0 where that means nothing. */
+	uint64_t used_bytes; /* Of live blocks. */
 	const char *what; /* "slab", "run", "items", "block". */
 };
 
@@ -56,7 +55,7 @@ struct figures {
 	uint64_t used_bytes; /* Of live blocks. */
 	uint64_t used_blocks;
 	uint64_t backed;       /* Bytes of the capacity that have their disk space. */
-	uint64_t reserved;     /* Free bytes in slabs and groups: room for blocks of their own size alone. */
+	uint64_t reserved;     /* Free bytes in slabs and groups, for blocks of their own size only. */
 	uint64_t largest_free; /* Largest block that can be allocated. */
 	uint64_t largest_ever; /* The same in an empty map, where a block has a limit of its own; 0: it has none. */
 	uint64_t tables;       /* Bytes of units that hold the map's own tables. */
@@ -64,38 +63,38 @@ struct figures {
 	unsigned buckets;
 };
 
-/* What a cell of the picture shows. */
-enum cell_kind {
-	CELL_UNTOUCHED,
-	CELL_FREE,
-	CELL_SMALL,
-	CELL_MEDIUM,
-	CELL_LARGE,
-	CELL_RUN,
-	CELL_TABLE,
-	CELL_BAD,
-	CELL_KINDS
+/* What a tile of the picture shows. */
+enum tile_kind {
+	TILE_UNTOUCHED,
+	TILE_FREE,
+	TILE_SMALL,
+	TILE_MEDIUM,
+	TILE_LARGE,
+	TILE_RUN,
+	TILE_TABLE,
+	TILE_BAD,
+	TILE_KINDS
 };
 
-struct cell {
-	uint64_t bytes[CELL_KINDS]; /* That are of this kind. */
+struct tile {
+	uint64_t bytes[TILE_KINDS]; /* That are of this kind. */
 	uint64_t used;              /* Bytes of live blocks. */
 	uint64_t blocks;
 	uint64_t class_bytes; /* Of the slots, or items, here; 0: none, or of several sizes. */
 };
 
-/* The user area, or the part of it that was ever in use, in cells of equal size. */
+/* The user area, or the part of it that was ever in use, in tiles of equal size. */
 struct picture {
-	struct cell *cell;
-	uint64_t cells, cell_bytes;
+	struct tile *tile;
+	uint64_t tiles, tile_bytes;
 	uint64_t bytes; /* In all. */
 };
 
 /* Some bytes, from here in the user area, are of this kind; of a live block's bytes that is all there is. */
-void picture_add(struct picture *picture, uint64_t at, uint64_t bytes, enum cell_kind kind, uint64_t used,
+void picture_add(struct picture *picture, uint64_t at, uint64_t bytes, enum tile_kind kind, uint64_t used,
 		 uint64_t blocks, uint64_t class_bytes);
 /* What a slot of this size belongs to. */
-enum cell_kind picture_class(uint64_t bytes);
+enum tile_kind picture_class(uint64_t bytes);
 
 /* What a kind of map can be asked. Everything is safe on any bytes. */
 struct kind {
@@ -103,20 +102,20 @@ struct kind {
 	const char *name; /* As the command create calls it. */
 	/* By the header's numbers; false: they are impossible. Then, when it is mapped: find its parts. */
 	bool (*lay_out)(struct view *view);
-	void (*furnish)(struct view *view);
+	void (*attach)(struct view *view);
 	void (*check)(struct view *view);
 	/*
 	 * In a view of its own: do what the next open does, then what repair does. What the check finds broken is what this
 	 * returns: SEVERITY_UNCLOSED when the open was enough, SEVERITY_REPAIRABLE when the repair was, else SEVERITY_DAMAGE.
 	 */
 	enum severity (*rehearse)(struct view *view);
-	/* Make anew what follows from the rest; NULL: nothing does. In a view of its own, or one that writes to the file. */
+	/* Compute again what follows from the rest; NULL: nothing does. In a view of its own, or one that writes to the file. */
 	void (*rebuild)(struct view *view);
 	int (*walk)(struct view *view, block_fn *fn, void *arg);
 	void (*roots)(struct view *view, root_fn *fn, void *arg);
 	void (*measure)(struct view *view, struct figures *figures);
-	/* Bytes of the user area that were ever in use, and what they are dealt out in. */
-	uint64_t (*span)(struct view *view, uint64_t *unit);
+	/* Bytes of the user area that were ever in use, and the unit of allocation. */
+	uint64_t (*extent)(struct view *view, uint64_t *unit);
 	void (*draw)(struct view *view, struct picture *picture);
 };
 
@@ -127,9 +126,9 @@ struct view {
 	struct tool *tool;
 	int fd;
 	struct stat st;
-	uint64_t got; /* Bytes of the header that there are. */
+	uint64_t header_bytes; /* Of the header, as many as the file has. */
 	struct ma_header header;
-	enum ma_refusal why;
+	enum ma_refusal refusal;
 	const struct kind *kind; /* NULL: its numbers make no map. Everything below is nothing then. */
 	char *base;
 	uint64_t mapped;
@@ -137,28 +136,28 @@ struct view {
 	struct ma_map map;       /* All kinds but shmbuddy. */
 	struct shmbuddy *region; /* shmbuddy. */
 	struct shmbuddy__shape shape;
-	struct people people;
+	struct processes processes;
 	struct finding *finding;
-	size_t findings, room;
+	size_t findings, findings_most; /* There are; there is memory for. */
 	uint64_t unlisted; /* Findings beyond those. */
 };
 
-/* STATUS_FAILED, said why: no regular file that can be read. Else STATUS_OK, whatever the file is. */
+/* STATUS_FAILED, and a message: no regular file that can be read. Else STATUS_OK, whatever the file is. */
 enum status view_open(struct tool *tool, const char *name, struct view *view);
-/* Close the file; header, people and findings stay. */
-void view_leave(struct view *view);
+/* Close the file; header, processes and findings stay. */
+void view_close_file(struct view *view);
 void view_close(struct view *view);
 /* The same file once more, for rehearse(). */
-bool view_again(const struct view *view, struct view *again);
+bool view_open_again(const struct view *view, struct view *again);
 
 /* What is wrong with it beyond the header: fills the findings. */
 void view_check(struct view *view);
-void view_find(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
+void view_add_finding(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
 	MA_PRINTF(5, 6);
 /* Was it last opened since this machine began? In this file, which is no copy? */
 bool view_is_this_boot(const struct view *view);
 bool view_is_this_file(const struct view *view);
-/* Users of a region hold no lock: some may not be seen, and what they change meanwhile would look like damage. */
+/* Users of a region hold no lock: some may not be seen, and what they change meanwhile would be taken for damage. */
 bool view_users_unknown(const struct view *view);
 /* The worst finding; the status and the word for it. */
 enum severity view_worst(const struct view *view);
@@ -179,7 +178,7 @@ const char *kind_name(uint32_t number); /* "unknown" */
 /* A stored address, or an offset in kinds that float, as an offset from the start of the file. */
 uint64_t view_offset_of(const struct view *view, uint64_t stored);
 /* Where in the file is what lies there in the view? */
-uint64_t view_place(const struct view *view, const void *at);
+uint64_t view_file_offset(const struct view *view, const void *at);
 /* The longest that the file can get. */
 uint64_t view_range(const struct view *view);
 /* The application's number; 0: none. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mapalloc plot --watch: the picture in the terminal. With colors a cell's color is its kind and its height the fill; without, its letter
+ * mapalloc plot --watch: the picture in the terminal. With colors a tile's color is its kind and its height the fill; without, its letter
  * is its kind, a capital one when it is more than half full. Whatever the width of the terminal is, no line is longer.
  *
  * While the terminal is ours, keys come one by one and unseen. It is put back before the command ends, also by a signal.
@@ -90,38 +90,38 @@ static void put_text(struct lines *lines, char *text)
 /* ---- a frame ---- */
 
 /* One of 256 colors for each kind. */
-static const unsigned char colors[CELL_KINDS] = {
-	[CELL_UNTOUCHED] = 238, [CELL_FREE] = 244, [CELL_SMALL] = 39,  [CELL_MEDIUM] = 36,
-	[CELL_LARGE] = 214,     [CELL_RUN] = 140,  [CELL_TABLE] = 180, [CELL_BAD] = 196,
+static const unsigned char colors[TILE_KINDS] = {
+	[TILE_UNTOUCHED] = 238, [TILE_FREE] = 244, [TILE_SMALL] = 39,  [TILE_MEDIUM] = 36,
+	[TILE_LARGE] = 214,     [TILE_RUN] = 140,  [TILE_TABLE] = 180, [TILE_BAD] = 196,
 };
 
-static const char *glyph(enum cell_kind kind, double fill)
+static const char *glyph(enum tile_kind kind, double fill)
 {
 	static const char *const eighths[] = { "▁", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
 
-	if (kind == CELL_UNTOUCHED)
+	if (kind == TILE_UNTOUCHED)
 		return " ";
-	if (kind == CELL_FREE)
+	if (kind == TILE_FREE)
 		return "·";
-	if (kind == CELL_TABLE)
+	if (kind == TILE_TABLE)
 		return "▒";
-	return kind == CELL_BAD ? "╳" : eighths[(int)(fill * 8)];
+	return kind == TILE_BAD ? "╳" : eighths[(int)(fill * 8)];
 }
 
-static const char *letter(enum cell_kind kind, double fill)
+static const char *letter(enum tile_kind kind, double fill)
 {
-	static const char *const low[CELL_KINDS] = {
-		[CELL_UNTOUCHED] = " ", [CELL_FREE] = ".", [CELL_SMALL] = "s", [CELL_MEDIUM] = "m",
-		[CELL_LARGE] = "l",     [CELL_RUN] = "r",  [CELL_TABLE] = "#", [CELL_BAD] = "!",
+	static const char *const low[TILE_KINDS] = {
+		[TILE_UNTOUCHED] = " ", [TILE_FREE] = ".", [TILE_SMALL] = "s", [TILE_MEDIUM] = "m",
+		[TILE_LARGE] = "l",     [TILE_RUN] = "r",  [TILE_TABLE] = "#", [TILE_BAD] = "!",
 	};
-	static const char *const high[CELL_KINDS] = {
-		[CELL_SMALL] = "S", [CELL_MEDIUM] = "M", [CELL_LARGE] = "L", [CELL_RUN] = "R"
+	static const char *const high[TILE_KINDS] = {
+		[TILE_SMALL] = "S", [TILE_MEDIUM] = "M", [TILE_LARGE] = "L", [TILE_RUN] = "R"
 	};
 
 	return fill > 0.5 && high[kind] ? high[kind] : low[kind];
 }
 
-static void put_cell(struct tool *tool, enum cell_kind kind, double fill)
+static void put_tile(struct tool *tool, enum tile_kind kind, double fill)
 {
 	if (tool->colors)
 		fprintf(tool->out, "\033[38;5;%um%s", colors[kind], glyph(kind, fill));
@@ -131,9 +131,9 @@ static void put_cell(struct tool *tool, enum cell_kind kind, double fill)
 
 static void show_cells(struct tool *tool, const struct picture *picture, uint64_t width)
 {
-	for (uint64_t cell = 0; cell < picture->cells; cell++) {
-		put_cell(tool, picture_kind(picture, cell), picture_fill(picture, cell));
-		if (cell % width == width - 1 || cell + 1 == picture->cells)
+	for (uint64_t tile = 0; tile < picture->tiles; tile++) {
+		put_tile(tool, picture_kind(picture, tile), picture_fill(picture, tile));
+		if (tile % width == width - 1 || tile + 1 == picture->tiles)
 			fprintf(tool->out, "%s%s\n", tint(tool, COLOR_NONE), tool->colors ? "\033[K" : "");
 	}
 }
@@ -141,18 +141,18 @@ static void show_cells(struct tool *tool, const struct picture *picture, uint64_
 static void show_legend(struct lines *lines, bool keys)
 {
 	static const struct {
-		enum cell_kind kind;
+		enum tile_kind kind;
 		const char *text;
 	} legend[] = {
-		{ CELL_SMALL, "to 128" }, { CELL_MEDIUM, "to 8K" }, { CELL_LARGE, "to 64K" }, { CELL_RUN, "larger" },
-		{ CELL_TABLE, "tables" }, { CELL_FREE, "free" },    { CELL_BAD, "damaged" },
+		{ TILE_SMALL, "to 128" }, { TILE_MEDIUM, "to 8K" }, { TILE_LARGE, "to 64K" }, { TILE_RUN, "larger" },
+		{ TILE_TABLE, "tables" }, { TILE_FREE, "free" },    { TILE_BAD, "damaged" },
 	};
 
 	for (size_t i = 0; i < MA_COUNT(legend); i++) {
 		make_room(lines, 2 + strlen(legend[i].text), 2);
 		if (lines->silent)
 			continue;
-		put_cell(lines->tool, legend[i].kind, lines->tool->colors ? 1 : 0);
+		put_tile(lines->tool, legend[i].kind, lines->tool->colors ? 1 : 0);
 		fprintf(lines->tool->out, " %s%s", legend[i].text, tint(lines->tool, COLOR_NONE));
 	}
 	if (!lines->tool->colors)
@@ -162,7 +162,7 @@ static void show_legend(struct lines *lines, bool keys)
 	end_line(lines);
 }
 
-static void show_head(struct lines *lines, struct view *view, const struct figures *f, uint64_t cell_bytes)
+static void show_head(struct lines *lines, struct view *view, const struct figures *f, uint64_t tile_bytes)
 {
 	struct tool *tool = lines->tool;
 	char used[SIZE_TEXT], all[SIZE_TEXT], size[SIZE_TEXT], text[LINE_MOST];
@@ -171,12 +171,12 @@ static void show_head(struct lines *lines, struct view *view, const struct figur
 	snprintf(text, sizeof(text), "%s, %s of %s used, %llu %s, %s per character", view->kind->name,
 		 size_text(tool, f->used_bytes, used), size_text(tool, f->capacity, all),
 		 (unsigned long long)f->used_blocks, plural(f->used_blocks, "block", "blocks"),
-		 size_text(tool, cell_bytes, size));
+		 size_text(tool, tile_bytes, size));
 	put_text(lines, text);
 	end_line(lines);
 }
 
-/* Lines that are no cells: as many as the longest sizes could take, and one for the cursor. */
+/* Lines that are no tiles: as many as the longest sizes could take, and one for the cursor. */
 static uint64_t others(struct tool *tool, struct view *view, const struct figures *f, uint64_t width, bool keys)
 {
 	struct lines lines = { .tool = tool, .width = width, .silent = true };
@@ -197,7 +197,7 @@ static enum status show(struct tool *tool, struct view *view, uint64_t width, ui
 	taken = others(tool, view, &f, width, keys);
 	if (!picture_begin(&picture, view, width * (height > taken ? height - taken : 1)))
 		return STATUS_FAILED;
-	show_head(&lines, view, &f, picture.cell_bytes);
+	show_head(&lines, view, &f, picture.tile_bytes);
 	show_cells(tool, &picture, width);
 	show_legend(&lines, keys);
 	picture_end(&picture);

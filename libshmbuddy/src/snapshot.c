@@ -191,7 +191,8 @@ int shmbuddy__view_snapshot(const struct shmbuddy *h, uint64_t bytes, const char
 	int result = write_copy(h, h->fd, bytes, filename);
 
 	/* Whatever failed, with a view of an earlier moment, did so for that reason. */
-	if (result < 0 && shmbuddy__layout_area(&h->lay, ma_load_acquire(&region_header(h)->length)) != ma_load(&h->area))
+	if (result < 0 &&
+	    shmbuddy__layout_area(&h->lay, ma_load_acquire(&region_header(h)->length)) != ma_load(&h->area))
 		errno = EAGAIN;
 	return result;
 }

@@ -12,7 +12,7 @@
 #include "common/crc32c.h"
 #include "tests/fuzz/fuzz.h"
 #include "tools/dump.h"
-#include "tools/people.h"
+#include "tools/processes.h"
 #include "tools/tool.h"
 
 #define LOOKED_AT 65536
@@ -103,7 +103,7 @@ static void golden(const char *name)
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc, (void)argv;
-	people_ask_proc = false;
+	processes_ask_proc = false;
 	fuzz_begin();
 	nowhere = fopen("/dev/null", "w");
 	fuzz_require(nowhere);

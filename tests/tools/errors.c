@@ -288,17 +288,19 @@ static void exact_sizes(void)
 	assert_status(0, "stat", "--bytes", path);
 	g_assert_null(strstr(run_out, "960K"));
 	assert_said("983040");
-	assert_said("896: free places"); /* 8 free slots of 112: a small slab of one cell has 9. */
+	assert_said("896: free slots"); /* 8 free slots of 112: a small slab of one cell has 9. */
 }
 
 /* What the command prints when it cannot make a map of this kind, with this in the environment. */
 static char *said_with(const char *variable, const char *kind)
 {
 	char *program = g_build_filename(g_getenv("MA_BUILDDIR"), "tools", "mapalloc", NULL);
-	char *argv[] = { program, "create", (char *)(uintptr_t)kind, (char *)(uintptr_t)support_path("new"), "--size=1", NULL };
+	char *argv[] = { program,    "create", (char *)(uintptr_t)kind, (char *)(uintptr_t)support_path("new"),
+			 "--size=1", NULL };
 	char **environment = g_environ_setenv(g_get_environ(), variable, "1", TRUE), *printed = NULL;
 
-	g_assert_true(g_spawn_sync(NULL, argv, environment, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &printed, NULL, NULL));
+	g_assert_true(g_spawn_sync(NULL, argv, environment, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &printed,
+				   NULL, NULL));
 	g_strfreev(environment);
 	g_free(program);
 	return printed;

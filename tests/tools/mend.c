@@ -41,7 +41,7 @@ static void put(const char *path, const void *at, uint64_t value, size_t bytes)
 	FILE *f = fopen(path, "r+e");
 
 	g_assert_nonnull(f);
-	g_assert_cmpint(fseek(f, (long)view_place(&view, at), SEEK_SET), ==, 0);
+	g_assert_cmpint(fseek(f, (long)view_file_offset(&view, at), SEEK_SET), ==, 0);
 	g_assert_cmpuint(fwrite(&value, 1, bytes, f), ==, bytes);
 	fclose(f);
 }

@@ -55,7 +55,7 @@ static void put(const char *path, uint64_t at, const void *value, size_t bytes)
 
 static void put_number(const char *path, const void *at, uint64_t value, size_t bytes)
 {
-	put(path, view_place(&view, at), &value, bytes);
+	put(path, view_file_offset(&view, at), &value, bytes);
 }
 
 /* No copy: of a copy the next opener believes less. */
@@ -203,7 +203,7 @@ static void repair_it(const char *path)
 		.state = support_path("state"),
 		.line = { "repair", path },
 		.flags = MAP_SHARED,
-		.watched = view_place(&view, view.base + view.user_off),
+		.watched = view_file_offset(&view, view.base + view.user_off),
 		.want = contents(path),
 	};
 
@@ -296,7 +296,7 @@ static const char *make_heap(off_t size, uint64_t *watched)
 	victim_expect(0, "resize", path, text);
 	g_assert_cmpint(support_file_size(path), ==, size);
 	g_assert_cmpint(view_open(&tool, path, &view), ==, STATUS_OK);
-	*watched = view_place(&view, view.base + view.user_off);
+	*watched = view_file_offset(&view, view.base + view.user_off);
 	view_close(&view);
 	g_free(text);
 	return path;

@@ -10,7 +10,7 @@
 
 #include "tests/support/support_fault.h"
 #include "tests/support/support_step.h"
-#include "tools/people.h"
+#include "tools/processes.h"
 #include "tools/tool.h"
 
 #define MOST_IN_A_ROW 4 /* Of many writes to a file the first ones speak for the others. */
@@ -26,7 +26,7 @@ bool victim_begin(void)
 		g_test_skip("the calls of the kernel, and most instructions, would be the tool's");
 		return false;
 	}
-	people_ask_proc = false;
+	processes_ask_proc = false;
 	names_files = false;
 	if (!phase)
 		phase = support_shared(sizeof(*phase));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See alone.h. */
-#include "tools/alone.h"
+/* See exclusive.h. */
+#include "tools/exclusive.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 
 #include "common/file.h"
 
-enum status alone_refuse(struct tool *tool, const char *name, const char *what, const char *why)
+enum status exclusive_refuse(struct tool *tool, const char *name, const char *what, const char *why)
 {
 	complain(tool, name, "not %s: %s", what, why);
 	return STATUS_REFUSED;
@@ -18,26 +18,26 @@ enum status alone_refuse(struct tool *tool, const char *name, const char *what, 
 /* Users of a region take no lock while they use it, and readers of any kind take none: so the kernel is asked too. */
 static const char *obstacle(int fd, const struct view *seen)
 {
-	int alone;
+	int exclusive;
 
 	if (ma_file_attach_exclusive(fd) < 0)
-		return errno == EAGAIN ? "somebody is attached to it"
-				       : "its file system has no locks: nobody can tell whether it is in use";
-	alone = people_alone(fd);
-	if (alone == 0)
+		return errno == EAGAIN ? "another process is attached to it"
+				       : "its file system has no locks: it cannot be told whether it is in use";
+	exclusive = processes_exclusive(fd);
+	if (exclusive == 0)
 		return "another process has it open or mapped";
-	if (alone < 0 && MA_KIND_FLOATS(seen->header.kind) && seen->people.proc_unknown)
+	if (exclusive < 0 && MA_KIND_FLOATS(seen->header.kind) && seen->processes.proc_unknown)
 		return "it cannot be told whether another process has it mapped";
 	return NULL;
 }
 
-enum status alone_open(struct tool *tool, const char *name, const struct view *seen, const char *what, int *fd)
+enum status exclusive_open(struct tool *tool, const char *name, const struct view *seen, const char *what, int *fd)
 {
 	const char *why;
 
 	*fd = -1;
 	if (seen->header.rocompat)
-		return alone_refuse(tool, name, what, "it has features that this program can only read");
+		return exclusive_refuse(tool, name, what, "it has features that this program can only read");
 	last_error_clear();
 	*fd = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0)
@@ -47,10 +47,10 @@ enum status alone_open(struct tool *tool, const char *name, const struct view *s
 		return STATUS_OK;
 	close(*fd);
 	*fd = -1;
-	return alone_refuse(tool, name, what, why);
+	return exclusive_refuse(tool, name, what, why);
 }
 
-bool alone_map(struct view *view, int fd)
+bool exclusive_map(struct view *view, int fd)
 {
 	view->map.fd = fd;
 	view->map.flags = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See guard.h. fstat(2) and mmap(2) are system calls and nothing else: a signal handler may make them. */
-#include "tools/guard.h"
+/* See zero_fill.h. fstat(2) and mmap(2) are system calls and nothing else: a signal handler may make them. */
+#include "tools/zero_fill.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -61,7 +61,7 @@ static unsigned in_use(void)
 	return count;
 }
 
-void guard_add(void *base, uint64_t bytes, int fd)
+void zero_fill_add(void *base, uint64_t bytes, int fd)
 {
 	struct sigaction action = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
 
@@ -76,7 +76,7 @@ void guard_add(void *base, uint64_t bytes, int fd)
 		}
 }
 
-void guard_drop(void *base)
+void zero_fill_drop(void *base)
 {
 	for (unsigned i = 0; i < MOST; i++)
 		if (guarded[i].base == base)

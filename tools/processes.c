@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See people.h. */
-#include "tools/people.h"
+/* See processes.h. */
+#include "tools/processes.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -19,9 +19,9 @@
 
 #define SLOT_BYTE(slot) (MA_FILE_ATTACH_BYTE + 1 + (off_t)(slot))
 
-bool people_ask_proc = true;
+bool processes_ask_proc = true;
 
-/* F_UNLCK nobody, F_RDLCK or F_WRLCK somebody; -1: no such locks. */
+/* F_UNLCK no process, F_RDLCK or F_WRLCK another one; -1: no such locks. */
 static int who_locks(int fd, off_t byte)
 {
 	struct flock found;
@@ -29,7 +29,7 @@ static int who_locks(int fd, off_t byte)
 	return ma_file_lock(fd, F_OFD_GETLK, F_WRLCK, byte, &found) < 0 ? -1 : found.l_type;
 }
 
-bool people_slot_is_alive(int fd, uint32_t slot)
+bool processes_slot_is_alive(int fd, uint32_t slot)
 {
 	return who_locks(fd, SLOT_BYTE(slot)) != F_UNLCK;
 }
@@ -50,39 +50,40 @@ static bool read_small(uint32_t pid, const char *what, char *text, size_t size)
 	return got > 0;
 }
 
-static void name_command(struct person *person)
+static void name_command(struct process *process)
 {
-	person->command[0] = '\0';
-	if (people_ask_proc && person->pid && read_small(person->pid, "comm", person->command, sizeof(person->command)))
-		person->command[strcspn(person->command, "\n")] = '\0';
+	process->command[0] = '\0';
+	if (processes_ask_proc && process->pid &&
+	    read_small(process->pid, "comm", process->command, sizeof(process->command)))
+		process->command[strcspn(process->command, "\n")] = '\0';
 }
 
-static struct person *person_add(struct people *people, uint32_t pid, int slot)
+static struct process *process_add(struct processes *processes, uint32_t pid, int slot)
 {
-	struct person *person;
+	struct process *process;
 
-	if (people->count == PEOPLE_MOST)
+	if (processes->count == PROCESSES_MOST)
 		return NULL;
-	person = &people->person[people->count++];
-	*person = (struct person){ .pid = pid, .slot = slot };
-	return person;
+	process = &processes->process[processes->count++];
+	*process = (struct process){ .pid = pid, .slot = slot };
+	return process;
 }
 
-/* The slot of a process that died shows what was there: its pid may be somebody else's by now. */
-static void add_slot(struct people *people, int fd, const struct ma_process *p, uint32_t slot)
+/* The slot of a process that died shows what was there: its pid may be another one's by now. */
+static void add_slot(struct processes *processes, int fd, const struct ma_process *p, uint32_t slot)
 {
-	bool is_alive = people_slot_is_alive(fd, slot);
-	struct person *person;
+	bool is_alive = processes_slot_is_alive(fd, slot);
+	struct process *process;
 
 	if (!is_alive && !ma_load(&p->pid))
 		return;
-	person = person_add(people, ma_load(&p->pid), (int)slot);
-	if (!person)
+	process = process_add(processes, ma_load(&p->pid), (int)slot);
+	if (!process)
 		return;
-	person->is_alive = is_alive;
-	person->since = ma_load(&p->since);
+	process->is_alive = is_alive;
+	process->since = ma_load(&p->since);
 	if (is_alive)
-		name_command(person);
+		name_command(process);
 }
 
 /* ---- mappings ---- */
@@ -144,32 +145,32 @@ static uint64_t began(uint32_t pid)
 	return boot + ticks / (unsigned long long)sysconf(_SC_CLK_TCK);
 }
 
-static bool is_known(const struct people *people, uint32_t pid)
+static bool is_known(const struct processes *processes, uint32_t pid)
 {
-	for (unsigned i = 0; i < people->count; i++)
-		if (people->person[i].is_alive && people->person[i].pid == pid)
+	for (unsigned i = 0; i < processes->count; i++)
+		if (processes->process[i].is_alive && processes->process[i].pid == pid)
 			return true;
 	return false;
 }
 
-static void add_mapper(struct people *people, uint32_t pid, const struct wanted *wanted)
+static void add_mapper(struct processes *processes, uint32_t pid, const struct wanted *wanted)
 {
 	int maps = maps_it(pid, wanted);
-	struct person *person;
+	struct process *process;
 
-	people->proc_unknown |= maps < 0;
+	processes->proc_unknown |= maps < 0;
 	if (maps <= 0)
 		return;
-	people->is_attached = true;
-	person = is_known(people, pid) ? NULL : person_add(people, pid, -1);
-	if (!person)
+	processes->is_attached = true;
+	process = is_known(processes, pid) ? NULL : process_add(processes, pid, -1);
+	if (!process)
 		return;
-	person->is_alive = true;
-	person->since = began(pid);
-	name_command(person);
+	process->is_alive = true;
+	process->since = began(pid);
+	name_command(process);
 }
 
-static void find_mappers(struct people *people, const char *name, const struct stat *st)
+static void find_mappers(struct processes *processes, const char *name, const struct stat *st)
 {
 	char path[PATH_MAX] = "";
 	struct wanted wanted = {
@@ -184,19 +185,19 @@ static void find_mappers(struct people *people, const char *name, const struct s
 	if (!realpath(name, path))
 		path[0] = '\0';
 	if (!proc)
-		people->proc_unknown = true;
+		processes->proc_unknown = true;
 	while (proc && (entry = readdir(proc)) != NULL) {
 		long pid = isdigit((unsigned char)entry->d_name[0]) ? strtol(entry->d_name, NULL, 10) : 0;
 
 		if (pid > 0 && pid != getpid())
-			add_mapper(people, (uint32_t)pid, &wanted);
+			add_mapper(processes, (uint32_t)pid, &wanted);
 	}
 	if (proc)
 		closedir(proc);
 }
 
 /* The table lies behind the body's head. */
-static void find_slots(struct people *people, int fd, const struct ma_header *header)
+static void find_slots(struct processes *processes, int fd, const struct ma_header *header)
 {
 	struct ma_process some[MA_PAGE / sizeof(struct ma_process)];
 	uint64_t count = ma_min(header->param[MA_PARAM_PROCESSES], MA_PROCESSES_MAX);
@@ -209,30 +210,31 @@ static void find_slots(struct people *people, int fd, const struct ma_header *he
 			if (pread(fd, some, sizeof(some), (off_t)(MA_PROCESS_OFF + slot * sizeof(*some))) <= 0)
 				return;
 		}
-		/* The kernel is asked only about those that have, or had, somebody. */
+		/* The kernel is asked only about slots that a process has, or had. */
 		if (ma_load(&some[at].pid))
-			add_slot(people, fd, &some[at], (uint32_t)slot);
+			add_slot(processes, fd, &some[at], (uint32_t)slot);
 	}
 }
 
-void people_find(struct people *people, int fd, const char *name, const struct stat *st, const struct ma_header *header)
+void processes_find(struct processes *processes, int fd, const char *name, const struct stat *st,
+		    const struct ma_header *header)
 {
 	int attached = who_locks(fd, MA_FILE_ATTACH_BYTE);
 
-	memset(people, 0, sizeof(*people));
-	people->locks_unknown = attached < 0;
-	people->is_attached = attached == F_RDLCK || attached == F_WRLCK;
-	people->is_opening = attached == F_WRLCK && who_locks(fd, MA_FILE_ALONE_BYTE) != F_WRLCK;
+	memset(processes, 0, sizeof(*processes));
+	processes->locks_unknown = attached < 0;
+	processes->is_attached = attached == F_RDLCK || attached == F_WRLCK;
+	processes->is_opening = attached == F_WRLCK && who_locks(fd, MA_FILE_ALONE_BYTE) != F_WRLCK;
 	if (header && attached >= 0)
-		find_slots(people, fd, header);
-	if (people_ask_proc)
-		find_mappers(people, name, st);
+		find_slots(processes, fd, header);
+	if (processes_ask_proc)
+		find_mappers(processes, name, st);
 	else
-		people->proc_unknown = true;
+		processes->proc_unknown = true;
 }
 
 /* A write lease is had when no other open file description of the file exists; mappings keep theirs. */
-int people_alone(int fd)
+int processes_exclusive(int fd)
 {
 	if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
 		fcntl(fd, F_SETLEASE, F_UNLCK);
