@@ -2,9 +2,9 @@
 /*
  * malloc, free and their kin.
  *
- * The fast paths are for words that lie with their parts: malloc takes from the word on top of the thread's hints (spot.h) by one
+ * The fast paths are for words that lie with their parts: malloc takes from the word on top of the thread's hints (location.h) by one
  * compare-exchange, and free gives by another and pushes the word. Both leave the index alone while the word is listed anyway.
- * A handler that interrupts us may change the spot between any two instructions: each hint is read once, and held against the
+ * A handler that interrupts us may change the location between any two instructions: each hint is read once, and held against the
  * layout.
  */
 #include <errno.h>
@@ -56,7 +56,7 @@ static MA_NOINLINE shm_offt malloc_slow(struct shmbuddy *h, unsigned shift)
 		return fail_too_large(h, shift);
 	want.level = region_level_for(h, shift);
 	want.order = shift - region_level(h, want.level)->leaf_shift;
-	found = shmbuddy__search(h, shmbuddy__spot_settle(h), &want);
+	found = shmbuddy__search(h, shmbuddy__location_settle(h), &want);
 	if (found == TREE_NONE)
 		return fail_no_space(h, shift);
 	return (shm_offt)(h->lay.area_at + found);
@@ -82,18 +82,18 @@ MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 	_Atomic uint64_t *word;
 	uint64_t hint, w, next, at;
 	uint32_t ends, leaf;
-	struct spot *spot;
+	struct location *location;
 	unsigned shift, k;
 
 	if (MA_UNLIKELY(!h))
 		return malloc_without();
 	shift = shift_for(h, size);
 	k = shift - h->lay.small_shift;
-	spot = spot_of(h);
-	if (MA_UNLIKELY(k >= h->classes || ma_load(&spot->id) != ma_load(&h->id)))
+	location = location_of(h);
+	if (MA_UNLIKELY(k >= h->classes || ma_load(&location->id) != ma_load(&h->id)))
 		return malloc_slow(h, shift);
 	class = &h->class[k];
-	hint = ma_load(&spot->now[k]);
+	hint = ma_load(&location->now[k]);
 	if (MA_UNLIKELY(!hint))
 		return malloc_slow(h, shift);
 	word = (_Atomic uint64_t *)(void *)(h->meta + ((hint & UINT32_MAX) - 1) * 8);
@@ -108,7 +108,7 @@ MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 	/* Beyond the end of the area words may have leaves, which no block has. */
 	if (MA_UNLIKELY(at >= ma_load_either(&class->end) || !ma_cas(word, &w, next)))
 		return malloc_slow(h, shift);
-	spot_pop(spot, k, hint, (ends & (ends - 1)) == 0);
+	location_pop(location, k, hint, (ends & (ends - 1)) == 0);
 	return (shm_offt)(h->lay.area_at + at);
 }
 
@@ -132,19 +132,19 @@ shm_offt shmbuddy_calloc(shmbuddy_t *h, size_t count, size_t size)
 
 /* ---- by offset ---- */
 
-static uint64_t place_bytes(const struct place *place)
+static uint64_t bytes_of(const struct block *block)
 {
-	return (uint64_t)1 << (place->l->leaf_shift + place->order);
+	return (uint64_t)1 << (block->l->leaf_shift + block->order);
 }
 
 /* The block that begins there. False: errno EINVAL. */
-static bool find(const struct shmbuddy *h, shm_offt offset, struct place *place)
+static bool find(const struct shmbuddy *h, shm_offt offset, struct block *block)
 {
 	uint64_t at = (uint64_t)offset - h->lay.area_at, area = region_area(h);
 
 	/* A damaged word may say that its block goes on beyond the area. */
 	if (MA_LIKELY(offset >= h->lay.area_at && at < area) && region_is_backed(h, region_part_of(h, at)) &&
-	    shmbuddy__tree_find(h, at, place) && place_bytes(place) <= area - at)
+	    shmbuddy__tree_find(h, at, block) && bytes_of(block) <= area - at)
 		return true;
 	shmbuddy__fail(h, EINVAL,
 		       "offset %#" PRIx64
@@ -153,47 +153,47 @@ static bool find(const struct shmbuddy *h, shm_offt offset, struct place *place)
 	return false;
 }
 
-/* A word has no block any more: it stays open for a while, when this thread has a spot to remember it. */
+/* A word has no block any more: it stays open for a while, when this thread has a location to remember it. */
 static void vacate(struct shmbuddy *h, const struct level *l, uint64_t i)
 {
 	unsigned level = (unsigned)(l - h->lay.level);
-	struct spot *spot = spot_of(h);
+	struct location *location = location_of(h);
 
-	if (l->local && ma_load(&spot->id) == ma_load(&h->id))
-		shmbuddy__search_vacate(h, spot, level, i);
+	if (l->local && ma_load(&location->id) == ma_load(&h->id))
+		shmbuddy__search_vacate(h, location, level, i);
 	else
 		shmbuddy__tree_merge(h, level, i);
 }
 
-static void remember(struct shmbuddy *h, const struct place *place)
+static void remember(struct shmbuddy *h, const struct block *block)
 {
-	unsigned class = place->l->leaf_shift + place->order - h->lay.small_shift;
-	uint64_t at = (uint64_t)((const char *)place->at - h->meta);
+	unsigned class = block->l->leaf_shift + block->order - h->lay.small_shift;
+	uint64_t at = (uint64_t)((const char *)block->at - h->meta);
 
 	if (class < h->classes)
-		spot_push(shmbuddy__spot_settle(h), class, spot_hint(place->i, at));
+		location_push(shmbuddy__location_settle(h), class, location_hint(block->i, at));
 }
 
 static MA_NOINLINE int free_slow(struct shmbuddy *h, shm_offt offset)
 {
-	struct place place;
+	struct block block;
 	int saved = errno;
 
 	if (!shmbuddy__region_may_write(h))
 		return -1;
 	if (offset == SHM_NULL)
 		return 0;
-	if (!find(h, offset, &place))
+	if (!find(h, offset, &block))
 		return -1;
-	if (!shmbuddy__tree_give(h, &place))
+	if (!shmbuddy__tree_give(h, &block))
 		return shmbuddy__fail(
 			h, EINVAL,
 			"offset %#" PRIx64
 			" is invalid: another thread freed the block at the same time; look for a double free",
 			(uint64_t)offset);
-	remember(h, &place);
-	if (!place.l->top && word_is_empty(place.w, place.l->leaves))
-		vacate(h, place.l, place.i);
+	remember(h, &block);
+	if (!block.l->top && word_is_empty(block.w, block.l->leaves))
+		vacate(h, block.l, block.i);
 	errno = saved;
 	return 0;
 }
@@ -232,7 +232,7 @@ MA_INLINE int give(struct shmbuddy *h, const struct given *g, unsigned n)
 	const struct level *l = g->l;
 	uint32_t leaf = (uint32_t)(g->at >> l->leaf_shift) & (n - 1), leaves, class;
 	_Atomic uint64_t *word = given_word(g);
-	struct spot *spot = spot_of(h);
+	struct location *location = location_of(h);
 
 	first = (uint64_t)1 << leaf;
 	block = word_block(w, n, first);
@@ -241,14 +241,14 @@ MA_INLINE int give(struct shmbuddy *h, const struct given *g, unsigned n)
 			word_is_split(w, n, leaf) || !index_is_listed(l, g->meta, g->i & l->fan)))
 		return free_slow(h, g->offset);
 	class = l->first + (uint32_t)__builtin_ctz(leaves);
-	if (MA_UNLIKELY((n == WORD_UPPER && class >= h->classes) || ma_load(&spot->id) != ma_load(&h->id)))
+	if (MA_UNLIKELY((n == WORD_UPPER && class >= h->classes) || ma_load(&location->id) != ma_load(&h->id)))
 		return free_slow(h, g->offset);
 	/* As word_give(): these bits are all set, but for the head's of leaf 0, which is OPEN. The block is known last. */
 	next = w + stamp - (first << n & ~word_open(n)) - block;
 	/* Sequentially consistent, as are all looks at the index: whoever takes the listing off before our second look sees the change. */
 	if (MA_UNLIKELY(!atomic_compare_exchange_strong(word, &w, next)))
 		return free_slow(h, g->offset);
-	spot_push(spot, class, spot_hint(g->i, (uint64_t)((char *)word - h->meta)));
+	location_push(location, class, location_hint(g->i, (uint64_t)((char *)word - h->meta)));
 	if (MA_UNLIKELY(!index_is_listed(l, g->meta, g->i & l->fan) || (!l->top && word_busy(next, n) == 0)))
 		return free_slow_end(h, l, g->i, next);
 	return 0;
@@ -289,15 +289,15 @@ MA_HOT int shmbuddy_free(shmbuddy_t *h, shm_offt offset)
 
 size_t shmbuddy_usable_size(shmbuddy_t *h, shm_offt offset)
 {
-	struct place place;
+	struct block block;
 
 	if (!region_is_open(h)) {
 		shmbuddy__fail_closed(h);
 		return 0;
 	}
-	if (offset == SHM_NULL || !find(h, offset, &place))
+	if (offset == SHM_NULL || !find(h, offset, &block))
 		return 0;
-	return (size_t)place_bytes(&place);
+	return (size_t)bytes_of(&block);
 }
 
 /* The region has grown by more than this process had addresses for when it mapped it. */
@@ -310,9 +310,9 @@ static void fail_unmapped(const struct shmbuddy *h, shm_offt offset)
 }
 
 /* Elsewhere, contents and all. */
-static shm_offt move(struct shmbuddy *h, shm_offt offset, const struct place *old, size_t size, unsigned shift)
+static shm_offt move(struct shmbuddy *h, shm_offt offset, const struct block *old, size_t size, unsigned shift)
 {
-	size_t had = (size_t)place_bytes(old);
+	size_t had = (size_t)bytes_of(old);
 	shm_offt to;
 
 	if (offset - h->lay.area_at + had > region_own(h)) {
@@ -331,22 +331,22 @@ static shm_offt move(struct shmbuddy *h, shm_offt offset, const struct place *ol
 shm_offt shmbuddy_realloc(shmbuddy_t *h, shm_offt offset, size_t size)
 {
 	int saved = errno;
-	struct place place;
+	struct block block;
 	unsigned shift, has;
 
 	if (offset == SHM_NULL)
 		return shmbuddy_malloc(h, size);
-	if (!shmbuddy__region_may_write(h) || !find(h, offset, &place))
+	if (!shmbuddy__region_may_write(h) || !find(h, offset, &block))
 		return SHM_NULL;
 	shift = shift_for(h, size);
-	has = place.l->leaf_shift + place.order;
+	has = block.l->leaf_shift + block.order;
 	if (shift == has)
 		return offset;
 	if (shift > h->lay.large_shift)
 		return fail_too_large(h, shift);
-	if (region_level_for(h, shift) == place.level && shmbuddy__tree_resize(h, &place, shift - place.l->leaf_shift))
+	if (region_level_for(h, shift) == block.level && shmbuddy__tree_resize(h, &block, shift - block.l->leaf_shift))
 		return offset;
-	offset = move(h, offset, &place, size, shift);
+	offset = move(h, offset, &block, size, shift);
 	if (offset)
 		errno = saved;
 	return offset;

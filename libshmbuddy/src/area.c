@@ -72,7 +72,7 @@ void shmbuddy__region_adopt(struct shmbuddy *h, uint64_t area)
 	move_ends(h, ma_load(&h->area));
 }
 
-uint64_t shmbuddy__region_look(const struct shmbuddy *known)
+uint64_t shmbuddy__region_update_area(const struct shmbuddy *known)
 {
 	struct shmbuddy *h = (struct shmbuddy *)(uintptr_t)known; /* What it remembers may change in any call. */
 	uint64_t length = atomic_load(&region_header(h)->length), area = shmbuddy__layout_area(&h->lay, length);

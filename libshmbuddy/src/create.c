@@ -31,7 +31,7 @@ static int set_length(struct shmbuddy *h, const struct opening *how)
 	return 0;
 }
 
-static bool plan(const struct opening *how, enum place_of_region where, struct layout *lay)
+static bool plan(const struct opening *how, enum storage where, struct layout *lay)
 {
 	if (how->given)
 		return shmbuddy__handle_fit(&how->options, where, how->given, lay);
@@ -79,12 +79,12 @@ int shmbuddy__create(struct shmbuddy *h, struct opening *how, struct ma_header *
 			       h->name);
 	if (shmbuddy__handle_map(h, how->options.address) < 0)
 		return -1;
-	if (h->lay.sparse && shmbuddy__region_back(h, 0, 1) < 0)
+	if (h->lay.sparse && shmbuddy__region_reserve_space(h, 0, 1) < 0)
 		return ma_fail(
 			errno,
 			"%s: cannot create it: no disk space for its first blocks; free space on its file system",
 			h->name);
-	shmbuddy__handle_furnish(h);
+	shmbuddy__handle_mark_backed(h);
 	if (pwrite(h->fd, MA_MAGIC, 8, 0) != 8)
 		return ma_fail(errno,
 			       "%s: cannot write its header: pwrite(2) failed; check the disk and its free space",

@@ -60,7 +60,7 @@ int shmbuddy__handle_reopen(int fd, int flags)
  */
 static void attach_child(struct shmbuddy *h)
 {
-	int own = !h->attached || h->alone ? -1 : shmbuddy__region_fd(h), fd;
+	int own = !h->attached || h->exclusive ? -1 : shmbuddy__region_fd(h), fd;
 
 	if (own < 0)
 		return;
@@ -74,7 +74,7 @@ static void attach_child(struct shmbuddy *h)
 	}
 }
 
-/* A child must not go on in its parent's words: with other ids, its thread's spots are nobody's. */
+/* A child must not go on in its parent's words: with other ids, its thread's cached locations belong to no region. */
 static void in_child(void)
 {
 	MA_UNCANCELLED;
@@ -123,7 +123,7 @@ struct shmbuddy *shmbuddy__handle_new(void)
 	h = rested();
 	if (h) {
 		next = h->next;
-		memset(h, 0, offsetof(struct shmbuddy, spot));
+		memset(h, 0, offsetof(struct shmbuddy, location));
 		h->next = next;
 	} else {
 		h = calloc(1, sizeof(*h));
@@ -149,7 +149,7 @@ static void sort_classes(struct shmbuddy *h)
 	h->classes = 0; /* An opener that checks the whole region opens it twice. */
 	if (h->lay.parts * h->lay.meta_bytes / 8 >= UINT32_MAX)
 		return;
-	for (; h->classes < SPOT_CLASSES && shift <= h->lay.large_shift; h->classes++, shift++) {
+	for (; h->classes < LOCATION_CLASSES && shift <= h->lay.large_shift; h->classes++, shift++) {
 		const struct level *l = region_level(h, region_level_for(h, shift));
 		unsigned order = shift - l->leaf_shift;
 
@@ -299,7 +299,7 @@ void shmbuddy__handle_point(struct shmbuddy *h)
 	h->meta = h->base + h->lay.meta_at;
 }
 
-void shmbuddy__handle_furnish(struct shmbuddy *h)
+void shmbuddy__handle_mark_backed(struct shmbuddy *h)
 {
 	uint64_t parts = layout_parts(&h->lay, h->lay.first);
 

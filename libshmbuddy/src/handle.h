@@ -18,24 +18,24 @@ void shmbuddy__handle_drop(struct shmbuddy *h);
 void shmbuddy__handle_point(struct shmbuddy *h);
 /* It is a new one, and has the area that its layout begins with. */
 void shmbuddy__handle_new_area(struct shmbuddy *h);
-/* A new region whose tables are all zero: parts that have their space from the start. */
-void shmbuddy__handle_furnish(struct shmbuddy *h);
+/* A new region, whose tables are all zero: marks the parts that have their space from the start. */
+void shmbuddy__handle_mark_backed(struct shmbuddy *h);
 /* The header of a new region, all but its magic. */
 void shmbuddy__handle_header(const struct shmbuddy *h, struct ma_header *header);
 /* Why the numbers of an existing region, or header, are refused: -1 with errno. */
 int shmbuddy__handle_accept(struct shmbuddy *h, const struct ma_header *header, enum ma_refusal why,
 			    const struct shmbuddy_options *options);
 
-/* In a file, in one that has all its space from the start, or in the caller's memory. */
-enum place_of_region { REGION_SPARSE, REGION_EAGER, REGION_MEMORY };
+/* What a region lies in: a file, one that has all its space from the start, or the caller's memory. */
+enum storage { REGION_SPARSE, REGION_EAGER, REGION_MEMORY };
 
 /* The layout that options ask for. False: errno EINVAL. */
-bool shmbuddy__handle_plan(const struct shmbuddy_options *options, enum place_of_region where, struct layout *lay);
+bool shmbuddy__handle_plan(const struct shmbuddy_options *options, enum storage where, struct layout *lay);
 /*
  * The same in a file of given bytes, which the region must not be longer than; without a capacity, the largest one. Its range may be
  * more than the file has room for, as that of any other file.
  */
-bool shmbuddy__handle_fit(const struct shmbuddy_options *options, enum place_of_region where, uint64_t given,
+bool shmbuddy__handle_fit(const struct shmbuddy_options *options, enum storage where, uint64_t given,
 			  struct layout *lay);
 /* Are they sound by themselves? flags is what may be given. False: errno EINVAL. */
 bool shmbuddy__handle_options(const struct shmbuddy_options *options, unsigned flags, unsigned *small, unsigned *large);

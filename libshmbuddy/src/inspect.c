@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Looking at a whole region, while others change it. */
+/* Check, walk and figures of a whole region, while others change it. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 #include "common/cancel.h"
 
 #define MOST_AGAIN 1000
-#define LOOKS      4 /* So often is a violation looked at again: others may just be at it. */
+#define TRIES      4 /* So often is a violation checked again: another process may be changing the words. */
 
 static bool readable(const struct shmbuddy *h, const struct level *l, uint64_t i)
 {
@@ -69,14 +69,14 @@ static const char *lasting_fault(const struct shmbuddy *h, unsigned k, uint64_t 
 	const struct level *l = region_level(h, k);
 	const char *fault = NULL;
 
-	for (unsigned look = 0, again = 0; look < LOOKS && again < MOST_AGAIN; look++, again++) {
+	for (unsigned tries = 0, again = 0; tries < TRIES && again < MOST_AGAIN; tries++, again++) {
 		uint64_t before = ma_load_acquire(region_word(h, l, i));
 
 		fault = fault_of(h, k, i);
 		if (!fault)
 			break;
 		if (ma_load_acquire(region_word(h, l, i)) != before)
-			look = 0;
+			tries = 0;
 	}
 	return fault;
 }
@@ -147,7 +147,7 @@ struct at {
 	bool block;
 };
 
-static struct at look_at(const struct shmbuddy *h, uint64_t at, uint64_t area)
+static struct at scan_at(const struct shmbuddy *h, uint64_t at, uint64_t area)
 {
 	for (unsigned k = h->lay.top;; k--) {
 		const struct level *l = region_level(h, k);
@@ -184,7 +184,7 @@ int shmbuddy_walk(shmbuddy_t *h, shmbuddy_walk_fn *fn, void *arg)
 		return shmbuddy__fail(h, EINVAL, "cannot walk: the function to call for each block is NULL; pass one");
 	area = region_area(h);
 	for (uint64_t at = 0; at < area;) {
-		struct at what = look_at(h, at, area);
+		struct at what = scan_at(h, at, area);
 		int result = what.block ? fn((shm_offt)(h->lay.area_at + at), (size_t)what.bytes, arg) : 0;
 
 		if (result)

@@ -11,14 +11,14 @@
  *                     bit 1: made in memory, which is there up to `reserved`
  *           param[3]  the range: most bytes that the area can have
  *     4096  struct control
- *     5120  64 places for named roots (roots.c)
+ *     5120  64 entries for named roots (roots.c)
  *    11264  the crown: a bit for each part that has its disk space; of each local level its lines over the parts; of each level above,
  *           its lines, then its words
  *     meta  for each part: of each local level, its words, then its lines
  *     area  the blocks
  *
  * All but the area is laid out for the whole range, so that nothing moves when the area grows. What is about parts beyond the area's end is
- * a hole in the file, zeros that nobody looks at.
+ * a hole in the file, zeros that are never read.
  *
  * *Level* k has words that cover 32 * 8^k smallest blocks each; the top level is the first one whose words cover a largest block. A
  * *part* is a power of two of the area's bytes, and what of the metadata is about it lies together: so disk space can be had part by

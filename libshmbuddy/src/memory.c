@@ -87,7 +87,7 @@ shmbuddy_t *shmbuddy_format(void *mem, size_t size, const struct shmbuddy_option
 	put_header(h, mem);
 	if (!options || !(options->flags & SHMBUDDY_ZEROED))
 		memset((char *)mem + sizeof(struct ma_header), 0, (size_t)(lay.area_at - sizeof(struct ma_header)));
-	shmbuddy__handle_furnish(h);
+	shmbuddy__handle_mark_backed(h);
 	memcpy(&magic, MA_MAGIC, sizeof(magic));
 	ma_store_release((_Atomic uint64_t *)mem, magic);
 	h->opening = (struct shmbuddy_opening){ .generation = 1, .created = 1, .first = 1 };

@@ -45,11 +45,11 @@ static void mend_word(struct shmbuddy *h, unsigned level, uint64_t i)
 		shmbuddy__index_list(h, l, i, (unsigned)room);
 }
 
-/* Words [i, end) of a level, less what lies in parts without space. How many looks that took. */
+/* Words [i, end) of a level, less what lies in parts without space. How many words were read. */
 static uint64_t mend_level(struct shmbuddy *h, unsigned level, uint64_t i, uint64_t end)
 {
 	const struct level *l = region_level(h, level);
-	uint64_t looks = 0;
+	uint64_t scanned = 0;
 
 	while (i < end) {
 		if (l->local && !region_is_backed(h, i >> l->fan_shift)) {
@@ -58,9 +58,9 @@ static uint64_t mend_level(struct shmbuddy *h, unsigned level, uint64_t i, uint6
 			mend_word(h, level, i);
 			i++;
 		}
-		looks++;
+		scanned++;
 	}
-	return looks;
+	return scanned;
 }
 
 void shmbuddy__region_list_at(struct shmbuddy *h, uint64_t at)
@@ -76,7 +76,7 @@ void shmbuddy__region_list_at(struct shmbuddy *h, uint64_t at)
 /* From word `from` of all on; where to go on, 0 after the last one. */
 static uint64_t mend_from(struct shmbuddy *h, uint64_t from, uint64_t most)
 {
-	uint64_t first = 0, looks = 0;
+	uint64_t first = 0, scanned = 0;
 
 	for (unsigned k = 0; k <= h->lay.top; k++) {
 		uint64_t words = layout_words(region_level(h, k), region_area(h)), i = from > first ? from - first : 0;
@@ -84,9 +84,9 @@ static uint64_t mend_from(struct shmbuddy *h, uint64_t from, uint64_t most)
 		while (i < words) {
 			uint64_t end = ma_min(words, i + 4096);
 
-			if (looks >= most)
+			if (scanned >= most)
 				return first + i;
-			looks += mend_level(h, k, i, end);
+			scanned += mend_level(h, k, i, end);
 			i = end;
 		}
 		first += words;

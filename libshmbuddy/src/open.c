@@ -154,7 +154,7 @@ static bool is_given(struct shmbuddy *h, struct opening *how, const struct ma_he
 	return how->given > 0;
 }
 
-static enum step look(struct shmbuddy *h, struct opening *how, bool locked)
+static enum step examine(struct shmbuddy *h, struct opening *how, bool locked)
 {
 	struct ma_header header;
 	enum ma_refusal why = read_header(h, how, &header);
@@ -163,7 +163,7 @@ static enum step look(struct shmbuddy *h, struct opening *how, bool locked)
 	bool given = may_make && is_given(h, how, &header, why);
 	bool new = may_make && (empty || given || why == MA_REFUSE_HALF) && !ma_file_is_special(h->fd);
 
-	if (how->was_empty && how->st.st_size > 0) /* Something has come since: look at that. */
+	if (how->was_empty && how->st.st_size > 0) /* Something has come since: read that. */
 		return STEP_AGAIN;
 	if (why == MA_OK)
 		return take_existing(h, how, &header, locked);
@@ -190,16 +190,16 @@ static enum step be_first(struct shmbuddy *h, struct opening *how)
 		shmbuddy__handle_close_fd(h);
 		return STEP_AGAIN;
 	}
-	step = look(h, how, true);
+	step = examine(h, how, true);
 	if (step == STEP_DONE && !h->opening.created && shmbuddy__handle_begin_generation(h) < 0)
 		step = STEP_FAILED;
 	if (step == STEP_DONE) {
 		h->attached = true;
-		h->alone = wants(how, SHMBUDDY_EXCLUSIVE) && ma_file_stay_alone(h->fd) == 0;
+		h->exclusive = wants(how, SHMBUDDY_EXCLUSIVE) && ma_file_stay_alone(h->fd) == 0;
 	}
 	if (step == STEP_AGAIN)
 		ma_file_detach(h->fd);
-	else if (!h->alone)
+	else if (!h->exclusive)
 		ma_file_attach_shared(h->fd);
 	return step;
 }
@@ -211,7 +211,7 @@ static enum step be_another(struct shmbuddy *h, struct opening *how)
 
 	if (ma_file_attach_shared(h->fd) < 0)
 		return STEP_AGAIN;
-	step = look(h, how, false);
+	step = examine(h, how, false);
 	h->attached = step == STEP_DONE;
 	if (step == STEP_AGAIN)
 		ma_file_detach(h->fd);
@@ -222,7 +222,7 @@ static enum step be_another(struct shmbuddy *h, struct opening *how)
 static enum step be_blind(struct shmbuddy *h, struct opening *how)
 {
 	int error = errno;
-	enum step step = wants(how, SHMBUDDY_EXCLUSIVE) ? STEP_AGAIN : look(h, how, false);
+	enum step step = wants(how, SHMBUDDY_EXCLUSIVE) ? STEP_AGAIN : examine(h, how, false);
 
 	if (step != STEP_AGAIN)
 		return step;
@@ -288,7 +288,7 @@ static enum step read_only(struct shmbuddy *h, struct opening *how)
 		return STEP_FAILED;
 	}
 	do
-		step = look(h, how, false);
+		step = examine(h, how, false);
 	while (step == STEP_AGAIN);
 	if (step == STEP_DONE)
 		h->opening.first = ma_file_lock(h->fd, F_OFD_GETLK, F_WRLCK, MA_FILE_ATTACH_BYTE, &found) == 0 &&

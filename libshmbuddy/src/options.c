@@ -91,7 +91,7 @@ static uint64_t generous_range(struct numbers n)
 	return n.first;
 }
 
-bool shmbuddy__handle_plan(const struct shmbuddy_options *options, enum place_of_region where, struct layout *lay)
+bool shmbuddy__handle_plan(const struct shmbuddy_options *options, enum storage where, struct layout *lay)
 {
 	uint64_t capacity = options && options->capacity ? options->capacity : DEFAULT_CAPACITY;
 	struct numbers n = { .sparse = where == REGION_SPARSE, .memory = where == REGION_MEMORY };
@@ -115,7 +115,7 @@ bool shmbuddy__handle_plan(const struct shmbuddy_options *options, enum place_of
 /* What a region in a file of given bytes is to be like, and the largest capacity that it has room for. */
 struct fitting {
 	struct shmbuddy_options options;
-	enum place_of_region where;
+	enum storage where;
 	uint64_t given, least, most; /* Capacities to choose from. */
 };
 
@@ -145,7 +145,7 @@ static bool fits_best(const struct fitting *f, uint64_t range, struct layout *la
 	return fits(f, low, range, lay);
 }
 
-bool shmbuddy__handle_fit(const struct shmbuddy_options *options, enum place_of_region where, uint64_t given,
+bool shmbuddy__handle_fit(const struct shmbuddy_options *options, enum storage where, uint64_t given,
 			  struct layout *lay)
 {
 	uint64_t most = ma_min(given, (uint64_t)1 << LAYOUT_MOST_SHIFT);

@@ -5,21 +5,21 @@
  * struct shmbuddy is the handle that callers hold. Its memory is never given back to the system, only used again for another region,
  * and not soon: so a call on a closed handle fails and does no harm.
  *
- * Everything in alloc.c, area.c, search.c, tree.c, index.c, mend.c and back.c may run in a signal handler that interrupted the same function: no lock,
+ * Everything in alloc.c, area.c, search.c, tree.c, index.c, mend.c and space.c may run in a signal handler that interrupted the same function: no lock,
  * no memory, no stdio, and only system calls that wait for nobody. tests/install/signals holds the list of symbols against them.
  */
 #ifndef SHMBUDDY_REGION_H
 #define SHMBUDDY_REGION_H
 
 #include "layout.h"
-#include "spot.h"
+#include "location.h"
 #include <shmbuddy.h>
 
 struct shmbuddy {
 	_Atomic uint64_t id; /* Unique for ever in this process, another one in a fork child; 0: closed. */
 	_Atomic uint64_t
 		reach; /* Offsets in the area below it may be freed the fast way: all that we know of, or with 0 none. */
-	struct class class[SPOT_CLASSES];
+	struct class class[LOCATION_CLASSES];
 	unsigned classes; /* Sizes with hints, from the smallest on. */
 	char *base;
 	char *meta;
@@ -37,15 +37,16 @@ struct shmbuddy {
 	int mark; /* common/fd.h */
 	_Atomic uint64_t again; /* The program closed it: mark and number + 1 of one that was opened since. 0: none. */
 	bool writable;
-	bool attached; /* fd holds the attach byte, shared, or kept exclusively (alone). */
-	bool alone;
+	bool attached; /* fd holds the attach byte, shared, or kept exclusively. */
+	bool exclusive;
 	struct shmbuddy_opening opening;
 	bool debug; /* SHMBUDDY_DEBUG. */
 	uint64_t closed_at;
 	uint64_t named; /* Whose name it is: the first id of the region, also after it was closed. */
 	struct shmbuddy *next;
 	char name[256];          /* For messages. */
-	struct spot spot[SPOTS]; /* The last: a handle that is used again keeps them, their id says whose they are. */
+	struct location location
+		[LOCATIONS]; /* The last: a handle that is used again keeps them, their id says whose they are. */
 };
 
 /*
@@ -107,7 +108,7 @@ MA_INLINE bool region_is_backed(const struct shmbuddy *h, uint64_t part)
 	return ma_load_acquire(&h->backed[part / 64]) >> part % 64 & 1;
 }
 
-/* ---- the descriptor: back.c ---- */
+/* ---- the descriptor: space.c ---- */
 
 /*
  * For one system call: looked at, and opened again when the program closed it. -1: that cannot be, or there is no file. errno stays. A
@@ -122,8 +123,8 @@ MA_INLINE struct ma_header *region_header(const struct shmbuddy *h)
 	return (struct ma_header *)(void *)h->base;
 }
 
-/* Its length may have changed: the area, if what the region says is true. */
-uint64_t shmbuddy__region_look(const struct shmbuddy *h);
+/* Its length may have changed: reads it. Returns the area, if what the region says is true. */
+uint64_t shmbuddy__region_update_area(const struct shmbuddy *h);
 
 /*
  * Bytes of the area. Sequentially consistent, as are the looks at the index: whoever takes a listing off looks again afterwards, and
@@ -135,7 +136,7 @@ MA_INLINE uint64_t region_area(const struct shmbuddy *h)
 
 	if (MA_LIKELY(atomic_load(&region_header(h)->length) == seen))
 		return ma_load(&h->area);
-	return shmbuddy__region_look(h);
+	return shmbuddy__region_update_area(h);
 }
 
 /* What of it this process allocates from. */
@@ -204,15 +205,15 @@ MA_INLINE unsigned region_level_for(const struct shmbuddy *h, unsigned shift)
 	return k < h->lay.top ? k : h->lay.top;
 }
 
-/* ---- disk space: back.c ---- */
+/* ---- disk space: space.c ---- */
 
 /*
  * Make sure of the space for bytes [at, at + bytes) of the area, and for all that is known of them. 0, or -1 with errno; errno
  * stays else.
  */
-int shmbuddy__region_back(struct shmbuddy *h, uint64_t at, uint64_t bytes);
+int shmbuddy__region_reserve_space(struct shmbuddy *h, uint64_t at, uint64_t bytes);
 /* The same of one part, whatever is said of it. */
-int shmbuddy__region_back_part(struct shmbuddy *h, uint64_t part);
+int shmbuddy__region_reserve_part(struct shmbuddy *h, uint64_t part);
 bool shmbuddy__region_has(const struct shmbuddy *h, uint64_t at, uint64_t bytes);
 
 /* ---- mending: mend.c ---- */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Named roots: 64 places, 96 bytes each.
+ * Named roots: 64 entries, 96 bytes each.
  *
  *      0  state  u64        bits 0-45 offset, 46-61 tag, 62-63 kind
  *      8  name   11 x u64   six bytes each, the tag above them
  *
  *     kind      next                                          by
  *     FREE      CLAIMED, same tag                             who sets a new name
- *     CLAIMED   CLAIMED, next tag: taken over                 who finds no FREE place: the claimer may be dead
+ *     CLAIMED   CLAIMED, next tag: taken over                 who finds no FREE entry: the claimer may be dead
  *               OFFERED, same tag, with the offset            the claimer, when the name is written
  *     OFFERED   USED, same tag and offset: the commit         who offered it, when nobody else has or offers this name
  *               FREE, next tag                                who offers the same name, or has seen that it is in use
@@ -15,11 +15,11 @@
  *     USED      USED, same tag, other offset                  who sets this name
  *               FREE, next tag                                who takes the name away
  *
- * A claimer that writes a word of the name first reads it, then checks that it still has the place, and then compares and exchanges: so
- * a claimer that was only slow cannot write into the name of another one that took the place over. A name counts while all its words
+ * A claimer that writes a word of the name first reads it, then checks that it still has the entry, and then compares and exchanges: so
+ * a claimer that was only slow cannot write into the name of another one that took the entry over. A name counts while all its words
  * have the tag of its state.
  *
- * No name is in use twice. Who offers one looks at all places after that, and takes the offers of the same name off. Of two who
+ * No name is in use twice. Who offers one reads all entries after that, and takes the offers of the same name off. Of two who
  * offer it, the one who offered later sees the other's offer, or that it is in use (both are sequentially consistent): so only one
  * of them still has its offer when it commits. The other one begins again, and finds the name in use, or free.
  */
@@ -34,7 +34,7 @@
 
 #define WORDS     11u
 #define WORD_NAME 6u
-#define PATIENCE  100 /* So often the one in the higher place looks whether the other one's offer was settled. */
+#define PATIENCE  100 /* So often the one in the higher entry checks whether the other one's offer was settled. */
 
 enum kind { KIND_FREE, KIND_CLAIMED, KIND_USED, KIND_OFFERED };
 
@@ -95,7 +95,7 @@ static bool make_name(const struct shmbuddy *h, const char *text, struct name *n
 	return false;
 }
 
-/* Has this place this name, in use or on offer? Then its state is left in *state. */
+/* Has this entry this name, in use or on offer? Then its state is left in *state. */
 static bool names(struct root *root, const struct name *name, uint64_t *state)
 {
 	*state = atomic_load(&root->state);
@@ -112,7 +112,7 @@ static bool matches(struct root *root, const struct name *name, uint64_t *state)
 	return names(root, name, state) && kind_of(*state) == KIND_USED;
 }
 
-/* The place of this name; NULL when it has none. */
+/* The entry of this name; NULL when it has none. */
 static struct root *find(const struct shmbuddy *h, const struct name *name, uint64_t *state)
 {
 	for (unsigned i = 0; i < LAYOUT_ROOTS; i++)
@@ -134,7 +134,7 @@ static bool may_claim(uint64_t state, int take_over)
 	return kind_of(state) == KIND_CLAIMED || kind_of(state) == KIND_OFFERED;
 }
 
-/* A place of our own: a free one, else one that somebody claimed and, for all we know, died. */
+/* An entry of our own: a free one, else one that a process claimed which, for all we know, died. */
 static struct root *claim(const struct shmbuddy *h, uint64_t *state)
 {
 	for (int take_over = 0; take_over < 2; take_over++) {
@@ -152,7 +152,7 @@ static struct root *claim(const struct shmbuddy *h, uint64_t *state)
 	return NULL;
 }
 
-/* False: the place was taken over. */
+/* False: the entry was taken over. */
 static bool write_name(struct root *root, const struct name *name, uint64_t state)
 {
 	for (unsigned k = 0; k < WORDS; k++) {
@@ -166,7 +166,7 @@ static bool write_name(struct root *root, const struct name *name, uint64_t stat
 	return true;
 }
 
-/* False: the name is in use here. An offer of it is taken off; that of a lower place only when it stays for a while. */
+/* False: the name is in use here. An offer of it is taken off; that of a lower entry only when it stays for a while. */
 static bool outbid(struct root *other, const struct name *name, const struct root *ours)
 {
 	int patience = other < ours ? PATIENCE : 0;
@@ -195,7 +195,7 @@ static int commit(const struct shmbuddy *h, const struct name *name, struct root
 	return ma_cas(&root->state, &state, state_of(KIND_USED, tag_of(offer), offset_of(offer))) ? 1 : -1;
 }
 
-/* Write the name, then offer it. 0: the place was taken over. */
+/* Write the name, then offer it. 0: the entry was taken over. */
 static uint64_t offer_name(struct root *root, const struct name *name, uint64_t state, uint64_t offset)
 {
 	uint64_t offer = state_of(KIND_OFFERED, tag_of(state), offset);
@@ -215,7 +215,7 @@ static int add(const struct shmbuddy *h, const struct name *name, uint64_t offse
 		if (!root)
 			return shmbuddy__fail(h, ENOSPC,
 					      "cannot add a root: all %" PRIu64
-					      " places for named roots are in use; remove a root first",
+					      " entries for named roots are in use; remove a root first",
 					      (uint64_t)LAYOUT_ROOTS);
 		offer = offer_name(root, name, state, offset);
 		if (offer)
@@ -261,7 +261,7 @@ static uint64_t believe(const struct shmbuddy *h, uint64_t word)
 	return is_inside(h, offset_of(word)) ? offset_of(word) : 0;
 }
 
-/* One attempt at a name's place. 1: done. 0: it changed meanwhile. -1: errno. */
+/* One attempt at a name's entry. 1: done. 0: it changed meanwhile. -1: errno. */
 static int put(const struct shmbuddy *h, const struct name *name, struct root *root, uint64_t state, uint64_t offset)
 {
 	if (!root)
@@ -346,7 +346,7 @@ int shmbuddy_casroot(shmbuddy_t *h, const char *text, shm_offt *expected, shm_of
 }
 
 /* What the root says; 0: there is none. False: errno. */
-static bool look(shmbuddy_t *h, const char *text, uint64_t *offset)
+static bool read_root(shmbuddy_t *h, const char *text, uint64_t *offset)
 {
 	uint64_t state = 0;
 	struct name name;
@@ -369,7 +369,7 @@ shm_offt shmbuddy_getroot(shmbuddy_t *h, const char *text)
 {
 	uint64_t offset;
 
-	if (!look(h, text, &offset))
+	if (!read_root(h, text, &offset))
 		return SHM_NULL;
 	if (offset)
 		return (shm_offt)offset;
@@ -413,7 +413,7 @@ shm_offt shmbuddy_find_or_create(shmbuddy_t *h, const char *text, size_t size, s
 
 	created = created ? created : &dummy;
 	*created = 0;
-	if (!look(h, text, &offset))
+	if (!read_root(h, text, &offset))
 		return SHM_NULL;
 	if (offset)
 		return (shm_offt)offset;

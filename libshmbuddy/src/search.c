@@ -14,17 +14,17 @@
 #define MOST_HINTS 16u    /* Hints that turn out wrong. */
 #define GROUP      8u     /* Words in one line of the cache: whoever takes from one may as well have them all. */
 
-__thread size_t shmbuddy__spot_at;
+__thread size_t shmbuddy__location_at;
 
-/* ---- spots ---- */
+/* ---- cached locations ---- */
 
 /* Another place, anywhere in the part of `near`. */
-static uint64_t elsewhere(const struct shmbuddy *h, struct spot *spot, uint64_t near)
+static uint64_t elsewhere(const struct shmbuddy *h, struct location *location, uint64_t near)
 {
 	uint64_t size = (uint64_t)1 << h->lay.part_shift, first = near & ~(size - 1);
-	uint64_t seed = ma_load(&spot->seed) + 0x9e3779b97f4a7c15u;
+	uint64_t seed = ma_load(&location->seed) + 0x9e3779b97f4a7c15u;
 
-	ma_store(&spot->seed, seed);
+	ma_store(&location->seed, seed);
 	return first + ma_mix(seed) % ma_min(size, region_own(h) - first);
 }
 
@@ -41,40 +41,41 @@ static uint32_t first_part(const struct shmbuddy *h)
 	return (uint32_t)(layout_parts(&h->lay, region_own(h)) * turned >> 6);
 }
 
-static void clear(struct spot *spot)
+static void clear(struct location *location)
 {
-	for (unsigned class = 0; class < SPOT_CLASSES; class ++) {
-		ma_store(&spot->now[class], 0);
-		for (unsigned k = 0; k < SPOT_HINTS; k++)
-			ma_store(&spot->hint[class][k], 0);
+	for (unsigned class = 0; class < LOCATION_CLASSES; class ++) {
+		ma_store(&location->now[class], 0);
+		for (unsigned k = 0; k < LOCATION_HINTS; k++)
+			ma_store(&location->hint[class][k], 0);
 	}
-	for (unsigned k = 0; k < SPOT_VACANT; k++)
-		ma_store(&spot->vacant[k], 0);
+	for (unsigned k = 0; k < LOCATION_VACANT; k++)
+		ma_store(&location->vacant[k], 0);
 }
 
-struct spot *shmbuddy__spot_settle(struct shmbuddy *h)
+struct location *shmbuddy__location_settle(struct shmbuddy *h)
 {
 	static _Atomic unsigned threads;
 	uint64_t id = ma_load(&h->id), at;
-	struct spot *spot;
+	struct location *location;
 
-	if (shmbuddy__spot_at == 0) {
-		unsigned number = 1 + atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % (SPOTS - 1);
+	if (shmbuddy__location_at == 0) {
+		unsigned number = 1 + atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % (LOCATIONS - 1);
 
-		shmbuddy__spot_at = number * sizeof(*spot);
+		shmbuddy__location_at = number * sizeof(*location);
 	}
-	spot = spot_of(h);
-	if (ma_load(&spot->id) == id)
-		return spot;
-	if (ma_load(&spot->id) != 0)
-		clear(spot);
-	ma_store(&spot->seed, ma_mix((uint64_t)gettid() << 32 ^ (uint64_t)getpid() ^ (uint64_t)(uintptr_t)spot) + id);
-	ma_store(&spot->part, first_part(h));
-	at = elsewhere(h, spot, (uint64_t)ma_load(&spot->part) << h->lay.part_shift);
-	for (unsigned class = 0; class < SPOT_CLASSES; class ++)
-		ma_store(&spot->at[class], at);
-	ma_store(&spot->id, id);
-	return spot;
+	location = location_of(h);
+	if (ma_load(&location->id) == id)
+		return location;
+	if (ma_load(&location->id) != 0)
+		clear(location);
+	ma_store(&location->seed,
+		 ma_mix((uint64_t)gettid() << 32 ^ (uint64_t)getpid() ^ (uint64_t)(uintptr_t)location) + id);
+	ma_store(&location->part, first_part(h));
+	at = elsewhere(h, location, (uint64_t)ma_load(&location->part) << h->lay.part_shift);
+	for (unsigned class = 0; class < LOCATION_CLASSES; class ++)
+		ma_store(&location->at[class], at);
+	ma_store(&location->id, id);
+	return location;
 }
 
 static unsigned class_of(const struct search *s)
@@ -86,7 +87,7 @@ static _Atomic uint64_t *rover_of(const struct search *s)
 {
 	unsigned class = class_of(s);
 
-	return &s->spot->at[class < SPOT_CLASSES ? class : SPOT_CLASSES - 1];
+	return &s->location->at[class < LOCATION_CLASSES ? class : LOCATION_CLASSES - 1];
 }
 
 static bool is_usable(const struct shmbuddy *h, const struct level *l, uint64_t i)
@@ -104,7 +105,7 @@ static uint64_t take_from_hints(struct search *s)
 	if (class >= s->h->classes)
 		return TREE_NONE;
 	for (unsigned turn = 0; turn < MOST_HINTS; turn++) {
-		uint64_t hint = ma_load(&s->spot->now[class]), found = TREE_NONE;
+		uint64_t hint = ma_load(&s->location->now[class]), found = TREE_NONE;
 
 		if (!hint)
 			break;
@@ -112,7 +113,7 @@ static uint64_t take_from_hints(struct search *s)
 			found = shmbuddy__tree_take(s, hint >> 32);
 		if (found != TREE_NONE)
 			return found;
-		spot_pop(s->spot, class, hint, true);
+		location_pop(s->location, class, hint, true);
 	}
 	return TREE_NONE;
 }
@@ -135,17 +136,17 @@ static void remember(const struct search *s, uint64_t i)
 		w = ma_load_acquire(region_word(h, l, next)) | l->always;
 		at = (const char *)region_local_word(h, l, next);
 		if ((w & l->open) && word_ends(w, l->beyond, word_highest(s->want.order)))
-			spot_push(s->spot, class_of(s), spot_hint(next, (uint64_t)(at - h->meta)));
+			location_push(s->location, class_of(s), location_hint(next, (uint64_t)(at - h->meta)));
 	}
 }
 
-void shmbuddy__search_vacate(struct shmbuddy *h, struct spot *spot, unsigned level, uint64_t i)
+void shmbuddy__search_vacate(struct shmbuddy *h, struct location *location, unsigned level, uint64_t i)
 {
-	uint64_t vacant = spot_vacant(level, i), old;
-	_Atomic uint64_t *place = spot_vacant_place(spot, vacant);
+	uint64_t vacant = location_vacant(level, i), old;
+	_Atomic uint64_t *entry = location_vacant_entry(location, vacant);
 
-	old = ma_load(place);
-	ma_store(place, vacant);
+	old = ma_load(entry);
+	ma_store(entry, vacant);
 	if (old == 0 || old == vacant)
 		return;
 	level = (unsigned)(old >> 56);
@@ -198,7 +199,7 @@ static uint64_t search_local(struct search *s, unsigned level)
 {
 	struct shmbuddy *h = s->h;
 	const struct level *l = region_level(h, level);
-	uint64_t at = ma_load(rover_of(s)), first = ma_load(&s->spot->part), part, found;
+	uint64_t at = ma_load(rover_of(s)), first = ma_load(&s->location->part), part, found;
 	uint64_t own = region_own(h), parts = layout_parts(&h->lay, own);
 
 	if (at < own && region_is_backed(h, region_part_of(h, at))) {
@@ -211,7 +212,7 @@ static uint64_t search_local(struct search *s, unsigned level)
 
 		part = turn ? 0 : first;
 		while ((part = shmbuddy__index_find_part(h, l, order_at(s, level), part, end, s->only_backed)) != INDEX_NONE) {
-			if (shmbuddy__region_back(h, part << h->lay.part_shift, 1) < 0) {
+			if (shmbuddy__region_reserve_space(h, part << h->lay.part_shift, 1) < 0) {
 				s->error = errno;
 				s->only_backed = true;
 				continue;
@@ -303,9 +304,9 @@ static void merge_below(struct shmbuddy *h, unsigned above)
 	}
 }
 
-uint64_t shmbuddy__search(struct shmbuddy *h, struct spot *spot, const struct want *want)
+uint64_t shmbuddy__search(struct shmbuddy *h, struct location *location, const struct want *want)
 {
-	struct search s = { .h = h, .spot = spot, .want = *want, .error = ENOMEM };
+	struct search s = { .h = h, .location = location, .want = *want, .error = ENOMEM };
 	int saved = errno;
 	uint64_t found = take_from_hints(&s);
 

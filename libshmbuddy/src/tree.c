@@ -89,7 +89,7 @@ static uint64_t leaf_at(const struct level *l, uint64_t i, unsigned leaf)
 	return (i << l->cover_shift) + ((uint64_t)leaf << l->leaf_shift);
 }
 
-/* One of these places; in the crown, where a word's leaves lie in several parts, rather one that has its space. -1: none. */
+/* One of these places (word_places()); in the crown, where a word's leaves lie in several parts, rather one that has its space. -1: none. */
 static int choose(const struct search *s, const struct level *l, uint64_t i, uint32_t places)
 {
 	uint64_t bytes = (uint64_t)1 << s->want.shift;
@@ -108,7 +108,8 @@ static int choose(const struct search *s, const struct level *l, uint64_t i, uin
 /* Take disk space for the block. False: s->error has the errno. */
 static bool have_space(struct search *s, const struct level *l, uint64_t i, int leaf)
 {
-	if (l->local || shmbuddy__region_back(s->h, leaf_at(l, i, (unsigned)leaf), (uint64_t)1 << s->want.shift) == 0)
+	if (l->local ||
+	    shmbuddy__region_reserve_space(s->h, leaf_at(l, i, (unsigned)leaf), (uint64_t)1 << s->want.shift) == 0)
 		return true;
 	s->error = errno;
 	return false;
@@ -239,7 +240,7 @@ uint64_t shmbuddy__tree_split(struct search *s, unsigned level, uint64_t i)
 /* ---- a block by its offset ---- */
 
 /* From below: a lower word is OPEN only while what lies above it is split, so the first OPEN one knows. */
-bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct place *place)
+bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct block *block)
 {
 	for (unsigned k = 0; k <= h->lay.top; k++) {
 		const struct level *l = region_level(h, k);
@@ -253,77 +254,77 @@ bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct place *pl
 		w = region_view(l, ma_load_acquire(word));
 		if (!word_is_open(w, l->leaves))
 			continue;
-		*place = (struct place){ .l = l, .at = word, .i = i, .w = w, .level = k };
-		place->leaf = (unsigned)(at >> l->leaf_shift) & (l->leaves - 1u);
-		order = word_order(w, l->leaves, place->leaf);
-		place->order = (unsigned)order;
-		return order >= 0 && !word_is_split(w, l->leaves, place->leaf);
+		*block = (struct block){ .l = l, .at = word, .i = i, .w = w, .level = k };
+		block->leaf = (unsigned)(at >> l->leaf_shift) & (l->leaves - 1u);
+		order = word_order(w, l->leaves, block->leaf);
+		block->order = (unsigned)order;
+		return order >= 0 && !word_is_split(w, l->leaves, block->leaf);
 	}
 	return false;
 }
 
-/* The word has changed since we looked. Is it still our block that begins there? */
-static bool still_there(struct place *place)
+/* The word has changed since it was read. Is it still our block that begins there? */
+static bool still_there(struct block *block)
 {
 	int order;
 
-	if (!word_is_open(place->w, place->l->leaves) || word_is_split(place->w, place->l->leaves, place->leaf))
+	if (!word_is_open(block->w, block->l->leaves) || word_is_split(block->w, block->l->leaves, block->leaf))
 		return false;
-	order = word_order(place->w, place->l->leaves, place->leaf);
-	place->order = (unsigned)order;
+	order = word_order(block->w, block->l->leaves, block->leaf);
+	block->order = (unsigned)order;
 	return order >= 0;
 }
 
-bool shmbuddy__tree_give(struct shmbuddy *h, struct place *place)
+bool shmbuddy__tree_give(struct shmbuddy *h, struct block *block)
 {
-	const struct level *l = place->l;
+	const struct level *l = block->l;
 	unsigned n = l->leaves, joined;
 	uint64_t next;
 	bool appears;
 
 	do {
-		if (!still_there(place))
+		if (!still_there(block))
 			return false;
-		next = word_give(place->w, n, place->leaf, place->order);
-		joined = word_joined(place->w, n, place->leaf, place->order);
+		next = word_give(block->w, n, block->leaf, block->order);
+		joined = word_joined(block->w, n, block->leaf, block->order);
 		/*
 		 * Room of a size that the word had no room for: the only time when others must be told. Where its listing may have
 		 * been taken off, it gets the largest order back, which the next free sees at one look (alloc.c).
 		 */
-		appears = l->local || joined > l->cap || !word_places(place->w, n, joined);
+		appears = l->local || joined > l->cap || !word_places(block->w, n, joined);
 		if (l->local || joined > l->cap)
 			joined = l->cap;
 		if (appears)
-			shmbuddy__index_list(h, l, place->i, joined);
-	} while (!ma_cas(place->at, &place->w, next));
+			shmbuddy__index_list(h, l, block->i, joined);
+	} while (!ma_cas(block->at, &block->w, next));
 	if (appears)
-		shmbuddy__index_list(h, l, place->i, joined);
-	place->w = next;
+		shmbuddy__index_list(h, l, block->i, joined);
+	block->w = next;
 	return true;
 }
 
-bool shmbuddy__tree_resize(struct shmbuddy *h, struct place *place, unsigned order)
+bool shmbuddy__tree_resize(struct shmbuddy *h, struct block *block, unsigned order)
 {
-	unsigned n = place->l->leaves, leaf = place->leaf;
-	uint64_t bytes = (uint64_t)1 << (place->l->leaf_shift + order), without, next;
+	unsigned n = block->l->leaves, leaf = block->leaf;
+	uint64_t bytes = (uint64_t)1 << (block->l->leaf_shift + order), without, next;
 	bool smaller;
 
-	if (order > place->l->cap)
+	if (order > block->l->cap)
 		return false;
 	do {
-		if (!still_there(place))
+		if (!still_there(block))
 			return false;
-		smaller = order < place->order;
-		if (!smaller && !(region_places(h, place->l, place->i, bytes) >> leaf & 1))
+		smaller = order < block->order;
+		if (!smaller && !(region_places(h, block->l, block->i, bytes) >> leaf & 1))
 			return false;
-		without = word_give(place->w, n, leaf, place->order);
+		without = word_give(block->w, n, leaf, block->order);
 		if (!(word_places(without, n, order) >> leaf & 1))
 			return false;
 		next = word_take(without, n, leaf, order);
-	} while (!ma_cas(place->at, &place->w, next));
+	} while (!ma_cas(block->at, &block->w, next));
 	if (smaller)
-		shmbuddy__index_correct(h, place->l, place->i);
-	place->w = next;
-	place->order = order;
+		shmbuddy__index_correct(h, block->l, block->i);
+	block->w = next;
+	block->order = order;
 	return true;
 }

@@ -31,7 +31,7 @@ struct want {
 /* One search for room, by one thread. */
 struct search {
 	struct shmbuddy *h;
-	struct spot *spot;
+	struct location *location;
 	struct want want;
 	bool only_backed; /* Only what has its disk space. */
 	int error;        /* An errno: why there is no room. */
@@ -43,7 +43,7 @@ uint64_t shmbuddy__tree_take(struct search *s, uint64_t i);
 uint64_t shmbuddy__tree_split(struct search *s, unsigned level, uint64_t i);
 
 /* Where the block at this offset of the area is. */
-struct place {
+struct block {
 	const struct level *l;
 	_Atomic uint64_t *at;
 	uint64_t i;
@@ -52,11 +52,11 @@ struct place {
 };
 
 /* False: none begins there. */
-bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct place *place);
-/* Free it; the word is place->w then, and is not merged when that is empty. False: somebody else did. */
-bool shmbuddy__tree_give(struct shmbuddy *h, struct place *place);
+bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct block *block);
+/* Free it; the word is block->w then, and is not merged when that is empty. False: somebody else did. */
+bool shmbuddy__tree_give(struct shmbuddy *h, struct block *block);
 /* Make it another order of the same word. False: there is no room. */
-bool shmbuddy__tree_resize(struct shmbuddy *h, struct place *place, unsigned order);
+bool shmbuddy__tree_resize(struct shmbuddy *h, struct block *block, unsigned order);
 
 /* An OPEN word without a block: merge it. A split leaf above a word that is not OPEN: mend it. Else nothing. */
 void shmbuddy__tree_merge(struct shmbuddy *h, unsigned level, uint64_t i);

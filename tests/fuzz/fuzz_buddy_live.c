@@ -14,7 +14,7 @@
 struct region {
 	struct fuzz_live live;
 	struct shmbuddy *h;
-	struct shmbuddy as_it_was; /* But for the spots. */
+	struct shmbuddy as_it_was; /* But for the cached locations. */
 };
 
 static struct region regions[FUZZ_LIVE_MAPS];
@@ -71,7 +71,7 @@ void fuzz_buddy_live(uint64_t capacity, uint64_t range, uint64_t smallest, uint6
 	}
 	fuzz_live_ready(&r->live, layout_words(&r->h->lay.level[0], capacity));
 	list_fields(&r->h->lay);
-	memcpy(&r->as_it_was, r->h, offsetof(struct shmbuddy, spot));
+	memcpy(&r->as_it_was, r->h, offsetof(struct shmbuddy, location));
 }
 
 /* With another id no thread's hints are of it. */
@@ -80,7 +80,7 @@ static void reset(void)
 	static uint64_t ids = (uint64_t)1 << 40;
 
 	fuzz_live_reset(&r->live);
-	memcpy(r->h, &r->as_it_was, offsetof(struct shmbuddy, spot));
+	memcpy(r->h, &r->as_it_was, offsetof(struct shmbuddy, location));
 	ma_store(&r->h->id, ++ids);
 	memset(held, 0, sizeof(held));
 	founds = 0;

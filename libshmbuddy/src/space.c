@@ -32,7 +32,7 @@ static int adopt(struct shmbuddy *h, uint64_t seen, int fd)
 	uint64_t mine = (uint64_t)ma_fd_mark(fd) << 32 | (uint32_t)(fd + 1);
 
 	/* The mapping keeps the lock of the old one, where it does; there are others where it does not. */
-	if (h->attached && !h->alone)
+	if (h->attached && !h->exclusive)
 		fcntl(fd, F_OFD_SETLK, &shared);
 	if (ma_cas(&h->again, &seen, mine))
 		return fd;
@@ -82,7 +82,7 @@ static int take(struct shmbuddy *h, uint64_t from, uint64_t to)
 	return result;
 }
 
-int shmbuddy__region_back_part(struct shmbuddy *h, uint64_t part)
+int shmbuddy__region_reserve_part(struct shmbuddy *h, uint64_t part)
 {
 	const struct layout *lay = &h->lay;
 	uint64_t meta = lay->meta_at + part * lay->meta_bytes, size = (uint64_t)1 << lay->part_shift;
@@ -104,13 +104,13 @@ bool shmbuddy__region_has(const struct shmbuddy *h, uint64_t at, uint64_t bytes)
 	return true;
 }
 
-int shmbuddy__region_back(struct shmbuddy *h, uint64_t at, uint64_t bytes)
+int shmbuddy__region_reserve_space(struct shmbuddy *h, uint64_t at, uint64_t bytes)
 {
 	uint64_t last = region_part_of(h, ma_min(at + bytes, region_area(h)) - 1);
 	int saved = errno;
 
 	for (uint64_t part = region_part_of(h, at); part <= last; part++) {
-		if (!region_is_backed(h, part) && shmbuddy__region_back_part(h, part) < 0)
+		if (!region_is_backed(h, part) && shmbuddy__region_reserve_part(h, part) < 0)
 			return -1;
 	}
 	errno = saved;
