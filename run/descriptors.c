@@ -28,10 +28,10 @@ static bool is_ours(unsigned i)
 static int *kept(int fd)
 {
 	for (unsigned i = 0; i < SHIM_KEPT && fd >= 0; i++) {
-		int *place = shim_kept(i);
+		int *entry = shim_kept(i);
 
-		if (place && __atomic_load_n(place, __ATOMIC_RELAXED) == fd && is_ours(i))
-			return place;
+		if (entry && __atomic_load_n(entry, __ATOMIC_RELAXED) == fd && is_ours(i))
+			return entry;
 	}
 	return NULL;
 }
@@ -60,8 +60,8 @@ static unsigned next_kept(unsigned first, unsigned last)
 	unsigned least = UINT_MAX;
 
 	for (unsigned i = 0; i < SHIM_KEPT; i++) {
-		int *place = shim_kept(i);
-		unsigned fd = place ? (unsigned)__atomic_load_n(place, __ATOMIC_RELAXED) : UINT_MAX;
+		int *entry = shim_kept(i);
+		unsigned fd = entry ? (unsigned)__atomic_load_n(entry, __ATOMIC_RELAXED) : UINT_MAX;
 
 		if (fd >= first && fd <= last && fd < least && is_ours(i))
 			least = fd;
@@ -108,19 +108,19 @@ SHIM_EXPORT void closefrom(int first)
 /* False: errno. */
 static bool make_way(int from, int to)
 {
-	int *place = from != to ? kept(to) : NULL;
+	int *entry = from != to ? kept(to) : NULL;
 	int moved;
 
-	if (!place)
+	if (!entry)
 		return true;
 	moved = shim_move(to);
-	if (moved == to && place == shim_kept(SHIM_KEPT_SPARE))
+	if (moved == to && entry == shim_kept(SHIM_KEPT_SPARE))
 		moved = -1;
 	if (moved == to) {
 		errno = EBUSY;
 		return false;
 	}
-	__atomic_store_n(place, moved, __ATOMIC_RELAXED);
+	__atomic_store_n(entry, moved, __ATOMIC_RELAXED);
 	return true;
 }
 

@@ -110,7 +110,7 @@ void shim_stderr_changed(void)
 	errno = saved;
 }
 
-static int stats_place(void)
+static int stats_descriptor(void)
 {
 	int fd = ma_load(&stats_fd);
 
@@ -121,7 +121,7 @@ static int stats_place(void)
 
 static void sum_up(void)
 {
-	int fd = stats_place();
+	int fd = stats_descriptor();
 	char text[1000] = "";
 
 	if (fd < 0 || !shim_is_this_process() || atomic_exchange(&summed_up, true))

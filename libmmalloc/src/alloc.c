@@ -80,8 +80,8 @@ static MA_NOINLINE void *malloc_from(void *md, size_t size, const void *caller)
 	if (!map)
 		return NULL;
 	if (mmalloc__is_hooked(map))
-		return mmalloc__told(md, hooked_malloc(map, 16, size, caller));
-	return mmalloc__told(md, ma_heap_malloc_slow(map, size));
+		return mmalloc__set_last_error(md, hooked_malloc(map, 16, size, caller));
+	return mmalloc__set_last_error(md, ma_heap_malloc_slow(map, size));
 }
 
 static MA_NOINLINE void free_from(void *md, void *ptr, const void *caller)
@@ -100,7 +100,7 @@ static MA_NOINLINE void free_from(void *md, void *ptr, const void *caller)
 	else
 		ma_heap_free_slow(map, ptr);
 	if (errno)
-		mmalloc__failed(md);
+		mmalloc__keep_errno(md);
 	else
 		errno = saved;
 }
@@ -115,13 +115,13 @@ static void *memalign_from(void *md, size_t alignment, size_t size, const void *
 	if (!map)
 		return NULL;
 	if (mmalloc__is_hooked(map))
-		return mmalloc__told(md, hooked_malloc(map, alignment, size, caller));
-	return mmalloc__told(md, ma_heap_memalign(map, alignment, size));
+		return mmalloc__set_last_error(md, hooked_malloc(map, alignment, size, caller));
+	return mmalloc__set_last_error(md, ma_heap_memalign(map, alignment, size));
 }
 
 /*
  * To find out where it returns to would cost the fast path an instruction. But a slow path that is jumped to, as the end of a
- * public function, returns to the same place. Where nothing is optimized it is called, and must be told.
+ * public function, returns to the same address. Where nothing is optimized it is called, and must be told.
  */
 #if defined(__OPTIMIZE__) && !MA_ASAN && !MA_TSAN
 static MA_NOINLINE void *malloc_slow(void *md, size_t size)
@@ -177,8 +177,8 @@ void *mrealloc(void *md, void *ptr, size_t size)
 	if (!map)
 		return NULL;
 	if (mmalloc__is_hooked(map))
-		return mmalloc__told(md, hooked_realloc(map, ptr, size, CALLER));
-	return mmalloc__told(md, ma_heap_realloc(map, ptr, size));
+		return mmalloc__set_last_error(md, hooked_realloc(map, ptr, size, CALLER));
+	return mmalloc__set_last_error(md, ma_heap_realloc(map, ptr, size));
 }
 
 void *mcalloc(void *md, size_t nmemb, size_t size)
@@ -189,7 +189,7 @@ void *mcalloc(void *md, size_t nmemb, size_t size)
 	if (__builtin_mul_overflow(nmemb, size, &bytes)) {
 		ma_fail(ENOMEM, "cannot allocate %zu times %zu bytes: the product overflows; check both numbers", nmemb,
 			size);
-		return mmalloc__told(md, NULL);
+		return mmalloc__set_last_error(md, NULL);
 	}
 	block = take(md, bytes, CALLER);
 	return block ? memset(block, 0, bytes) : NULL;
@@ -214,6 +214,6 @@ size_t mmalloc_usable_size(void *md, const void *ptr)
 		return 0;
 	bytes = mmalloc__has_guards(map) ? mmalloc__guarded_size(map, ptr) : ma_heap_usable_size(map, ptr);
 	if (!bytes)
-		mmalloc__failed(md);
+		mmalloc__keep_errno(md);
 	return bytes;
 }

@@ -73,15 +73,15 @@ static struct failure *find_earlier(struct earlier *e, const void *md)
 static void put_earlier(const struct failure *f)
 {
 	struct earlier *e = ma_error_extra();
-	struct failure *place = e ? find_earlier(e, f->md) : NULL;
+	struct failure *entry = e ? find_earlier(e, f->md) : NULL;
 
-	if (e && !place)
-		place = &e->at[e->count++ % MA_COUNT(e->at)];
-	if (place)
-		*place = *f;
+	if (e && !entry)
+		entry = &e->at[e->count++ % MA_COUNT(e->at)];
+	if (entry)
+		*entry = *f;
 }
 
-void mmalloc__failed(const void *md)
+void mmalloc__keep_errno(const void *md)
 {
 	if (last.error && last.md != md)
 		put_earlier(&last);
@@ -226,11 +226,11 @@ void *mmalloc_detach(void *md)
 	if (!md) {
 		ma_fail(EINVAL, "cannot detach: the descriptor is NULL, and the default heap stays until the process "
 				"ends; pass a descriptor");
-		return mmalloc__told(md, NULL);
+		return mmalloc__set_last_error(md, NULL);
 	}
 	if (ma_map_close(md) == 0)
 		return NULL;
-	mmalloc__failed(md);
+	mmalloc__keep_errno(md);
 	return md;
 }
 
@@ -243,7 +243,7 @@ struct ma_map *mmalloc__map(void *md)
 	else if (!ma_map_is_open(map))
 		map = NULL;
 	if (!map)
-		mmalloc__failed(md);
+		mmalloc__keep_errno(md);
 	return map;
 }
 
@@ -263,7 +263,7 @@ void *mmalloc_findbase(size_t size)
 			ENOMEM, "cannot find a base for %zu bytes: no address range has 64 TiB or more; ask for less",
 			size);
 	base = ma_plan_map(bytes, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, "findbase");
-	if (!base) /* Also when all places are taken. */
+	if (!base) /* Also when all address ranges are taken. */
 		return ma_fail_null(
 			ENOMEM, "cannot find a base for %zu bytes: no free address range has them; ask for less", size);
 	munmap(base, bytes);

@@ -419,7 +419,7 @@ static int end_at_plain(void *block, size_t size, void *arg)
 static int refuse(void *md, int err, const char *format, const struct ma_map *map)
 {
 	ma_fail(err, format, map->name);
-	mmalloc__failed(md);
+	mmalloc__keep_errno(md);
 	return 0;
 }
 

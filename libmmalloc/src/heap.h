@@ -7,27 +7,27 @@
 #include "common/map.h"
 #include "inspect.h"
 
-/* The default heap: its place is known, so a NULL descriptor costs no load. Made when it is first needed. */
+/* The default heap: its address is known, so a NULL descriptor costs no load. Made when it is first needed. */
 extern struct ma_map mmalloc__default;
 
 /* What md stands for, the default heap made if need be; NULL with errno when it is not open. */
 struct ma_map *mmalloc__map(void *md);
 
 /* Remember errno for mmalloc_errno(). */
-void mmalloc__failed(const void *md);
+void mmalloc__keep_errno(const void *md);
 
 /* Hand a result on; when it is NULL, or below 0, remember errno. */
-MA_INLINE void *mmalloc__told(const void *md, void *result)
+MA_INLINE void *mmalloc__set_last_error(const void *md, void *result)
 {
 	if (MA_UNLIKELY(!result))
-		mmalloc__failed(md);
+		mmalloc__keep_errno(md);
 	return result;
 }
 
-MA_INLINE int64_t mmalloc__told_int(const void *md, int64_t result)
+MA_INLINE int64_t mmalloc__set_last_error_int(const void *md, int64_t result)
 {
 	if (result < 0)
-		mmalloc__failed(md);
+		mmalloc__keep_errno(md);
 	return result;
 }
 

@@ -16,21 +16,21 @@ int mmalloc_sync(void *md)
 {
 	struct ma_map *map = mmalloc__map(md);
 
-	return map ? (int)mmalloc__told_int(md, ma_map_sync(map)) : -1;
+	return map ? (int)mmalloc__set_last_error_int(md, ma_map_sync(map)) : -1;
 }
 
 int mmalloc_snapshot(void *md, const char *filename)
 {
 	struct ma_map *map = mmalloc__map(md);
 
-	return map ? (int)mmalloc__told_int(md, ma_map_snapshot(map, filename)) : -1;
+	return map ? (int)mmalloc__set_last_error_int(md, ma_map_snapshot(map, filename)) : -1;
 }
 
 int mmalloc_settag(void *md, uint64_t tag)
 {
 	struct ma_map *map = mmalloc__map(md);
 
-	return map ? (int)mmalloc__told_int(md, ma_map_set_tag(map, tag)) : -1;
+	return map ? (int)mmalloc__set_last_error_int(md, ma_map_set_tag(map, tag)) : -1;
 }
 
 uint64_t mmalloc_gettag(void *md)
@@ -47,9 +47,11 @@ int mmalloc_opening(void *md, struct mmalloc_opening *opening)
 	if (!map)
 		return -1;
 	if (!opening)
-		return (int)mmalloc__told_int(md, ma_fail(EINVAL, "%s: cannot say what was found at opening: the place for it is NULL; pass an "
-							   "address",
-							   map->name));
+		return (int)mmalloc__set_last_error_int(
+			md, ma_fail(EINVAL,
+				    "%s: cannot say what was found at opening: the pointer to it is NULL; pass an "
+				    "address",
+				    map->name));
 	*opening = (struct mmalloc_opening){
 		.generation = map->opening.generation,
 		.created = map->opening.created,
@@ -67,7 +69,7 @@ int64_t mmalloc_trim(void *md)
 {
 	struct ma_map *map = mmalloc__map(md);
 
-	return map ? mmalloc__told_int(md, ma_heap_trim(map)) : -1;
+	return map ? mmalloc__set_last_error_int(md, ma_heap_trim(map)) : -1;
 }
 
 int mmalloc_check(void *md, mmalloc_report_fn *report, void *arg)
@@ -84,10 +86,10 @@ int mmalloc_check(void *md, mmalloc_report_fn *report, void *arg)
 		violations += mmalloc__guarded_check(map, ma_finding_report, &reporter);
 	if (violations == 0)
 		return 0;
-	return (int)mmalloc__told_int(md, ma_fail(EUCLEAN,
-						  "%s: heap is damaged: violations found: %" PRIu64
-						  "; run: mapalloc repair, or restore a copy",
-						  map->name, violations));
+	return (int)mmalloc__set_last_error_int(md, ma_fail(EUCLEAN,
+							    "%s: heap is damaged: violations found: %" PRIu64
+							    "; run: mapalloc repair, or restore a copy",
+							    map->name, violations));
 }
 
 int mmalloc_walk(void *md, mmalloc_walk_fn *fn, void *arg)
@@ -98,7 +100,7 @@ int mmalloc_walk(void *md, mmalloc_walk_fn *fn, void *arg)
 	if (!map)
 		return -1;
 	if (!fn)
-		return (int)mmalloc__told_int(
+		return (int)mmalloc__set_last_error_int(
 			md, ma_fail(EINVAL, "%s: cannot walk: the function to call for each block is NULL; pass one",
 				    map->name));
 	return mmalloc__has_guards(map) ? mmalloc__guarded_walk(map, fn, arg) : ma_heap_walk(map, fn, arg);
@@ -113,7 +115,7 @@ int mmalloc_stats(void *md, struct mmalloc_stats *stats)
 	if (!map)
 		return -1;
 	if (!stats)
-		return (int)mmalloc__told_int(
+		return (int)mmalloc__set_last_error_int(
 			md, ma_fail(EINVAL, "%s: cannot return statistics: the pointer to them is NULL; pass one",
 				    map->name));
 	ma_heap_stats(map, &heap);

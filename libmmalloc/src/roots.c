@@ -18,8 +18,9 @@ static _Atomic uint64_t *key_word(void *md, struct ma_map *map, int keynum)
 	if (!map)
 		return NULL;
 	if (keynum < 0 || keynum >= MMALLOC_KEYS)
-		return mmalloc__told(md, ma_fail_null(EINVAL, "%s: there is no key %d: keys are 0 to %d; use one of those",
-						    map->name, keynum, MMALLOC_KEYS - 1));
+		return mmalloc__set_last_error(
+			md, ma_fail_null(EINVAL, "%s: there is no key %d: keys are 0 to %d; use one of those",
+					 map->name, keynum, MMALLOC_KEYS - 1));
 	return (_Atomic uint64_t *)(void *)(map->base + map->lay.key_off) + keynum;
 }
 
@@ -30,7 +31,8 @@ static _Atomic uint64_t *key_to_change(void *md, struct ma_map *map, int keynum)
 
 	if (!word || ma_map_writable(map))
 		return word;
-	return mmalloc__told(md, ma_fail_null(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name));
+	return mmalloc__set_last_error(
+		md, ma_fail_null(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name));
 }
 
 int mmalloc_setkey(void *md, int keynum, void *key)
@@ -59,8 +61,9 @@ int mmalloc_caskey(void *md, int keynum, void **expected, void *desired)
 	if (!word)
 		return -1;
 	if (!expected)
-		return (int)mmalloc__told_int(
-			md, ma_fail(EINVAL, "%s: cannot compare key %d: expected is NULL; pass an address", map->name, keynum));
+		return (int)mmalloc__set_last_error_int(
+			md, ma_fail(EINVAL, "%s: cannot compare key %d: expected is NULL; pass an address", map->name,
+				    keynum));
 	seen = (uint64_t)(uintptr_t)*expected;
 	if (ma_cas(word, &seen, (uint64_t)(uintptr_t)desired))
 		return 1;
@@ -74,21 +77,21 @@ int mmalloc_setroot(void *md, const char *name, void *ptr)
 {
 	struct ma_map *map = mmalloc__map(md);
 
-	return map ? (int)mmalloc__told_int(md, ma_root_set(map, name, ptr)) : -1;
+	return map ? (int)mmalloc__set_last_error_int(md, ma_root_set(map, name, ptr)) : -1;
 }
 
 void *mmalloc_getroot(void *md, const char *name)
 {
 	struct ma_map *map = mmalloc__map(md);
 
-	return map ? mmalloc__told(md, ma_root_get(map, name)) : NULL;
+	return map ? mmalloc__set_last_error(md, ma_root_get(map, name)) : NULL;
 }
 
 int mmalloc_casroot(void *md, const char *name, void **expected, void *desired)
 {
 	struct ma_map *map = mmalloc__map(md);
 
-	return map ? (int)mmalloc__told_int(md, ma_root_cas(map, name, expected, desired)) : -1;
+	return map ? (int)mmalloc__set_last_error_int(md, ma_root_cas(map, name, expected, desired)) : -1;
 }
 
 int mmalloc_walkroots(void *md, mmalloc_root_fn *fn, void *arg)
@@ -99,7 +102,7 @@ int mmalloc_walkroots(void *md, mmalloc_root_fn *fn, void *arg)
 	if (!map)
 		return -1;
 	/* What fn returns is no failure of ours. */
-	return fn ? ma_root_list(map, fn, arg) : (int)mmalloc__told_int(md, ma_root_list(map, fn, arg));
+	return fn ? ma_root_list(map, fn, arg) : (int)mmalloc__set_last_error_int(md, ma_root_list(map, fn, arg));
 }
 
 static void *take(void *md, size_t size)
@@ -119,7 +122,7 @@ void *mmalloc_find_or_create(void *md, const char *name, size_t size, mmalloc_in
 	};
 	struct ma_map *map = mmalloc__map(md);
 
-	return map ? mmalloc__told(md, ma_root_find_or_create(map, name, &how, created)) : NULL;
+	return map ? mmalloc__set_last_error(md, ma_root_find_or_create(map, name, &how, created)) : NULL;
 }
 
 /* ---- locks ---- */
@@ -127,10 +130,10 @@ void *mmalloc_find_or_create(void *md, const char *name, size_t size, mmalloc_in
 _Static_assert(sizeof(struct mmalloc_lock) == sizeof(uint64_t), "the word of common/userlock.h");
 
 /* An error number, which mmalloc_errno() is to know of when it is a failure. */
-static int told_error(const void *md, int error)
+static int set_last_error(const void *md, int error)
 {
 	if (error && error != EOWNERDEAD)
-		mmalloc__failed(md);
+		mmalloc__keep_errno(md);
 	return error;
 }
 
@@ -143,22 +146,22 @@ static int lock_within(void *md, struct mmalloc_lock *lock, int64_t timeout_ms)
 
 int mmalloc_lock(void *md, struct mmalloc_lock *lock)
 {
-	return told_error(md, lock_within(md, lock, MA_USERLOCK_FOREVER));
+	return set_last_error(md, lock_within(md, lock, MA_USERLOCK_FOREVER));
 }
 
 int mmalloc_trylock(void *md, struct mmalloc_lock *lock)
 {
-	return told_error(md, lock_within(md, lock, MA_USERLOCK_TRY));
+	return set_last_error(md, lock_within(md, lock, MA_USERLOCK_TRY));
 }
 
 int mmalloc_timedlock(void *md, struct mmalloc_lock *lock, unsigned timeout_ms)
 {
-	return told_error(md, lock_within(md, lock, timeout_ms));
+	return set_last_error(md, lock_within(md, lock, timeout_ms));
 }
 
 int mmalloc_unlock(void *md, struct mmalloc_lock *lock)
 {
 	struct ma_map *map = mmalloc__map(md);
 
-	return told_error(md, map ? ma_userlock_give(map, lock) : errno);
+	return set_last_error(md, map ? ma_userlock_give(map, lock) : errno);
 }
