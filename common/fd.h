@@ -19,7 +19,7 @@
 
 #include "common/base.h"
 
-/* Locks of ours are at this byte (MA_FILE_ALONE_BYTE) and behind it. */
+/* Locks of ours are at this byte (MA_FILE_EXCLUSIVE_BYTE) and behind it. */
 #define MA_FD_LOCKS ((off_t)((uint64_t)1 << (sizeof(off_t) * 8 - 2)) - 1)
 
 struct ma_fd_id {

@@ -15,7 +15,7 @@
 #include "common/error.h"
 #include "common/fd.h"
 
-_Static_assert(MA_FILE_ALONE_BYTE == MA_FD_LOCKS, "the first byte that is locked");
+_Static_assert(MA_FILE_EXCLUSIVE_BYTE == MA_FD_LOCKS, "the first byte that is locked");
 
 int ma_file_lock(int fd, int command, short type, off_t byte, struct flock *out)
 {
@@ -51,9 +51,9 @@ int ma_file_attach_shared(int fd)
 	return attach(fd, F_RDLCK);
 }
 
-int ma_file_stay_alone(int fd)
+int ma_file_stay_exclusive(int fd)
 {
-	return ma_file_lock(fd, F_OFD_SETLK, F_WRLCK, MA_FILE_ALONE_BYTE, NULL);
+	return ma_file_lock(fd, F_OFD_SETLK, F_WRLCK, MA_FILE_EXCLUSIVE_BYTE, NULL);
 }
 
 bool ma_file_is_kept(int fd)
@@ -61,8 +61,8 @@ bool ma_file_is_kept(int fd)
 	struct flock found;
 
 	/* The kernel joins neighbouring locks. One that begins before is of another program, which locks more than we do. */
-	return ma_file_lock(fd, F_OFD_GETLK, F_RDLCK, MA_FILE_ALONE_BYTE, &found) == 0 && found.l_type != F_UNLCK &&
-	       found.l_start == MA_FILE_ALONE_BYTE;
+	return ma_file_lock(fd, F_OFD_GETLK, F_RDLCK, MA_FILE_EXCLUSIVE_BYTE, &found) == 0 && found.l_type != F_UNLCK &&
+	       found.l_start == MA_FILE_EXCLUSIVE_BYTE;
 }
 
 /* Ours begin there or behind. The kernel joins only neighbours of one owner. */
@@ -70,7 +70,7 @@ static bool find_program_lock(int fd, off_t byte, struct flock *found)
 {
 	int saved = errno;
 	bool is = ma_file_lock(fd, F_OFD_GETLK, F_WRLCK, byte, found) == 0 && found->l_type != F_UNLCK &&
-		  found->l_start < MA_FILE_ALONE_BYTE;
+		  found->l_start < MA_FILE_EXCLUSIVE_BYTE;
 
 	errno = saved;
 	return is;

@@ -13,7 +13,7 @@
 /* Far beyond the end of any file. */
 #define MA_FILE_ATTACH_BYTE ((off_t)((uint64_t)1 << (sizeof(off_t) * 8 - 2)))
 /* Locked by a process that has the attach byte exclusively and keeps it: an opener need not wait for that process. */
-#define MA_FILE_ALONE_BYTE  (MA_FILE_ATTACH_BYTE - 1)
+#define MA_FILE_EXCLUSIVE_BYTE (MA_FILE_ATTACH_BYTE - 1)
 
 /* fcntl(2) for an open-file-description lock of one byte, begun again when interrupted. out may be NULL. */
 int ma_file_lock(int fd, int command, short type, off_t byte, struct flock *out);
@@ -22,7 +22,7 @@ int ma_file_lock(int fd, int command, short type, off_t byte, struct flock *out)
 int ma_file_attach_exclusive(int fd);
 int ma_file_attach_shared(int fd);
 /* Keep the attach byte exclusively: a lock of the second byte says so. 0, or -1 with errno. */
-int ma_file_stay_alone(int fd);
+int ma_file_stay_exclusive(int fd);
 /* Does another process keep the attach byte? */
 bool ma_file_is_kept(int fd);
 /*

@@ -227,7 +227,7 @@ static bool is_busy(const struct ma_map *map, int64_t began)
 		return false;
 	if (ma_file_blame_self(map->fd, map->name))
 		return true;
-	if (!(map->flags & MA_MAP_ALONE))
+	if (!(map->flags & MA_MAP_EXCLUSIVE))
 		return false;
 	ma_fail(EBUSY, "%s: cannot open it exclusively: another process has it open; wait for it to close it", map->name);
 	return true;
@@ -259,7 +259,7 @@ static enum ma_attach attach_writer(struct ma_map *map, const struct ma_open *ho
 		}
 		if (is_busy(map, began))
 			return MA_ATTACH_FAILED;
-		if (!(map->flags & MA_MAP_ALONE) && ma_file_attach_shared(map->fd) == 0) {
+		if (!(map->flags & MA_MAP_EXCLUSIVE) && ma_file_attach_shared(map->fd) == 0) {
 			enum ma_attach result = ma_map_join(map, how);
 
 			if (result != MA_ATTACH_AGAIN)

@@ -30,16 +30,16 @@
 #define MA_MAP_REST 64 /* So many maps must be closed after one before its handle is used again. */
 
 enum ma_map_flags {
-	MA_MAP_CREATE = 1,  /* An absent or empty file becomes a new map. */
-	MA_MAP_RDONLY = 2,  /* Never write, hold no lock. */
-	MA_MAP_PRIVATE = 4, /* A copy-on-write view of the file. */
-	MA_MAP_ANON = 8,    /* No file at all. */
-	MA_MAP_ALONE = 16,  /* No other process may be attached, now and until the map is closed. */
-	MA_MAP_FORKS = 32,  /* A fork child gets a copy of its own (fork_begin). */
+	MA_MAP_CREATE = 1,     /* An absent or empty file becomes a new map. */
+	MA_MAP_RDONLY = 2,     /* Never write, hold no lock. */
+	MA_MAP_PRIVATE = 4,    /* A copy-on-write view of the file. */
+	MA_MAP_ANON = 8,       /* No file at all. */
+	MA_MAP_EXCLUSIVE = 16, /* No other process may be attached, now and until the map is closed. */
+	MA_MAP_FORKS = 32,     /* A fork child gets a copy of its own (fork_begin). */
 };
 
 /* Those that all opens of one process must agree on. */
-#define MA_MAP_WAY (MA_MAP_RDONLY | MA_MAP_PRIVATE | MA_MAP_ALONE | MA_MAP_FORKS)
+#define MA_MAP_WAY (MA_MAP_RDONLY | MA_MAP_PRIVATE | MA_MAP_EXCLUSIVE | MA_MAP_FORKS)
 
 /* What this process's opening of a map found. */
 struct ma_opening {

@@ -96,9 +96,9 @@ static void begin_anew(struct ma_map *map)
 /* Our old description may still hold the byte: then nobody else has it exclusively, except ourselves. */
 static bool attach_again(struct ma_map *map, int fd)
 {
-	if (map->flags & MA_MAP_ALONE) {
+	if (map->flags & MA_MAP_EXCLUSIVE) {
 		if (ma_file_attach_exclusive(fd) == 0)
-			return ma_file_stay_alone(fd) == 0;
+			return ma_file_stay_exclusive(fd) == 0;
 		return errno == EAGAIN;
 	}
 	return ma_file_attach_shared(fd) == 0;

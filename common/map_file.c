@@ -325,8 +325,8 @@ static bool lost_its_name(const struct ma_map *map, const struct ma_open *how, c
 /* We are the first: let the others in, or keep them out. */
 static enum ma_attach settle(struct ma_map *map)
 {
-	if (map->flags & MA_MAP_ALONE)
-		return ma_file_stay_alone(map->fd) < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
+	if (map->flags & MA_MAP_EXCLUSIVE)
+		return ma_file_stay_exclusive(map->fd) < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
 	return ma_file_attach_shared(map->fd) < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
 }
 
@@ -340,7 +340,7 @@ static bool is_first(struct ma_map *map, const struct ma_header *h)
 static enum ma_attach stay_second(struct ma_map *map)
 {
 	map->opening.first = false;
-	if (!(map->flags & MA_MAP_ALONE))
+	if (!(map->flags & MA_MAP_EXCLUSIVE))
 		return MA_ATTACH_DONE;
 	ma_fail(EBUSY,
 		"%s: cannot open it exclusively: another process, which closed the library's descriptor, has it open; wait for it to "

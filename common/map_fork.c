@@ -36,8 +36,9 @@ static bool child_attach(struct ma_map *map)
 	ma_map_set_fd(map, fd);
 	if (fd < 0 || ma_file_attach_shared(fd) < 0) {
 		ma_debug("%s: a fork child cannot attach (%s): its handle is closed; %s", map->name,
-			 map->flags & MA_MAP_ALONE ? "its parent has it exclusively" : "no /proc, or no permission for the file",
-			 map->flags & MA_MAP_ALONE ? "open it again when the parent closed it" : "open it again");
+			 map->flags & MA_MAP_EXCLUSIVE ? "its parent has it exclusively"
+						       : "no /proc, or no permission for the file",
+			 map->flags & MA_MAP_EXCLUSIVE ? "open it again when the parent closed it" : "open it again");
 		return false;
 	}
 	/* A mapping keeps its open file description, and with it the parent's locks, after the parent's death. */

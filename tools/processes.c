@@ -224,7 +224,7 @@ void processes_find(struct processes *processes, int fd, const char *name, const
 	memset(processes, 0, sizeof(*processes));
 	processes->locks_unknown = attached < 0;
 	processes->is_attached = attached == F_RDLCK || attached == F_WRLCK;
-	processes->is_opening = attached == F_WRLCK && who_locks(fd, MA_FILE_ALONE_BYTE) != F_WRLCK;
+	processes->is_opening = attached == F_WRLCK && who_locks(fd, MA_FILE_EXCLUSIVE_BYTE) != F_WRLCK;
 	if (header && attached >= 0)
 		find_slots(processes, fd, header);
 	if (processes_ask_proc)

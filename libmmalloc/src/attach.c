@@ -163,7 +163,7 @@ static unsigned map_flags(int fd, unsigned flags)
 		return MA_MAP_RDONLY;
 	if (flags == MMALLOC_PRIVATE)
 		return MA_MAP_PRIVATE;
-	return MA_MAP_CREATE | (flags & MMALLOC_EXCLUSIVE ? MA_MAP_ALONE : 0) |
+	return MA_MAP_CREATE | (flags & MMALLOC_EXCLUSIVE ? MA_MAP_EXCLUSIVE : 0) |
 	       (flags & MMALLOC_FORK_SNAPSHOT ? MA_MAP_FORKS : 0);
 }
 

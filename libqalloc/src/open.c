@@ -197,7 +197,7 @@ void *qalloc_open(const char *filename, unsigned flags)
 				    "or what qalloc.h says of its flags",
 				    filename, flags);
 	if (flags & QALLOC_EXCLUSIVE)
-		how.flags |= MA_MAP_ALONE;
+		how.flags |= MA_MAP_EXCLUSIVE;
 	if (flags & QALLOC_FORK_SNAPSHOT)
 		how.flags |= MA_MAP_FORKS;
 	return ma_map_open(&how);

@@ -195,7 +195,7 @@ static enum step be_first(struct shmbuddy *h, struct opening *how)
 		step = STEP_FAILED;
 	if (step == STEP_DONE) {
 		h->attached = true;
-		h->exclusive = wants(how, SHMBUDDY_EXCLUSIVE) && ma_file_stay_alone(h->fd) == 0;
+		h->exclusive = wants(how, SHMBUDDY_EXCLUSIVE) && ma_file_stay_exclusive(h->fd) == 0;
 	}
 	if (step == STEP_AGAIN)
 		ma_file_detach(h->fd);
