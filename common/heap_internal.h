@@ -392,8 +392,8 @@ bool ma_ring_add(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t id);
 bool ma_ring_search(struct ma_tcache *tc, struct ma_cursor *cursor);
 void ma_ring_drop(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t at);
 
-void ma_heap_equip(struct ma_tcache *tc);
-void ma_heap_leave(struct ma_tcache *tc);
+void ma_heap_thread_attach(struct ma_tcache *tc);
+void ma_heap_thread_detach(struct ma_tcache *tc);
 
 /* ---- getting slabs (heap_refill.c) ---- */
 

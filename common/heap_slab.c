@@ -453,7 +453,7 @@ bool ma_ring_add(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t id)
 
 /* ---- a thread's cache comes and goes ---- */
 
-void ma_heap_equip(struct ma_tcache *tc)
+void ma_heap_thread_attach(struct ma_tcache *tc)
 {
 	for (uint32_t c = 0; c < MA_CLASSES; c++) {
 		tc->cursor[c].slot_bytes = ma_class_bytes(c);
@@ -464,7 +464,7 @@ void ma_heap_equip(struct ma_tcache *tc)
 		tc->by_size[i] = &tc->cursor[ma_class_of(i * 16)];
 }
 
-void ma_heap_leave(struct ma_tcache *tc)
+void ma_heap_thread_detach(struct ma_tcache *tc)
 {
 	for (uint32_t c = 0; c < MA_CLASSES; c++)
 		for (uint32_t i = 0; i < tc->cursor[c].count; i++)

@@ -84,8 +84,8 @@ struct ma_engine {
 	/* Each live block, until fn returns something but 0. */
 	int (*walk)(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 	/* A thread's new cache: set its cursors up. Its end: give its units to the streams. */
-	void (*equip)(struct ma_tcache *tc);
-	void (*leave)(struct ma_tcache *tc);
+	void (*thread_attach)(struct ma_tcache *tc);
+	void (*thread_detach)(struct ma_tcache *tc);
 	/* Is this unit a table? The unit's own word says so, and which. */
 	bool (*table_at)(struct ma_map *map, uint64_t unit, struct ma_table *table);
 	/*

@@ -36,11 +36,11 @@ static bool is_current(const struct ma_tcache *tc)
 	return tc->id != 0 && tc->id == ma_load_acquire(&tc->map->id);
 }
 
-static void leave(struct ma_tcache *tc)
+static void thread_detach(struct ma_tcache *tc)
 {
 	if (!is_current(tc))
 		return;
-	tc->map->engine->leave(tc);
+	tc->map->engine->thread_detach(tc);
 	ma_owner_give(tc->map, tc->tag);
 	tc->id = 0;
 }
@@ -128,7 +128,7 @@ static void bury(void)
 		return;
 	for (struct ma_tcache *next, *tc = take_out(0); tc; tc = next) {
 		next = tc->other;
-		leave(tc);
+		thread_detach(tc);
 		munmap(tc, sizeof(*tc));
 	}
 	ma_map_let_go_all();
@@ -156,7 +156,7 @@ static void thread_ends(void *list)
 	/* Ending is no call on a map: another thread may be closing it right now. */
 	ma_map_hold_all();
 	for (struct ma_tcache *tc = list; tc; tc = tc->next)
-		leave(tc);
+		thread_detach(tc);
 	ma_map_let_go_all();
 	take_out((int32_t)syscall(SYS_gettid));
 	for (struct ma_tcache *tc = list; tc; tc = next) {
@@ -203,7 +203,7 @@ static struct ma_tcache *new_cache(void)
 	return tc;
 }
 
-static bool equip(struct ma_tcache *tc, struct ma_map *map, uint64_t id)
+static bool thread_attach(struct ma_tcache *tc, struct ma_map *map, uint64_t id)
 {
 	struct ma_tcache *next = tc->next;
 	uint64_t tag;
@@ -228,7 +228,7 @@ static bool equip(struct ma_tcache *tc, struct ma_map *map, uint64_t id)
 		tc->cursor[c] = (struct ma_cursor){ .class = c };
 	for (uint32_t i = 0; i < MA_COUNT(tc->by_size); i++)
 		tc->by_size[i] = &ma_cursor_never;
-	map->engine->equip(tc);
+	map->engine->thread_attach(tc);
 	tc->id = id;
 	return true;
 }
@@ -256,7 +256,7 @@ struct ma_tcache *ma_tcache_get(struct ma_map *map)
 	tc = find(id);
 	if (!tc)
 		tc = new_cache();
-	if (!tc || (tc->id != id && !equip(tc, map, id)))
+	if (!tc || (tc->id != id && !thread_attach(tc, map, id)))
 		return NULL;
 	if (at != ma_tls_at(MA_TLS_WATCHED))
 		*ma_tcache_slot(at) = tc;

@@ -85,8 +85,8 @@ bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
 /* When that failed: look through all groups; the last resort is one item of a group that no thread owns. NULL: errno. */
 void *qalloc__static_search(struct ma_tcache *tc);
 /* See struct ma_engine. */
-void qalloc__static_equip(struct ma_tcache *tc);
-void qalloc__static_leave(struct ma_tcache *tc);
+void qalloc__static_thread_attach(struct ma_tcache *tc);
+void qalloc__static_thread_detach(struct ma_tcache *tc);
 bool qalloc__static_table_at(struct ma_map *map, uint64_t group, struct ma_table *table);
 bool qalloc__static_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
 

@@ -110,7 +110,7 @@ static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t lo
 	return false;
 }
 
-void qalloc__static_leave(struct ma_tcache *tc)
+void qalloc__static_thread_detach(struct ma_tcache *tc)
 {
 	struct ma_cursor *cursor = &tc->items;
 
@@ -492,7 +492,7 @@ bool qalloc__static_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uin
 
 	if (group != MA_NO_CHUNK && make_table(map, group, link, id))
 		return true;
-	qalloc__static_leave(tc);
+	qalloc__static_thread_detach(tc);
 	ma_proc_reap_all(map);
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		for (uint64_t from = 0;; from = group - ma_range_first(map, s) + 1) {
@@ -508,7 +508,7 @@ bool qalloc__static_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uin
 
 /* ---- a thread's cache comes and goes ---- */
 
-void qalloc__static_equip(struct ma_tcache *tc)
+void qalloc__static_thread_attach(struct ma_tcache *tc)
 {
 	tc->items.slot_bytes = tc->map->item_bytes;
 }
