@@ -78,7 +78,7 @@ struct ma_engine {
 	 */
 	int (*renew)(struct ma_map *map);
 	/* Make sure of the disk space of all that is in use: the file may have lost it (lost.h). 0, or -1 with errno. */
-	int (*back)(struct ma_map *map);
+	int (*reserve_space)(struct ma_map *map);
 	/* The whole check. Returns the number of violations. */
 	uint64_t (*check)(struct ma_map *map, ma_finding_fn *fn, void *arg);
 	/* Each live block, until fn returns something but 0. */

@@ -277,7 +277,7 @@ static int take_space_again(struct ma_map *map)
 	int result;
 
 	map->opening_space = true;
-	result = map->engine->back(map);
+	result = map->engine->reserve_space(map);
 	map->opening_space = false;
 	return result;
 }

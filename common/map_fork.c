@@ -97,7 +97,7 @@ static bool take_copy(struct ma_map *map, int fd)
 	ma_store(&map->known.most, ma_min(ma_load(&map->header->length), (uint64_t)st.st_size));
 	map->header->device = map->device;
 	map->header->inode = map->inode;
-	if (map->engine->back(map) < 0)
+	if (map->engine->reserve_space(map) < 0)
 		return false;
 	ma_store(&map->slot, 0);
 	ma_body_recover(map);

@@ -28,7 +28,7 @@ static int recover(struct view *view)
 	struct ma_header *h = map->header;
 
 	ma_store_kill(&h->phase, 0);
-	if ((h->device != map->device || h->inode != map->inode) && map->engine->back(map) < 0)
+	if ((h->device != map->device || h->inode != map->inode) && map->engine->reserve_space(map) < 0)
 		return -1;
 	if (!kind_map_is_certain(view) && map->engine->renew(map) < 0)
 		return -1;

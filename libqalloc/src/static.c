@@ -196,14 +196,14 @@ static int renew(struct ma_map *map)
 	return 0;
 }
 
-static int back(struct ma_map *map)
+static int reserve_space(struct ma_map *map)
 {
 	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
 		return -1;
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), ma_range_count(map, s));
 
-		if (have && qalloc__static_back(map, s, 0, have) < 0)
+		if (have && qalloc__static_reserve_space(map, s, 0, have) < 0)
 			return -1;
 	}
 	return 0;
@@ -337,7 +337,7 @@ const struct ma_engine qalloc__static_engine = {
 	.layout = layout,
 	.recover_stream = recover_stream,
 	.renew = renew,
-	.back = back,
+	.reserve_space = reserve_space,
 	.check = check,
 	.walk = qalloc__static_walk,
 	.thread_attach = qalloc__static_thread_attach,

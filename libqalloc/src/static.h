@@ -79,7 +79,7 @@ MA_INLINE bool qalloc__is_used(struct ma_map *map, uint64_t group)
 }
 
 /* Disk space for groups [had, want) of the range; those before had have theirs. */
-int qalloc__static_back(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want);
+int qalloc__static_reserve_space(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want);
 /* Fill a cursor whose mask is empty. False: errno. */
 bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
 /* When that failed: look through all groups; the last resort is one item of a group that no thread owns. NULL: errno. */

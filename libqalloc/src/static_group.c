@@ -126,7 +126,7 @@ void qalloc__static_thread_detach(struct ma_tcache *tc)
 /* ---- bringing groups into use ---- */
 
 /* Disk space for groups [had, want) of the range; those before had have theirs. */
-int qalloc__static_back(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
+int qalloc__static_reserve_space(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
 {
 	const struct ma_layout *lay = &map->lay;
 	uint64_t start = ma_range_first(map, stream);
@@ -151,9 +151,9 @@ static int back_next(struct ma_map *map, uint32_t stream, uint64_t used)
 	if (used < have)
 		return 0;
 	more = ma_min(more, ma_range_count(map, stream) - have);
-	if (qalloc__static_back(map, stream, have, have + more) < 0) {
+	if (qalloc__static_reserve_space(map, stream, have, have + more) < 0) {
 		more = 1;
-		if (qalloc__static_back(map, stream, have, have + more) < 0)
+		if (qalloc__static_reserve_space(map, stream, have, have + more) < 0)
 			return -1;
 	}
 	ma_store_kill(&st->backed, have + more); /* Pairs with common/heap_internal.h:ma_range_backed. */
