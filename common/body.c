@@ -93,14 +93,14 @@ void ma_body_recover(struct ma_map *map)
 	}
 }
 
-/* The disk is full: what has no space must not be touched. The copy is read on in memory, until its maker looks at own_errno. */
+/* The disk is full: what has no space must not be touched. The copy is read on in memory, until its maker looks at privatize_errno. */
 static void give_copy_up(struct ma_map *map, int error)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
 
-	if (!map->own_errno)
+	if (!map->privatize_errno)
 		mmap(map->base, map->mapped, PROT_READ | PROT_WRITE, flags, -1, 0);
-	map->own_errno = error;
+	map->privatize_errno = error;
 }
 
 static ssize_t copy_to(struct ma_map *map, const void *bytes, size_t count, off_t at)
@@ -141,7 +141,7 @@ static void copy_words(struct ma_map *map, uint64_t from, uint64_t end)
 void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes)
 {
 	if (map->source) {
-		if (!map->own_errno)
+		if (!map->privatize_errno)
 			copy_words(map, ma_down(from, 8), from + bytes);
 		return;
 	}
@@ -158,7 +158,7 @@ void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes)
 	}
 }
 
-void ma_body_own_again(struct ma_map *map)
+void ma_body_privatize_again(struct ma_map *map)
 {
 	/* A view has those of the first segment with the front; of the others nothing was copied yet. */
 	for (uint32_t k = map->source ? 0 : 1; k < ma_segments(map); k++)

@@ -156,7 +156,7 @@ void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes);
  * A snapshot: copy the streams once more. What came into use before the roots were copied has to be in use. A view: copy those of later
  * segments.
  */
-void ma_body_own_again(struct ma_map *map);
+void ma_body_privatize_again(struct ma_map *map);
 /*
  * A range that is not in use: zeros of its own, for reading a hole of the file may take disk space. A snapshot has
  * them already.

@@ -415,33 +415,33 @@ static void own_words(struct ma_map *map)
  * whose head was copied before it was made is free here, and the rest of it is freed. Roots go first: the blocks that they lead
  * to were there before, and so are among those that are copied then.
  */
-void ma_heap_own_metadata(struct ma_map *map)
+void ma_heap_privatize_metadata(struct ma_map *map)
 {
 	const struct ma_layout *lay = &map->lay;
 
 	ma_body_own(map, 0, lay->fixed_end);
-	if (map->own_errno)
+	if (map->privatize_errno)
 		return;
 	if (map->source) { /* A view finds the tables of roots by the file's words. */
-		ma_body_own_again(map);
+		ma_body_privatize_again(map);
 		own_words(map);
 	}
 	ma_root_own(map);
-	ma_body_own_again(map);
-	if (map->own_errno)
+	ma_body_privatize_again(map);
+	if (map->privatize_errno)
 		return;
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		cut_at_end(map, s);
 	own_tables(map);
 	own_words(map);
-	for (uint32_t s = 0; s < ma_lanes(map) && !map->own_errno; s++) {
+	for (uint32_t s = 0; s < ma_lanes(map) && !map->privatize_errno; s++) {
 		uint64_t first = ma_range_first(map, s);
 		uint64_t used = ma_range_used(map, s);
 
 		ma_body_own(map, lay->spot_off + first * 8, used * 8);
 		ma_body_own(map, lay->next_off + first * 4, used * 4);
 		ma_truth_own(map, s);
-		if (map->own_errno)
+		if (map->privatize_errno)
 			return;
 		for (uint64_t chunk = first; chunk < first + used; chunk++) {
 			settle_slab(map, chunk);

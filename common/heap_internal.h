@@ -437,7 +437,7 @@ uint64_t ma_heap_check(struct ma_map *map, ma_finding_fn *fn, void *arg);
 /* Chunks [from, end) of a stream alone, of those that are in use; no lock is taken. For callers that show their progress. */
 uint64_t ma_heap_check_some(struct ma_map *map, uint32_t stream, uint64_t from, uint64_t end,
 			    ma_finding_fn *fn, void *arg);
-void ma_heap_own_metadata(struct ma_map *map);
+void ma_heap_privatize_metadata(struct ma_map *map);
 int ma_heap_used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
 
 #endif /* MA_HEAP_INTERNAL_H */

@@ -94,7 +94,7 @@ struct ma_engine {
 	 */
 	bool (*table_take)(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
 	/* A private view, or a snapshot: make own copies of all metadata in use, and settle what changed meanwhile. */
-	void (*own_metadata)(struct ma_map *map);
+	void (*privatize_metadata)(struct ma_map *map);
 	/* Each part of the file that blocks take, tables of roots left out, until fn returns something but 0: that. */
 	int (*used)(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
 	/* This process detaches, and gave all its owner records up: what is free need not keep its space. May be NULL. */
@@ -179,7 +179,7 @@ struct ma_map {
 	uint32_t reap_next, probe_next; /* The slots whose lock, and whose pid, it checks next. */
 	pthread_mutex_t fd_mutex;  /* Guards replacing fd; taken last. */
 	struct ma_map *source;     /* Of a snapshot that is being made: what it is copied from. */
-	int own_errno;             /* Why that failed. */
+	int privatize_errno;       /* Why that failed. */
 	bool opening_space;        /* Its first opener takes the space again that the tables say is there. */
 	struct ma_map *next;       /* In the registry, for ever. */
 	char name[256]; /* For messages, also about a closed handle: the last field, it stays until the next open. */

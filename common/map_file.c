@@ -444,7 +444,7 @@ enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how)
 	if (result != MA_ATTACH_DONE || !(map->flags & MA_MAP_PRIVATE))
 		return result;
 	map->slot = 0;
-	map->engine->own_metadata(map);
+	map->engine->privatize_metadata(map);
 	if (end_of_file(map) < 0)
 		return MA_ATTACH_FAILED;
 	ma_map_close_fd(map);

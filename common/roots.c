@@ -118,7 +118,7 @@ static void visit(struct ma_map *map, const struct table *t, void (*fn)(struct m
 }
 
 /* A table that comes too late to be copied must not be found later: links that lead to none are cut. */
-static void own_table(struct ma_map *map, const struct table *t, void *arg)
+static void privatize_table(struct ma_map *map, const struct table *t, void *arg)
 {
 	(void)arg;
 	/* From the links on; before the fixed table there is nothing that a copy would harm. */
@@ -135,7 +135,7 @@ void ma_root_own(struct ma_map *map)
 {
 	struct table t = fixed_table(map);
 
-	visit(map, &t, own_table, NULL);
+	visit(map, &t, privatize_table, NULL);
 }
 
 /* ---- names ---- */

@@ -144,10 +144,10 @@ static int copy_all(struct ma_map *copy)
 {
 	const struct ma_engine *engine = copy->engine;
 
-	engine->own_metadata(copy);
-	if (copy->own_errno)
+	engine->privatize_metadata(copy);
+	if (copy->privatize_errno)
 		return ma_fail(
-			copy->own_errno,
+			copy->privatize_errno,
 			"%s: cannot write its tables: no disk space, or the disk failed; free space on its file system",
 			copy->name);
 	ma_store(&copy->header->length, ma_load(&copy->sealed.length));

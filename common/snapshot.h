@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A copy of a map that others go on using. It takes no lock: the metadata are copied word by word, in any mixture of old and new,
- * and the mixture is settled as that of a private view is (struct ma_engine's own_metadata). Blocks that were there when the
+ * and the mixture is settled as that of a private view is (struct ma_engine's privatize_metadata). Blocks that were there when the
  * call began, and stay, are in the copy; of those that come or go meanwhile some are.
  *
  * Metadata go first and the blocks' contents after: so what was complete when the call began, and can be found from a root

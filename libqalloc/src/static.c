@@ -271,19 +271,19 @@ static uint64_t backed_groups(struct ma_map *map, uint32_t stream)
  * Any mixture of truth bytes and tags is sound; but groups that came into use between the copy of top and the copy of their
  * bytes must look untouched. Roots go first: the items that they lead to were there before.
  */
-static void own_metadata(struct ma_map *map)
+static void privatize_metadata(struct ma_map *map)
 {
 	ma_body_own(map, 0, map->lay.fixed_end);
-	if (map->own_errno)
+	if (map->privatize_errno)
 		return;
 	if (map->source)
-		ma_body_own_again(map);
+		ma_body_privatize_again(map);
 	if (map->source) /* A view finds the tables of roots by the file's words. */
 		for (uint32_t s = 0; s < ma_lanes(map); s++)
 			ma_body_own(map, map->lay.unit_off + ma_range_first(map, s) * 8,
 				    backed_groups(map, s) * 8);
 	ma_root_own(map);
-	ma_body_own_again(map);
+	ma_body_privatize_again(map);
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t first = ma_range_first(map, s);
 		uint64_t count =
@@ -291,7 +291,7 @@ static void own_metadata(struct ma_map *map)
 
 		ma_body_own(map, map->lay.unit_off + first * 8, count * 8);
 		ma_body_own(map, map->lay.truth_off + first * map->lay.group_items, count * map->lay.group_items);
-		if (map->own_errno)
+		if (map->privatize_errno)
 			return;
 		ma_body_fresh(map, map->lay.unit_off + (first + qalloc__range_used(map, s)) * 8,
 			      (count - qalloc__range_used(map, s)) * 8);
@@ -344,6 +344,6 @@ const struct ma_engine qalloc__static_engine = {
 	.thread_detach = qalloc__static_thread_detach,
 	.table_at = qalloc__static_table_at,
 	.table_take = qalloc__static_table_take,
-	.own_metadata = own_metadata,
+	.privatize_metadata = privatize_metadata,
 	.used = used,
 };
