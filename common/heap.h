@@ -215,7 +215,7 @@ MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
 	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot || spot >= limits))
 		return false;
 	truth = map->truth + (spot >> 32) * MA_UNIT + (product >> 32);
-	if (MA_UNLIKELY(!ma_truth_is_one(truth)))
+	if (MA_UNLIKELY(!ma_byte_is_one(truth)))
 		return false;
 	ma_truth_free(truth);
 	return true;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The look at 64 truth bytes at once: bit i of the result is set when byte i is zero, that is, slot i is free.
+ * Scans 64 allocation bytes at once: bit i of the result is set when byte i is zero, that is, slot i is free.
  *
- * Any address will do; 64 bytes must be there to be read, whoever they belong to.
+ * Any address will do; 64 bytes must be there to be read, whatever they belong to.
  *
  * Only the owner of the slots may act on it: a byte seen as zero stays zero until the owner sets it. A byte seen as one
- * may be freed a moment later; that is found by the next look. The look acquires: it pairs with the release store of
+ * may be freed a moment later; that is found by the next scan. The scan acquires: it pairs with the release store of
  * ma_truth_free(), so that what the block's last user did to the block comes before what its next user does.
  */
 #ifndef MA_SCAN_H
@@ -16,44 +16,44 @@
 #if defined(__SSE2__) && !MA_TSAN
 #include <emmintrin.h>
 
-MA_INLINE uint64_t ma_scan16(const _Atomic uint8_t *truth)
+MA_INLINE uint64_t ma_scan16(const _Atomic uint8_t *from)
 {
-	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)truth);
+	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)from);
 
 	return (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
 }
 
 /* x86 loads never move before earlier loads, so the vector loads acquire by themselves; the fence holds the compiler. */
-MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *truth)
+MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *from)
 {
-	uint64_t mask = ma_scan16(truth) | ma_scan16(truth + 16) << 16 | ma_scan16(truth + 32) << 32 |
-			ma_scan16(truth + 48) << 48;
+	uint64_t mask =
+		ma_scan16(from) | ma_scan16(from + 16) << 16 | ma_scan16(from + 32) << 32 | ma_scan16(from + 48) << 48;
 
 	atomic_signal_fence(memory_order_acquire);
 	return mask;
 }
 #else
-MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *truth)
+MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *from)
 {
 	uint64_t mask = 0;
 
 	for (unsigned i = 0; i < 64; i++)
-		mask |= (uint64_t)(ma_load_acquire(&truth[i]) == 0) << i;
+		mask |= (uint64_t)(ma_load_acquire(&from[i]) == 0) << i;
 	return mask;
 }
 #endif
 
-/* Is this truth byte one? */
-MA_INLINE bool ma_truth_is_one(const _Atomic uint8_t *truth)
+/* Is this allocation byte one? */
+MA_INLINE bool ma_byte_is_one(const _Atomic uint8_t *byte)
 {
 #if defined(__x86_64__) && !MA_TSAN && !MA_ASAN
 	bool one;
 
 	/* A relaxed load and its comparison are one instruction, which the compiler does not make of an atomic one. */
-	__asm__ volatile("cmpb $1, %1" : "=@cce"(one) : "m"(*truth));
+	__asm__ volatile("cmpb $1, %1" : "=@cce"(one) : "m"(*byte));
 	return one;
 #else
-	return ma_load(truth) == 1;
+	return ma_load(byte) == 1;
 #endif
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a thread keeps in private memory about a map: its owner tag and, for each size class, a cursor. All of it is
- * speed, none of it is truth: it may vanish at any instant, with its process, in a fork child (the pages are wiped), or
+ * speed, none of it is authoritative: it may vanish at any instant, with its process, in a fork child (the pages are wiped), or
  * because the map got another id.
  *
  * A cursor is a look at 64 slots of a unit that this thread owns: mask has a bit for each slot seen free and not yet dealt
- * out by us. A bit that is set means truth byte zero, for only the owner sets truth bytes.
+ * out by us. A bit that is set means allocation byte zero, for only the owner sets allocation bytes.
  */
 #ifndef MA_THREAD_H
 #define MA_THREAD_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Kinds whose body is the heap engine's: dynamic maps of libqalloc, and libmmalloc's heaps. Chunk words are the truth (common/heap.h). */
+/* Kinds whose body is the heap engine's: dynamic maps of libqalloc, and libmmalloc's heaps. Chunk words say what is allocated (common/heap.h). */
 #include <inttypes.h>
 #include <string.h>
 

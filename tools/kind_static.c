@@ -14,7 +14,7 @@ static bool lay_out(struct view *view)
 	return kind_map_lay_out(view, &qalloc__static_engine);
 }
 
-/* Groups whose truth the file has, of the first so many of a lane. */
+/* Groups whose allocation bytes the file has, of the first so many of a lane. */
 static uint64_t groups_there(const struct view *view, uint64_t first, uint64_t used)
 {
 	const struct ma_layout *lay = &view->map.lay;

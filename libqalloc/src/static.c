@@ -85,7 +85,7 @@ bool qalloc__static_holds(struct ma_map *map, const void *block)
 	if ((const char *)block < map->user || offset >= ma_capacity(map) || offset % map->item_bytes)
 		return false;
 	index = offset / map->item_bytes;
-	/* The truth of groups never used is not even read: see common/roots.h on holes. */
+	/* The allocation bytes of groups never used are not even read: see common/roots.h on holes. */
 	group = index / map->lay.group_items;
 	if (!qalloc__is_used(map, group))
 		return false;
@@ -166,7 +166,7 @@ static bool layout(struct ma_map *map)
 	plan.table[0].bytes = 8;
 	plan.table[0].off = &lay->unit_off;
 	plan.table[1].bytes = (uint32_t)lay->group_items;
-	plan.table[1].slack = STATIC_TRUTH_SLACK;
+	plan.table[1].slack = STATIC_SCAN_SLACK;
 	plan.table[1].off = &lay->truth_off;
 	return ma_segment_layout(map, &plan, item);
 }
@@ -214,10 +214,11 @@ uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t e
 	struct ma_findings to = { .fn = fn, .arg = arg };
 
 	for (uint64_t item = from; item < end; item++) {
-		uint8_t truth = ma_load(&map->truth[item]);
+		uint8_t byte = ma_load(&map->truth[item]);
 
-		if (truth > 1 || (truth == 1 && item >= qalloc__static_items(map)))
-			ma_found(&to, "body/item", map->lay.truth_off + item, "item %" PRIu64 " has truth byte %u", item, truth);
+		if (byte > 1 || (byte == 1 && item >= qalloc__static_items(map)))
+			ma_found(&to, "body/item", map->lay.truth_off + item, "item %" PRIu64 " has allocation byte %u",
+				 item, byte);
 	}
 	return to.count;
 }
@@ -239,10 +240,10 @@ struct qalloc__group qalloc__static_group(struct ma_map *map, uint64_t index)
 
 	group.is_table = ma_load(qalloc__group_word(map, index)) & STATIC_ROOTS;
 	for (uint64_t i = 0; i < group.items; i++) {
-		uint8_t truth = ma_load(&map->truth[first + i]);
+		uint8_t byte = ma_load(&map->truth[first + i]);
 
-		group.used += truth == 1;
-		group.is_bad |= truth > 1;
+		group.used += byte == 1;
+		group.is_bad |= byte > 1;
 	}
 	return group;
 }
@@ -268,7 +269,7 @@ static uint64_t backed_groups(struct ma_map *map, uint32_t stream)
 }
 
 /*
- * Any mixture of truth bytes and tags is sound; but groups that came into use between the copy of top and the copy of their
+ * Any mixture of allocation bytes and tags is consistent; but groups that came into use between the copy of top and the copy of their
  * bytes must look untouched. Roots go first: the items that they lead to were there before.
  */
 static void privatize_metadata(struct ma_map *map)

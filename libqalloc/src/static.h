@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Static maps: one array of items of one size, a truth byte for each, and a word for each group of up to 64 items.
+ * Static maps: one array of items of one size, an allocation byte for each, and a word for each group of up to 64 items.
  *
- * A group's word is its owner's tag (common/owner.h), or 0. Whoever owns a group, and nobody else, sets truth bytes in it;
+ * A group's word is its owner's tag (common/owner.h), or 0. Only the thread that owns a group sets allocation bytes in it;
  * whoever holds an item clears its byte. A group is taken by compare-exchange from 0 or from a dead tag, so nothing needs
  * mending after a death. A stream's lock is held to bring groups into use that never were (their disk space first), and to take
  * single items of the last groups of its range, which no thread owns for longer than that.
@@ -20,9 +20,9 @@
 #define STATIC_PARAM_STREAMS 0
 #define STATIC_PARAM_ITEM    1
 #define STATIC_ROOTS         ((uint64_t)1 << 63) /* No tag has this bit. */
-#define STATIC_TRUTH_SLACK   64                  /* A look reads 64 bytes even of a smaller group. */
+#define STATIC_SCAN_SLACK    64                  /* A scan reads 64 bytes even of a smaller group. */
 
-/* Items are rounded up so that a truth byte each is worth it and 8-byte words are aligned. */
+/* Items are rounded up so that an allocation byte each is worth it and 8-byte words are aligned. */
 MA_INLINE uint64_t qalloc__item_bytes(uint64_t size)
 {
 	return ma_up(size, 8);
@@ -43,14 +43,14 @@ MA_INLINE bool qalloc__static_free_fast(struct ma_map *map, void *block)
 {
 	uint64_t offset = (uint64_t)((char *)block - map->user);
 	unsigned __int128 product = (unsigned __int128)offset * map->item_magic;
-	_Atomic uint8_t *truth;
+	_Atomic uint8_t *byte;
 
 	if (MA_UNLIKELY(offset >= ma_load_either(&map->fast_items) || (uint64_t)product >= map->item_magic))
 		return false;
-	truth = map->truth + (uint64_t)(product >> 64);
-	if (MA_UNLIKELY(!ma_truth_is_one(truth)))
+	byte = map->truth + (uint64_t)(product >> 64);
+	if (MA_UNLIKELY(!ma_byte_is_one(byte)))
 		return false;
-	ma_store_release(truth, 0);
+	ma_store_release(byte, 0);
 	return true;
 }
 

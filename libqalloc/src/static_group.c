@@ -134,7 +134,7 @@ int qalloc__static_reserve_space(struct ma_map *map, uint32_t stream, uint64_t h
 	uint64_t bytes = items * lay->item_bytes;
 
 	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
-	    ma_space_extend(map, lay->truth_off + start * items, had * items, want * items + STATIC_TRUTH_SLACK) < 0)
+	    ma_space_extend(map, lay->truth_off + start * items, had * items, want * items + STATIC_SCAN_SLACK) < 0)
 		return -1;
 	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
 	ma_body_fresh(map, lay->truth_off + (start + had) * items, (want - had) * items);
@@ -442,10 +442,10 @@ static bool make_table(struct ma_map *map, uint64_t group, _Atomic uint64_t *lin
 
 static bool is_empty(struct ma_map *map, uint64_t group)
 {
-	_Atomic uint8_t *truth = map->truth + group * map->lay.group_items;
+	_Atomic uint8_t *byte = map->truth + group * map->lay.group_items;
 
 	for (uint64_t i = 0; i < map->lay.group_items; i++)
-		if (ma_load_acquire(&truth[i]))
+		if (ma_load_acquire(&byte[i]))
 			return false;
 	return true;
 }

@@ -24,7 +24,7 @@ static const struct support_damaged damaged[] = {
 	{ "bad-short.map", ENODATA, "truncated" },
 	{ "bad-streams.map", EUCLEAN, "damaged body" },
 	{ "bad-item.map", EUCLEAN, "damaged body" },
-	{ "bad-truth.map", EUCLEAN, "truth byte 7" },
+	{ "bad-truth.map", EUCLEAN, "allocation byte 7" },
 	{ "bad-run.map", EUCLEAN, "makes no sense" },
 	{ "bad-table.map", EUCLEAN, "cannot be reached" },
 };
