@@ -49,7 +49,7 @@ int mmalloc_opening(void *md, struct mmalloc_opening *opening)
 	if (!opening)
 		return (int)mmalloc__set_last_error_int(
 			md, ma_fail(EINVAL,
-				    "%s: cannot say what was found at opening: the pointer to it is NULL; pass an "
+				    "%s: cannot say what was found at opening: the place for it is NULL; pass an "
 				    "address",
 				    map->name));
 	*opening = (struct mmalloc_opening){

@@ -89,7 +89,7 @@ int qalloc_opening(void *map, struct qalloc_opening *opening)
 		return -1;
 	if (!opening)
 		return ma_fail(EINVAL,
-			       "%s: cannot say what was found at opening: the pointer to it is NULL; pass an address",
+			       "%s: cannot say what was found at opening: the place for it is NULL; pass an address",
 			       m->name);
 	*opening = (struct qalloc_opening){
 		.generation = m->opening.generation,

@@ -215,7 +215,7 @@ static int add(const struct shmbuddy *h, const struct name *name, uint64_t offse
 		if (!root)
 			return shmbuddy__fail(h, ENOSPC,
 					      "cannot add a root: all %" PRIu64
-					      " entries for named roots are in use; remove a root first",
+					      " places for named roots are in use; remove a root first",
 					      (uint64_t)LAYOUT_ROOTS);
 		offer = offer_name(root, name, state, offset);
 		if (offer)

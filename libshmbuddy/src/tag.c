@@ -33,7 +33,7 @@ int shmbuddy_opening(shmbuddy_t *h, struct shmbuddy_opening *opening)
 		return shmbuddy__fail_closed(h);
 	if (!opening)
 		return shmbuddy__fail(
-			h, EINVAL, "cannot say what was found at opening: the pointer to it is NULL; pass an address");
+			h, EINVAL, "cannot say what was found at opening: the place for it is NULL; pass an address");
 	*opening = h->opening;
 	return 0;
 }
