@@ -23,11 +23,6 @@ const char *crash_path(void)
 	return path;
 }
 
-void crash_set_base(const void *base)
-{
-	atomic_store(&cast_stage->base, (uintptr_t)base);
-}
-
 bool crash_newcomer(void)
 {
 	return cast_stage->newcomer;
@@ -161,46 +156,87 @@ pid_t cast_survivor(struct cast *cast, bool with_victim)
 	return pid;
 }
 
-/* Only what may have changed the file makes it worth a look. */
-bool cast_step(pid_t pid, struct states *states, size_t k, GHashTable *known, bool *changed)
+void cast_steps_begin(struct cast_steps *steps, pid_t pid, struct states *states)
 {
-	uintptr_t base = atomic_load(&cast_stage->base), where = 0;
-	enum support_step_writes writes = support_step_writes(pid, support_step_at(pid), &where, known);
-	bool lives = support_step_one(pid);
+	*steps = (struct cast_steps){
+		.pid = pid,
+		.states = states,
+		.known = g_hash_table_new(NULL, NULL),
+		.mapped = g_array_new(FALSE, FALSE, sizeof(struct mapped_part)),
+	};
+	mapped_read(steps->mapped, pid);
+}
 
+void cast_steps_end(struct cast_steps *steps)
+{
+	g_hash_table_destroy(steps->known);
+	g_array_free(steps->mapped, TRUE);
+}
+
+/* An instruction that can have changed @p bytes at @p where. A mapping of another file may become one of ours, by rename(2). */
+static bool note_store(struct cast_steps *steps, size_t k, uintptr_t where, size_t bytes)
+{
+	const struct mapped_part *part = mapped_find(steps->mapped, where, bytes);
+
+	if (!part)
+		return false;
+	if (part->ino != states_inode(steps->states) || where < part->begin)
+		return states_note(steps->states, k, false);
+	return states_note_at(steps->states, k, part->offset + (where - part->begin), bytes);
+}
+
+/* A look at the whole file is due where the kernel may have changed it. What it finds before was missed by the rule for stores. */
+static bool note_call(struct cast_steps *steps, size_t k)
+{
+	mapped_read(steps->mapped, steps->pid);
+	return states_note(steps->states, k, true);
+}
+
+/* Only what may have changed the file makes it worth a look, and only where it may have. */
+bool cast_step(struct cast_steps *steps, uintptr_t at, size_t k, bool *changed)
+{
+	uintptr_t where = 0;
+	enum support_step_writes writes = support_step_writes(steps->pid, at, &where, steps->known);
+	bool lives;
+
+	if (writes == SUPPORT_STEP_CALLS_KERNEL && states_note(steps->states, k - 1, false))
+		g_error("%s: one of the %zu instructions before wrote where it was not expected to",
+			current->scenario->name, k);
+	lives = support_step_one(steps->pid);
 	if (writes == SUPPORT_STEP_WRITES_NOTHING)
 		*changed = false;
-	else if (writes == SUPPORT_STEP_WRITES_THERE && base)
-		*changed = states_note_at(states, k, base, where);
+	else if (writes == SUPPORT_STEP_WRITES_THERE)
+		*changed = note_store(steps, k, where, SUPPORT_STEP_MOST);
+	else if (writes == SUPPORT_STEP_CALLS_KERNEL && lives)
+		*changed = note_call(steps, k);
 	else
-		*changed = states_note(states, k, writes == SUPPORT_STEP_CALLS_KERNEL);
+		*changed = states_note(steps->states, k, writes == SUPPORT_STEP_CALLS_KERNEL);
 	return lives;
 }
 
 /* Step through its call until the library says that it is half done; kill it there. */
 static void kill_earlier(struct cast *cast)
 {
-	GHashTable *known = g_hash_table_new(NULL, NULL);
 	pid_t pid = support_fork(be_earlier, cast);
+	struct cast_steps steps;
 	struct states *states;
 	bool changed;
 
 	support_wait(pid);
-	if (atomic_load(&cast_stage->no_ptrace)) {
-		g_hash_table_destroy(known);
+	if (atomic_load(&cast_stage->no_ptrace))
 		return;
-	}
 	states = states_new(path, cast->library->room);
 	while (atomic_load(&cast_stage->phase) == 0)
 		g_assert_true(support_step_one(pid));
+	cast_steps_begin(&steps, pid, states);
 	for (size_t k = 1; atomic_load(&cast_stage->phase) == 1; k++) {
-		g_assert_true(cast_step(pid, states, k, known, &changed));
+		g_assert_true(cast_step(&steps, support_step_at(pid), k, &changed));
 		if (changed && cast->library->half_done(cast->scenario, states->view))
 			break;
 	}
 	g_assert_cmpint(atomic_load(&cast_stage->phase), ==, 1);
+	cast_steps_end(&steps);
 	states_free(states);
-	g_hash_table_destroy(known);
 	kill(pid, SIGKILL);
 	support_wait(pid);
 	atomic_store(&cast_stage->phase, 0);

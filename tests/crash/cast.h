@@ -11,6 +11,7 @@
 
 #include "tests/crash/crash.h"
 #include "tests/crash/image.h"
+#include "tests/crash/mapped.h"
 
 /** In shared memory. */
 struct cast_stage {
@@ -18,7 +19,6 @@ struct cast_stage {
 	_Atomic int no_ptrace;
 	_Atomic pid_t forked; /* CRASH_FORKED: the victim */
 	_Atomic int watched;  /* and we have it */
-	_Atomic uintptr_t base;
 	bool with_victim;
 	bool newcomer;
 };
@@ -39,11 +39,21 @@ bool cast_has(const struct cast *cast, unsigned flag);
 pid_t cast_survivor(struct cast *cast, bool with_victim);
 /** Stopped, before its call. */
 pid_t cast_victim(struct cast *cast);
+/** A stopped process that is stepped, and what is known of it. */
+struct cast_steps {
+	pid_t pid;
+	struct states *states;
+	GHashTable *known; /**< What its instructions do. */
+	GArray *mapped;    /**< struct mapped_part */
+};
+
+void cast_steps_begin(struct cast_steps *steps, pid_t pid, struct states *states);
+void cast_steps_end(struct cast_steps *steps);
 /**
- * One instruction of a stopped process. False: it died of it. @p changed: the file has, and the state after it, number @p k, was
- * noted. @p known: a hash table of what its instructions do.
+ * The instruction at @p at, which is next. False: the process died of it. @p changed: the file has, and the state after it, number
+ * @p k, was noted.
  */
-bool cast_step(pid_t pid, struct states *states, size_t k, GHashTable *known, bool *changed);
+bool cast_step(struct cast_steps *steps, uintptr_t at, size_t k, bool *changed);
 /** Inside reopen(), or soon. */
 pid_t cast_opener(struct cast *cast);
 void cast_end(pid_t pid);

@@ -69,7 +69,7 @@ static bool steps_on(const struct sweep *sweep, size_t k)
 
 static bool step_through(struct sweep *sweep, pid_t victim)
 {
-	GHashTable *known = g_hash_table_new(NULL, NULL);
+	struct cast_steps steps;
 	double begin = cpu_now();
 	size_t k = 0;
 	bool lives = true, changed;
@@ -78,14 +78,15 @@ static bool step_through(struct sweep *sweep, pid_t victim)
 	while (lives && atomic_load(&cast_stage->phase) == 0)
 		lives = support_step_one(victim);
 	sweep->states = states_new(crash_path(), sweep->cast.library->room);
+	cast_steps_begin(&steps, victim, sweep->states);
 	while (lives && steps_on(sweep, k) && atomic_load(&cast_stage->phase) == 1) {
 		uintptr_t at = support_step_at(victim);
 
 		g_array_append_val(sweep->trace, at);
-		lives = cast_step(victim, sweep->states, ++k, known, &changed);
+		lives = cast_step(&steps, at, ++k, &changed);
 	}
 	stepping_left = MAX(stepping_left - (cpu_now() - begin), 0);
-	g_hash_table_destroy(known);
+	cast_steps_end(&steps);
 	states_note(sweep->states, k, true);
 	sweep->row.instructions = k;
 	sweep->cut = atomic_load(&cast_stage->phase) == 1;

@@ -18,9 +18,12 @@
  * with nobody attached. That this is what a kill does is proved by really killing other victims: all the way through short
  * calls, at random instructions of long ones. They must leave the bytes of the state that was noted.
  *
+ * The bytes are compared only where an instruction can have changed them: which memory it names, and whether a file is mapped there
+ * (support_code.h, mapped.h). Before each call of the kernel, and after it, all bytes are: a change that was missed ends the run.
+ *
  * A function that finds a violation aborts, or waits for others for more than a second.
  *
- * MA_CRASH_CPU  seconds of CPU time that all scenarios of a program share, beside their first passes (10): of each at least two
+ * MA_CRASH_CPU  seconds of CPU time that all scenarios of a program share, beside their first passes (6): of each at least two
  *               states and two kills, then states in random order for half of its share, and kills at random instructions for the rest
  * MA_CRASH_ALL  1: every state, each with and without a newcomer, and each instruction of short calls, whatever the time
  * MA_TEST_SEED  repeats the random order
@@ -74,8 +77,6 @@ int crash_run(void);
 
 /** The map file. */
 const char *crash_path(void);
-/** prepare(): where maps of this file will lie. It only saves time. */
-void crash_set_base(const void *base);
 /** survive(): this time somebody new is to take the dead one's place first. */
 bool crash_newcomer(void);
 /** call(): it does not return, but is over. */

@@ -328,15 +328,19 @@ bool states_note(struct states *s, size_t k, bool renamed)
 	return true;
 }
 
-bool states_note_at(struct states *s, size_t k, uintptr_t base, uintptr_t at)
+bool states_note_at(struct states *s, size_t k, size_t offset, size_t bytes)
 {
-	size_t page = (at - base) / PAGE;
+	if (!s->view)
+		return false;
+	for (size_t page = offset / PAGE; page <= (offset + bytes - 1) / PAGE && page * PAGE < s->now.size; page++)
+		if (differs(s, page, s->now.size))
+			return states_note(s, k, false);
+	return false;
+}
 
-	if (at < base || page * PAGE >= s->now.size || !s->view)
-		return false;
-	if (!differs(s, page, s->now.size) && !differs(s, page + 1, s->now.size))
-		return false;
-	return states_note(s, k, false);
+ino_t states_inode(const struct states *s)
+{
+	return s->view ? view.ino : 0;
 }
 
 size_t states_count(const struct states *s)

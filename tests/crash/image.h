@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct image {
 	bool exists;
@@ -53,8 +54,10 @@ struct states *states_new(const char *path, size_t room);
 void states_free(struct states *s);
 /** After @p k instructions: note it when something has changed. True: it has. @p renamed: its length or name may have. */
 bool states_note(struct states *s, size_t k, bool renamed);
-/** The same, when only the bytes of @p at (in a mapping of the file at @p base, or elsewhere) can have changed. */
-bool states_note_at(struct states *s, size_t k, uintptr_t base, uintptr_t at);
+/** The same, when only these bytes of the file can have changed. */
+bool states_note_at(struct states *s, size_t k, size_t offset, size_t bytes);
+/** Of the file whose states they are; 0: there is none now. */
+ino_t states_inode(const struct states *s);
 size_t states_count(const struct states *s);
 /** An earlier one had the same bytes. */
 bool states_is_repeated(const struct states *s, size_t index);

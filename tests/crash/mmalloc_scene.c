@@ -104,7 +104,6 @@ void scene_prepare(const struct scenario *s)
 	if (s->prepared == NOT_THERE)
 		return;
 	md = scene_attach(s);
-	crash_set_base(stats(md).base);
 	if (s->prepared != FRESH) {
 		all = mmalloc(md, stats(md).user_bytes);
 		g_assert_nonnull(all);

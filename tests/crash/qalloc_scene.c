@@ -131,7 +131,6 @@ void scene_prepare(const struct scenario *s)
 	if (s->prepared == NOT_THERE)
 		return;
 	map = make(s, crash_path());
-	crash_set_base(support_base(map));
 	if (s->prepared != FRESH && !s->grows)
 		measure(s, map);
 	furnish(s, map);

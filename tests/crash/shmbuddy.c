@@ -182,7 +182,6 @@ static void prepare(const struct crash_scenario *base)
 	if (base->flags & CRASH_ABSENT)
 		return;
 	region = open_it(s);
-	crash_set_base(shmbuddy_base(region));
 	for (size_t i = 0; i < KEEP && !s->empty; i++) {
 		scene->keep[i] = shmbuddy_malloc(region, sizes[i]);
 		memset(shmbuddy_address(region, scene->keep[i]), (int)i + 1, sizes[i]);

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "tests/support/support.h"
+#include "tests/support/support_code.h"
 
 /*
  * A single step is slow on some machines (14 us on ours), so only the first victim is stepped all the way; where it was
@@ -29,72 +30,42 @@ static void move_victim(pid_t victim, uintptr_t to)
 	regs.rip = to;
 	g_assert_cmpint(ptrace(PTRACE_SETREGS, victim, NULL, &regs), ==, 0);
 }
-/* With the ModRM byte given: the operand that it names is a register, or is only read. */
-static bool spares_memory(uint8_t op, uint8_t modrm)
+
+static struct support_code code_at(pid_t victim, uintptr_t at)
 {
-	unsigned part = modrm >> 3 & 7;
-
-	if (modrm >> 6 == 3)
-		return (op < 0x40 && (op & 7) < 2) || (op >= 0x80 && op <= 0x89) || op == 0xc0 || op == 0xc1 ||
-		       (op >= 0xd0 && op <= 0xd3) || op >= 0xf6;
-	return ((op == 0x80 || op == 0x81 || op == 0x83) && part == 7) || ((op == 0xf6 || op == 0xf7) && part == 0) ||
-	       (op == 0xff && part != 0 && part != 1);
-}
-
-static bool spares_memory_0f(uint8_t op, uint8_t modrm)
-{
-	return (op >= 0x40 && op < 0x50) || (op >= 0x80 && op < 0x90) || op == 0x1e || op == 0x1f || op == 0xaf ||
-	       op == 0xb6 || op == 0xb7 || op == 0xbe || op == 0xbf || (op >= 0x90 && op < 0xa0 && modrm >> 6 == 3);
-}
-
-/* A list of the frequent ones, by their first byte; what is not in it may write. The stack is not memory that counts. */
-static bool is_harmless(const uint8_t *code)
-{
-	static const uint8_t harmless[] = { 0x63, 0x69, 0x6b, 0x84, 0x85, 0x8a, 0x8b, 0x8d, 0x90, 0x98, 0x99,
-					    0xa8, 0xa9, 0xc3, 0xe8, 0xe9, 0xeb, 0x38, 0x39, 0x3a, 0x3b };
-
-	while (*code == 0x66 || *code == 0x64 || *code == 0xf2)
-		code++;
-	if (*code >= 0x40 && *code < 0x50)
-		code++;
-	if (*code == 0x0f)
-		return spares_memory_0f(code[1], code[2]);
-	for (size_t i = 0; i < sizeof(harmless); i++)
-		if (*code == harmless[i])
-			return true;
-	if ((*code >= 0x50 && *code < 0x60) || (*code >= 0x70 && *code < 0x80) || (*code >= 0xb8 && *code < 0xc0))
-		return true;
-	if (*code < 0x40 && (*code & 7) >= 2 && (*code & 7) <= 5) /* arithmetic into a register */
-		return true;
-	return spares_memory(*code, code[1]);
-}
-
-static enum support_step_writes classify(pid_t victim, uintptr_t at)
-{
-	uint8_t code[16];
+	uint8_t bytes[SUPPORT_CODE_MOST];
 	long words[2];
 
+	errno = 0;
 	words[0] = ptrace(PTRACE_PEEKTEXT, victim, at, NULL);
-	words[1] = ptrace(PTRACE_PEEKTEXT, victim, at + 8, NULL); /* -1 at the end of the text: may write */
-	memcpy(code, words, sizeof(code));
-	if (code[0] == 0x0f && code[1] == 0x05)
-		return SUPPORT_STEP_CALLS_KERNEL;
-	if ((code[0] == 0xf3 || code[0] == 0xf2) && ((code[1] & 0xfe) == 0xaa || (code[1] & 0xfe) == 0xa4))
-		return SUPPORT_STEP_WRITES_THERE; /* rep stos, rep movs: one turn */
-	return is_harmless(code) ? SUPPORT_STEP_WRITES_NOTHING : SUPPORT_STEP_MAY_WRITE;
+	words[1] = ptrace(PTRACE_PEEKTEXT, victim, at + 8, NULL);
+	memcpy(bytes, words, sizeof(bytes));
+	return errno ? support_code_unknown() : support_code_read(bytes);
+}
+
+static uintptr_t operand(pid_t victim, struct support_code code)
+{
+	struct user_regs_struct regs;
+
+	g_assert_cmpint(ptrace(PTRACE_GETREGS, victim, NULL, &regs), ==, 0);
+	return support_code_operand(code, &regs);
 }
 
 enum support_step_writes support_step_writes(pid_t victim, uintptr_t at, uintptr_t *where, GHashTable *known)
 {
-	gpointer kind = g_hash_table_lookup(known, (gpointer)at);
+	gpointer value = g_hash_table_lookup(known, (gpointer)at);
+	struct support_code code;
 
-	if (!kind) {
-		kind = GINT_TO_POINTER(classify(victim, at));
-		g_hash_table_insert(known, (gpointer)at, kind);
+	_Static_assert(sizeof(code) == sizeof(value), "an entry of the table");
+	if (!value) {
+		code = code_at(victim, at);
+		memcpy(&value, &code, sizeof(value));
+		g_hash_table_insert(known, (gpointer)at, value);
 	}
-	if (GPOINTER_TO_INT(kind) == SUPPORT_STEP_WRITES_THERE)
-		*where = (uintptr_t)ptrace(PTRACE_PEEKUSER, victim, offsetof(struct user_regs_struct, rdi), NULL);
-	return (enum support_step_writes)GPOINTER_TO_INT(kind);
+	memcpy(&code, &value, sizeof(code));
+	if (code.writes == SUPPORT_STEP_WRITES_THERE)
+		*where = operand(victim, code);
+	return (enum support_step_writes)code.writes;
 }
 #else
 #define INT3 0L

@@ -18,10 +18,12 @@ uintptr_t support_step_at(pid_t victim);
 /** What the victim's next instruction can change in memory, its stack apart. */
 enum support_step_writes {
 	SUPPORT_STEP_WRITES_NOTHING = 1, /**< Certainly. */
-	SUPPORT_STEP_WRITES_THERE,       /**< At most 8 bytes at *where (one turn of a repeated string instruction). */
+	SUPPORT_STEP_WRITES_THERE,       /**< At most SUPPORT_STEP_MOST bytes at *where. */
 	SUPPORT_STEP_MAY_WRITE,
 	SUPPORT_STEP_CALLS_KERNEL, /**< Which may also change the length of files, or their names. */
 };
+/** More than any instruction writes that names its operand; and what the place may be too low by. */
+#define SUPPORT_STEP_MOST 4096u
 /** The one at @p at, which is the next. @p known remembers what is where: an empty table of direct keys, at first. */
 enum support_step_writes support_step_writes(pid_t victim, uintptr_t at, uintptr_t *where, GHashTable *known);
 /** One instruction; false when the victim died of it. */
