@@ -320,17 +320,19 @@ for target in ${targets[@]+"${targets[@]}"}; do
 		check_all || exit 1
 		;;
 	check|check-*)
-		must build make -C "$build" -j"$jobs" all
-		find "$build" \( -name '*.trs' -o -name '*.progress' \) -delete
+		tests=() needs=all
 		case $target in
-		check-valgrind) tests=('TESTS=$(unit_tests)') ;;
-		check-threads) tests=('TESTS=$(thread_tests)') ;;
+		check-valgrind | check-threads | check-sanitize) tests=("TESTS=\$(part_tests_${target#check-})") needs=build-${target#check-} ;;
 		check-long) tests=('TESTS=$(long_tests)') ;;
-		*) tests=() ;;
 		esac
+		must build make -C "$build" -j"$jobs" "$needs"
+		find "$build" \( -name '*.trs' -o -name '*.progress' \) -delete
 		mapfile -t watched < <(make -s -C "$build" print-tests ${tests[@]+"${tests[@]}"} ${variables[@]+"${variables[@]}"} 2>/dev/null)
-		# One more than processors: some tests wait for locks and clocks most of their time.
-		step "$target" make -C "$build" -j$((jobs + 1)) "$target" ${variables[@]+"${variables[@]}"}
+		# One more than processors: some tests wait for locks and clocks most of their time. The long ones, of which most last a minute
+		# by the clock, all at once.
+		more=1
+		[ "$target" != check-long ] || more=4
+		step "$target" make -C "$build" -j$((jobs + more)) "$target" ${variables[@]+"${variables[@]}"}
 		status=$?
 		watched=()
 		# Why tests were skipped, which failed, which took longest, and how many of each.
