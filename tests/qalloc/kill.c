@@ -234,7 +234,7 @@ static int hold_reserve(void *arg)
 static void reserve_of_the_dead_comes_back(void)
 {
 	for (int is_static = 0; is_static < 2; is_static++) {
-		struct scene *s = new_scene(is_static, 4 * MIB);
+		struct scene *s = new_scene(is_static, support_size(4, 1) * MIB);
 		size_t all, taken = 0;
 
 		while (qalloc_malloc(s->map, 1))

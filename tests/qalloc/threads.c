@@ -326,7 +326,7 @@ static void exhausted_streams_take_from_others(void)
 	static const size_t streams[] = { 1, 2, 16, 64 };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(streams); i++) {
-		mapinfo_t *map = support_stat(NULL, 4 * MIB, 64, streams[i]);
+		mapinfo_t *map = support_stat(NULL, support_size(4, 1) * MIB, 64, streams[i]);
 		size_t all = support_stats(map).user_bytes / 64;
 
 		support_threads(THREADS, take_until_full, map);
@@ -344,7 +344,7 @@ static void dynamic_streams_take_from_others(void)
 	size_t first = 0;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(streams); i++) {
-		dynmapinfo_t *map = support_dyn(NULL, 8 * MIB, streams[i]);
+		dynmapinfo_t *map = support_dyn(NULL, support_size(8, 4) * MIB, streams[i]);
 		size_t count;
 
 		support_threads(THREADS, take_until_full, map);

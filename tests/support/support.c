@@ -179,7 +179,9 @@ size_t support_scale(size_t n)
 {
 	if (support_valgrind())
 		n /= 40;
-	else if (SUPPORT_TSAN || SUPPORT_ASAN)
+	else if (SUPPORT_TSAN)
+		n /= 16;
+	else if (SUPPORT_ASAN)
 		n /= 4;
 	return n ? n : 1;
 }
@@ -191,9 +193,9 @@ size_t support_stride(size_t n)
 	return all && *all && strcmp(all, "0") != 0 ? 1 : n;
 }
 
-size_t support_size(size_t plain, size_t valgrind)
+size_t support_size(size_t plain, size_t slow)
 {
-	return support_valgrind() ? valgrind : plain;
+	return support_valgrind() || SUPPORT_TSAN ? slow : plain;
 }
 
 size_t support_huge(void)

@@ -48,12 +48,15 @@ void support_runs(const char *name);
 bool support_valgrind(void); /**< $MA_TEST_VALGRIND is set and not 0. */
 bool support_tsan(void);
 bool support_asan(void);
-/** A number of rounds: @p n, a quarter of it under sanitizers, a fortieth under Valgrind, never 0. */
+/**
+ * A number of rounds: @p n, a quarter of it under ASan, a fortieth under Valgrind, never 0. A sixteenth under TSan, which sees a race
+ * of two accesses whatever the moment at which they meet.
+ */
 size_t support_scale(size_t n);
 /** Of a long series each @p n-th is tried, or each when $MA_CRASH_ALL is set and not 0: then this is 1. */
 size_t support_stride(size_t n);
-/** @p plain, or @p valgrind when running under Valgrind: for sizes of maps. */
-size_t support_size(size_t plain, size_t valgrind);
+/** @p plain, or @p slow under Valgrind and TSan, where all takes ten times as long and more: for sizes of maps. */
+size_t support_size(size_t plain, size_t slow);
 /**
  * Bytes of a map that is larger than memory: 1 TiB. Less where pointers have 32 bits, where the address space is short of room
  * (TSan), where each unmapping clears an eighth of it in shadow memory (ASan), or where mapping takes its time (Valgrind).
