@@ -165,7 +165,7 @@ struct ma_map {
 	struct {
 		_Atomic uint64_t until_ns; /* 0: no search was in vain. */
 		_Atomic uint64_t news;     /* ma_search_news() before it. */
-	} vain[MA_CLASSES];                /* What reclaim.h remembers. Static maps: the first one. */
+	} vain[MA_CLASSES];                /* What reclaim.h remembers. Static maps: the first two. */
 	_Atomic uintptr_t stuck_lock; /* The last lock for which a wait timed out, and its word then. */
 	_Atomic uint32_t stuck_word;
 	struct ma_header sealed; /* The header as it was checked: what is written once is read from here. */

@@ -50,7 +50,7 @@ struct ma_search {
 	uint64_t begin_ns;
 };
 
-/* Would a search for a block of this class that the thread does not own be in vain? Static maps have class 0. */
+/* Would a search for a block of this class that the thread does not own be in vain? Static maps have two of their own. */
 bool ma_search_is_vain(struct ma_map *map, uint32_t class);
 
 /* When it would: of what the thread itself owns this is known only when it was searched since. */

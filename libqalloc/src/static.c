@@ -17,6 +17,8 @@
 #include "common/space.h"
 
 #define GROUP_BYTES_MAX (256 << 10) /* What a group of one thread may keep from the others, and from the disk. */
+#define STEP_MIN        4          /* Groups that get their disk space at once. */
+#define STEP_MAX        65536
 #define BYTES_A_ROOT    65536       /* A place in the fixed table for so much of the file, 8 to 64 in all. */
 
 uint64_t qalloc__static_items(const struct ma_map *map)
@@ -196,6 +198,40 @@ static int renew(struct ma_map *map)
 	return 0;
 }
 
+/* Of groups [had, want) of the range; those before had have theirs. */
+static int reserve_groups(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
+{
+	const struct ma_layout *lay = &map->lay;
+	uint64_t start = ma_range_first(map, stream);
+	uint64_t items = lay->group_items;
+	uint64_t bytes = items * lay->item_bytes;
+
+	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
+	    ma_space_extend(map, lay->truth_off + start * items, had * items, want * items + STATIC_SCAN_SLACK) < 0)
+		return -1;
+	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
+	ma_body_fresh(map, lay->truth_off + (start + had) * items, (want - had) * items);
+	return ma_space_extend(map, lay->user_off + start * bytes, had * bytes, want * bytes);
+}
+
+int qalloc__static_reserve_next(struct ma_map *map, uint32_t stream, uint64_t used)
+{
+	struct ma_stream *st = ma_stream(map, stream);
+	uint64_t have = ma_min(ma_load(&st->backed), ma_range_count(map, stream));
+	uint64_t more = ma_max(STEP_MIN, ma_min(STEP_MAX, have / 64));
+
+	if (used < have)
+		return 0;
+	more = ma_min(more, ma_range_count(map, stream) - have);
+	if (reserve_groups(map, stream, have, have + more) < 0) {
+		more = 1;
+		if (reserve_groups(map, stream, have, have + more) < 0)
+			return -1;
+	}
+	ma_store_kill(&st->backed, have + more); /* Pairs with common/heap_internal.h:ma_range_backed. */
+	return 0;
+}
+
 static int reserve_space(struct ma_map *map)
 {
 	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
@@ -203,7 +239,7 @@ static int reserve_space(struct ma_map *map)
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t have = ma_min(ma_load(&ma_stream(map, s)->backed), ma_range_count(map, s));
 
-		if (have && qalloc__static_reserve_space(map, s, 0, have) < 0)
+		if (have && reserve_groups(map, s, 0, have) < 0)
 			return -1;
 	}
 	return 0;

@@ -78,8 +78,8 @@ MA_INLINE bool qalloc__is_used(struct ma_map *map, uint64_t group)
 	return group - ma_range_first(map, lane) < qalloc__range_used(map, lane);
 }
 
-/* Disk space for groups [had, want) of the range; those before had have theirs. */
-int qalloc__static_reserve_space(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want);
+/* Disk space for one group more than the used ones of the range, in steps that grow with the map. 0, or -1 with errno. */
+int qalloc__static_reserve_next(struct ma_map *map, uint32_t stream, uint64_t used);
 /* Fill a cursor whose mask is empty. False: errno. */
 bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
 /* When that failed: look through all groups; the last resort is one item of a group that no thread owns. NULL: errno. */

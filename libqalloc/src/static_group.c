@@ -22,9 +22,10 @@
 #define SHARED_MIN      4 /* The last one may have few items. */
 #define SHARED_MAX      16
 #define RING_MAX        (MA_CLASSES * MA_RING)
-#define STEP_MIN        4
-#define STEP_MAX        65536
 #define TABLE_BYTES_MAX (64 << 10)
+
+/* What reclaim.h remembers apart: no group to own has room; no group at all. */
+enum { VAIN_GROUPS = 0, VAIN_ITEMS = 1 };
 
 /* ---- groups ---- */
 
@@ -125,41 +126,6 @@ void qalloc__static_thread_detach(struct ma_tcache *tc)
 
 /* ---- bringing groups into use ---- */
 
-/* Disk space for groups [had, want) of the range; those before had have theirs. */
-int qalloc__static_reserve_space(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
-{
-	const struct ma_layout *lay = &map->lay;
-	uint64_t start = ma_range_first(map, stream);
-	uint64_t items = lay->group_items;
-	uint64_t bytes = items * lay->item_bytes;
-
-	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
-	    ma_space_extend(map, lay->truth_off + start * items, had * items, want * items + STATIC_SCAN_SLACK) < 0)
-		return -1;
-	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
-	ma_body_fresh(map, lay->truth_off + (start + had) * items, (want - had) * items);
-	return ma_space_extend(map, lay->user_off + start * bytes, had * bytes, want * bytes);
-}
-
-/* Disk space for one group more, in steps that grow with the map. */
-static int back_next(struct ma_map *map, uint32_t stream, uint64_t used)
-{
-	struct ma_stream *st = ma_stream(map, stream);
-	uint64_t have = ma_min(ma_load(&st->backed), ma_range_count(map, stream));
-	uint64_t more = ma_max(STEP_MIN, ma_min(STEP_MAX, have / 64));
-
-	if (used < have)
-		return 0;
-	more = ma_min(more, ma_range_count(map, stream) - have);
-	if (qalloc__static_reserve_space(map, stream, have, have + more) < 0) {
-		more = 1;
-		if (qalloc__static_reserve_space(map, stream, have, have + more) < 0)
-			return -1;
-	}
-	ma_store_kill(&st->backed, have + more); /* Pairs with common/heap_internal.h:ma_range_backed. */
-	return 0;
-}
-
 /*
  * The next group of the range that was never in use, if it is among the first end. The lock is held. MA_NO_CHUNK and errno.
  * Killed before the store of top: a dead tag on an unused group.
@@ -171,7 +137,7 @@ static uint64_t next_group(struct ma_tcache *tc, uint32_t stream, uint64_t end)
 
 	errno = ENOMEM;
 	for (uint64_t used = qalloc__range_used(map, stream); used < end && group == MA_NO_CHUNK; used++) {
-		if (back_next(map, stream, used) < 0)
+		if (qalloc__static_reserve_next(map, stream, used) < 0)
 			break;
 		if (adopt(tc, ma_range_first(map, stream) + used))
 			group = ma_range_first(map, stream) + used;
@@ -368,32 +334,41 @@ static bool search_ring(struct ma_tcache *tc)
 	return go_round(tc, &tc->items, tc->items.count, 1);
 }
 
-static void *search_all(struct ma_tcache *tc)
+/* A group with room to own. */
+static bool own_with_room(struct ma_tcache *tc, const struct ma_search *search)
 {
-	struct ma_search search = ma_search_begin(tc->map);
-	int err = errno;
-	void *item;
+	struct ma_cursor *cursor = &tc->items;
 
-	ma_search_see_frees(tc->map);
-	item = search_ring(tc) || ma_reclaim(tc, own_any) ? ma_cursor_pop(&tc->items) : one_from_any(tc);
-	if (!item && err != ENOMEM)
-		errno = err;
-	else if (!item && errno == ENOMEM)
-		ma_search_failed(tc->map, 0, &search);
-	return item;
+	if (ma_search_is_vain(tc->map, VAIN_GROUPS)) {
+		if (!ma_search_ring_is_vain(tc->map, cursor) && search_ring(tc))
+			return true;
+		ma_search_ring_failed(tc->map, cursor);
+		return false;
+	}
+	if (search_ring(tc) || ma_reclaim(tc, own_any))
+		return true;
+	ma_search_failed(tc->map, VAIN_GROUPS, search);
+	return false;
 }
 
 void *qalloc__static_search(struct ma_tcache *tc)
 {
-	struct ma_cursor *cursor = &tc->items;
+	int err = errno;
+	struct ma_search search = ma_search_begin(tc->map);
+	void *item;
 
-	if (errno != ENOMEM || !ma_search_is_vain(tc->map, cursor->class))
-		return search_all(tc);
-	if (!ma_search_ring_is_vain(tc->map, cursor) && search_ring(tc))
-		return ma_cursor_pop(cursor);
-	ma_search_ring_failed(tc->map, cursor);
-	errno = ENOMEM;
-	return NULL;
+	ma_search_see_frees(tc->map);
+	if (own_with_room(tc, &search))
+		return ma_cursor_pop(&tc->items);
+	errno = err;
+	if (err == ENOMEM && ma_search_is_vain(tc->map, VAIN_ITEMS))
+		return NULL;
+	item = one_from_any(tc);
+	if (!item && err != ENOMEM)
+		errno = err;
+	else if (!item && errno == ENOMEM)
+		ma_search_failed(tc->map, VAIN_ITEMS, &search);
+	return item;
 }
 
 /* ---- tables of roots ---- */
