@@ -12,7 +12,7 @@
 
 #include "common/env.h"
 
-#include "libxmemory/src/core.h"
+#include "libxmemory/src/preload.h"
 
 #define MAPPED_FROM (1 << 20)
 
@@ -32,12 +32,14 @@ void shim_prepare(void)
  */
 void shim_begin(void)
 {
+	int *folder;
+
 	mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
 	mallopt(M_TRIM_THRESHOLD, MAPPED_FROM);
-	xmemory__ready();
-	xmemory__vm_keep_folder();
-	if (*xmemory__vm_folder() >= 0)
-		*xmemory__vm_folder() = shim_move(*xmemory__vm_folder());
+	xmemory__preload_begin();
+	folder = xmemory__descriptor(XMEMORY__FOLDER);
+	if (*folder >= 0)
+		*folder = shim_move(*folder);
 	/* The program may know blocks that are none of ours, of another name space of the linker for one. */
 	if (!ma_env("XMEMORY_WARNINGS"))
 		xmemory_setwarnings(0);
@@ -68,7 +70,7 @@ void shim_give(void *ptr)
 	xmemory_free(ptr, NULL, 0);
 }
 
-/* No more than was asked for: then nobody has to be told when more of it is used. */
+/* No more than was asked for: then no call has to say when more of it is used. */
 size_t shim_room(void *ptr)
 {
 	return xmemory_size(ptr);
@@ -81,12 +83,12 @@ void shim_end(void)
 
 int *shim_kept(unsigned i)
 {
-	return xmemory__small_descriptor(i);
+	return xmemory__descriptor(i);
 }
 
 bool shim_kept_is_ours(unsigned i)
 {
-	return xmemory__small_descriptor_is_ours(i);
+	return xmemory__descriptor_is_ours(i);
 }
 
 bool shim_holds(const void *address)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The calls. The fast paths serve blocks in RAM within what the thread has left of the budget; whatever they cannot do they
- * leave to the slow ones.
+ * The calls that may be a program's first: each of them sees that the library is set up. The fast paths serve blocks in RAM within what the
+ * thread has left of the budget; all that they cannot do they leave to the slow ones.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,36 +10,20 @@
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
-#include "core.h"
+#include "budget.h"
+#include "falloc.h"
+#include "lock.h"
+#include "look.h"
+#include "serve.h"
+#include "setup.h"
+#include "site.h"
+#include "state.h"
+#include "table.h"
+#include "warn.h"
 
 #include "common/error.h"
 
-#define VM_FROM ((size_t)256 << 10) /* From this size on a block has a VM file of its own. */
-
-/* ---- blocks in RAM ---- */
-
-static void *ram_ask(const struct xmemory__ask *ask)
-{
-	if (ask->alignment > 16)
-		return xmemory__ram.memalign(ask->alignment, ask->size);
-	return ask->zeroed ? xmemory__ram.calloc(1, ask->size) : xmemory__ram.malloc(ask->size);
-}
-
-/* NULL: over budget, or no memory. */
-static void *ram_new(const struct xmemory__ask *ask)
-{
-	void *block;
-
-	if (!xmemory__take(ask->size))
-		return NULL;
-	block = ram_ask(ask);
-	if (block && xmemory__put(block, xmemory__word(xmemory__site(ask->file, ask->line), ask->size)))
-		return block;
-	if (block)
-		xmemory__ram.free(block);
-	xmemory__give(ask->size);
-	return NULL;
-}
+/* ---- the slow ones ---- */
 
 static MA_NOINLINE void give_slow(void *ptr, _Atomic uint64_t *place)
 {
@@ -48,161 +32,9 @@ static MA_NOINLINE void give_slow(void *ptr, _Atomic uint64_t *place)
 	xmemory__ram.free(ptr);
 }
 
-static void ram_free(void *ptr, _Atomic uint64_t *place, uint64_t entry)
-{
-	give_slow(ptr, place);
-	xmemory__give(xmemory__entry_size(entry));
-}
-
-/* It was charged before, and is again, whatever others took meanwhile. */
-static void recharge(size_t size)
-{
-	xmemory__depth++;
-	xmemory__take(size);
-	xmemory__depth--;
-}
-
-/* NULL: over budget, or no memory; the block is as it was. */
-static void *ram_resize(void *ptr, _Atomic uint64_t *place, uint64_t entry, const struct xmemory__ask *ask)
-{
-	size_t had = xmemory__entry_size(entry);
-	uint32_t site = xmemory__site(ask->file, ask->line);
-	void *block = NULL;
-
-	xmemory__give(had);
-	if (xmemory__take(ask->size)) {
-		ma_store(place, 0);
-		block = xmemory__ram.realloc(ptr, ask->size);
-		if (!block)
-			xmemory__give(ask->size);
-	}
-	if (!block) {
-		ma_store(place, entry);
-		recharge(had);
-		return NULL;
-	}
-	/* Without memory for the table it cannot be known; it is the caller's all the same. */
-	if (!xmemory__put(block, xmemory__word(site, ask->size)))
-		xmemory__give(ask->size);
-	return block;
-}
-
-/* ---- blocks in VM files ---- */
-
-static bool is_lack_of_mappings(int error)
-{
-	return error == ENOMEM || error == EMFILE || error == ENFILE || error == EAGAIN;
-}
-
-static void *vm_new(const struct xmemory__ask *ask)
-{
-	void *block = NULL;
-
-	if (ask->size >= VM_FROM || ask->alignment > VM_FROM) {
-		block = xmemory__vm_new(ask);
-		if (block || !is_lack_of_mappings(errno) || ask->size > INT64_MAX)
-			return block;
-	}
-	xmemory__lock();
-	block = xmemory__small_new(ask);
-	xmemory__unlock();
-	if (!block && errno == EBADF) /* The program closed the shared VM file's descriptor: a file for this block alone. */
-		block = xmemory__vm_new(ask);
-	return block;
-}
-
-static void trace(const char *what, const struct xmemory__ask *ask, const void *ptr)
-{
-	if (MA_UNLIKELY(ma_load(&xmemory__mode) & XMEMORY__TRACE))
-		xmemory__say("xmemory: %s %zu bytes at %p, %s:%d", what, ask->size, ptr, ask->file ? ask->file : "?",
-			     ask->line);
-}
-
-static void *get_while_off(const struct xmemory__ask *ask)
-{
-	void *block = ram_ask(ask);
-
-	if (!block && ask->size > 0)
-		ma_fail(errno, "%zu bytes: the C library has no memory; xmemory_on() lets blocks be in VM files",
-			ask->size);
-	return block;
-}
-
-void *xmemory__get(const struct xmemory__ask *ask)
-{
-	int saved = errno;
-	bool early;
-	void *block;
-
-	xmemory__ready();
-	if (ma_load(&xmemory__mode) & XMEMORY__OFF)
-		return get_while_off(ask);
-	if (ask->size == 0)
-		return NULL;
-	early = ma_load(&xmemory__mode) & XMEMORY__UNREADY;
-	xmemory__depth += early;
-	block = ram_new(ask);
-	if (!block && xmemory__depth == 0)
-		block = vm_new(ask);
-	xmemory__depth -= early;
-	trace("took", ask, block);
-	if (block)
-		errno = saved;
-	return block;
-}
-
-static bool elsewhere_free(void *ptr)
-{
-	bool done;
-
-	if (xmemory__vm_free(ptr))
-		return true;
-	xmemory__lock();
-	done = xmemory__small_has(ptr) ? xmemory__small_free(ptr) : xmemory__mapped_free(ptr);
-	xmemory__unlock();
-	return done;
-}
-
-/* Copy into a new block; the old one goes. */
-static void *moved(const struct xmemory__block *from, void *to, size_t size)
-{
-	if (!to)
-		return NULL;
-	memcpy(to, from->ptr, ma_min(from->size, size));
-	elsewhere_free(from->ptr);
-	return to;
-}
-
-/* To RAM, if there is room now; else as it is, or to another VM file. */
-static void *elsewhere_resize(const struct xmemory__block *block, const struct xmemory__ask *ask)
-{
-	bool off = ma_load(&xmemory__mode) & XMEMORY__OFF;
-	void *fresh = ram_new(ask);
-
-	if (!fresh && block->kind == XMEMORY_VMFILE && ask->size >= VM_FROM) {
-		fresh = xmemory__vm_resize(block->ptr, ask->size, xmemory__site(ask->file, ask->line));
-		if (fresh || !is_lack_of_mappings(errno))
-			return fresh;
-	}
-	if (!fresh && !off)
-		fresh = vm_new(ask);
-	return moved(block, fresh, ask->size);
-}
-
-/* ---- the slow ways ---- */
-
-/* What is no block: nothing happens but a warning, and a failure for xmemory_errmsg(). */
-static void refuse(enum xmemory__warning kind, const char *call, const void *ptr, const char *file, int line)
-{
-	xmemory__warn(kind, call, ptr, file, line);
-	ma_fail_quiet(EINVAL,
-		      "%s(%p) in %s, line %d: not a block of this library: freed before, or never allocated by it; "
-		      "free a block once, and by the allocator that it came from",
-		      call, ptr, file ? file : "?", line);
-}
-
 static MA_NOINLINE void *malloc_slow(size_t size, const char *file, int line)
 {
+	xmemory__ready();
 	return xmemory__get(&(struct xmemory__ask){ .size = size, .file = file, .line = line });
 }
 
@@ -216,66 +48,20 @@ static MA_NOINLINE void free_slow(void *ptr, const char *file, int line)
 	xmemory__ready();
 	place = ptr ? xmemory__find(ptr, &entry) : NULL;
 	if (place)
-		ram_free(ptr, place, entry);
+		xmemory__ram_free(ptr, place, entry);
 	else if (ma_load(&xmemory__mode) & XMEMORY__OFF && (!ptr || !xmemory__look(ptr, &(struct xmemory__block){ 0 })))
 		xmemory__ram.free(ptr);
 	else if (!ptr)
 		xmemory__warn(XMEMORY__FREE_NULL, "free", NULL, file, line);
-	else if (!elsewhere_free(ptr)) {
-		refuse(XMEMORY__FREE_UNKNOWN, "free", ptr, file, line);
+	else if (!xmemory__elsewhere_free(ptr)) {
+		xmemory__refuse(XMEMORY__FREE_UNKNOWN, "free", ptr, file, line);
 		saved = EINVAL;
 	}
-	trace("freed", &ask, ptr);
+	xmemory__trace("freed", &ask, ptr);
 	errno = saved;
 }
 
-void xmemory_fdealloc(void *ptr, size_t offs, size_t size, const char *file, int line)
-{
-	bool done;
-
-	(void)size; /* The mapping knows. */
-	xmemory__ready();
-	if (!ptr) {
-		xmemory__warn(XMEMORY__FDEALLOC_NULL, "fdealloc", NULL, file, line);
-		return;
-	}
-	xmemory__lock();
-	done = xmemory__mapped_free(ptr) || xmemory__mapped_free_at(ptr, offs);
-	xmemory__unlock();
-	if (done)
-		return;
-	if (xmemory_kind(ptr) != XMEMORY_UNKNOWN)
-		xmemory_free(ptr, file, line);
-	else
-		refuse(XMEMORY__FDEALLOC_UNKNOWN, "fdealloc", ptr, file, line);
-}
-
-static void *realloc_known(void *ptr, const struct xmemory__ask *ask)
-{
-	struct xmemory__block block;
-	uint64_t entry;
-	_Atomic uint64_t *place = xmemory__find(ptr, &entry);
-
-	if (!xmemory__look(ptr, &block)) {
-		refuse(XMEMORY__REALLOC_UNKNOWN, "realloc", ptr, ask->file, ask->line);
-		return NULL;
-	}
-	if (block.kind == XMEMORY_RAM) {
-		void *fresh = ram_resize(ptr, place, entry, ask);
-
-		if (fresh || xmemory__depth > 0)
-			return fresh;
-		fresh = vm_new(ask);
-		if (fresh) {
-			memcpy(fresh, ptr, ma_min(block.size, ask->size));
-			ram_free(ptr, place, entry);
-		}
-		return fresh;
-	}
-	return elsewhere_resize(&block, ask);
-}
-
-/* ---- the original's calls ---- */
+/* ---- the fast paths ---- */
 
 /* The budget has to be asked first, or what was counted was not to be. */
 static MA_NOINLINE void *malloc_again_slow(uint64_t word)
@@ -401,6 +187,8 @@ void xmemory_free(void *ptr, const char *file, int line)
 	free_slow(ptr, file, line);
 }
 
+/* ---- other calls for blocks ---- */
+
 void *xmemory_calloc(size_t nmemb, size_t size, const char *file, int line)
 {
 	struct xmemory__ask ask = { .zeroed = true, .file = file, .line = line };
@@ -408,6 +196,7 @@ void *xmemory_calloc(size_t nmemb, size_t size, const char *file, int line)
 	if (__builtin_mul_overflow(nmemb, size, &ask.size))
 		return ma_fail_null(ENOMEM, "calloc: %zu times %zu bytes are more than a block can have; ask for fewer",
 				    nmemb, size);
+	xmemory__ready();
 	return xmemory__get(&ask);
 }
 
@@ -436,8 +225,8 @@ void *xmemory_realloc(void *ptr, size_t size, const char *file, int line)
 		xmemory_free(ptr, file, line);
 		return NULL;
 	}
-	block = realloc_known(ptr, &ask);
-	trace("resized to", &ask, block);
+	block = xmemory__resize(ptr, &ask);
+	xmemory__trace("resized to", &ask, block);
 	if (block)
 		errno = saved;
 	return block;
@@ -462,5 +251,55 @@ void *xmemory_memalign(size_t alignment, size_t size, const char *file, int line
 	if (!ma_is_pow2(alignment))
 		return ma_fail_null(EINVAL, "memalign: alignment %zu: not a power of two; round it up to one",
 				    alignment);
+	xmemory__ready();
 	return xmemory__get(&ask);
+}
+
+/* ---- mapped files ---- */
+
+char *xmemory_falloc(const char *name, size_t offs, size_t *size, const char *file, int line)
+{
+	xmemory__ready();
+	if (ma_load(&xmemory__mode) & XMEMORY__OFF)
+		return ma_fail_null(EPERM, "falloc: %s: xmemory_off() was called; call xmemory_on() first",
+				    name ? name : "NULL");
+	if (!name)
+		return ma_fail_null(EINVAL, "falloc: the name of the file is NULL; name a regular file");
+	return xmemory__mapped_new(name, offs, size, file, line);
+}
+
+void xmemory_fdealloc(void *ptr, size_t offs, size_t size, const char *file, int line)
+{
+	bool done;
+
+	(void)size; /* The mapping knows. */
+	xmemory__ready();
+	if (!ptr) {
+		xmemory__warn(XMEMORY__FDEALLOC_NULL, "fdealloc", NULL, file, line);
+		return;
+	}
+	xmemory__lock();
+	done = xmemory__mapped_free(ptr) || xmemory__mapped_free_at(ptr, offs);
+	xmemory__unlock();
+	if (done)
+		return;
+	if (xmemory_kind(ptr) != XMEMORY_UNKNOWN)
+		xmemory_free(ptr, file, line);
+	else
+		xmemory__refuse(XMEMORY__FDEALLOC_UNKNOWN, "fdealloc", ptr, file, line);
+}
+
+/* ---- what is set ---- */
+
+int xmemory_setlimit(size_t bytes)
+{
+	xmemory__ready();
+	xmemory__budget_set(bytes);
+	return 0;
+}
+
+int xmemory_setwarnings(int most)
+{
+	xmemory__ready();
+	return xmemory__warnings_most(most);
 }

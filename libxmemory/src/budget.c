@@ -5,7 +5,7 @@
  *     pool + what threads have left + what blocks in RAM are charged = limit
  *
  * A thread takes what it needs and a batch more from the pool, and so comes here seldom. An automatic limit is looked up
- * anew at most ten times a second, or when much was taken since.
+ * again at most ten times a second, or when much was taken since.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -14,8 +14,14 @@
 #include <string.h>
 #include <time.h>
 
-#include "core.h"
+#define XMEMORY_NO_SHIMS
+#include <xmemory.h>
+
+#include "budget.h"
 #include "limits.h"
+#include "lock.h"
+#include "pages.h"
+#include "say.h"
 
 #include "common/env.h"
 #include "common/error.h"
@@ -26,8 +32,8 @@
 #define MUCH(limit) ma_max((uint64_t)(limit) / 16, (uint64_t)BATCH_MOST)
 
 /* For threads without a record: nothing left, and nothing may come back, so every call takes the slow path. */
-static struct xmemory__thread nobody = { .most = INT64_MIN };
-XMEMORY__TLS struct xmemory__thread *xmemory__self = &nobody;
+static struct xmemory__thread no_record = { .most = INT64_MIN };
+XMEMORY__TLS struct xmemory__thread *xmemory__self = &no_record;
 
 static struct {
 	pthread_mutex_t mutex;
@@ -91,7 +97,7 @@ static void report(struct xmemory__thread *t)
 	int64_t left = ma_load(&t->left);
 	int64_t blocks = budget.ram_blocks + budget.other_blocks;
 
-	if (t == &nobody)
+	if (t == &no_record)
 		return;
 	note_peak(ram_bytes() + ma_load(&t->credit) - ma_load(&t->low) - XMEMORY__BESIDE * ma_load(&t->low_count),
 		  blocks + ma_load(&t->high));
@@ -107,7 +113,7 @@ static void give_back(struct xmemory__thread *t, int64_t keep)
 
 	report(t);
 	left = ma_load(&t->left);
-	if (t == &nobody || left <= keep)
+	if (t == &no_record || left <= keep)
 		return;
 	budget.pool += left - keep;
 	begin(t, keep);
@@ -189,11 +195,10 @@ static void refresh(bool wanting)
 		find_limit();
 }
 
-int xmemory_setlimit(size_t bytes)
+void xmemory__budget_set(size_t bytes)
 {
 	int64_t limit = bytes < (size_t)NO_LIMIT ? (int64_t)bytes : NO_LIMIT;
 
-	xmemory__ready();
 	xmemory__lock_mutex(&budget.mutex);
 	if (bytes == 0)
 		set_up();
@@ -202,7 +207,6 @@ int xmemory_setlimit(size_t bytes)
 	budget.set_up = true;
 	give_back(xmemory__self, 0);
 	xmemory__unlock_mutex(&budget.mutex);
-	return 0;
 }
 
 size_t xmemory_getlimit(void)
@@ -218,7 +222,8 @@ size_t xmemory_getlimit(void)
 
 /* ---- threads ---- */
 
-void xmemory__let_kept_go(struct xmemory__thread *t)
+/* The calling thread's kept blocks go back to the C library. */
+static void let_kept_go(struct xmemory__thread *t)
 {
 	for (size_t class = 0; class < XMEMORY__KEPT_CLASSES; class ++)
 		while (t->kept[class]) {
@@ -245,8 +250,8 @@ static void thread_ends(void *record)
 {
 	struct xmemory__thread *t = record;
 
-	xmemory__self = &nobody;
-	xmemory__let_kept_go(t);
+	xmemory__self = &no_record;
+	let_kept_go(t);
 	xmemory__lock_mutex(&budget.mutex);
 	give_back(t, 0);
 	t->spare = budget.spare;
@@ -276,7 +281,7 @@ static struct xmemory__thread *new_record(void)
 	return t;
 }
 
-/* This thread's record, or nobody's: then its calls are counted all the same, each by itself. */
+/* A record for this thread, if there can be one: without it its calls are counted all the same, each by itself. */
 static void join(void)
 {
 	struct xmemory__thread *t;
@@ -305,11 +310,11 @@ static bool take_from_pool(struct xmemory__thread *t, int64_t need)
 	if (budget.pool < need)
 		return false;
 	grant = (int64_t)ma_min((uint64_t)budget.pool, (uint64_t)(need + budget.batch));
-	if (t == &nobody)
+	if (t == &no_record)
 		grant = need;
 	budget.pool -= grant;
 	budget.taken += grant;
-	if (t != &nobody) {
+	if (t != &no_record) {
 		begin(t, ma_load(&t->left) + grant);
 		set_kept_most(t);
 	}
@@ -323,6 +328,20 @@ static void count_alone(int64_t charge)
 	note_peak(ram_bytes(), budget.ram_blocks + budget.other_blocks);
 }
 
+static void count_taken(struct xmemory__thread *t, int64_t left)
+{
+	int64_t count = ma_load(&t->count) + 1;
+
+	ma_store(&t->left, left);
+	ma_store(&t->count, count);
+	if (left < ma_load(&t->low)) {
+		ma_store(&t->low, left);
+		ma_store(&t->low_count, count);
+	}
+	if (count > ma_load(&t->high))
+		ma_store(&t->high, count);
+}
+
 /* Calls from within are charged too, and may go below zero. */
 bool xmemory__take(size_t size)
 {
@@ -332,22 +351,22 @@ bool xmemory__take(size_t size)
 
 	if (size > XMEMORY__RAM_MAX)
 		return false;
-	if (xmemory__self == &nobody && xmemory__depth == 0)
+	if (xmemory__self == &no_record && xmemory__depth == 0)
 		join();
 	t = xmemory__self;
-	if (t == &nobody || ma_load(&t->left) < charge) {
+	if (t == &no_record || ma_load(&t->left) < charge) {
 		xmemory__lock_mutex(&budget.mutex);
 		report(t);
 		if (xmemory__depth == 0)
-			taken = take_from_pool(t, t == &nobody ? charge : charge - ma_load(&t->left));
-		else if (t == &nobody)
+			taken = take_from_pool(t, t == &no_record ? charge : charge - ma_load(&t->left));
+		else if (t == &no_record)
 			budget.pool -= charge;
-		if (taken && t == &nobody)
+		if (taken && t == &no_record)
 			count_alone(charge);
 		xmemory__unlock_mutex(&budget.mutex);
 	}
-	if (taken && t != &nobody)
-		xmemory__took(t, ma_load(&t->left) - charge);
+	if (taken && t != &no_record)
+		count_taken(t, ma_load(&t->left) - charge);
 	return taken;
 }
 
@@ -356,7 +375,7 @@ void xmemory__give(size_t size)
 	struct xmemory__thread *t = xmemory__self;
 	int64_t charge = (int64_t)size + XMEMORY__BESIDE;
 
-	if (t == &nobody) {
+	if (t == &no_record) {
 		xmemory__lock_mutex(&budget.mutex);
 		count_alone(-charge);
 		budget.pool += charge;

@@ -13,7 +13,9 @@
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
-#include "core.h"
+#include "directory.h"
+#include "lock.h"
+#include "pages.h"
 
 #include "common/cancel.h"
 #include "common/env.h"
@@ -42,7 +44,7 @@ static const char *current_directory(void)
 	return given && *given ? given : ".";
 }
 
-/* A name stays for ever: somebody may be reading it, or have it from xmemory_gettmpdir(). */
+/* A name stays for ever: another thread may be reading it, or the program has it from xmemory_gettmpdir(). */
 static struct directory *directory_of(const char *name)
 {
 	struct directory *d = directories;
@@ -158,7 +160,7 @@ char *xmemory_gettmpdir(void)
 
 /* ---- a file ---- */
 
-/* Where nameless files cannot be made: a name that nobody had, which is gone at once. */
+/* Where nameless files cannot be made: a new name, which is gone at once. */
 static int named_file(const char *dir, uint32_t id)
 {
 	int in = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Mapped files. A file is mapped whole, private and writable, and all callers of falloc() share the mapping, as long as the
- * file keeps its length. One that has grown or shrunk is mapped anew for the next callers: what was written into the
+ * file keeps its length. One that has grown or shrunk is mapped again for the next callers: what was written into the
  * last page of the old mapping would hide what the file has there now.
  */
 #include <errno.h>
@@ -14,7 +14,11 @@
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
-#include "core.h"
+#include "budget.h"
+#include "falloc.h"
+#include "lock.h"
+#include "pages.h"
+#include "site.h"
 
 #include "common/cancel.h"
 #include "common/error.h"
@@ -175,7 +179,7 @@ static struct view *map_view(int fd, const struct stat *st, size_t offs, uint32_
 	return view;
 }
 
-char *xmemory_falloc(const char *name, size_t offs, size_t *size, const char *file, int line)
+char *xmemory__mapped_new(const char *name, size_t offs, size_t *size, const char *file, int line)
 {
 	MA_UNCANCELLED;
 	struct view *view;
@@ -183,12 +187,6 @@ char *xmemory_falloc(const char *name, size_t offs, size_t *size, const char *fi
 	char *ptr = NULL;
 	int fd;
 
-	xmemory__ready();
-	if (ma_load(&xmemory__mode) & XMEMORY__OFF)
-		return ma_fail_null(EPERM, "falloc: %s: xmemory_off() was called; call xmemory_on() first",
-				    name ? name : "NULL");
-	if (!name)
-		return ma_fail_null(EINVAL, "falloc: the name of the file is NULL; name a regular file");
 	fd = open_file(name, offs, &st);
 	if (fd < 0)
 		return NULL;

@@ -7,46 +7,24 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "core.h"
+#include "budget.h"
+#include "fork.h"
+#include "lock.h"
+#include "say.h"
+#include "site.h"
+#include "small_fork.h"
+#include "vmfile_fork.h"
+#include "warn.h"
 
 #include "common/cancel.h"
 #include "common/map.h"
 
-static pthread_mutex_t mutex = XMEMORY__MUTEX;
 /* The lock was this thread's before the fork began: a signal handler forks. Belongs to its holder. */
 static bool interrupted;
 
-/*
- * The thread that forks and holds the lock, or the innermost ones: known by an address of its own, which the child has too.
- * Other fork handlers of this thread may call us meanwhile.
- */
-static _Atomic(void *) forking, forking_inside;
-
-void xmemory__lock_mutex(pthread_mutex_t *one)
-{
-	if (ma_load(one == &mutex ? &forking : &forking_inside) != &xmemory__depth)
-		pthread_mutex_lock(one);
-}
-
-void xmemory__unlock_mutex(pthread_mutex_t *one)
-{
-	if (ma_load(one == &mutex ? &forking : &forking_inside) != &xmemory__depth)
-		pthread_mutex_unlock(one);
-}
-
-void xmemory__lock(void)
-{
-	xmemory__lock_mutex(&mutex);
-}
-
-void xmemory__unlock(void)
-{
-	xmemory__unlock_mutex(&mutex);
-}
-
 static void copy(void)
 {
-	ma_store(&forking, (void *)&xmemory__depth);
+	xmemory__lock_pass(true);
 	if (interrupted) {
 		xmemory__say("xmemory: fork() in a signal handler that interrupted a call: the child has no copy of blocks in VM "
 			     "files");
@@ -61,7 +39,7 @@ static void before(void)
 	MA_UNCANCELLED;
 	int saved = errno;
 
-	interrupted = pthread_mutex_lock(&mutex) == EDEADLK;
+	interrupted = !xmemory__lock_take();
 	copy();
 	errno = saved;
 }
@@ -73,14 +51,13 @@ static void in_parent(void)
 
 	xmemory__vm_copied(false);
 	xmemory__small_copied(false);
-	ma_store(&forking, NULL);
+	xmemory__lock_pass(false);
 	if (!interrupted)
-		pthread_mutex_unlock(&mutex);
+		xmemory__lock_drop();
 	interrupted = false;
 	errno = saved;
 }
 
-/* The mutex knows its holder by a number that the child does not have. */
 static void in_child(void)
 {
 	MA_UNCANCELLED;
@@ -89,8 +66,8 @@ static void in_child(void)
 	xmemory__warnings_forked();
 	xmemory__vm_copied(true);
 	xmemory__small_copied(true);
-	ma_store(&forking, NULL);
-	ma_forkmutex_renew(&mutex);
+	xmemory__lock_pass(false);
+	xmemory__lock_renew();
 	interrupted = false;
 	errno = saved;
 }
@@ -100,19 +77,19 @@ static void hold(void)
 {
 	xmemory__budget_hold();
 	xmemory__sites_hold();
-	ma_store(&forking_inside, (void *)&xmemory__depth);
+	xmemory__lock_pass_inner(true);
 }
 
 static void let_go_in_parent(void)
 {
-	ma_store(&forking_inside, NULL);
+	xmemory__lock_pass_inner(false);
 	xmemory__sites_let_go(false);
 	xmemory__budget_let_go(false);
 }
 
 static void let_go_in_child(void)
 {
-	ma_store(&forking_inside, NULL);
+	xmemory__lock_pass_inner(false);
 	xmemory__sites_let_go(true);
 	xmemory__budget_let_go(true);
 }
@@ -121,13 +98,13 @@ static void let_go_in_child(void)
 
 bool xmemory__fork_try(void)
 {
-	if (pthread_mutex_lock(&mutex) != 0) /* It is this thread's already. */
+	if (!xmemory__lock_take())
 		return false;
 	copy();
 	if (ma_map_fork_try()) {
 		if (xmemory__budget_try()) {
 			if (xmemory__sites_try()) {
-				ma_store(&forking_inside, (void *)&xmemory__depth);
+				xmemory__lock_pass_inner(true);
 				return true;
 			}
 			xmemory__budget_let_go(false);
@@ -155,21 +132,11 @@ void xmemory__fork_end(bool child)
 void xmemory__fork_orphaned(void)
 {
 	ma_store(ma_process_mark, 1);
-	ma_forkmutex_renew(&mutex);
+	xmemory__lock_renew();
 	xmemory__budget_let_go(true);
 	xmemory__sites_let_go(true);
 	xmemory__vm_orphaned();
 	xmemory__small_orphaned();
-}
-
-bool xmemory__is_elsewhere(const void *address)
-{
-	bool ours = pthread_mutex_lock(&mutex) != EDEADLK;
-	bool found = xmemory__small_has(address) || xmemory__vm_holds(address);
-
-	if (ours)
-		pthread_mutex_unlock(&mutex);
-	return found;
 }
 
 /*

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How much RAM there is for us, as far as anybody says: the environment, the process's own limits, its control groups,
+ * How much RAM there is for us, as far as there is a limit: the environment, the process's own limits, its control groups,
  * the machine. Each rule gives bytes for blocks, or NO_LIMIT. What the process uses otherwise is left out of a limit that
  * counts it too, and so is a reserve, for a program that can get no memory at all by any other way does not live long.
  */
-#include "limits.h"
-
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,6 +13,11 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#define XMEMORY_NO_SHIMS
+#include <xmemory.h>
+
+#include "limits.h"
 
 #include "common/cancel.h"
 #include "common/env.h"
@@ -244,4 +248,9 @@ int64_t xmemory__limit_found(int64_t charged, int *source)
 		}
 	}
 	return least;
+}
+
+const char *xmemory__limit_of_error(int error)
+{
+	return error == EAGAIN ? "RLIMIT_MEMLOCK, which counts after mlockall(2)" : "RLIMIT_AS, or too many mappings";
 }

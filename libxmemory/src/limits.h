@@ -3,10 +3,7 @@
 #ifndef XMEMORY_LIMITS_H
 #define XMEMORY_LIMITS_H
 
-#define XMEMORY_NO_SHIMS
-#include <xmemory.h>
-
-#include "core.h"
+#include "common/base.h"
 
 #define NO_LIMIT ((int64_t)1 << 60)
 
@@ -18,5 +15,8 @@ int64_t xmemory__limit_found(int64_t charged, int *source);
 
 /* Addresses that RLIMIT_AS leaves to the process, in bytes; NO_LIMIT without that limit. */
 int64_t xmemory__space_left(void);
+
+/* Which limit an error of mmap(2) or mremap(2) comes from. */
+const char *xmemory__limit_of_error(int error);
 
 #endif /* XMEMORY_LIMITS_H */

@@ -1,42 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Looking: what a pointer is, figures, the status, leaks by site. Blocks are visited without stopping anybody, so what
- * changes meanwhile may be seen or not. Lines go to stderr with one write(2) each, and nothing here allocates.
+ * Looking: what a pointer is, advice, figures, the status, leaks by site. Nothing here allocates.
  */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
-#include "core.h"
+#include "budget.h"
+#include "falloc.h"
+#include "lock.h"
+#include "look.h"
+#include "say.h"
+#include "site.h"
+#include "small.h"
+#include "state.h"
+#include "vmfile.h"
+#include "warn.h"
 
 #include "common/cancel.h"
-#include "common/page.h"
 #include "common/error.h"
-
-void xmemory__say(const char *format, ...)
-{
-	MA_UNCANCELLED;
-	char line[1024];
-	int saved = errno;
-	va_list args;
-	int n;
-
-	va_start(args, format);
-	n = vsnprintf(line, sizeof(line) - 1, format, args);
-	va_end(args);
-	n = n < 0 ? 0 : n < (int)sizeof(line) - 1 ? n : (int)sizeof(line) - 2;
-	line[n] = '\n';
-	if (write(STDERR_FILENO, line, (size_t)n + 1) < 0)
-		errno = 0; /* Nobody to tell. */
-	errno = saved;
-}
+#include "common/page.h"
 
 const char *xmemory_errmsg(void)
 {
@@ -44,36 +31,6 @@ const char *xmemory_errmsg(void)
 }
 
 /* ---- one block ---- */
-
-static bool look_elsewhere(const void *ptr, struct xmemory__block *block)
-{
-	bool known;
-
-	xmemory__lock();
-	known = xmemory__small_has(ptr) ? xmemory__small_look(ptr, block)
-					: xmemory__vm_look(ptr, block) || xmemory__mapped_look(ptr, block);
-	xmemory__unlock();
-	return known;
-}
-
-static struct xmemory__block ram_block(void *ptr, uint64_t entry)
-{
-	return (struct xmemory__block){
-		.ptr = ptr, .size = xmemory__entry_size(entry), .site = xmemory__entry_site(entry), .kind = XMEMORY_RAM
-	};
-}
-
-bool xmemory__look(const void *ptr, struct xmemory__block *block)
-{
-	uint64_t entry;
-
-	if (!ptr)
-		return false;
-	if (!xmemory__find(ptr, &entry))
-		return look_elsewhere(ptr, block);
-	*block = ram_block((void *)(uintptr_t)ptr, entry);
-	return true;
-}
 
 /* Never printed: programs ask in order to learn it. */
 static int no_block(const char *call, const void *ptr)
@@ -182,33 +139,7 @@ int xmemory_stats(struct xmemory_stats *stats)
 	return 0;
 }
 
-/* ---- all blocks ---- */
-
-struct walk {
-	xmemory__block_fn *fn;
-	void *arg;
-};
-
-static void walk_entry(void *ptr, uint64_t entry, void *arg)
-{
-	struct walk *walk = arg;
-	struct xmemory__block block = ram_block(ptr, entry);
-
-	walk->fn(&block, walk->arg);
-}
-
-void xmemory__walk(xmemory__block_fn *fn, void *arg)
-{
-	MA_UNCANCELLED;
-	struct walk walk = { fn, arg };
-
-	xmemory__table_walk(walk_entry, &walk);
-	xmemory__lock();
-	xmemory__vm_walk(fn, arg);
-	xmemory__small_walk(fn, arg);
-	xmemory__mapped_walk(fn, arg);
-	xmemory__unlock();
-}
+/* ---- the status ---- */
 
 static void say_block(const struct xmemory__block *block, void *arg)
 {

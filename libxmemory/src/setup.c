@@ -1,118 +1,35 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Before the first call is served: where RAM comes from, which calls may be served the fast way, on and off. */
-#include <malloc.h>
+/* Before the first call is served. */
+#include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-#define XMEMORY_NO_SHIMS
-#include <xmemory.h>
-
-#include "core.h"
-
-#include "common/annotate.h"
-#include "common/env.h"
-
-#define FAST_MAX ((size_t)1 << 20)
-
-struct xmemory__ram xmemory__ram = { malloc, calloc, realloc, free, memalign };
-_Atomic unsigned xmemory__mode = XMEMORY__UNREADY;
-_Atomic size_t xmemory__fast_max;
-bool xmemory__keeps;
-XMEMORY__TLS unsigned xmemory__depth;
-
-/* Plus 1; 0: not looked up yet. */
-static _Atomic int level;
-
-int xmemory__level(void)
-{
-	if (MA_UNLIKELY(!ma_load(&level))) {
-		const char *text = ma_env("XMEMORY_DEBUG");
-		long given = text ? strtol(text, NULL, 10) : 0;
-
-		ma_store(&level, given > 0 ? (int)ma_min((uint64_t)given, 3) + 1 : 1);
-	}
-	return ma_load(&level) - 1;
-}
-
-/* Other allocators, and TSan's, give blocks of 16 bytes that lie side by side: none is asked for so few. */
-static struct xmemory__ram close_ram;
-
-static size_t apart(size_t size)
-{
-	return size < XMEMORY__LEAST ? XMEMORY__LEAST : size;
-}
-
-static void *malloc_apart(size_t size)
-{
-	return close_ram.malloc(apart(size));
-}
-
-static void *calloc_apart(size_t nmemb, size_t size)
-{
-	return close_ram.calloc(1, apart(nmemb * size)); /* 1, or off. */
-}
-
-static void *realloc_apart(void *ptr, size_t size)
-{
-	return close_ram.realloc(ptr, apart(size));
-}
-
-static void *memalign_apart(size_t alignment, size_t size)
-{
-	return close_ram.memalign(alignment, apart(size));
-}
-
-extern void *__libc_malloc(size_t size) __attribute__((weak));
-
-/* Two threads at it at once: whoever comes last stores what fits. */
-static void set_mode(unsigned clear, unsigned set)
-{
-	unsigned mode;
-
-	atomic_fetch_and(&xmemory__mode, ~clear);
-	atomic_fetch_or(&xmemory__mode, set);
-	do {
-		mode = atomic_load(&xmemory__mode);
-		atomic_store(&xmemory__fast_max, mode ? 0 : FAST_MAX);
-	} while (atomic_load(&xmemory__mode) != mode);
-}
+#include "fork.h"
+#include "pages.h"
+#include "setup.h"
+#include "state.h"
+#include "warn.h"
 
 static void set_up(void)
 {
-	if (xmemory__ram.malloc != __libc_malloc || MA_TSAN) {
-		close_ram = xmemory__ram;
-		xmemory__ram.malloc = malloc_apart;
-		xmemory__ram.calloc = calloc_apart;
-		xmemory__ram.realloc = realloc_apart;
-		xmemory__ram.memalign = memalign_apart;
-	} else if (!MA_ASAN && !ma_under_valgrind()) {
-		xmemory__keeps = true;
-	}
+	xmemory__state_prepare();
 	xmemory__warnings_set_up();
 	xmemory__reserve_take();
 	xmemory__watch_forks();
-	set_mode(XMEMORY__UNREADY, xmemory__level() >= 3 ? XMEMORY__TRACE : 0);
+	xmemory__state_begin();
 }
 
 void xmemory__ready(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	int saved;
 
 	/* A call that setting up leads to, or one before the C library has its environment, is served as it is. */
 	if (!(ma_load(&xmemory__mode) & XMEMORY__UNREADY) || xmemory__depth > 0 || !environ)
 		return;
+	saved = errno;
 	xmemory__depth++;
 	pthread_once(&once, set_up);
 	xmemory__depth--;
-}
-
-void xmemory_on(void)
-{
-	set_mode(XMEMORY__OFF, 0);
-}
-
-void xmemory_off(void)
-{
-	set_mode(0, XMEMORY__OFF);
+	errno = saved;
 }

@@ -3,15 +3,7 @@
  * Blocks over budget that are too small for a VM file each share one: a heap of the engine (common/heap.h) in a file that
  * has no name. The lock over all of it is held across a fork, so a copy is of a heap at rest.
  *
- * What the engine does not keep, the site and the size asked for, is in a second file of the same sort, the side file, with
- * 3 bytes for each 16 bytes of the heap, so that a block of 16 bytes takes 20 in all:
- *
- *     slot of 16 bytes     site: 18 bits, what the slot has over the size: 6 bits
- *     larger ones          site: 18 bits, that: 30 bits
- *
- * The side of a heap's chunk is just three pages. They have their disk space while a block begins in the chunk, and until
- * the next trim. In front of all sides the side file has a table of chunks, two bytes for each, which gets its disk space a
- * page at a time. Private memory would be counted against the very limit (RLIMIT_DATA) that sends blocks here.
+ * What the engine does not keep, the site and the size asked for, is in a second file of the same sort, the side file (side.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,9 +16,14 @@
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
-#include "core.h"
+#include "budget.h"
+#include "directory.h"
 #include "limits.h"
+#include "pages.h"
+#include "side.h"
+#include "site.h"
 #include "small.h"
+#include "state.h"
 
 #include "common/page.h"
 #include "common/annotate.h"
@@ -49,8 +46,6 @@
 #define TRIM_LAST      ((uint64_t)256 << 10)
 
 static const struct ma_engine *const engines[] = { &ma_heap_engine, NULL };
-
-struct xmemory__small xmemory__small = { .side_fd = -1, .copy = -1, .side_copy = -1 };
 
 /* ---- opening ---- */
 
@@ -97,59 +92,6 @@ static struct ma_map *open_heap(int fd)
 	return map;
 }
 
-uint64_t xmemory__side_file_bytes(const struct ma_map *map)
-{
-	return small->table_bytes + map->lay.units * SIDE_BYTES;
-}
-
-/* Over what is mapped there, or where the kernel likes. */
-bool xmemory__side_map(const struct ma_map *map, void *at)
-{
-	const uint64_t bytes = xmemory__side_file_bytes(map);
-	const int prot = PROT_READ | PROT_WRITE, flags = MAP_SHARED | MAP_NORESERVE;
-	char *got;
-
-	if (at) { /* At vm.max_map_count, mapping over what is there fails. */
-		munmap(at, bytes);
-		got = mmap(at, bytes, prot, flags | MAP_FIXED, small->side_fd, 0);
-	} else {
-		got = ma_plan_map_anywhere(bytes, prot, flags, small->side_fd);
-	}
-	if (got == MAP_FAILED)
-		return false;
-	small->chunks = (uint16_t *)(void *)got;
-	small->side = (uint8_t *)got + small->table_bytes;
-	return true;
-}
-
-static bool open_side(struct ma_map *map)
-{
-	uint32_t id;
-	int error;
-
-	small->side_fd = xmemory__vm_file(&id);
-	if (small->side_fd < 0)
-		return false;
-	if (!ma_fd_identify(small->side_fd, &small->side_id))
-		small->side_id = (struct ma_fd_id){ 0 };
-	small->table_bytes = ma_up(map->lay.units * sizeof(*small->chunks), ma_page());
-	small->table_backed = 0;
-	if (xmemory__side_map(map, NULL))
-		return true;
-	error = errno;
-	ma_fd_close(small->side_fd, small->side_id);
-	ma_fail(error, "the shared VM file: no address space for it (%s); free blocks, or raise the limit",
-		xmemory__vm_limit(error));
-	return false;
-}
-
-/* Of chunks that never had a block: Valgrind's leak check would read all of it. */
-void xmemory__side_hide(uint64_t chunk)
-{
-	ma_annotate_unused((char *)small->chunks + small->table_backed, small->table_bytes - small->table_backed);
-	ma_annotate_unused(small->side + chunk * SIDE_BYTES, (small->map->lay.units - chunk) * SIDE_BYTES);
-}
-
 /* The map has a descriptor of its own, and the registry in common/ a handle that may call malloc: it gets RAM. */
 static bool open_all(void)
 {
@@ -163,7 +105,7 @@ static bool open_all(void)
 		return false;
 	xmemory__depth++;
 	map = open_heap(fd);
-	if (map && !open_side(map)) {
+	if (map && !xmemory__side_open(map)) {
 		int error = errno;
 
 		ma_map_close(map);
@@ -180,145 +122,26 @@ static bool open_all(void)
 	return true;
 }
 
-/* ---- the side ---- */
+/* ---- blocks ---- */
 
 static uint64_t chunk_of(const void *ptr)
 {
 	return (uint64_t)((const char *)ptr - small->map->user) >> MA_CHUNK_SHIFT;
 }
 
-static uint8_t *side_of(const void *ptr)
-{
-	return small->side + (uint64_t)((const char *)ptr - small->map->user) / 16 * 3;
-}
-
-/*
- * The side's descriptor, opened again when the program closed it: that needs privileges, for the file has no name. -1 with EBADF: blocks
- * that are there go on, and new ones get a VM file each.
- */
-int xmemory__side_file(void)
-{
-	int fd = small->side_fd;
-
-	if (MA_LIKELY(ma_fd_is(fd, small->side_id)))
-		return fd;
-	fd = small->side_lost ? -1 : ma_fd_again(small->chunks, NULL, small->side_id, O_RDWR | O_CLOEXEC);
-	small->side_lost = fd < 0;
-	if (fd < 0)
-		return ma_fail(EBADF,
-			       "the shared VM file: the program closed descriptor %d, which this library had opened; "
-			       "do not close "
-			       "descriptors that the library opened",
-			       small->side_fd);
-	small->side_id.mark = ma_fd_mark(fd);
-	small->side_fd = fd;
-	return fd;
-}
-
-static bool take_side(uint64_t from, uint64_t to)
-{
-	int fd = xmemory__side_file();
-
-	return fd >= 0 && xmemory__vm_space(fd, from, to) == 0;
-}
-
-/* Disk space of the table up to this chunk's word. */
-bool xmemory__side_back_table(uint64_t chunk)
-{
-	uint64_t end = ma_up((chunk + 1) * sizeof(*small->chunks), ma_page());
-
-	if (MA_LIKELY(end <= small->table_backed))
-		return true;
-	if (!take_side(small->table_backed, end))
-		return false;
-	ma_annotate_open((char *)small->chunks + small->table_backed, end - small->table_backed);
-	small->table_backed = end;
-	return true;
-}
-
-bool xmemory__side_back(uint64_t chunk)
-{
-	uint64_t at = small->table_bytes + chunk * SIDE_BYTES;
-
-	return take_side(at, at + SIDE_BYTES);
-}
-
-static bool back(uint64_t chunk)
-{
-	if (!xmemory__side_back_table(chunk))
-		return false;
-	if (small->chunks[chunk] & BACKED)
-		return true;
-	if (!xmemory__side_back(chunk))
-		return false;
-	small->chunks[chunk] |= BACKED;
-	small->top = ma_max(small->top, chunk + 1);
-	return true;
-}
-
-static void write_side(const void *ptr, size_t room, size_t size, uint32_t site)
-{
-	uint64_t word = site | (uint64_t)(room - size) << XMEMORY__SITE_BITS;
-
-	ma_annotate_open(side_of(ptr), room > 16 ? 6 : 3);
-	memcpy(side_of(ptr), &word, room > 16 ? 6 : 3);
-}
-
-static bool read_side(const void *ptr, size_t room, struct xmemory__block *block)
-{
-	uint64_t word = 0;
-
-	if (room == 0)
-		return false;
-	memcpy(&word, side_of(ptr), room > 16 ? 6 : 3);
-	*block = (struct xmemory__block){ .ptr = (void *)(uintptr_t)ptr,
-					  .size = room - (word >> XMEMORY__SITE_BITS),
-					  .site = (uint32_t)word & (XMEMORY__SITES - 1),
-					  .kind = XMEMORY_VMFILE,
-					  .vmfile = small->id };
-	return true;
-}
-
-/* Of these chunks. Locked memory cannot be punched through the mapping; and a kernel with larger pages must not punch more than that. */
-static void punch_side(uint64_t from, uint64_t to)
-{
-	uint64_t bytes = (to - from) * SIDE_BYTES;
-	int fd;
-
-	if (bytes % (uint64_t)sysconf(_SC_PAGESIZE) == 0 &&
-	    madvise(small->side + from * SIDE_BYTES, bytes, MADV_REMOVE) == 0)
-		return;
-	fd = xmemory__side_file();
-	if (fd >= 0)
-		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			  (off_t)(small->table_bytes + from * SIDE_BYTES), (off_t)bytes);
-}
-
 /* Give what is free back to the disk; it takes long, so it is done seldom. Slabs of other threads stay theirs. */
 static void trim(void)
 {
-	uint64_t from = 0;
-
 	small->loose = 0;
 	ma_heap_trim(small->map);
-	for (uint64_t chunk = 0; chunk <= small->top; chunk++) {
-		if (chunk < small->top && small->chunks[chunk] == BACKED) {
-			small->chunks[chunk] = 0;
-			continue;
-		}
-		if (chunk > from)
-			punch_side(from, chunk);
-		from = chunk + 1;
-	}
+	xmemory__side_trim();
 }
-
-/* ---- blocks ---- */
 
 static void *dealt(void *block, const struct xmemory__ask *ask)
 {
 	size_t room = ma_heap_usable_size(small->map, block);
 
-	if (!back(chunk_of(block))) {
+	if (!xmemory__side_begin(chunk_of(block))) {
 		int error = errno;
 
 		ma_heap_free(small->map, block);
@@ -328,7 +151,7 @@ static void *dealt(void *block, const struct xmemory__ask *ask)
 	small->chunks[chunk_of(block)]++;
 	small->live += room;
 	small->bytes += ask->size;
-	write_side(block, room, ask->size, xmemory__site(ask->file, ask->line));
+	xmemory__side_write(block, room, ask->size, xmemory__site(ask->file, ask->line));
 	xmemory__count((int64_t)ask->size, 1);
 	return ask->zeroed ? memset(block, 0, ask->size) : block;
 }
@@ -376,7 +199,7 @@ bool xmemory__small_free(void *ptr)
 	size_t room = ma_heap_usable_size(small->map, ptr);
 	struct xmemory__block block;
 
-	if (!read_side(ptr, room, &block))
+	if (!xmemory__side_read(ptr, room, &block))
 		return false;
 	xmemory__depth++;
 	ma_heap_free(small->map, ptr);
@@ -393,7 +216,7 @@ bool xmemory__small_free(void *ptr)
 
 bool xmemory__small_look(const void *ptr, struct xmemory__block *block)
 {
-	return read_side(ptr, ma_heap_usable_size(small->map, ptr), block);
+	return xmemory__side_read(ptr, ma_heap_usable_size(small->map, ptr), block);
 }
 
 struct walk {
@@ -406,7 +229,7 @@ static int walk_one(void *ptr, size_t size, void *arg)
 	struct walk *walk = arg;
 	struct xmemory__block block;
 
-	if (read_side(ptr, size, &block))
+	if (xmemory__side_read(ptr, size, &block))
 		walk->fn(&block, walk->arg);
 	return 0;
 }
@@ -437,8 +260,6 @@ void xmemory__small_figures(struct xmemory__figures *figures)
 
 int *xmemory__small_descriptor(unsigned i)
 {
-	if (i == 2)
-		return xmemory__vm_folder();
 	if (i > 1 || !small->map)
 		return NULL;
 	return i == 0 ? &small->map->fd : &small->side_fd;

@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core.h"
-#include "small.h"
+#include "directory.h"
+#include "say.h"
+#include "side.h"
+#include "small_fork.h"
 
 #include "common/copy.h"
 #include "common/error.h"

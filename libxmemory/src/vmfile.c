@@ -4,11 +4,8 @@
  *
  * A VM file has no name from before it is mapped, so no death leaves it behind; its mapping alone keeps it, and unmapping gives
  * its disk space back at once. Its descriptor is kept only so that the block can grow in place: for at most KEPT_MOST
- * blocks, and it is trusted only as long as it leads to the same file, for a program may close what it did not open. In
+ * blocks (vmfile_record.c), and it is trusted only as long as it leads to the same file, for a program may close what it did not open. In
  * a fork child all blocks are ranges of a few files (vmfile_fork.c), whose space is punched out when they go.
- *
- * A block is found by its address in a table of its own: the pointer table has 32 KiB for each MiB of addresses, which
- * RLIMIT_DATA counts, and blocks in VM files lie wherever the kernel puts them.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,81 +15,20 @@
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
-#include "core.h"
+#include "budget.h"
+#include "directory.h"
+#include "limits.h"
+#include "lock.h"
+#include "say.h"
+#include "site.h"
+#include "state.h"
 #include "vmfile.h"
+#include "vmfile_record.h"
 
 #include "common/cancel.h"
 #include "common/page.h"
 #include "common/error.h"
-#include "common/fd.h"
 #include "common/file.h"
-
-#define KEPT_MOST 64
-
-struct xmemory__vms xmemory__vms = { .records.bytes = sizeof(struct vm) };
-
-/* ---- records; the lock is held ---- */
-
-static struct vm **head_of(const void *ptr)
-{
-	return &vms->table[ma_mix((uint64_t)(uintptr_t)ptr) % HEADS];
-}
-
-/* The link that leads to the block's record, or the NULL at the list's end. */
-static struct vm **find(const void *ptr)
-{
-	struct vm **link = head_of(ptr);
-
-	while (*link && (*link)->ptr != ptr)
-		link = &(*link)->next;
-	return link;
-}
-
-static void enter(struct vm *vm, void *ptr)
-{
-	struct vm **head = head_of(ptr);
-
-	vm->ptr = ptr;
-	vm->next = *head;
-	*head = vm;
-}
-
-static void leave(struct vm *vm)
-{
-	*find(vm->ptr) = vm->next;
-}
-
-void xmemory__vm_each(void (*fn)(struct vm *vm, void *arg), void *arg)
-{
-	for (size_t i = 0; i < HEADS; i++)
-		for (struct vm *vm = vms->table[i]; vm; vm = vm->next)
-			fn(vm, arg);
-}
-
-static bool fd_is_ours(const struct vm *vm)
-{
-	return ma_fd_is(vm->fd, vm->file);
-}
-
-void xmemory__vm_drop_fd(struct vm *vm)
-{
-	if (vm->fd < 0)
-		return;
-	ma_fd_close(vm->fd, vm->file);
-	vm->fd = -1;
-	vms->kept--;
-}
-
-static void keep_fd(struct vm *vm, int fd)
-{
-	vm->fd = -1;
-	if (vms->kept >= KEPT_MOST || !ma_fd_identify(fd, &vm->file)) {
-		close(fd);
-		return;
-	}
-	vm->fd = fd;
-	vms->kept++;
-}
 
 /* ---- mapping ---- */
 
@@ -125,11 +61,6 @@ static void *map_aligned(int fd, size_t bytes, size_t asked)
 	return map;
 }
 
-const char *xmemory__vm_limit(int error)
-{
-	return error == EAGAIN ? "RLIMIT_MEMLOCK, which counts after mlockall(2)" : "RLIMIT_AS, or too many mappings";
-}
-
 static void *make(const struct xmemory__ask *ask, size_t bytes, int *fd, uint32_t *id)
 {
 	void *map;
@@ -145,7 +76,7 @@ static void *make(const struct xmemory__ask *ask, size_t bytes, int *fd, uint32_
 	if (map != MAP_FAILED)
 		return map;
 	ma_fail(errno, "a VM file of %zu bytes: no address space for it (%s); free blocks, or raise the limit", bytes,
-		xmemory__vm_limit(errno));
+		xmemory__limit_of_error(errno));
 	close(*fd);
 	return NULL;
 }
@@ -156,7 +87,7 @@ static bool record(const struct xmemory__ask *ask, void *map, size_t bytes, int 
 
 	if (!vm)
 		return false;
-	enter(vm, map);
+	xmemory__vm_enter(vm, map);
 	vm->size = ask->size;
 	vm->mapped = bytes;
 	vm->site = xmemory__site(ask->file, ask->line);
@@ -164,7 +95,7 @@ static bool record(const struct xmemory__ask *ask, void *map, size_t bytes, int 
 	vm->ranged = vm->barred = false;
 	vm->copy_at = 0;
 	vm->copy_memory = NULL;
-	keep_fd(vm, fd);
+	xmemory__vm_keep_fd(vm, fd);
 	vms->files++;
 	return true;
 }
@@ -221,7 +152,7 @@ static void *remap(struct vm *vm, size_t bytes)
 	if (map == MAP_FAILED)
 		return ma_fail_null(
 			errno, "a VM file of %zu bytes: no address space for it (%s); free blocks, or raise the limit",
-			bytes, xmemory__vm_limit(errno));
+			bytes, xmemory__limit_of_error(errno));
 	if (bytes < vm->mapped && ma_file_set_length(vm->fd, bytes) < 0)
 		ma_debug("a VM file keeps the space of a part that is not in use");
 	return map;
@@ -235,7 +166,7 @@ static void *resize(struct vm *vm, size_t size)
 
 	if (bytes < size || bytes > INT64_MAX)
 		return ma_fail_null(ENOMEM, "%zu bytes: more than a block can have; ask for fewer", size);
-	if (bytes != vm->mapped && !fd_is_ours(vm))
+	if (bytes != vm->mapped && !xmemory__vm_fd_is_ours(vm))
 		return ma_fail_null(EAGAIN, "the block's VM file cannot grow in place: its descriptor was not kept; "
 					    "the block moves to another file");
 	if (bytes != vm->mapped)
@@ -245,8 +176,8 @@ static void *resize(struct vm *vm, size_t size)
 	vm->mapped = bytes;
 	vm->size = size;
 	if (map != was) {
-		leave(vm);
-		enter(vm, map);
+		xmemory__vm_leave(vm);
+		xmemory__vm_enter(vm, map);
 	}
 	return map;
 }
@@ -259,7 +190,7 @@ void *xmemory__vm_resize(void *ptr, size_t size, uint32_t site)
 	void *block;
 
 	xmemory__lock();
-	vm = *find(ptr);
+	vm = xmemory__vm_find(ptr);
 	if (vm)
 		had = vm->size;
 	block = vm ? resize(vm, size)
@@ -279,11 +210,11 @@ bool xmemory__vm_free(void *ptr)
 	size_t size = 0;
 
 	xmemory__lock();
-	vm = *find(ptr);
+	vm = xmemory__vm_find(ptr);
 	if (vm) {
 		size = vm->size;
 		tell(vm->id, "given back", vm->mapped);
-		leave(vm);
+		xmemory__vm_leave(vm);
 		if (vm->ranged)
 			madvise(ptr, vm->mapped, MADV_REMOVE);
 		munmap(ptr, vm->mapped);
@@ -306,7 +237,7 @@ static struct xmemory__block block_of(const struct vm *vm)
 
 bool xmemory__vm_look(const void *ptr, struct xmemory__block *block)
 {
-	const struct vm *vm = *find(ptr);
+	const struct vm *vm = xmemory__vm_find(ptr);
 
 	if (vm)
 		*block = block_of(vm);
@@ -343,4 +274,18 @@ static void add_figures(struct vm *vm, void *arg)
 void xmemory__vm_figures(struct xmemory__figures *figures)
 {
 	xmemory__vm_each(add_figures, figures);
+}
+
+static void look_for(struct vm *vm, void *arg)
+{
+	const char **address = arg;
+
+	if (*address >= (char *)vm->ptr && *address < (char *)vm->ptr + vm->mapped)
+		*address = NULL;
+}
+
+bool xmemory__vm_holds(const void *address)
+{
+	xmemory__vm_each(look_for, &address);
+	return !address;
 }

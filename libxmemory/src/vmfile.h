@@ -1,46 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Blocks that have a VM file each: what vmfile.c and vmfile_fork.c share. The lock is held. */
+/* Blocks that have a VM file each. */
 #ifndef XMEMORY_VMFILE_H
 #define XMEMORY_VMFILE_H
 
-#include "core.h"
+#include "block.h"
 
-#include "common/fd.h"
-
-#define COPIES    64
-#define HEADS     4096
-#define HUGE_PAGE ((size_t)2 << 20)
-
-struct vm {
-	void *ptr;
-	size_t size;
-	size_t mapped;
-	uint32_t site;
-	uint32_t id;
-	int fd;      /* -1: not kept. */
-	bool ranged; /* A range of a file that others have parts of too. */
-	struct ma_fd_id file;
-	/* While forking: where in which copy, or in memory; 0: not there. */
-	uint64_t copy_at;
-	int copy_fd;
-	void *copy_memory;
-	bool barred;     /* While forking: the child does not get these addresses. */
-	struct vm *next; /* In its list of the table. */
-};
-
-struct xmemory__vms {
-	struct vm *table[HEADS];
-	uint32_t files, kept;
-	struct xmemory__pool records;
-	int copies[COPIES];
-	unsigned copying; /* So many of them are open. */
-};
-
-extern struct xmemory__vms xmemory__vms;
-static struct xmemory__vms *const vms = &xmemory__vms;
-
-void xmemory__vm_each(void (*fn)(struct vm *vm, void *arg), void *arg);
-/* Close the block's descriptor, if it has one and that is still ours. */
-void xmemory__vm_drop_fd(struct vm *vm);
+/* The first three take the lock themselves; for the others it is held. */
+void *xmemory__vm_new(const struct xmemory__ask *ask);
+/* NULL with errno: it stays as it was. EAGAIN: it has no descriptor left to grow by. */
+void *xmemory__vm_resize(void *ptr, size_t size, uint32_t site);
+bool xmemory__vm_free(void *ptr);
+bool xmemory__vm_look(const void *ptr, struct xmemory__block *block);
+void xmemory__vm_walk(xmemory__block_fn *fn, void *arg);
+/* Add to them. */
+void xmemory__vm_figures(struct xmemory__figures *figures);
+/* Does this address lie in one? */
+bool xmemory__vm_holds(const void *address);
 
 #endif /* XMEMORY_VMFILE_H */

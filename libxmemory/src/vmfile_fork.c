@@ -5,7 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "vmfile.h"
+#include "directory.h"
+#include "say.h"
+#include "vmfile_fork.h"
+#include "vmfile_record.h"
 
 #include "common/copy.h"
 #include "common/file.h"
@@ -164,18 +167,4 @@ void xmemory__vm_orphaned(void)
 	xmemory__vm_each(make_readonly, NULL);
 	memset(vms->table, 0, sizeof(vms->table));
 	vms->files = vms->kept = vms->copying = 0;
-}
-
-static void look_for(struct vm *vm, void *arg)
-{
-	const char **address = arg;
-
-	if (*address >= (char *)vm->ptr && *address < (char *)vm->ptr + vm->mapped)
-		*address = NULL;
-}
-
-bool xmemory__vm_holds(const void *address)
-{
-	xmemory__vm_each(look_for, &address);
-	return !address;
 }

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Warnings of calls that cannot fail visibly: free(NULL), and pointers that are no blocks. Each kind has a limit of lines, for
- * programs may do it in a loop; the rest is counted, and said once, at exit. A fork child counts anew.
+ * programs may do it in a loop; the rest is counted, and said once, at exit. A fork child counts from 0.
  */
 #include <limits.h>
 #include <stdlib.h>
 
-#define XMEMORY_NO_SHIMS
-#include <xmemory.h>
-
-#include "core.h"
+#include "say.h"
+#include "warn.h"
 
 #include "common/env.h"
 
@@ -60,9 +58,8 @@ void xmemory__warnings_set_up(void)
 		ma_store(&environment, (int)ma_min((uint64_t)most, INT_MAX));
 }
 
-int xmemory_setwarnings(int most)
+int xmemory__warnings_most(int most)
 {
-	xmemory__ready();
 	return atomic_exchange(&chosen, most < 0 ? BY_DEFAULT : most);
 }
 
