@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* APR's relocatable memory: blocks known by their offsets, in a mapped file, under one process-shared lock. */
 #define _GNU_SOURCE 1
+#include "adapter_apr.h"
+
 #include <apr_anylock.h>
 #include <apr_general.h>
 #include <apr_proc_mutex.h>
-#include <apr_rmm.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,9 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define AD_TRAITS (AD_FILE | AD_AGAIN | AD_SHARED)
-
-typedef apr_rmm_t *ad_heap;
+#include "adapter.h"
 
 static apr_pool_t *pool;
 static apr_anylock_t lock = { .type = apr_anylock_procmutex };
@@ -44,7 +43,7 @@ static bool map_file(const char *path, int flags, uint64_t bytes)
 	return memory != MAP_FAILED;
 }
 
-static ad_heap ad_create(const char *path, uint64_t bytes)
+static void *create(const char *path, uint64_t bytes)
 {
 	apr_rmm_t *heap;
 
@@ -53,7 +52,7 @@ static ad_heap ad_create(const char *path, uint64_t bytes)
 	return apr_rmm_init(&heap, &lock, memory, memory_bytes, pool) == APR_SUCCESS ? heap : NULL;
 }
 
-static ad_heap ad_open(const char *path)
+static void *open_again(const char *path)
 {
 	apr_rmm_t *heap;
 
@@ -62,23 +61,12 @@ static ad_heap ad_open(const char *path)
 	return apr_rmm_attach(&heap, &lock, memory, pool) == APR_SUCCESS ? heap : NULL;
 }
 
-static void ad_close(ad_heap heap)
+static void detach(void *heap)
 {
 	apr_rmm_detach(heap);
 	munmap(memory, memory_bytes);
 }
 
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	apr_rmm_off_t offset = apr_rmm_malloc(heap, size);
-
-	return offset == 0 ? NULL : apr_rmm_addr_get(heap, offset);
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	if (block != NULL)
-		apr_rmm_free(heap, apr_rmm_offset_get(heap, block));
-}
-
-#include "runner.h"
+const struct adapter adapter = {
+	.traits = AD_FILE | AD_AGAIN | AD_SHARED, .create = create, .open = open_again, .close = detach
+};

@@ -8,12 +8,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define AD_TRAITS AD_FILE
-#define AD_SPACE  1
+#include "adapter.h"
 
-typedef memkind_t ad_heap;
-
-static ad_heap ad_create(const char *path, uint64_t bytes)
+static void *create(const char *path, uint64_t bytes)
 {
 	char folder[PATH_MAX];
 	memkind_t kind;
@@ -23,19 +20,19 @@ static ad_heap ad_create(const char *path, uint64_t bytes)
 	return memkind_create_pmem(folder, bytes, &kind) == 0 ? kind : NULL;
 }
 
-static ad_heap ad_open(const char *path)
+static void *open_again(const char *path)
 {
 	(void)path;
 	return NULL;
 }
 
-static void ad_close(ad_heap heap)
+static void destroy(void *heap)
 {
 	memkind_destroy_kind(heap);
 }
 
 /* The file is ours that has no name. */
-static uint64_t ad_space(const char *path)
+static uint64_t space(const char *path)
 {
 	struct stat status;
 	uint64_t bytes = 0;
@@ -47,14 +44,6 @@ static uint64_t ad_space(const char *path)
 	return bytes;
 }
 
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	return memkind_malloc(heap, size);
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	memkind_free(heap, block);
-}
-
-#include "runner.h"
+const struct adapter adapter = {
+	.traits = AD_FILE, .create = create, .open = open_again, .close = destroy, .space = space
+};

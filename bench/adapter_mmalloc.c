@@ -5,12 +5,9 @@
 #include <mmalloc.h>
 #include <unistd.h>
 
-#define AD_TRAITS  (AD_FILE | AD_AGAIN | AD_SHARED)
-#define AD_COLLECT 1
+#include "adapter.h"
 
-typedef void *ad_heap;
-
-static ad_heap attach(const char *path, int flags, uint64_t bytes)
+static void *attach(const char *path, int flags, uint64_t bytes)
 {
 	const struct mmalloc_options options = { .streams = 4, .reserve = bytes };
 	int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
@@ -21,34 +18,30 @@ static ad_heap attach(const char *path, int flags, uint64_t bytes)
 	return heap;
 }
 
-static ad_heap ad_create(const char *path, uint64_t bytes)
+static void *create(const char *path, uint64_t bytes)
 {
 	return attach(path, O_CREAT, bytes);
 }
 
-static ad_heap ad_open(const char *path)
+static void *open_again(const char *path)
 {
 	return attach(path, 0, 0);
 }
 
-static void ad_close(ad_heap heap)
+static void detach(void *heap)
 {
 	mmalloc_detach(heap);
 }
 
-static void ad_collect(ad_heap heap)
+static void collect(void *heap)
 {
 	mmalloc_trim(heap);
 }
 
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	return mmalloc(heap, size);
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	mfree(heap, block);
-}
-
-#include "runner.h"
+const struct adapter adapter = {
+	.traits = AD_FILE | AD_AGAIN | AD_SHARED,
+	.create = create,
+	.open = open_again,
+	.close = detach,
+	.collect = collect,
+};

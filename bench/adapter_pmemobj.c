@@ -11,12 +11,10 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#define AD_TRAITS (AD_FILE | AD_AGAIN | AD_WHOLE)
-
-typedef PMEMobjpool *ad_heap;
+#include "adapter.h"
 
 /* It takes the disk space at once: not so much that others on this disk would miss it. */
-static ad_heap ad_create(const char *path, uint64_t bytes)
+static void *create(const char *path, uint64_t bytes)
 {
 	struct statvfs disk;
 	char folder[PATH_MAX];
@@ -28,29 +26,16 @@ static ad_heap ad_create(const char *path, uint64_t bytes)
 	return pmemobj_create(path, "bench", bytes, 0600);
 }
 
-static ad_heap ad_open(const char *path)
+static void *open_again(const char *path)
 {
 	return pmemobj_open(path, "bench");
 }
 
-static void ad_close(ad_heap heap)
+static void close_pool(void *heap)
 {
 	pmemobj_close(heap);
 }
 
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	PMEMoid id;
-
-	return pmemobj_alloc(heap, &id, size, 0, NULL, NULL) == 0 ? pmemobj_direct(id) : NULL;
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	PMEMoid id = pmemobj_oid(block);
-
-	(void)heap;
-	pmemobj_free(&id);
-}
-
-#include "runner.h"
+const struct adapter adapter = {
+	.traits = AD_FILE | AD_AGAIN | AD_WHOLE, .create = create, .open = open_again, .close = close_pool
+};

@@ -1,35 +1,36 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* libqalloc, a dynamic map. */
+/* libqalloc, a dynamic map, or with BENCH_STATIC a static one. */
 #define _GNU_SOURCE 1
 #include <qalloc.h>
 
-#define AD_TRAITS (AD_FILE | AD_AGAIN | AD_SHARED)
+#include "adapter.h"
+#include "loops.h"
 
-typedef dynmapinfo_t *ad_heap;
+#ifdef BENCH_STATIC
+#define KIND AD_FIXED
+#else
+#define KIND 0
+#endif
 
-static ad_heap ad_create(const char *path, uint64_t bytes)
+static void *create(const char *path, uint64_t bytes)
 {
+#ifdef BENCH_STATIC
+	return qalloc_makestatmap((off_t)bytes, NULL, path, FIXED_SIZE, 4);
+#else
 	return qalloc_makedynmap((off_t)bytes, NULL, path, 4);
+#endif
 }
 
-static ad_heap ad_open(const char *path)
+static void *open_again(const char *path)
 {
 	return qalloc_loadmap(path);
 }
 
-static void ad_close(ad_heap heap)
+static void close_map(void *heap)
 {
 	qalloc_close(heap);
 }
 
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	return qalloc_dynmalloc(heap, size);
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	qalloc_dynfree(block, heap);
-}
-
-#include "runner.h"
+const struct adapter adapter = {
+	.traits = KIND | AD_FILE | AD_AGAIN | AD_SHARED, .create = create, .open = open_again, .close = close_map
+};

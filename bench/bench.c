@@ -4,8 +4,8 @@
  * bench-NAME, which lies beside this one. Repetitions are interleaved: within one, each workload
  * visits all adapters in random order, so that what disturbs the machine disturbs all alike.
  *
- * A new peer: an adapter (see runner.h), its name in adapters[]. A new workload: its loop in
- * workload.h, a line in runner.h's table, its figures in metrics[]. A program that is not there
+ * A new peer: an adapter (see adapter.h), its name in adapters[]. A new workload: its loop in
+ * loops.c, a line in the table of harness.c, its figures in metrics[]. A program that is not there
  * (its allocator is not installed) is left out.
  */
 #define _GNU_SOURCE 1
@@ -93,7 +93,7 @@ static bool program_of(size_t adapter, char *path, size_t room)
 	return n > 0 && (size_t)n < room && access(path, X_OK) == 0;
 }
 
-static _Noreturn void be_runner(const struct options *options, size_t adapter, char workload, int out)
+static _Noreturn void be_program(const struct options *options, size_t adapter, char workload, int out)
 {
 	char path[PATH_MAX + 32], letter[2] = { workload, 0 }, seconds[32], seed[32], limit[32];
 
@@ -107,7 +107,7 @@ static _Noreturn void be_runner(const struct options *options, size_t adapter, c
 	_exit(127);
 }
 
-/* Takes one line "KEY VALUE" of a runner. */
+/* Takes one line "KEY VALUE" of a program. */
 static void take_line(struct results *results, size_t adapter, char workload, size_t rep, const char *line)
 {
 	char key[32];
@@ -160,7 +160,7 @@ static void measure(struct results *results, const struct options *options, size
 		exit(2);
 	}
 	if (pid == 0)
-		be_runner(options, adapter, workload, ends[1]);
+		be_program(options, adapter, workload, ends[1]);
 	close(ends[1]);
 	while (fgets(line, sizeof(line), in) != NULL)
 		take_line(results, adapter, workload, rep, line);

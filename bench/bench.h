@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench: the driver. Runs the programs bench-NAME (see runner.h), gathers what they print,
+ * bench: the driver. Runs the programs bench-NAME (see harness.h), gathers what they print,
  * compares.
  */
 #ifndef BENCH_BENCH_H
@@ -16,7 +16,7 @@ enum { MAX_REPS = 1000, MAX_ADAPTERS = 32, MAX_METRICS = 64 };
 /* A row of the table: one figure of one workload, smaller is better. */
 struct metric {
 	char workload;
-	const char *key; /* as the runner prints it */
+	const char *key; /* as its program prints it */
 	const char *unit;
 	const char *title;
 };

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* H: how long until a heap of some size has been made, or opened again, and has given its first block. */
-#ifndef BENCH_HEAPS_H
-#define BENCH_HEAPS_H
+#include "harness.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 enum { HEAP_ROUNDS = 5 };
 
@@ -11,38 +14,38 @@ static int time_heap(const char *path, uint64_t bytes, double *create_ms, double
 	struct lane lane;
 
 	memset(&lane, 0, sizeof(lane));
-	lane.heap = ad_create(path, bytes);
+	lane.heap = adapter.create(path, bytes);
 	if (lane.heap == NULL)
 		return 0;
-	take(&lane, FIXED_SIZE);
+	loop_malloc(&lane, FIXED_SIZE);
 	*create_ms = (now_seconds() - start) * 1e3;
 	for (size_t i = 0; i < 1000; i++)
-		take(&lane, AD_IS(AD_FIXED) ? (size_t)FIXED_SIZE : 16 + i);
-	ad_close(lane.heap);
+		loop_malloc(&lane, has_trait(AD_FIXED) ? (size_t)FIXED_SIZE : 16 + i);
+	adapter.close(lane.heap);
 
 	start = now_seconds();
-	lane.heap = ad_open(path);
+	lane.heap = adapter.open(path);
 	if (lane.heap == NULL)
 		complain("bench: opening the heap again");
-	take(&lane, FIXED_SIZE);
+	loop_malloc(&lane, FIXED_SIZE);
 	*reopen_ms = (now_seconds() - start) * 1e3;
-	ad_close(lane.heap);
+	adapter.close(lane.heap);
 	unlink(path);
 	return 1;
 }
 
-static int run_heaps(const char *path)
+int run_heaps(struct stage *stage)
 {
 	static const unsigned gib[] = { 1, 64 };
 	double create[2][HEAP_ROUNDS], reopen[2][HEAP_ROUNDS];
 	size_t got[2] = { 0, 0 };
 
-	if (!AD_IS(AD_AGAIN))
+	if (!has_trait(AD_AGAIN))
 		return STATUS_CANNOT;
 	pin(0);
 	for (size_t round = 0; round < HEAP_ROUNDS; round++)
 		for (size_t i = 0; i < 2; i++)
-			if (time_heap(path, gib[i] * GIB, &create[i][got[i]], &reopen[i][got[i]]))
+			if (time_heap(stage->path, gib[i] * GIB, &create[i][got[i]], &reopen[i][got[i]]))
 				got[i]++;
 	for (size_t i = 0; i < 2; i++)
 		if (got[i] != 0)
@@ -50,5 +53,3 @@ static int run_heaps(const char *path)
 			       median(reopen[i], got[i]));
 	return 0;
 }
-
-#endif /* BENCH_HEAPS_H */

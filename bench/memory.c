@@ -2,16 +2,15 @@
 /*
  * I: bytes that a heap has over bytes requested. Of a heap in a file: what the file takes on disk, its own bookkeeping
  * included. Of one in private memory, or in a file that was taken whole when it was made: what the process has in
- * memory, less what it had before. Three figures: when
- * random replacing has come to a steady state; after nine of ten blocks were freed at random; and after the allocator
- * was asked to give back what is free, where it can be asked.
+ * memory, less what it had before. Three figures: when random replacing has come to a steady state; after nine of ten blocks were
+ * freed at random; and after the allocator was asked to give back what is free, where it can be asked.
  */
-#ifndef BENCH_MEMORY_H
-#define BENCH_MEMORY_H
+#include "harness.h"
 
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
-#ifndef AD_SPACE
 /* Pages that were given back lazily are the process's only until the kernel wants them. */
 static uint64_t resident_bytes(void)
 {
@@ -27,22 +26,16 @@ static uint64_t resident_bytes(void)
 	return (resident - lazy) << 10;
 }
 
-static uint64_t ad_space(const char *path)
+static uint64_t space(const char *path)
 {
 	struct stat status;
 
-	if (!AD_IS(AD_FILE) || AD_IS(AD_WHOLE))
+	if (adapter.space)
+		return adapter.space(path);
+	if (!has_trait(AD_FILE) || has_trait(AD_WHOLE))
 		return resident_bytes();
 	return stat(path, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
 }
-#endif
-
-#ifndef AD_COLLECT
-static void ad_collect(ad_heap heap)
-{
-	(void)heap;
-}
-#endif
 
 static uint64_t requested_bytes(const struct lane *lane)
 {
@@ -56,21 +49,21 @@ static uint64_t requested_bytes(const struct lane *lane)
 static void free_most(struct lane *lane)
 {
 	for (uint64_t i = 0; i < lane->nslots; i++) {
-		if ((next_random(lane) >> 32) % 10 == 0)
+		if ((loop_next_random(lane) >> 32) % 10 == 0)
 			continue;
-		ad_free(lane->heap, lane->slot[i]);
+		loop_free(lane, lane->slot[i]);
 		lane->slot[i] = NULL;
 	}
 }
 
 static void print_space(const struct stage *stage, const struct lane *lane, const char *key, uint64_t before)
 {
-	uint64_t now = ad_space(stage->path);
+	uint64_t now = space(stage->path);
 
 	printf("%s %.4f\n", key, (double)(now > before ? now - before : 0) / (double)requested_bytes(lane));
 }
 
-static int run_memory(struct stage *stage)
+int run_memory(struct stage *stage)
 {
 	struct lane lane;
 	uint64_t before;
@@ -78,16 +71,15 @@ static int run_memory(struct stage *stage)
 	pin(0);
 	prepare(&lane, stage->workload, stage->seed);
 	memset(lane.slot, 0, lane.nslots * sizeof(*lane.slot)); /* so that its pages are not taken for the heap's */
-	before = ad_space(stage->path);
+	before = space(stage->path);
 	lane.heap = must_create(stage);
 	fill(&lane, stage->workload);
 	print_space(stage, &lane, "full", before);
 	free_most(&lane);
 	print_space(stage, &lane, "sparse", before);
-	ad_collect(lane.heap);
+	if (adapter.collect)
+		adapter.collect(lane.heap);
 	print_space(stage, &lane, "collected", before);
-	ad_close(lane.heap);
+	adapter.close(lane.heap);
 	return 0;
 }
-
-#endif /* BENCH_MEMORY_H */

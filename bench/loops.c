@@ -1,53 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The measured loops: a template, C and C++, that each adapter includes through runner.h after it
- * has defined
- *
- *   ad_heap                  what its calls need to know the heap; a pointer
- *   ad_malloc(heap, size)    static inline
- *   ad_free(heap, block)     static inline
- *
- * So each loop calls its allocator directly. One operation is one malloc and one free; each block
- * is written to. What the loops themselves cost (random numbers, slots, the queue) is in every
- * adapter's figure alike.
- */
-#ifndef BENCH_WORKLOAD_H
-#define BENCH_WORKLOAD_H
+/* The measured loops, of the allocator that BENCH_ADAPTER, a header, calls. C and C++ (bench/Makemodule.am). */
+#include BENCH_ADAPTER
 
 #include <sched.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
 
-enum {
-	FIXED_SIZE = 64,
-	BYSTANDERS = 300, /* a: other blocks that are live */
-	BATCH = 10000,    /* B */
-	RING = 1024,      /* E: blocks in flight at most, a power of two */
-	RING_STEP = 32    /* E: both ends tell the other of their progress this often */
-};
+#include "loops.h"
 
-/* One producer, one consumer; each index on a cache line of its own. */
-struct ring {
-	uint64_t put __attribute__((aligned(128)));
-	uint64_t got __attribute__((aligned(128)));
-	uint32_t stop __attribute__((aligned(128)));
-	void *block[RING] __attribute__((aligned(128)));
-};
-
-/* One thread's part in a workload. */
-struct lane {
-	ad_heap heap;
-	uint64_t random; /* xorshift64; never 0 */
-	void **slot;
-	uint64_t nslots;
-	uint64_t least, span; /* sizes from least to least + span - 1 */
-	struct ring *ring;
-	uint64_t ring_place; /* how far this end of the ring is */
-};
-
-typedef void loop_fn(struct lane *lane, uint64_t ops);
+static inline ad_heap heap_of(const struct lane *lane)
+{
+	return (ad_heap)lane->heap;
+}
 
 /* A new block: its first word says how long it is. */
 static inline void *mark(void *new_block, size_t size)
@@ -59,14 +27,14 @@ static inline void *mark(void *new_block, size_t size)
 		exit(1);
 	}
 	*block = size;
-	/* The compiler must believe that somebody else looks at the block. */
+	/* The compiler must believe that the block is read. */
 	__asm__ volatile("" : "+r"(block) : : "memory");
 	return block;
 }
 
 static inline void *take(struct lane *lane, size_t size)
 {
-	return mark(ad_malloc(lane->heap, size), size);
+	return mark(ad_malloc(heap_of(lane), size), size);
 }
 
 static inline uint64_t next_random(struct lane *lane)
@@ -79,25 +47,22 @@ static inline uint64_t next_random(struct lane *lane)
 	return lane->random = x;
 }
 
-/* A, a */
 static void loop_pairs(struct lane *lane, uint64_t ops)
 {
 	while (ops-- != 0)
-		ad_free(lane->heap, take(lane, FIXED_SIZE));
+		ad_free(heap_of(lane), take(lane, FIXED_SIZE));
 }
 
-/* B; ops is a multiple of BATCH. */
 static void loop_batch(struct lane *lane, uint64_t ops)
 {
 	for (; ops != 0; ops -= BATCH) {
 		for (size_t i = 0; i < BATCH; i++)
 			lane->slot[i] = take(lane, FIXED_SIZE);
 		for (size_t i = 0; i < BATCH; i++)
-			ad_free(lane->heap, lane->slot[i]);
+			ad_free(heap_of(lane), lane->slot[i]);
 	}
 }
 
-/* C, D, F, G, K, k, P: a random slot gets a new block of a random size. */
 static void loop_random(struct lane *lane, uint64_t ops)
 {
 	while (ops-- != 0) {
@@ -105,7 +70,7 @@ static void loop_random(struct lane *lane, uint64_t ops)
 		size_t i = (size_t)((random >> 32) * lane->nslots >> 32);
 		size_t size = (size_t)(lane->least + ((random & 0xffffffff) * lane->span >> 32));
 
-		ad_free(lane->heap, lane->slot[i]);
+		ad_free(heap_of(lane), lane->slot[i]);
 		lane->slot[i] = take(lane, size);
 	}
 }
@@ -132,8 +97,6 @@ static int ring_wait(struct ring *ring, const uint64_t *place, uint64_t value)
 	return 1;
 }
 
-/* E; ops is a multiple of RING_STEP. Returns early, with ring->stop set, when the consumer has had
- * enough. */
 static void loop_produce(struct lane *lane, uint64_t ops)
 {
 	struct ring *ring = lane->ring;
@@ -160,10 +123,89 @@ static void loop_consume(struct lane *lane, uint64_t ops)
 		if (!ring_wait(ring, &ring->put, end))
 			return;
 		for (; place < end; place++)
-			ad_free(lane->heap, ring->block[place % RING]);
+			ad_free(heap_of(lane), ring->block[place % RING]);
 		__atomic_store_n(&ring->got, end, __ATOMIC_RELEASE);
 		lane->ring_place = end;
 	}
 }
 
-#endif /* BENCH_WORKLOAD_H */
+loop_fn *const loops[LOOPS] = { NULL, loop_pairs, loop_batch, loop_random, loop_produce, loop_consume };
+
+/* ---- J ---- */
+
+/* Some clock that is quick to read; tail.c finds out what a tick is. */
+static inline uint64_t ticks(void)
+{
+#if defined(__x86_64__)
+	unsigned processor;
+	uint64_t now = __rdtscp(&processor); /* waits for what came before */
+
+	_mm_lfence();
+	return now;
+#else
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+#endif
+}
+
+static inline void tail_add(struct tail *tail, uint64_t time)
+{
+	unsigned shift = time < 2 * TAIL_STEPS ? 0 : 63 - TAIL_SHIFT - (unsigned)__builtin_clzll(time);
+
+	tail->bucket[(shift << TAIL_SHIFT) + (time >> shift)]++;
+	tail->calls++;
+	if (time > tail->most)
+		tail->most = time;
+}
+
+void loop_timed(struct lane *lane, struct tail *mallocs, struct tail *frees, uint64_t ops)
+{
+	while (ops-- != 0) {
+		uint64_t random = next_random(lane), start, middle, end;
+		size_t i = (size_t)((random >> 32) * lane->nslots >> 32);
+		size_t size = (size_t)(lane->least + ((random & 0xffffffff) * lane->span >> 32));
+		void *block = lane->slot[i];
+
+		start = ticks();
+		ad_free(heap_of(lane), block);
+		middle = ticks();
+		block = ad_malloc(heap_of(lane), size);
+		end = ticks();
+		lane->slot[i] = mark(block, size);
+		tail_add(frees, middle - start);
+		tail_add(mallocs, end - middle);
+	}
+}
+
+void loop_nothing(struct tail *tail, unsigned times)
+{
+	for (unsigned i = 0; i < times; i++) {
+		uint64_t start = ticks();
+
+		tail_add(tail, ticks() - start);
+	}
+}
+
+uint64_t loop_ticks(void)
+{
+	return ticks();
+}
+
+/* ---- not measured ---- */
+
+void *loop_malloc(struct lane *lane, size_t size)
+{
+	return take(lane, size);
+}
+
+void loop_free(struct lane *lane, void *block)
+{
+	ad_free(heap_of(lane), block);
+}
+
+uint64_t loop_next_random(struct lane *lane)
+{
+	return next_random(lane);
+}

@@ -2,12 +2,14 @@
 /*
  * P: what a second process adds. Both have their blocks from the start; slices in which one of them works alone (the first, then
  * the second) and slices in which both do follow each other, so that a machine that was slow for a while was so for both kinds.
- * The figure is the time an operation with two over that with one: 0.5 is twice the throughput.
+ * The figure is the time per operation with two over that with one: 0.5 is twice the throughput.
  */
-#ifndef BENCH_SCALE_H
-#define BENCH_SCALE_H
+#include "harness.h"
 
-static void play_scale(struct stage *stage, unsigned number, struct lane *lane)
+#include <stdio.h>
+#include <unistd.h>
+
+void play_scale(struct stage *stage, unsigned number, struct lane *lane)
 {
 	const struct workload *w = stage->workload;
 	double slice = stage->seconds / (2 * SLICES), end;
@@ -28,7 +30,7 @@ static void play_scale(struct stage *stage, unsigned number, struct lane *lane)
 	meet(stage, ++nth);
 }
 
-static int run_scale(struct stage *stage)
+int run_scale(struct stage *stage)
 {
 	double ratio[SLICES];
 
@@ -41,5 +43,3 @@ static int run_scale(struct stage *stage)
 	printf("over_one %.4f\n", median(ratio, SLICES));
 	return 0;
 }
-
-#endif /* BENCH_SCALE_H */
