@@ -14,19 +14,13 @@
 #include "common/page.h"
 #include "common/annotate.h"
 #include "region.h"
+#include "update.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
 
-static void raise_to(_Atomic uint64_t *at, uint64_t to)
-{
-	uint64_t is = ma_load(at);
-
-	while (is < to && !ma_cas(at, &is, to))
-		;
-}
-
+/* As raise_word(): a word that the fast paths read as a plain one. */
 static void raise_end(struct class *class, uint64_t to)
 {
 	uint64_t is = __atomic_load_n(&class->end, __ATOMIC_RELAXED);
@@ -59,7 +53,7 @@ static void move_ends(struct shmbuddy *h, uint64_t area)
 			raise_end(&h->class[k], own - bytes + 1);
 	}
 	if (h->writable && h->classes)
-		raise_to(&h->reach, area);
+		raise_word(&h->reach, area);
 }
 
 void shmbuddy__region_adopt(struct shmbuddy *h, uint64_t area)
@@ -68,7 +62,7 @@ void shmbuddy__region_adopt(struct shmbuddy *h, uint64_t area)
 
 	if (area > had)
 		ma_annotate_arrived(h->base + h->lay.area_at + had, (size_t)(area - had));
-	raise_to(&h->area, area);
+	raise_word(&h->area, area);
 	move_ends(h, ma_load(&h->area));
 }
 

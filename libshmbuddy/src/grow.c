@@ -20,6 +20,7 @@
 #include "common/cancel.h"
 #include "common/file.h"
 #include "handle.h"
+#include "update.h"
 
 static int lengthen(int fd, uint64_t length)
 {
@@ -60,29 +61,19 @@ static int take_space(struct shmbuddy *h, int fd, uint64_t now, uint64_t area)
 	return h->lay.sparse ? 0 : fill_parts(h, fd, now, area);
 }
 
-/* Step 3, in a header that may be written to. What the length was before. */
-static uint64_t commit(struct ma_header *header, uint64_t length)
-{
-	uint64_t was = atomic_load(&header->length);
-
-	while (was < length && !atomic_compare_exchange_strong(&header->length, &was, length))
-		;
-	return was;
-}
-
-/* The region's own mapping of the header is for reading only, where it is ours. */
+/* Step 3; *was is what the length was before. The region's own mapping of the header is for reading only, where it is ours. */
 static int publish(struct shmbuddy *h, int fd, uint64_t length, uint64_t *was)
 {
 	struct ma_header *header;
 
 	if (!h->mapped) {
-		*was = commit(region_header(h), length);
+		*was = raise_word(&region_header(h)->length, length);
 		return 0;
 	}
 	header = mmap(NULL, MA_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (header == MAP_FAILED)
 		return -1;
-	*was = commit(header, length);
+	*was = raise_word(&header->length, length);
 	munmap(header, MA_PAGE);
 	return 0;
 }

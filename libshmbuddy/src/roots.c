@@ -29,6 +29,7 @@
 
 #include "inspect.h"
 #include "region.h"
+#include "update.h"
 
 #include "common/cancel.h"
 
@@ -152,16 +153,30 @@ static struct root *claim(const struct shmbuddy *h, uint64_t *state)
 	return NULL;
 }
 
+/* A word of a name, for an entry that is still ours. */
+struct naming {
+	const struct root *root;
+	uint64_t state, word;
+};
+
+MA_INLINE bool named(void *arg, uint64_t old, uint64_t *next)
+{
+	const struct naming *n = arg;
+
+	(void)old;
+	*next = n->word;
+	return ma_load_acquire(&n->root->state) == n->state;
+}
+
 /* False: the entry was taken over. */
 static bool write_name(struct root *root, const struct name *name, uint64_t state)
 {
 	for (unsigned k = 0; k < WORDS; k++) {
+		struct naming n = { root, state, name->word[k] | tag_of(state) << 48 };
 		uint64_t old = ma_load_acquire(&root->name[k]);
 
-		do {
-			if (ma_load_acquire(&root->state) != state)
-				return false;
-		} while (!ma_cas(&root->name[k], &old, name->word[k] | tag_of(state) << 48));
+		if (!update_word(&root->name[k], &old, named, &n))
+			return false;
 	}
 	return true;
 }
@@ -290,18 +305,28 @@ static int change(const struct shmbuddy *h, const struct name *name, uint64_t *e
 	return result;
 }
 
+struct exchange {
+	const struct shmbuddy *h;
+	uint64_t *expected, offset;
+};
+
+MA_INLINE bool exchanged(void *arg, uint64_t seen, uint64_t *next)
+{
+	struct exchange *e = arg;
+
+	*next = e->offset;
+	if (!e->expected || *e->expected == believe(e->h, seen))
+		return true;
+	*e->expected = believe(e->h, seen);
+	return false;
+}
+
 /* The same for the root that has no name. */
 static int change_unnamed(const struct shmbuddy *h, uint64_t *expected, uint64_t offset)
 {
 	uint64_t seen = ma_load_acquire(&h->control->root);
 
-	do {
-		if (expected && *expected != believe(h, seen)) {
-			*expected = believe(h, seen);
-			return 0;
-		}
-	} while (!ma_cas(&h->control->root, &seen, offset));
-	return 1;
+	return update_word(&h->control->root, &seen, exchanged, &(struct exchange){ h, expected, offset });
 }
 
 static int change_any(const struct shmbuddy *h, const char *text, uint64_t *expected, uint64_t offset)

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "index.h"
+#include "update.h"
 
 #define MOST_TURNS 100u /* Nobody is that unlucky: the words are damaged. */
 
@@ -27,28 +28,47 @@ static uint64_t closed_again(struct shmbuddy *h, const struct level *l, uint64_t
 
 /* ---- coming up ---- */
 
-/* The lower word is `closed`, MERGING, by us: nobody else frees the leaf above as long as it is. */
+/* A lower word, `closed`, MERGING, by us: the leaf above it is to be free again. */
+struct freeing {
+	struct shmbuddy *h;
+	const struct level *u;
+	const _Atomic uint64_t *low;
+	uint64_t closed;
+	uint64_t i; /* Of the upper word. */
+	unsigned leaf, joined;
+};
+
+MA_INLINE bool freed_leaf(void *arg, uint64_t w, uint64_t *next)
+{
+	struct freeing *f = arg;
+
+	/* After the upper word: a change since then fails by its stamp. */
+	if (ma_load_acquire(f->low) != f->closed || !word_is_open(w, WORD_UPPER) ||
+	    !word_is_split(w, WORD_UPPER, f->leaf))
+		return false;
+	*next = word_give(w, WORD_UPPER, f->leaf, 0);
+	f->joined = word_joined(w, WORD_UPPER, f->leaf, 0);
+	shmbuddy__index_list(f->h, f->u, f->i, f->joined);
+	return true;
+}
+
+/* The lower word is `closed`, MERGING, by us: no other process frees the leaf above as long as it is. */
 static void free_leaf(struct shmbuddy *h, unsigned level, uint64_t i, uint64_t closed)
 {
-	const struct level *u = region_level(h, level + 1);
-	_Atomic uint64_t *up = upper_word(h, level, i), *low = region_word(h, region_level(h, level), i);
-	unsigned leaf = (unsigned)(i % WORD_UPPER), joined;
-	uint64_t w = ma_load_acquire(up), next;
+	struct freeing f = { .h = h,
+			     .u = region_level(h, level + 1),
+			     .low = region_word(h, region_level(h, level), i),
+			     .closed = closed,
+			     .i = i / WORD_UPPER,
+			     .leaf = (unsigned)(i % WORD_UPPER) };
+	_Atomic uint64_t *up = upper_word(h, level, i);
+	uint64_t w = ma_load_acquire(up);
 
-	for (;;) {
-		/* After the upper word: a change since then fails by its stamp. */
-		if (ma_load_acquire(low) != closed || !word_is_open(w, WORD_UPPER) ||
-		    !word_is_split(w, WORD_UPPER, leaf))
-			return;
-		next = word_give(w, WORD_UPPER, leaf, 0);
-		joined = word_joined(w, WORD_UPPER, leaf, 0);
-		shmbuddy__index_list(h, u, i / WORD_UPPER, joined);
-		if (ma_cas(up, &w, next))
-			break;
-	}
-	shmbuddy__index_list(h, u, i / WORD_UPPER, joined);
-	if (!u->top && word_is_empty(next, WORD_UPPER))
-		shmbuddy__tree_merge(h, level + 1, i / WORD_UPPER);
+	if (!update_word(up, &w, freed_leaf, &f))
+		return;
+	shmbuddy__index_list(h, f.u, f.i, f.joined);
+	if (!f.u->top && word_is_empty(w, WORD_UPPER))
+		shmbuddy__tree_merge(h, level + 1, f.i);
 }
 
 void shmbuddy__tree_merge(struct shmbuddy *h, unsigned level, uint64_t i)
@@ -115,27 +135,38 @@ static bool have_space(struct search *s, const struct level *l, uint64_t i, int 
 	return false;
 }
 
+struct taking {
+	struct search *s;
+	const struct level *l;
+	uint64_t i;
+	int leaf;
+};
+
+MA_INLINE bool taken(void *arg, uint64_t w, uint64_t *next)
+{
+	struct taking *t = arg;
+	const struct want *want = &t->s->want;
+	const struct level *l = t->l;
+	uint64_t view = region_view(l, w);
+
+	if (!word_is_open(view, l->leaves))
+		return false;
+	t->leaf = choose(t->s, l, t->i,
+			 word_places(view, l->leaves, want->order) &
+				 region_places(t->s->h, l, t->i, (uint64_t)1 << want->shift));
+	if (t->leaf < 0 || !have_space(t->s, l, t->i, t->leaf))
+		return false;
+	*next = word_take(view, l->leaves, (unsigned)t->leaf, want->order);
+	return true;
+}
+
 uint64_t shmbuddy__tree_take(struct search *s, uint64_t i)
 {
-	const struct want *want = &s->want;
-	const struct level *l = region_level(s->h, want->level);
-	_Atomic uint64_t *at = region_word(s->h, l, i);
+	struct taking t = { .s = s, .l = region_level(s->h, s->want.level), .i = i };
+	_Atomic uint64_t *at = region_word(s->h, t.l, i);
 	uint64_t w = ma_load_acquire(at);
 
-	for (;;) {
-		uint64_t view = region_view(l, w);
-		int leaf;
-
-		if (!word_is_open(view, l->leaves))
-			return TREE_NONE;
-		leaf = choose(s, l, i,
-			      word_places(view, l->leaves, want->order) &
-				      region_places(s->h, l, i, (uint64_t)1 << want->shift));
-		if (leaf < 0 || !have_space(s, l, i, leaf))
-			return TREE_NONE;
-		if (ma_cas(at, &w, word_take(view, l->leaves, (unsigned)leaf, want->order)))
-			return leaf_at(l, i, (unsigned)leaf);
-	}
+	return update_word(at, &w, taken, &t) ? leaf_at(t.l, i, (unsigned)t.leaf) : TREE_NONE;
 }
 
 /*
@@ -263,68 +294,90 @@ bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct block *bl
 	return false;
 }
 
-/* The word has changed since it was read. Is it still our block that begins there? */
-static bool still_there(struct block *block)
+/* Is it still our block that begins there, now that the word is w? */
+static bool still_there(struct block *block, uint64_t w)
 {
 	int order;
 
-	if (!word_is_open(block->w, block->l->leaves) || word_is_split(block->w, block->l->leaves, block->leaf))
+	if (!word_is_open(w, block->l->leaves) || word_is_split(w, block->l->leaves, block->leaf))
 		return false;
-	order = word_order(block->w, block->l->leaves, block->leaf);
+	order = word_order(w, block->l->leaves, block->leaf);
 	block->order = (unsigned)order;
 	return order >= 0;
 }
 
+struct giving {
+	struct shmbuddy *h;
+	struct block *block;
+	unsigned joined;
+	bool appears; /* Room of a size that the word had no room for. */
+};
+
+MA_INLINE bool given_back(void *arg, uint64_t w, uint64_t *next)
+{
+	struct giving *g = arg;
+	struct block *block = g->block;
+	const struct level *l = block->l;
+
+	if (!still_there(block, w))
+		return false;
+	*next = word_give(w, l->leaves, block->leaf, block->order);
+	g->joined = word_joined(w, l->leaves, block->leaf, block->order);
+	/*
+	 * When room appears is the only time when others must be told. Where its listing may have been taken off, it gets the
+	 * largest order back, which the next free sees at one look (alloc.c).
+	 */
+	g->appears = l->local || g->joined > l->cap || !word_places(w, l->leaves, g->joined);
+	if (l->local || g->joined > l->cap)
+		g->joined = l->cap;
+	if (g->appears)
+		shmbuddy__index_list(g->h, l, block->i, g->joined);
+	return true;
+}
+
 bool shmbuddy__tree_give(struct shmbuddy *h, struct block *block)
 {
-	const struct level *l = block->l;
-	unsigned n = l->leaves, joined;
-	uint64_t next;
-	bool appears;
+	struct giving g = { .h = h, .block = block };
 
-	do {
-		if (!still_there(block))
-			return false;
-		next = word_give(block->w, n, block->leaf, block->order);
-		joined = word_joined(block->w, n, block->leaf, block->order);
-		/*
-		 * Room of a size that the word had no room for: the only time when others must be told. Where its listing may have
-		 * been taken off, it gets the largest order back, which the next free sees at one look (alloc.c).
-		 */
-		appears = l->local || joined > l->cap || !word_places(block->w, n, joined);
-		if (l->local || joined > l->cap)
-			joined = l->cap;
-		if (appears)
-			shmbuddy__index_list(h, l, block->i, joined);
-	} while (!ma_cas(block->at, &block->w, next));
-	if (appears)
-		shmbuddy__index_list(h, l, block->i, joined);
-	block->w = next;
+	if (!update_word(block->at, &block->w, given_back, &g))
+		return false;
+	if (g.appears)
+		shmbuddy__index_list(h, block->l, block->i, g.joined);
 	return true;
+}
+
+struct resizing {
+	struct shmbuddy *h;
+	struct block *block;
+	unsigned order;
+	bool smaller;
+};
+
+MA_INLINE bool resized(void *arg, uint64_t w, uint64_t *next)
+{
+	struct resizing *r = arg;
+	struct block *block = r->block;
+	const struct level *l = block->l;
+	uint64_t bytes = (uint64_t)1 << (l->leaf_shift + r->order), without;
+
+	if (!still_there(block, w))
+		return false;
+	r->smaller = r->order < block->order;
+	if (!r->smaller && !(region_places(r->h, l, block->i, bytes) >> block->leaf & 1))
+		return false;
+	without = word_give(w, l->leaves, block->leaf, block->order);
+	*next = word_take(without, l->leaves, block->leaf, r->order);
+	return word_places(without, l->leaves, r->order) >> block->leaf & 1;
 }
 
 bool shmbuddy__tree_resize(struct shmbuddy *h, struct block *block, unsigned order)
 {
-	unsigned n = block->l->leaves, leaf = block->leaf;
-	uint64_t bytes = (uint64_t)1 << (block->l->leaf_shift + order), without, next;
-	bool smaller;
+	struct resizing r = { .h = h, .block = block, .order = order };
 
-	if (order > block->l->cap)
+	if (order > block->l->cap || !update_word(block->at, &block->w, resized, &r))
 		return false;
-	do {
-		if (!still_there(block))
-			return false;
-		smaller = order < block->order;
-		if (!smaller && !(region_places(h, block->l, block->i, bytes) >> leaf & 1))
-			return false;
-		without = word_give(block->w, n, leaf, block->order);
-		if (!(word_places(without, n, order) >> leaf & 1))
-			return false;
-		next = word_take(without, n, leaf, order);
-	} while (!ma_cas(block->at, &block->w, next));
-	if (smaller)
+	if (r.smaller)
 		shmbuddy__index_correct(h, block->l, block->i);
-	block->w = next;
 	block->order = order;
 	return true;
 }
