@@ -356,6 +356,18 @@ static const char *file_of(struct line *line)
 	return from;
 }
 
+/* "from-to rw-s ": shared, or private. */
+bool ma_fd_is_shared_memory(const void *at)
+{
+	int saved = errno;
+	struct line line;
+	const char *mode = find_line("/proc/self/maps", at, &line) ? strchr(line.text, ' ') : NULL;
+	bool shared = mode && strlen(mode) > 4 && mode[4] == 's';
+
+	errno = saved;
+	return shared;
+}
+
 bool ma_fd_is_mapped_by(uint32_t pid, const void *mapped)
 {
 	struct line own, other;

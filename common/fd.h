@@ -74,5 +74,7 @@ int ma_fd_again(const void *mapped, const char *name, struct ma_fd_id id, int fl
  * cannot be asked.
  */
 bool ma_fd_is_mapped_by(uint32_t pid, const void *mapped);
+/* Is the memory at this address shared with fork children? False also when it cannot be asked. errno stays. */
+bool ma_fd_is_shared_memory(const void *at);
 
 #endif /* MA_FD_H */

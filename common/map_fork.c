@@ -14,6 +14,7 @@
 #include "common/cancel.h"
 #include "common/error.h"
 #include "common/file.h"
+#include "common/forkstack.h"
 #include "common/map_annotate.h"
 #include "common/map_file.h"
 #include "common/proc.h"
@@ -70,7 +71,7 @@ static void empty(char *at, uint64_t bytes, int prot)
 
 static void advise(char *at, uint64_t bytes, int advice)
 {
-	madvise(at, bytes, advice);
+	ma_forkstack_advise(at, bytes, advice);
 }
 
 /* The same addresses over the copy. No other process is attached to that, so what the parent's threads held is void. */
@@ -146,24 +147,19 @@ static void child_map(struct ma_map *map)
 	ma_store_release(&map->id, alive ? ma_registry_id() : MA_MAP_CLOSED); /* Pairs with common/thread.c:ma_tcache_get. */
 }
 
-/*
- * Parent and child would both go on on a stack in shared memory, before the child can map its copy, or for good. So the child gets none of
- * the map, and dies at once; the parent is not touched.
- */
+/* Before the child can map its copy, or for good: see forkstack.h. A hole of the map is not its memory. */
 static bool shares_this_stack(const struct ma_map *map)
 {
-	const char *here = __builtin_frame_address(0);
-
-	return here >= map->base && here < map->base + map->mapped &&
-	       (is_copied(map) || !(map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON)));
+	return (is_copied(map) || !(map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON))) &&
+	       (ma_forkstack_is_in(map->base, map->hole_end ? map->hole_at : map->mapped) ||
+		(map->hole_end && ma_forkstack_is_in(map->base + map->hole_end, map->mapped - map->hole_end)));
 }
 
 static void keep_from_child(struct ma_map *map)
 {
 	map->fork_barred = true;
 	each_part(map, advise, MADV_DONTFORK);
-	ma_say("%s: fork() on a stack that lies in the map: the child dies of SIGSEGV; use a stack outside the map",
-	       map->name);
+	ma_say(MA_FORKSTACK_SAYS, map->name, "the map");
 }
 
 static void begin(void)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fork() and _Fork(). The back ends copy their memory for a child in fork's handlers. That leaves three cases:
+ * fork() and _Fork(). The back ends copy their memory for a child in fork's handlers. That leaves four cases:
  *
  * - The stack lies in that memory, which parent and child share until the child maps its copy. So the fork itself happens on a stack of
  *   its own, which is private memory; both return from it to the stack as it was, or to its copy.
+ * - The thread's control block lies there too, at the end of a stack that pthread_attr_setstack() got. The C library writes to it in
+ *   the child, and so in the parent: such a fork fails, and one line says so.
  * - _Fork() calls no handlers: what they do is done here, if no lock is in the way.
  * - A signal handler interrupted the back end's code, whose locks are then this thread's own: the child has no copy, and one line says so.
  */
@@ -11,6 +13,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -35,9 +38,31 @@ static pid_t fork_as_always(void)
 	return next_fork ? next_fork() : __fork();
 }
 
+static pid_t plain(void)
+{
+	if (next_plain)
+		return next_plain();
+	errno = ENOSYS;
+	return -1;
+}
+
+static pid_t fail(void)
+{
+	shim_say("fork() of a thread whose stack pthread_attr_setstack() got from malloc(): it fails (ENOTSUP); use a "
+		 "stack from mmap(2)");
+	errno = ENOTSUP;
+	return -1;
+}
+
+static bool shares_this_thread(void)
+{
+	return shim_holds((const void *)(uintptr_t)pthread_self());
+}
+
 /* One fork at a time of each thread: nothing else of the thread runs meanwhile but signal handlers, which have their own. */
 struct errand {
 	ucontext_t back, there;
+	fork_fn *fork;
 	pid_t pid;
 	int error;
 };
@@ -46,11 +71,11 @@ static void run_errand(unsigned high, unsigned low)
 {
 	struct errand *errand = (struct errand *)(uintptr_t)((uint64_t)high << 32 | low);
 
-	errand->pid = fork_as_always();
+	errand->pid = errand->fork();
 	errand->error = errno;
 }
 
-static pid_t fork_elsewhere(void)
+static pid_t fork_elsewhere(fork_fn *fork)
 {
 	char *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	struct errand *errand = (struct errand *)(void *)stack;
@@ -61,6 +86,7 @@ static pid_t fork_elsewhere(void)
 		errno = ENOMEM;
 		return -1;
 	}
+	errand->fork = fork;
 	getcontext(&errand->there);
 	errand->there.uc_stack.ss_sp = stack + ma_up(sizeof(*errand), MA_PAGE);
 	errand->there.uc_stack.ss_size = STACK_BYTES - ma_up(sizeof(*errand), MA_PAGE);
@@ -75,17 +101,10 @@ static pid_t fork_elsewhere(void)
 	return pid;
 }
 
-static pid_t plain(void)
+/* A child without a copy cannot return to a stack that lies there. */
+static pid_t fork_bare(void)
 {
-	if (next_plain)
-		return next_plain();
-	errno = ENOSYS;
-	return -1;
-}
-
-SHIM_EXPORT pid_t _Fork(void)
-{
-	bool whole = !shim_is_inside() && !shim_holds(__builtin_frame_address(0)) && shim_fork_try();
+	bool whole = !shim_is_inside() && shim_fork_try();
 	pid_t pid = plain();
 	int saved = errno;
 
@@ -97,9 +116,18 @@ SHIM_EXPORT pid_t _Fork(void)
 	return pid;
 }
 
+SHIM_EXPORT pid_t _Fork(void)
+{
+	if (shares_this_thread())
+		return fail();
+	return shim_holds(__builtin_frame_address(0)) ? fork_elsewhere(fork_bare) : fork_bare();
+}
+
 SHIM_EXPORT pid_t fork(void)
 {
 	if (shim_is_inside())
 		return _Fork();
-	return shim_holds(__builtin_frame_address(0)) ? fork_elsewhere() : fork_as_always();
+	if (shares_this_thread())
+		return fail();
+	return shim_holds(__builtin_frame_address(0)) ? fork_elsewhere(fork_as_always) : fork_as_always();
 }

@@ -20,10 +20,14 @@
 #include "common/fd.h"
 #include "inspect.h"
 #include "common/file.h"
+#include "common/forkmutex.h"
+#include "common/forkstack.h"
 #include "common/page.h"
 #include "common/plan.h"
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t mutex = MA_FORKMUTEX;
+/* The lock was this thread's before the fork began: a signal handler forks. Belongs to its holder. */
+static bool interrupted;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct shmbuddy *handles;
 static _Atomic uint64_t last_id;
@@ -86,18 +90,51 @@ static void in_child(void)
 		attach_child(h);
 		ma_store(&h->id, new_id());
 	}
-	pthread_mutex_unlock(&mutex);
+	ma_forkmutex_renew(&mutex);
+	interrupted = false;
 	errno = saved;
+}
+
+/* Bytes of its memory, ours or the caller's. */
+static uint64_t extent(const struct shmbuddy *h)
+{
+	return h->mapped ? h->mapped : h->lay.area_at + ma_load(&h->area);
+}
+
+/* A stack in a region: see forkstack.h. The caller's memory may be private; then the child has its own copy of the stack. */
+static void bar(struct shmbuddy *h)
+{
+	h->barred = ma_forkstack_is_in(h->base, extent(h)) && (h->mapped || ma_fd_is_shared_memory(h->base));
+	if (!h->barred)
+		return;
+	ma_forkstack_bar(h->base, extent(h));
+	ma_say(MA_FORKSTACK_SAYS, h->name, "the region");
 }
 
 static void before_fork(void)
 {
-	pthread_mutex_lock(&mutex);
+	int saved = errno;
+
+	interrupted = pthread_mutex_lock(&mutex) == EDEADLK;
+	for (struct shmbuddy *h = handles; h; h = h->next)
+		if (ma_load(&h->id))
+			bar(h);
+	errno = saved;
 }
 
 static void in_parent(void)
 {
-	pthread_mutex_unlock(&mutex);
+	int saved = errno;
+
+	for (struct shmbuddy *h = handles; h; h = h->next) {
+		if (h->barred)
+			ma_forkstack_unbar(h->base, extent(h));
+		h->barred = false;
+	}
+	if (!interrupted)
+		pthread_mutex_unlock(&mutex);
+	interrupted = false;
+	errno = saved;
 }
 
 static void watch_forks(void)

@@ -39,6 +39,7 @@ struct shmbuddy {
 	bool writable;
 	bool attached; /* fd holds the attach byte, shared, or kept exclusively. */
 	bool exclusive;
+	bool barred; /* While forking: the child does not get its memory. */
 	struct shmbuddy_opening opening;
 	bool debug; /* SHMBUDDY_DEBUG. */
 	uint64_t closed_at;

@@ -12,6 +12,7 @@
 
 #include "common/copy.h"
 #include "common/file.h"
+#include "common/forkstack.h"
 #include "common/page.h"
 
 /* As far from a huge page's beginning as its address is: then the child can have huge pages too. */
@@ -68,20 +69,14 @@ static bool copy_to_memory(struct vm *vm)
 	return true;
 }
 
-/*
- * Parent and child would both go on on a stack in shared memory, before the child can map its copy. So the child does not get it, and
- * dies at once; the parent is not touched.
- */
+/* The stack lies in shared memory, until the child can map its copy: see forkstack.h. */
 static bool is_barred(struct vm *vm)
 {
-	const char *here = __builtin_frame_address(0);
-
-	vm->barred = here >= (char *)vm->ptr && here < (char *)vm->ptr + vm->mapped;
+	vm->barred = ma_forkstack_is_in(vm->ptr, vm->mapped);
 	if (!vm->barred)
 		return false;
-	madvise(vm->ptr, vm->mapped, MADV_DONTFORK);
-	xmemory__say(
-		"xmemory: fork() on a stack that lies in a block: the child dies of SIGSEGV; use a stack from mmap(2)");
+	ma_forkstack_bar(vm->ptr, vm->mapped);
+	xmemory__say(MA_FORKSTACK_SAYS, "xmemory", "a block");
 	return true;
 }
 
@@ -128,7 +123,7 @@ static void drop_copy(struct vm *vm, void *arg)
 {
 	(void)arg;
 	if (vm->barred)
-		madvise(vm->ptr, vm->mapped, MADV_DOFORK);
+		ma_forkstack_unbar(vm->ptr, vm->mapped);
 	if (vm->copy_memory)
 		munmap(vm->copy_memory, vm->mapped);
 	vm->barred = false;

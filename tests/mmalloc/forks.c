@@ -45,7 +45,7 @@ static void on_stack(unsigned flags, void (*check)(const struct support_calls *c
 {
 	void *map;
 
-	if (no_stack_in_block())
+	if (support_no_stack_in_block())
 		return;
 	map = attach_with(flags);
 	check(&support_mmalloc_calls, map);

@@ -44,7 +44,7 @@ static void on_stack(void *(*open_map)(unsigned flags), unsigned flags,
 {
 	void *map;
 
-	if (no_stack_in_block())
+	if (support_no_stack_in_block())
 		return;
 	map = open_map(flags);
 	check(&support_qalloc_calls, map);

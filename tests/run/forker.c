@@ -136,6 +136,7 @@ static int threads(void)
 
 static ucontext_t here, there;
 static int result;
+static pid_t (*fork_how)(void) = fork;
 
 static void on_stack(void)
 {
@@ -146,7 +147,7 @@ static void on_stack(void)
 	for (unsigned i = 0; i < sizeof(local); i++)
 		local[i] = (unsigned char)i;
 	for (int round = 0; round < 20; round++) {
-		pid = fork();
+		pid = fork_how();
 		for (unsigned i = 0; i < sizeof(local); i++)
 			if (local[i] != (unsigned char)i)
 				_exit(3);
@@ -172,6 +173,41 @@ static int stack(void)
 	if (result)
 		fprintf(stderr, "status %#x\n", (unsigned)result);
 	return result != 0;
+}
+
+/* With the stack, the thread's control block lies there, to which the C library writes in a child: no fork is possible, nor any harm. */
+static void *on_thread_stack(void *arg)
+{
+	pthread_mutex_t mutex = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
+	char *block;
+
+	(void)arg;
+	for (int round = 0; round < 20; round++) {
+		errno = 0;
+		if ((round & 1 ? fork : _Fork)() != -1 || errno != ENOTSUP)
+			return "forked";
+		if (pthread_mutex_lock(&mutex) || mutex.__data.__owner != (int)syscall(SYS_gettid) || raise(SIGURG))
+			return "another thread's id";
+		pthread_mutex_unlock(&mutex);
+		NEED(block = malloc(5000));
+		free(block);
+	}
+	return NULL;
+}
+
+static int thread_stack(void)
+{
+	size_t bytes = 300000;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	void *stack = aligned_alloc(64, bytes / 64 * 64), *bad;
+
+	NEED(stack && pthread_attr_init(&attributes) == 0 &&
+	     pthread_attr_setstack(&attributes, stack, bytes / 64 * 64) == 0);
+	NEED(pthread_create(&thread, &attributes, on_thread_stack, NULL) == 0 && pthread_join(thread, &bad) == 0);
+	if (bad)
+		fprintf(stderr, "%s\n", (char *)bad);
+	return bad != NULL;
 }
 
 /* ---- out of a signal handler ---- */
@@ -297,6 +333,12 @@ int main(int argc, char **argv)
 		return threads() != 0;
 	if (!strcmp(how, "stack"))
 		return stack();
+	if (!strcmp(how, "bare-stack")) {
+		fork_how = _Fork;
+		return stack();
+	}
+	if (!strcmp(how, "thread-stack"))
+		return thread_stack() || fork_once(fork, 1) || fork_once(_Fork, 9) || !is_whole(&before, 50);
 	if (!strcmp(how, "handler"))
 		return in_handler();
 	if (!strcmp(how, "taken"))

@@ -14,10 +14,9 @@
 
 #include "tests/support/support.h"
 #include "tests/support/support_block.h"
+#include "tests/support/support_stack.h"
 
 #define FORK_BLOCKS 300
-#define FORK_ROUNDS 20
-#define FORK_STACK  ((size_t)256 << 10)
 
 /* In memory that parent and child share: not in the map. */
 struct support_family {
@@ -162,64 +161,6 @@ static inline void bare_child_has_no_snapshot(const struct support_calls *calls,
 
 /* ---- on a stack in a block ---- */
 
-struct support_stack {
-	struct support_family *family;
-	int status[FORK_ROUNDS];
-};
-
-static inline void *fork_on_stack(void *arg)
-{
-	struct support_stack *s = arg;
-	volatile unsigned char local[500];
-
-	for (int round = 0; round < FORK_ROUNDS; round++) {
-		pid_t pid;
-
-		for (size_t i = 0; i < sizeof(local); i++)
-			local[i] = (unsigned char)(i + (size_t)round);
-		pid = fork();
-		for (size_t i = 0; i < sizeof(local); i++)
-			if (local[i] != (unsigned char)(i + (size_t)round))
-				_exit(3);
-		if (pid == 0) {
-			memset((void *)(uintptr_t)local, 5, sizeof(local));
-			family_verify(s->family->before);
-			_exit(0);
-		}
-		g_assert_cmpint(waitpid(pid, &s->status[round], 0), ==, pid);
-	}
-	return NULL;
-}
-
-/* A thread on a stack in a block forks. Returns what was printed, to be freed with g_free(). */
-static inline char *stack_in_block(struct support_family *f, struct support_stack *s)
-{
-	char *stack = f->calls->memalign(f->map, 4096, FORK_STACK), *said;
-	pthread_attr_t attributes;
-	pthread_t thread;
-
-	g_assert_nonnull(stack);
-	*s = (struct support_stack){ .family = f };
-	pthread_attr_init(&attributes);
-	g_assert_cmpint(pthread_attr_setstack(&attributes, stack, FORK_STACK), ==, 0);
-	support_capture_begin();
-	g_assert_cmpint(pthread_create(&thread, &attributes, fork_on_stack, s), ==, 0);
-	pthread_join(thread, NULL);
-	said = support_capture_end();
-	pthread_attr_destroy(&attributes);
-	f->calls->free(f->map, stack);
-	return said;
-}
-
-static inline bool no_stack_in_block(void)
-{
-	if (support_valgrind() || support_asan() || support_tsan()) {
-		g_test_skip("the tool has its own idea of stacks");
-		return true;
-	}
-	return false;
-}
-
 static inline int family_look(void *arg)
 {
 	struct support_family *f = arg;
@@ -231,38 +172,34 @@ static inline int family_look(void *arg)
 	return 0;
 }
 
-/* Parent and child would write to the same stack: the child dies, and a line says so; the parent and the map are not touched. */
-static inline void child_on_shared_stack_is_told(const struct support_calls *calls, void *map)
+/* The fork's child dies and is told so, or lives on its own stack; the parent and the map are not touched. */
+static inline void forks_on_stack(const struct support_calls *calls, void *map, const char *said)
 {
 	struct support_family *f = family_new(calls, map, 0);
-	struct support_stack s;
-	char *said = stack_in_block(f, &s);
 
-	for (int round = 0; round < FORK_ROUNDS; round++)
-		g_assert_true(WIFSIGNALED(s.status[round]) && WTERMSIG(s.status[round]) == SIGSEGV);
-	g_assert_nonnull(strstr(said, "fork() on a stack that lies in the map"));
-	g_free(said);
-	family_verify(f->before);
-	g_assert_cmpuint(support_count_by(calls, map), ==, FORK_BLOCKS);
+	for (int kind = 0; kind < STACK_KINDS; kind++) {
+		char *stack = calls->memalign(map, 4096, STACK_BYTES);
+		struct support_forks forks;
+
+		g_assert_nonnull(stack);
+		support_fork_on_stack(stack, (enum support_stack_kind)kind, &forks);
+		support_forks_ended(&forks, said);
+		calls->free(map, stack);
+		family_verify(f->before);
+	}
 	support_check_by(calls, map);
 	support_run_child(family_look, f); /* Off that stack, a child is as ever. */
 	family_give(f, f->before);
 }
 
-/* Its own copy of the map has the stack, too. */
+static inline void child_on_shared_stack_is_told(const struct support_calls *calls, void *map)
+{
+	forks_on_stack(calls, map, "fork() on a stack that lies in the map");
+}
+
 static inline void child_on_private_stack_lives(const struct support_calls *calls, void *map)
 {
-	struct support_family *f = family_new(calls, map, 0);
-	struct support_stack s;
-	char *said = stack_in_block(f, &s);
-
-	for (int round = 0; round < FORK_ROUNDS; round++)
-		g_assert_cmpint(s.status[round], ==, 0);
-	g_assert_cmpstr(said, ==, "");
-	g_free(said);
-	family_verify(f->before);
-	family_give(f, f->before);
-	support_check_by(calls, map);
+	forks_on_stack(calls, map, NULL);
 }
 
 #endif /* SUPPORT_FORK_H */

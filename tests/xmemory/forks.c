@@ -7,6 +7,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "tests/support/support_stack.h"
 #include "tests/support/support_xmemory.h"
 
 #define BLOCKS 4
@@ -163,6 +164,24 @@ static void stack_in_a_block(void)
 		give(blocks[i]);
 }
 
+/* The other ways to be there; a stack in a small block, too. */
+static void stacks_in_blocks(void)
+{
+	struct support_forks f;
+
+	if (support_no_stack_in_block())
+		return;
+	fill_all();
+	for (int kind = 0; kind < STACK_KINDS; kind++) {
+		support_fork_on_stack(blocks[0], (enum support_stack_kind)kind, &f);
+		support_forks_ended(&f, "fork() on a stack that lies in a block");
+	}
+	fill(blocks[0], BYTES, 0);
+	child_has_copies();
+	for (unsigned i = 0; i < BLOCKS; i++)
+		give(blocks[i]);
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -170,5 +189,6 @@ int main(int argc, char **argv)
 	support_add("/xmemory/forks/descriptors", descriptors);
 	support_add("/xmemory/forks/directory-gone", directory_gone);
 	support_add("/xmemory/forks/stack", stack_in_a_block);
+	support_add("/xmemory/forks/stacks", stacks_in_blocks);
 	return support_run();
 }
