@@ -54,11 +54,17 @@ void ma_map_annotate_grown(struct ma_map *map, uint64_t from, uint64_t to)
 		each_place(map, ma_down(from, ma_page()), ma_up(to, ma_page()), ma_annotate_arrived);
 }
 
-/* What was ever said of this map's blocks: the whole range would be a shadow of many GiB to ASan. */
+/* Of a range so long all is forgotten, whatever the map says of what was used of it: that may be damaged, and then blocks beyond it were freed. */
+#define FORGET_ALL ((uint64_t)1 << 28)
+
+/* What was ever said of this map's blocks: the whole of a long range would be a shadow of many GiB to ASan. */
 static void forget_blocks(struct ma_map *map)
 {
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
-		uint64_t used = ma_min(ma_load(&ma_stream(map, s)->backed), ma_range_count(map, s));
+		uint64_t count = ma_range_count(map, s);
+		uint64_t used = count * map->lay.unit_bytes <= FORGET_ALL
+					? count
+					: ma_min(ma_load(&ma_stream(map, s)->backed), count);
 
 		ma_annotate_reset(map->user + ma_range_first(map, s) * map->lay.unit_bytes, used * map->lay.unit_bytes);
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Files that somebody made up, and that are too large for the fuzzer (tests/fuzz): what they cost must stay in proportion. */
+#include "common/annotate.h"
 #include "common/heap.h"
 #include "common/map.h"
 #include <qalloc.h>
@@ -86,11 +87,38 @@ static void every_word_is_nonsense(void)
 	look_at(path, 0, false);
 }
 
+/* What ASan was told of a view's blocks is void when the view is closed, whatever a damaged map says of what was used of it. */
+static void closed_view_is_forgotten(void)
+{
+#if MA_ASAN
+	const char *path = support_path("forgotten");
+	struct ma_map *map = (struct ma_map *)qalloc_makedynmap((off_t)MIB, NULL, path, 1);
+	char *base, *block;
+	uint64_t bytes;
+
+	g_assert_nonnull(map);
+	g_assert_cmpint(qalloc_close(map), ==, 0);
+	map = qalloc_open(path, QALLOC_PRIVATE);
+	g_assert_nonnull(map);
+	g_assert_nonnull(block = qalloc_malloc(map, 100000));
+	base = map->base;
+	bytes = map->mapped;
+	qalloc_free(block, map);
+	g_assert_nonnull(__asan_region_is_poisoned(block, 100000));
+	ma_store(&ma_stream(map, 0)->backed, 0);
+	g_assert_cmpint(qalloc_close(map), ==, 0);
+	g_assert_null(__asan_region_is_poisoned(base, bytes));
+#else
+	g_test_skip("not built with AddressSanitizer");
+#endif
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
 	support_add("/hostile/every-head-claims-all", every_head_claims_all);
 	support_add("/hostile/one-head-claims-all", one_head_claims_all);
 	support_add("/hostile/nonsense", every_word_is_nonsense);
+	support_add("/hostile/closed-view-is-forgotten", closed_view_is_forgotten);
 	return support_run();
 }
