@@ -2,6 +2,7 @@
 /* See fuzz.h. */
 #include "tests/fuzz/fuzz.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -36,6 +37,19 @@ static char path[64];
 static uint8_t *view; /* The file, as far as it goes. */
 static struct stat file_stat;
 static uint8_t boot[16];
+static const char *only = ""; /* MA_FUZZ_KIND. */
+unsigned fuzz_live_maps;
+
+/* Without fuzz_system.c. */
+__attribute__((weak)) int fuzz_new_file(const char *name)
+{
+	return memfd_create(name, MFD_CLOEXEC);
+}
+
+__attribute__((weak)) int fuzz_kernel_fd(int fd)
+{
+	return fd;
+}
 
 _Noreturn void fuzz_failed(const char *where, int line, const char *what)
 {
@@ -98,9 +112,11 @@ void fuzz_limit_file(size_t bytes)
 
 void fuzz_begin(void)
 {
+	if (getenv("MA_FUZZ_KIND"))
+		only = getenv("MA_FUZZ_KIND");
 	signal(SIGXFSZ, SIG_IGN);
 	fuzz_limit_file(0);
-	file = memfd_create("fuzz", MFD_CLOEXEC);
+	file = fuzz_new_file("fuzz");
 	fuzz_require(file >= 0 && fstat(file, &file_stat) == 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
 	view = mmap(NULL, FUZZ_MAP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
@@ -156,9 +172,34 @@ void fuzz_template(const char *name)
 	t->bytes = (size_t)st.st_size;
 	fuzz_require(t->bytes % PAGE == 0 && t->bytes <= FUZZ_MAP_BYTES);
 	t->image = calloc(1, t->bytes);
-	fuzz_require(t->image && read(fd, t->image, t->bytes) == st.st_size);
+	fuzz_require(t->image && pread(fd, t->image, t->bytes, 0) == st.st_size);
 	close(fd);
 	list_pages(t);
+}
+
+bool fuzz_is_live(uint8_t first)
+{
+	return first >= FUZZ_LIVE;
+}
+
+bool fuzz_is_wanted(uint8_t first)
+{
+	return !*only || (*only == 'l') == fuzz_is_live(first);
+}
+
+/* libFuzzer's, and what it calls for each new input. */
+__attribute__((weak)) size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed);
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed)
+{
+	(void)seed;
+	size = LLVMFuzzerMutate(data, size, most);
+	if (size && *only == 'l' && fuzz_live_maps)
+		data[0] = (uint8_t)(FUZZ_LIVE + data[0] % fuzz_live_maps);
+	else if (size && *only)
+		data[0] = (uint8_t)(data[0] % (template_count + 1));
+	return size;
 }
 
 unsigned fuzz_templates(void)
@@ -285,22 +326,33 @@ static void change(const struct template *t, struct fuzz_in *in, size_t *end)
 	}
 }
 
+/* The C library's memcmp(), without what sanitizers add to it. */
+bool fuzz_differs(const void *a, const void *b, size_t bytes)
+{
+	static int (*compare)(const void *, const void *, size_t);
+
+	if (!compare)
+		*(void **)&compare = dlsym(RTLD_NEXT, "memcmp");
+	return compare(a, b, bytes) != 0;
+}
+
 static void copy_back(const struct template *t, size_t from, size_t to)
 {
 	for (size_t at = from; at < to; at += PAGE)
-		if (memcmp(view + at, t->image + at, PAGE) != 0)
+		if (fuzz_differs(view + at, t->image + at, PAGE))
 			memcpy(view + at, t->image + at, PAGE);
 }
 
 /* Only what differs: pages that an input before has left there, and the template's own. */
 static void restore(const struct template *t)
 {
+	int fd = fuzz_kernel_fd(file);
 	off_t at, end;
 
 	if (length() != t->bytes)
 		set_length(t->bytes);
-	for (at = lseek(file, 0, SEEK_DATA); at >= 0 && (size_t)at < t->bytes; at = lseek(file, end, SEEK_DATA)) {
-		end = lseek(file, at, SEEK_HOLE);
+	for (at = lseek(fd, 0, SEEK_DATA); at >= 0 && (size_t)at < t->bytes; at = lseek(fd, end, SEEK_DATA)) {
+		end = lseek(fd, at, SEEK_HOLE);
 		copy_back(t, (size_t)at, (size_t)end < t->bytes ? (size_t)end : t->bytes);
 	}
 	for (size_t i = 0; i < t->pages; i++)

@@ -29,6 +29,7 @@
 #define FUZZ_ONCE     0x40u /* Do not open it a second time. */
 #define FUZZ_ANYWHERE 0x80u /* Of an operation. */
 
+#define FUZZ_LIVE      0x40u      /* The first byte of inputs for live maps, and above. */
 #define FUZZ_MAPS      8          /* Templates at most. */
 #define FUZZ_MAP_BYTES (8u << 20) /* The longest template. */
 
@@ -46,6 +47,11 @@ uint64_t fuzz_u64(struct fuzz_in *in);
 void fuzz_begin(void);
 /* How long the file may become from now on, in bytes: beyond it calls fail with EFBIG. 0: as fuzz_begin() set it. */
 void fuzz_limit_file(size_t bytes);
+/* A new empty file, in memory. Its descriptor is the kernel's, or one of fuzz_system.c; then the kernel's is the other. */
+int fuzz_new_file(const char *name);
+int fuzz_kernel_fd(int fd);
+/* Are these bytes different? Quick: the files are compared with what they were after each input. */
+bool fuzz_differs(const void *a, const void *b, size_t bytes);
 /* The file, and its name. */
 int fuzz_fd(void);
 const char *fuzz_path(void);
@@ -53,7 +59,14 @@ const char *fuzz_path(void);
 void fuzz_same_boot(void);
 /* A map file becomes the next template. */
 void fuzz_template(const char *path);
-/* How many there are. */
+/*
+ * Of an input's first byte: is the input for a live map (fuzz_live.h)? And is it one of those that are asked for? MA_FUZZ_KIND=live or
+ * =file: libFuzzer makes inputs of this kind alone.
+ */
+bool fuzz_is_live(uint8_t first);
+bool fuzz_is_wanted(uint8_t first);
+extern unsigned fuzz_live_maps;
+/* How many templates there are. */
 unsigned fuzz_templates(void);
 
 /* Make the file from an input; in is then at the calls, and ends with them. Returns the options. False: not an input. */

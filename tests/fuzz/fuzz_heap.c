@@ -314,7 +314,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned options;
 	bool sound;
 
-	if (size && data[0] >= FUZZ_LIVE)
+	if (size && !fuzz_is_wanted(data[0]))
+		return -1;
+	if (size && fuzz_is_live(data[0]))
 		return fuzz_heap_live_input(&in) ? 0 : -1;
 	if (size < 3 || !fuzz_file(&in, &options))
 		return -1;
@@ -358,7 +360,7 @@ void fuzz_heap_template(void *map, size_t rounds)
 	fuzz_require(kept && lib->setroot(map, "item", kept) == 0);
 	fuzz_require(lib->close(map) == 0);
 	fuzz_template(fuzz_path());
-	fuzz_require(truncate(fuzz_path(), 0) == 0);
+	fuzz_require(ftruncate(fuzz_fd(), 0) == 0);
 }
 
 void fuzz_golden_template(const char *name)

@@ -9,12 +9,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE 4096u
+#include "common/base.h"
+
+#define PAGE  4096u
+#define BLOCK (16 * PAGE) /* Is compared at a time. */
 
 int fuzz_live_file(struct fuzz_live *live, char path[64])
 {
-	live->fd = memfd_create("live", MFD_CLOEXEC);
+	live->fd = fuzz_new_file("live");
 	fuzz_require(live->fd >= 0);
+	fuzz_live_maps++;
 	snprintf(path, 64, "/proc/self/fd/%d", live->fd);
 	live->view = mmap(NULL, FUZZ_LIVE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, live->fd, 0);
 	fuzz_require(live->view != MAP_FAILED);
@@ -36,7 +40,7 @@ void fuzz_live_ready(struct fuzz_live *live, uint64_t units)
 	fuzz_require(live->bytes <= FUZZ_LIVE_BYTES);
 	live->image = malloc(live->bytes);
 	fuzz_require(live->image);
-	memcpy(live->image, live->view, live->bytes);
+	fuzz_require(pread(fuzz_kernel_fd(live->fd), live->image, live->bytes, 0) == (ssize_t)live->bytes);
 }
 
 void fuzz_live_field(struct fuzz_live *live, enum fuzz_kind kind, uint64_t at, uint64_t count, uint32_t stride)
@@ -46,18 +50,32 @@ void fuzz_live_field(struct fuzz_live *live, enum fuzz_kind kind, uint64_t at, u
 		live->field[live->fields++] = (struct fuzz_field){ kind, at, count, stride };
 }
 
+static void copy_back(struct fuzz_live *live, size_t from, size_t to)
+{
+	if (!fuzz_differs(live->view + from, live->image + from, to - from))
+		return;
+	for (size_t at = from; at < to; at += PAGE) {
+		size_t size = ma_min(PAGE, to - at);
+
+		if (fuzz_differs(live->view + at, live->image + at, size))
+			memcpy(live->view + at, live->image + at, size);
+	}
+}
+
+/* What is a hole was not touched. */
 void fuzz_live_reset(struct fuzz_live *live)
 {
+	int fd = fuzz_kernel_fd(live->fd);
 	size_t bytes = length_of(live);
+	off_t at, end;
 
 	fuzz_require(bytes >= live->bytes);
 	if (bytes > live->bytes)
 		fuzz_require(ftruncate(live->fd, (off_t)live->bytes) == 0);
-	for (size_t at = 0; at < live->bytes; at += PAGE) {
-		size_t size = live->bytes - at < PAGE ? live->bytes - at : PAGE;
-
-		if (memcmp(live->view + at, live->image + at, size) != 0)
-			memcpy(live->view + at, live->image + at, size);
+	for (at = lseek(fd, 0, SEEK_DATA); at >= 0; at = lseek(fd, end, SEEK_DATA)) {
+		end = lseek(fd, at, SEEK_HOLE);
+		for (size_t from = (size_t)at; from < (size_t)end; from += BLOCK)
+			copy_back(live, from, ma_min((size_t)end, from + BLOCK));
 	}
 }
 

@@ -14,7 +14,6 @@
 
 #include "tests/fuzz/fuzz.h"
 
-#define FUZZ_LIVE        0x40u
 #define FUZZ_LIVE_MAPS   4
 #define FUZZ_LIVE_FIELDS 40
 #define FUZZ_LIVE_BYTES  (4u << 20) /* As long as a live map's file may get. */

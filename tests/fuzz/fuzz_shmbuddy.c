@@ -327,7 +327,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bool sound = false, checked;
 	unsigned options;
 
-	if (size && data[0] >= FUZZ_LIVE)
+	if (size && !fuzz_is_wanted(data[0]))
+		return -1;
+	if (size && fuzz_is_live(data[0]))
 		return fuzz_buddy_live_input(&in) ? 0 : -1;
 	if (size < 3 || !fuzz_file(&in, &options))
 		return -1;
