@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/heap_internal.h"
 #include "common/reclaim.h"
+#include "common/regain.h"
 
 /* What a pointer points into: a slot or a run. */
 struct found {
@@ -68,7 +69,7 @@ static void *no_room(const struct ma_map *map, size_t size, size_t alignment)
 static void *malloc_run(struct ma_map *map, struct ma_tcache *tc, size_t size, uint64_t align_chunks)
 {
 	uint64_t chunks = size > map->lay.user_bytes ? UINT64_MAX : chunks_for(ma_max(size, 1));
-	void *block = ma_run_malloc(map, tc, chunks, align_chunks);
+	void *block = ma_regain_now_and_then(map) < 0 ? NULL : ma_run_malloc(map, tc, chunks, align_chunks);
 
 	if (!block)
 		return no_room(map, size, align_chunks > 1 ? align_chunks * MA_CHUNK : 1);
@@ -78,6 +79,8 @@ static void *malloc_run(struct ma_map *map, struct ma_tcache *tc, size_t size, u
 /* In this order: what the thread owns, what is quickly found, and only then all the rest. */
 static void *slot_from(struct ma_tcache *tc, struct ma_cursor *cursor)
 {
+	if (ma_regain_now_and_then(tc->map) < 0)
+		return NULL;
 	if (!ma_search_is_vain(tc->map, cursor->class))
 		return ma_slab_refill(tc, cursor) ? ma_cursor_pop(cursor) : ma_slab_take_one(tc, cursor);
 	if (!ma_search_ring_is_vain(tc->map, cursor) && ma_ring_search(tc, cursor))

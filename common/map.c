@@ -30,6 +30,7 @@
 #include "common/map_fork.h"
 #include "common/owner.h"
 #include "common/proc.h"
+#include "common/regain.h"
 #include "common/space.h"
 #include "common/thread.h"
 
@@ -465,7 +466,9 @@ int ma_map_close(struct ma_map *map)
 int ma_map_sync(struct ma_map *map)
 {
 	MA_UNCANCELLED;
-	return ma_space_sync_all(map);
+	int regained = ma_regain(map);
+
+	return ma_space_sync_all(map) < 0 ? -1 : regained;
 }
 
 int ma_map_sync_all(bool then_close)

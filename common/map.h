@@ -180,7 +180,11 @@ struct ma_map {
 	pthread_mutex_t fd_mutex;  /* Guards replacing fd; taken last. */
 	struct ma_map *source;     /* Of a snapshot that is being made: what it is copied from. */
 	int privatize_errno;       /* Why that failed. */
-	bool opening_space;        /* Its first opener takes the space again that the tables say is there. */
+	_Atomic bool
+		opening_space; /* Space is taken again that the tables say is there: by the first opener, or regain.h. */
+	_Atomic bool lacks_space;  /* That failed in a map in use: no more blocks. */
+	_Atomic uint64_t blocks;   /* What the file had at the last look, in st_blocks; 0: none yet. */
+	_Atomic uint64_t looked;   /* When that was, in seconds. */
 	struct ma_map *next;       /* In the registry, for ever. */
 	char name[256]; /* For messages, also about a closed handle: the last field, it stays until the next open. */
 };

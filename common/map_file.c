@@ -276,9 +276,9 @@ static int take_space_again(struct ma_map *map)
 {
 	int result;
 
-	map->opening_space = true;
+	ma_store(&map->opening_space, true);
 	result = map->engine->reserve_space(map);
-	map->opening_space = false;
+	ma_store(&map->opening_space, false);
 	return result;
 }
 

@@ -83,6 +83,7 @@ static bool take_copy(struct ma_map *map, int fd)
 	fd = ma_fd_aside(fd);
 	ma_map_set_fd(map, fd);
 	map->was_replaced = false;
+	ma_store(&map->blocks, 0);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return false;
 	map->device = st.st_dev;

@@ -54,7 +54,7 @@ static int take_piece(struct ma_map *map, uint64_t from, uint64_t first, uint64_
 
 	if (fd < 0)
 		return take_by_touching(map, from, to);
-	result = map->opening_space ? ma_lost_take(fd, from, to) : ma_file_take(fd, from, to);
+	result = ma_load(&map->opening_space) ? ma_lost_take(fd, from, to) : ma_file_take(fd, from, to);
 	if (result < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
 		result = ma_file_take_by_writing(fd, first, to);
 	if (result < 0)

@@ -12,6 +12,7 @@
 #include "common/heap.h"
 #include "common/owner.h"
 #include "common/reclaim.h"
+#include "common/regain.h"
 #include "common/roots.h"
 #include "common/scan.h"
 #include "common/space.h"
@@ -67,7 +68,11 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 
 	if (!tc)
 		return NULL;
-	if (tc->items.mask != 0 || ma_cursor_go_back(&tc->items) || qalloc__static_refill(tc, &tc->items))
+	if (tc->items.mask != 0 || ma_cursor_go_back(&tc->items))
+		item = ma_cursor_pop(&tc->items);
+	else if (ma_regain_now_and_then(map) < 0)
+		item = NULL;
+	else if (qalloc__static_refill(tc, &tc->items))
 		item = ma_cursor_pop(&tc->items);
 	else
 		item = qalloc__static_search(tc);

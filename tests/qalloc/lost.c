@@ -126,6 +126,106 @@ static void free_space_is_lost(void)
 	support_run_or_skip(lose_free_space, "no mount namespace here");
 }
 
+/* ---- while it is in use ---- */
+
+/* Some blocks, so that not all of them lie in what the thread has reserved. False: errno says why. */
+static bool allocate_some(void *map, bool is_static)
+{
+	void *blocks[150] = { 0 };
+	int count = 0, most = is_static ? 150 : 1, saved;
+
+	while (count < most && (blocks[count] = qalloc_malloc(map, is_static ? 4096 : 70000)))
+		count++;
+	saved = errno;
+	for (int i = 0; i < count; i++)
+		qalloc_free(blocks[i], map);
+	errno = saved;
+	return count == most;
+}
+
+/* A process looks once a second. */
+static void let_it_look(void)
+{
+	g_usleep(1100000);
+}
+
+static int lose_live_space(bool is_static)
+{
+	const char *path = support_path("map"), *filler = support_path("filler");
+	void *map, *block = NULL;
+
+	if (!support_small_disk("size=6m"))
+		return SUPPORT_CANNOT;
+	map = is_static ? (void *)support_stat(path, 2 * MIB, 4096, 2) : (void *)support_dyn(path, 2 * MIB, 2);
+	for (int i = 0; i < (is_static ? 300 : 1); i++)
+		block = is_static ? qalloc_malloc(map, 4096) : qalloc_calloc(map, 1, BLOCK);
+	g_assert_nonnull(block);
+	g_assert_cmpint(qalloc_setroot(map, "block", block), ==, 0);
+	let_it_look();
+	g_assert_true(allocate_some(map, is_static));
+	g_assert_cmpuint(support_dig(path), >=, MIB);
+	support_fill_disk(filler);
+	let_it_look();
+	for (int i = 0; i < 3; i++) {
+		g_assert_false(allocate_some(map, is_static));
+		g_assert_cmpint(errno, ==, ENOSPC);
+	}
+	unlink(filler);
+	let_it_look();
+	g_assert_true(allocate_some(map, is_static));
+	support_fill_disk(filler);
+	write_block(map);
+	support_close(map);
+	return 0;
+}
+
+static int lose_live_space_of_heap(void *arg)
+{
+	(void)arg;
+	return lose_live_space(false);
+}
+
+static int lose_live_space_of_items(void *arg)
+{
+	(void)arg;
+	return lose_live_space(true);
+}
+
+/* A checkpoint looks at once. */
+static int lose_before_sync(void *arg)
+{
+	const char *path = support_path("map"), *filler = support_path("filler");
+	void *map;
+
+	(void)arg;
+	if (!support_small_disk("size=6m"))
+		return SUPPORT_CANNOT;
+	map = support_dyn(path, 2 * MIB, 2);
+	g_assert_cmpint(qalloc_setroot(map, "block", qalloc_calloc(map, 1, BLOCK)), ==, 0);
+	g_assert_cmpint(qalloc_sync(map), ==, 0);
+	g_assert_cmpuint(support_dig(path), >=, MIB);
+	g_assert_cmpint(qalloc_sync(map), ==, 0);
+	support_fill_disk(filler);
+	write_block(map);
+	support_close(map);
+	return 0;
+}
+
+static void live_heap_loses_space(void)
+{
+	support_run_or_skip(lose_live_space_of_heap, "no mount namespace here");
+}
+
+static void live_items_lose_space(void)
+{
+	support_run_or_skip(lose_live_space_of_items, "no mount namespace here");
+}
+
+static void sync_looks(void)
+{
+	support_run_or_skip(lose_before_sync, "no mount namespace here");
+}
+
 /* ---- copies ---- */
 
 static int kernel_says;
@@ -263,6 +363,9 @@ int main(int argc, char **argv)
 	support_add("/qalloc/lost/heap", heap_loses_space);
 	support_add("/qalloc/lost/items", items_lose_space);
 	support_add("/qalloc/lost/free", free_space_is_lost);
+	support_add("/qalloc/lost/live-heap", live_heap_loses_space);
+	support_add("/qalloc/lost/live-items", live_items_lose_space);
+	support_add("/qalloc/lost/live-sync", sync_looks);
 	support_add("/qalloc/lost/copy-by-hand", kernel_does_not_copy);
 #ifdef __x86_64__
 	support_add("/qalloc/lost/copy-half", kernel_copies_half);

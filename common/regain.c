@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See regain.h. */
+#include "common/regain.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "common/body.h"
+#include "common/error.h"
+#include "common/file.h"
+#include "common/proc.h"
+
+/* Only where space is taken without changing what is there: other threads write. */
+static bool can_take(int fd)
+{
+	return ma_file_take(fd, 0, 1) == 0 || (errno != EOPNOTSUPP && errno != ENOSYS);
+}
+
+static void unlock(struct ma_map *map, uint32_t lanes)
+{
+	while (lanes > 0)
+		ma_stream_unlock(map, --lanes);
+}
+
+/* With all streams, whose words say what there is. A lock that cannot be had: the next look tries again. */
+static int take_all(struct ma_map *map)
+{
+	uint32_t lanes = 0;
+	int result;
+
+	while (lanes < ma_lanes(map) && ma_stream_lock(map, lanes))
+		lanes++;
+	if (lanes < ma_lanes(map)) {
+		unlock(map, lanes);
+		return 0;
+	}
+	ma_store(&map->opening_space, true);
+	result = map->engine->reserve_space(map);
+	ma_store(&map->opening_space, false);
+	unlock(map, lanes);
+	return result;
+}
+
+static uint64_t blocks_of(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks : 0;
+}
+
+static int look(struct ma_map *map)
+{
+	int saved = errno, fd = ma_map_fd(map), result = 0;
+	uint64_t blocks = fd >= 0 ? blocks_of(fd) : 0;
+
+	if (blocks && (blocks < ma_load(&map->blocks) || ma_load(&map->lacks_space)) && can_take(fd)) {
+		result = take_all(map);
+		blocks = blocks_of(fd);
+		ma_store(&map->lacks_space, result < 0);
+	}
+	if (blocks)
+		ma_store(&map->blocks, blocks);
+	if (result == 0)
+		errno = saved;
+	return result;
+}
+
+/* A process that has not allocated yet has nothing to look after, and no slot to lock with. */
+static bool is_ours(const struct ma_map *map)
+{
+	return map->fd >= 0 && ma_map_writable(map) && !(map->flags & MA_MAP_PRIVATE) &&
+	       ma_load(&map->slot) != MA_NO_SLOT;
+}
+
+int ma_regain(struct ma_map *map)
+{
+	return is_ours(map) ? look(map) : 0;
+}
+
+int ma_regain_now_and_then(struct ma_map *map)
+{
+	struct timespec now;
+	uint64_t looked = ma_load(&map->looked);
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	if (MA_LIKELY(looked == (uint64_t)now.tv_sec) || !ma_cas(&map->looked, &looked, (uint64_t)now.tv_sec)) {
+		if (MA_LIKELY(!ma_load(&map->lacks_space)))
+			return 0;
+		return ma_fail(ENOSPC, "%s: the file lost disk space of blocks in use; free space on its file system",
+			       map->name);
+	}
+	return is_ours(map) && ma_map_length(map) <= MA_REGAIN_MOST ? look(map) : 0;
+}
