@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "common/map.h"
+#include "common/image_fd.h"
 #include "common/owner.h"
 #include "common/page.h"
 #include "common/proc.h"
@@ -22,18 +22,13 @@
 #define PROCESSES_MAX   4096
 #define BYTES_A_PROCESS (16 << 10)
 
-struct ma_body *ma_body(struct ma_map *map)
-{
-	return (struct ma_body *)(void *)(map->base + MA_PAGE);
-}
-
 /* Thread ids are addresses of aligned thread blocks: mix, or all threads meet in one stream. */
-uint32_t ma_stream_mine(struct ma_map *map)
+uint32_t ma_stream_mine(struct ma_image *map)
 {
 	return (uint32_t)(ma_mix((uint64_t)pthread_self()) % map->lay.streams);
 }
 
-bool ma_stream_lock(struct ma_map *map, uint32_t index)
+bool ma_stream_lock(struct ma_image *map, uint32_t index)
 {
 	uint32_t slot = ma_proc_slot(map);
 	enum ma_lock_result result;
@@ -46,13 +41,13 @@ bool ma_stream_lock(struct ma_map *map, uint32_t index)
 	return result != MA_LOCK_STUCK;
 }
 
-void ma_stream_unlock(struct ma_map *map, uint32_t index)
+void ma_stream_unlock(struct ma_image *map, uint32_t index)
 {
 	ma_lock_give(&ma_stream(map, index)->lock);
 }
 
 /* The lock is ours, taken from the dead: mend, then let it go. */
-static void mend_stream(struct ma_map *map, uint32_t index)
+static void mend_stream(struct ma_image *map, uint32_t index)
 {
 	struct ma_stream *st = ma_stream(map, index);
 
@@ -61,7 +56,7 @@ static void mend_stream(struct ma_map *map, uint32_t index)
 	ma_lock_give(&st->lock);
 }
 
-void ma_body_sweep(struct ma_map *map, uint32_t slot, bool was_used)
+void ma_body_sweep(struct ma_image *map, uint32_t slot, bool was_used)
 {
 	/* A root's change is one store, and so is that of the length: their locks need no mending. */
 	if (ma_lock_inherit(&ma_body(map)->root_lock, slot))
@@ -79,7 +74,7 @@ void ma_body_sweep(struct ma_map *map, uint32_t slot, bool was_used)
 		ma_store(&ma_stream(map, i)->stale, 1);
 }
 
-void ma_body_recover(struct ma_map *map)
+void ma_body_recover(struct ma_image *map)
 {
 	ma_lock_seize(&ma_body(map)->root_lock, 0);
 	ma_lock_give(&ma_body(map)->root_lock);
@@ -94,7 +89,7 @@ void ma_body_recover(struct ma_map *map)
 }
 
 /* The disk is full: what has no space must not be touched. The copy is read on in memory, until its maker looks at privatize_errno. */
-static void give_copy_up(struct ma_map *map, int error)
+static void give_copy_up(struct ma_image *map, int error)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
 
@@ -103,9 +98,9 @@ static void give_copy_up(struct ma_map *map, int error)
 	map->privatize_errno = error;
 }
 
-static ssize_t copy_to(struct ma_map *map, const void *bytes, size_t count, off_t at)
+static ssize_t copy_to(struct ma_image *map, const void *bytes, size_t count, off_t at)
 {
-	int fd = ma_map_fd(map);
+	int fd = ma_image_fd(map);
 
 	return fd < 0 ? -1 : pwrite(fd, bytes, count, at);
 }
@@ -114,7 +109,7 @@ static ssize_t copy_to(struct ma_map *map, const void *bytes, size_t count, off_
  * A snapshot takes each word whole. By a write, because the disk may be full. The magic number is left out: half a copy is not
  * to look like a map.
  */
-static void copy_words(struct ma_map *map, uint64_t from, uint64_t end)
+static void copy_words(struct ma_image *map, uint64_t from, uint64_t end)
 {
 	uint64_t words[MA_PAGE / 8];
 	uint64_t file, count;
@@ -138,7 +133,7 @@ static void copy_words(struct ma_map *map, uint64_t from, uint64_t end)
 	}
 }
 
-void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes)
+void ma_body_own(struct ma_image *map, uint64_t from, uint64_t bytes)
 {
 	if (map->source) {
 		if (!map->privatize_errno)
@@ -158,7 +153,7 @@ void ma_body_own(struct ma_map *map, uint64_t from, uint64_t bytes)
 	}
 }
 
-void ma_body_privatize_again(struct ma_map *map)
+void ma_body_privatize_again(struct ma_image *map)
 {
 	/* A view has those of the first segment with the front; of the others nothing was copied yet. */
 	for (uint32_t k = map->source ? 0 : 1; k < ma_segments(map); k++)
@@ -166,7 +161,7 @@ void ma_body_privatize_again(struct ma_map *map)
 }
 
 /* Pages that hold nothing else are not even read; those at the ends are copied. */
-void ma_body_void(struct ma_map *map, uint64_t from, uint64_t bytes)
+void ma_body_void(struct ma_image *map, uint64_t from, uint64_t bytes)
 {
 	uint64_t end = from + bytes;
 	uint64_t first = ma_up(from, ma_page());
@@ -183,9 +178,9 @@ void ma_body_void(struct ma_map *map, uint64_t from, uint64_t bytes)
 	memset(map->base + last, 0, end - last);
 }
 
-void ma_body_fresh(struct ma_map *map, uint64_t from, uint64_t bytes)
+void ma_body_fresh(struct ma_image *map, uint64_t from, uint64_t bytes)
 {
-	if ((map->flags & MA_MAP_PRIVATE) || map->source)
+	if ((map->mode & MA_MAP_PRIVATE) || map->source)
 		memset(map->base + from, 0, bytes);
 }
 
@@ -201,14 +196,14 @@ static uint64_t owners_for(uint64_t bytes)
 	return ma_max(OWNERS_MIN, ma_min(OWNERS_MAX, ma_max(few, bytes / OWNER_BYTES)));
 }
 
-bool ma_body_numbers(struct ma_map *map, struct ma_segment_plan *plan)
+bool ma_body_numbers(struct ma_layout *lay, const struct ma_header *sealed, struct ma_segment_plan *plan)
 {
-	const uint64_t *param = map->sealed.param;
+	const uint64_t *param = sealed->param;
 
 	plan->first = param[MA_PARAM_FIRST];
 	plan->range = param[MA_PARAM_RANGE];
-	map->lay.processes = (uint32_t)param[MA_PARAM_PROCESSES];
-	map->lay.grows = param[MA_PARAM_GROWS];
+	lay->processes = (uint32_t)param[MA_PARAM_PROCESSES];
+	lay->grows = param[MA_PARAM_GROWS];
 	return param[MA_PARAM_PROCESSES] >= 1 && param[MA_PARAM_PROCESSES] <= MA_PROCESSES_MAX &&
 	       param[MA_PARAM_GROWS] <= 1;
 }

@@ -20,17 +20,17 @@ struct found {
 	_Atomic uint8_t *truth; /* NULL for a run. */
 };
 
-static bool may_change(struct ma_map *map)
+static bool may_change(struct ma_image *map)
 {
-	if (!ma_map_is_open(map))
+	if (!ma_image_is_open(map))
 		return false;
-	if (ma_map_writable(map))
+	if (ma_image_writable(map))
 		return true;
 	ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name);
 	return false;
 }
 
-static void *dealt(struct ma_map *map, void *block, size_t size, size_t room)
+static void *dealt(struct ma_image *map, void *block, size_t size, size_t room)
 {
 	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_malloc(block, size, room, false);
@@ -43,10 +43,10 @@ static uint64_t chunks_for(uint64_t size)
 }
 
 /* errno says why there is none. */
-static void *no_room(const struct ma_map *map, size_t size, size_t alignment)
+static void *no_room(const struct ma_image *map, size_t size, size_t alignment)
 {
 	uint64_t room = map->kind == MA_KIND_MMALLOC ? map->lay.user_bytes : ma_capacity(map);
-	bool may_grow = ma_map_length(map) < map->lay.file_end;
+	bool may_grow = ma_image_length(map) < map->lay.file_end;
 	char what[80];
 
 	if (errno == EUSERS || errno == ETIMEDOUT || errno == EUCLEAN || errno == EBADF || errno == EAGAIN)
@@ -66,7 +66,7 @@ static void *no_room(const struct ma_map *map, size_t size, size_t alignment)
 						 : "free blocks, or use a larger map");
 }
 
-static void *malloc_run(struct ma_map *map, struct ma_tcache *tc, size_t size, uint64_t align_chunks)
+static void *malloc_run(struct ma_image *map, struct ma_tcache *tc, size_t size, uint64_t align_chunks)
 {
 	uint64_t chunks = size > map->lay.user_bytes ? UINT64_MAX : chunks_for(ma_max(size, 1));
 	void *block = ma_regain_now_and_then(map) < 0 ? NULL : ma_run_malloc(map, tc, chunks, align_chunks);
@@ -90,7 +90,7 @@ static void *slot_from(struct ma_tcache *tc, struct ma_cursor *cursor)
 	return NULL;
 }
 
-static void *malloc_slot(struct ma_map *map, struct ma_tcache *tc, uint32_t class, size_t size)
+static void *malloc_slot(struct ma_image *map, struct ma_tcache *tc, uint32_t class, size_t size)
 {
 	struct ma_cursor *cursor = &tc->cursor[class];
 	void *block = cursor->mask != 0 || ma_slab_look_on(tc, cursor) ? ma_cursor_pop(cursor) : slot_from(tc, cursor);
@@ -99,14 +99,14 @@ static void *malloc_slot(struct ma_map *map, struct ma_tcache *tc, uint32_t clas
 }
 
 /* What the thread's cursor has no block for: it looked on already. */
-static void *malloc_small(struct ma_map *map, struct ma_tcache *tc, struct ma_cursor *cursor, size_t size)
+static void *malloc_small(struct ma_image *map, struct ma_tcache *tc, struct ma_cursor *cursor, size_t size)
 {
 	void *block = slot_from(tc, cursor);
 
 	return block ? block : no_room(map, size, 1);
 }
 
-static void *malloc_checked(struct ma_map *map, size_t size)
+static void *malloc_checked(struct ma_image *map, size_t size)
 {
 	struct ma_tcache *tc;
 	void *block;
@@ -127,7 +127,7 @@ static void *malloc_checked(struct ma_map *map, size_t size)
 	return no_room(map, size, 1);
 }
 
-void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
+void *ma_heap_malloc_slow(struct ma_image *map, size_t size)
 {
 	struct ma_cursor *cursor = ma_heap_cursor(map, size);
 	int saved;
@@ -149,7 +149,7 @@ void *ma_heap_malloc_slow(struct ma_map *map, size_t size)
 }
 
 /* In a slab of whole chunks, or in one of cells. False: there is no slot. */
-static bool locate_slot(struct ma_map *map, uint64_t word, uint64_t offset, struct found *found)
+static bool locate_slot(struct ma_image *map, uint64_t word, uint64_t offset, struct found *found)
 {
 	uint32_t class = ma_word_class(word);
 	uint64_t slot;
@@ -167,7 +167,7 @@ static bool locate_slot(struct ma_map *map, uint64_t word, uint64_t offset, stru
 	return true;
 }
 
-static bool locate_in_cells(struct ma_map *map, uint64_t offset, struct found *found)
+static bool locate_in_cells(struct ma_image *map, uint64_t offset, struct found *found)
 {
 	struct ma_cells *cells = ma_chunk_cells(map, found->head);
 	uint32_t cell = (uint32_t)((offset & (MA_CHUNK - 1)) >> MA_CELL_SHIFT);
@@ -187,7 +187,7 @@ static bool locate_in_cells(struct ma_map *map, uint64_t offset, struct found *f
 }
 
 /* The slot, allocated or not, or the run that this address lies in. */
-static bool locate(struct ma_map *map, const void *address, struct found *found)
+static bool locate(struct ma_image *map, const void *address, struct found *found)
 {
 	uint64_t offset = (uint64_t)((const char *)address - map->user);
 	uint64_t chunk = offset >> MA_CHUNK_SHIFT;
@@ -216,13 +216,13 @@ static bool is_live(const struct found *found)
 }
 
 /* What block is, if it is the start of an allocated block. */
-static bool resolve(struct ma_map *map, const void *block, struct found *found)
+static bool resolve(struct ma_image *map, const void *block, struct found *found)
 {
 	return locate(map, block, found) && map->user + found->start == (const char *)block && is_live(found);
 }
 
 /* The whole of it must be inside the file, or looking at it might fault: so the last chunk must have its space too. */
-bool ma_heap_find(struct ma_map *map, const void *address, struct ma_block *block)
+bool ma_heap_find(struct ma_image *map, const void *address, struct ma_block *block)
 {
 	struct found found;
 
@@ -237,7 +237,7 @@ bool ma_heap_find(struct ma_map *map, const void *address, struct ma_block *bloc
 	return true;
 }
 
-static int bad_block(struct ma_map *map, const void *block)
+static int bad_block(struct ma_image *map, const void *block)
 {
 	return ma_fail(EINVAL,
 		       "%s: address %p is invalid: no allocated block starts there; look for a double free, or a block "
@@ -246,7 +246,7 @@ static int bad_block(struct ma_map *map, const void *block)
 }
 
 /* Most blocks that come here are runs, and ma_run_free() does not believe its caller: so no more than this is looked at before. */
-static bool free_run(struct ma_map *map, const void *block)
+static bool free_run(struct ma_image *map, const void *block)
 {
 	uint64_t offset = (uint64_t)((const char *)block - map->user);
 	uint64_t chunk = offset >> MA_CHUNK_SHIFT;
@@ -255,7 +255,7 @@ static bool free_run(struct ma_map *map, const void *block)
 	       ma_word_kind(ma_chunk_load(map, chunk)) == MA_RUN && ma_run_free(map, chunk) == 0;
 }
 
-void ma_heap_free_slow(struct ma_map *map, void *block)
+void ma_heap_free_slow(struct ma_image *map, void *block)
 {
 	int saved = errno;
 	struct found found;
@@ -275,7 +275,7 @@ void ma_heap_free_slow(struct ma_map *map, void *block)
 	if (found.truth) {
 		ma_truth_free(found.truth);
 		ma_search_note_free(map);
-		ma_map_measure(map); /* It may be the file's growth that kept it from the fast path. */
+		ma_image_measure(map); /* It may be the file's growth that kept it from the fast path. */
 	} else if (ma_run_free(map, found.head) < 0) {
 		if (errno == EINVAL) /* Else no slot for this process: it has said so. */
 			bad_block(map, block);
@@ -284,11 +284,11 @@ void ma_heap_free_slow(struct ma_map *map, void *block)
 	errno = saved;
 }
 
-size_t ma_heap_usable_size(struct ma_map *map, const void *block)
+size_t ma_heap_usable_size(struct ma_image *map, const void *block)
 {
 	struct found found;
 
-	if (!ma_map_is_open(map) || !block)
+	if (!ma_image_is_open(map) || !block)
 		return 0;
 	if (resolve(map, block, &found))
 		return found.room;
@@ -297,7 +297,7 @@ size_t ma_heap_usable_size(struct ma_map *map, const void *block)
 }
 
 /* Can the block serve size bytes where it is, without wasting more than half of it? */
-static bool fits_in_place(struct ma_map *map, const struct found *found, size_t size)
+static bool fits_in_place(struct ma_image *map, const struct found *found, size_t size)
 {
 	int saved = errno;
 	bool fits;
@@ -309,7 +309,7 @@ static bool fits_in_place(struct ma_map *map, const struct found *found, size_t 
 	return fits;
 }
 
-static void *move(struct ma_map *map, void *block, size_t room, size_t size)
+static void *move(struct ma_image *map, void *block, size_t room, size_t size)
 {
 	int saved = errno;
 	void *fresh = ma_heap_malloc(map, size);
@@ -325,7 +325,7 @@ static void *move(struct ma_map *map, void *block, size_t room, size_t size)
 	return fresh;
 }
 
-void *ma_heap_realloc(struct ma_map *map, void *block, size_t size)
+void *ma_heap_realloc(struct ma_image *map, void *block, size_t size)
 {
 	struct found found;
 
@@ -351,7 +351,7 @@ void *ma_heap_realloc(struct ma_map *map, void *block, size_t size)
 	return move(map, block, found.room, size);
 }
 
-void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size)
+void *ma_heap_memalign(struct ma_image *map, size_t alignment, size_t size)
 {
 	struct ma_tcache *tc;
 	int saved = errno;
@@ -385,7 +385,7 @@ void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size)
 
 /* ---- the engine ---- */
 
-static uint64_t end_of_use(struct ma_map *map)
+static uint64_t end_of_use(struct ma_image *map)
 {
 	uint64_t end = 0;
 

@@ -41,7 +41,7 @@
 #define MA_HEAP_H
 
 #include "common/annotate.h"
-#include "common/map.h"
+#include "common/image.h"
 #include "common/scan.h"
 #include "common/sizeclass.h"
 #include "common/thread.h"
@@ -59,11 +59,11 @@ extern const struct ma_engine ma_heap_engine;
 extern const struct ma_engine ma_heap_engine_keys;
 
 /* What the libraries' public calls of these names promise, on a map that is this engine's. */
-void *ma_heap_malloc_slow(struct ma_map *map, size_t size);
-void ma_heap_free_slow(struct ma_map *map, void *block);
-void *ma_heap_realloc(struct ma_map *map, void *block, size_t size);
-void *ma_heap_memalign(struct ma_map *map, size_t alignment, size_t size);
-size_t ma_heap_usable_size(struct ma_map *map, const void *block);
+void *ma_heap_malloc_slow(struct ma_image *map, size_t size);
+void ma_heap_free_slow(struct ma_image *map, void *block);
+void *ma_heap_realloc(struct ma_image *map, void *block, size_t size);
+void *ma_heap_memalign(struct ma_image *map, size_t alignment, size_t size);
+size_t ma_heap_usable_size(struct ma_image *map, const void *block);
 
 /* The slot, or the run, that an address lies in. */
 struct ma_block {
@@ -73,14 +73,14 @@ struct ma_block {
 	bool is_live; /* A run always is. */
 };
 /* False: it lies in none. Any address may be asked about. */
-bool ma_heap_find(struct ma_map *map, const void *address, struct ma_block *block);
-int ma_heap_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
+bool ma_heap_find(struct ma_image *map, const void *address, struct ma_block *block);
+int ma_heap_walk(struct ma_image *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 
 /*
  * Give back to the disk, or the system, what is free: slabs of this thread and of nobody that are empty, and all free chunks.
  * Returns bytes; -1 with errno EROFS, EUSERS.
  */
-int64_t ma_heap_trim(struct ma_map *map);
+int64_t ma_heap_trim(struct ma_image *map);
 
 /* So many seconds lie between two looks for space to give back; 0: it is not given back by itself. Only tests change it. */
 extern uint32_t ma_heap_age_seconds;
@@ -92,7 +92,7 @@ struct ma_heap_stats {
 	uint64_t free_chunks;  /* That have their space. */
 	uint64_t backed_bytes; /* Of all chunks that have. */
 };
-void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats);
+void ma_heap_stats(struct ma_image *map, struct ma_heap_stats *stats);
 
 /* Deal a slot out of a cursor whose mask is not empty. The store is the commit: before it nothing happened. */
 MA_INLINE void *ma_cursor_pop(struct ma_cursor *cursor)
@@ -168,7 +168,7 @@ MA_INLINE void ma_truth_free(_Atomic uint8_t *truth)
 }
 
 /* For small blocks of this size; NULL when it is none, or the thread has no cache for the map. Size 0 has one that is empty. */
-MA_INLINE struct ma_cursor *ma_heap_cursor(struct ma_map *map, size_t size)
+MA_INLINE struct ma_cursor *ma_heap_cursor(struct ma_image *map, size_t size)
 {
 	struct ma_tcache *tc = ma_tcache_of(map);
 	size_t step = (size + 15) / 16; /* 0 for the hugest, too. */
@@ -181,14 +181,14 @@ MA_INLINE struct ma_cursor *ma_heap_cursor(struct ma_map *map, size_t size)
 }
 
 /* The same if it has a block at once. */
-MA_INLINE struct ma_cursor *ma_heap_cursor_full(struct ma_map *map, size_t size)
+MA_INLINE struct ma_cursor *ma_heap_cursor_full(struct ma_image *map, size_t size)
 {
 	struct ma_cursor *cursor = ma_heap_cursor(map, size);
 
 	return MA_LIKELY(cursor != NULL) && MA_LIKELY(cursor->mask != 0) ? cursor : NULL;
 }
 
-MA_INLINE void *ma_heap_malloc(struct ma_map *map, size_t size)
+MA_INLINE void *ma_heap_malloc(struct ma_image *map, size_t size)
 {
 	struct ma_cursor *cursor = ma_heap_cursor_full(map, size);
 
@@ -201,7 +201,7 @@ MA_INLINE void *ma_heap_malloc(struct ma_map *map, size_t size)
  * A closed or read-only map, and one whose every call must be seen, has a limit of 0 chunks. A spot's line is its upper half,
  * as the limit is: the same line passes or not, for it is inside the file. The reciprocal may be any number: a slot's is below 64 Ki.
  */
-MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
+MA_INLINE bool ma_heap_free_fast(struct ma_image *map, void *block)
 {
 	uint64_t chunk = ((uint64_t)(uintptr_t)block >> MA_CHUNK_SHIFT) - ma_load_either(&map->first_chunk);
 	uint64_t limits = ma_load(&map->fast_limits);
@@ -221,7 +221,7 @@ MA_INLINE bool ma_heap_free_fast(struct ma_map *map, void *block)
 	return true;
 }
 
-MA_INLINE void ma_heap_free(struct ma_map *map, void *block)
+MA_INLINE void ma_heap_free(struct ma_image *map, void *block)
 {
 	if (MA_UNLIKELY(!ma_heap_free_fast(map, block)))
 		ma_heap_free_slow(map, block);

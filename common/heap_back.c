@@ -9,7 +9,7 @@
 #include "common/space.h"
 
 /* Free chunks can wait for their space until they are used. */
-static int take_chunks_again(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count, bool is_free)
+static int take_chunks_again(struct ma_image *map, uint32_t stream, uint64_t at, uint64_t count, bool is_free)
 {
 	uint64_t first = map->lay.user_off + ma_range_first(map, stream) * MA_CHUNK;
 
@@ -25,7 +25,7 @@ static int take_chunks_again(struct ma_map *map, uint32_t stream, uint64_t at, u
 enum need { NEED_NONE, NEED_LATER, NEED_NOW };
 
 /* The chunk's word decides. A mark beyond the tree's leaves would not be kept. */
-static enum need need_of(struct ma_map *map, uint32_t stream, uint64_t at)
+static enum need need_of(struct ma_image *map, uint32_t stream, uint64_t at)
 {
 	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), ma_leaves(map, stream));
 
@@ -35,7 +35,7 @@ static enum need need_of(struct ma_map *map, uint32_t stream, uint64_t at)
 }
 
 /* The space of all chunks but those that gave it back, in runs. */
-static int back_blocks(struct ma_map *map, uint32_t stream, uint64_t have)
+static int back_blocks(struct ma_image *map, uint32_t stream, uint64_t have)
 {
 	uint64_t at = 0, from;
 	enum need need;
@@ -51,7 +51,7 @@ static int back_blocks(struct ma_map *map, uint32_t stream, uint64_t have)
 	return 0;
 }
 
-int ma_chunk_back(struct ma_map *map)
+int ma_chunk_back(struct ma_image *map)
 {
 	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
 		return -1;

@@ -34,7 +34,7 @@ void ma_cell_layout(struct ma_layout *lay)
 		lay->small_span[c] = (uint8_t)span_of(ma_class_bytes(c), lay->seg[0].count >= LARGE ? SPAN_LARGE : 1);
 }
 
-struct ma_cells *ma_chunk_cells(struct ma_map *map, uint64_t chunk)
+struct ma_cells *ma_chunk_cells(struct ma_image *map, uint64_t chunk)
 {
 	_Atomic uint8_t *truth;
 
@@ -44,7 +44,7 @@ struct ma_cells *ma_chunk_cells(struct ma_map *map, uint64_t chunk)
 	return truth ? (struct ma_cells *)(void *)(truth + MA_GRANULE_BYTES) : NULL;
 }
 
-uint32_t ma_cell_class(const struct ma_map *map, struct ma_cells *cells, uint32_t cell)
+uint32_t ma_cell_class(const struct ma_image *map, struct ma_cells *cells, uint32_t cell)
 {
 	uint64_t word = ma_load_acquire(&cells->word[cell]); /* Pairs with common/heap_cell.c:take_listed. */
 	uint32_t class = ma_word_class(word);
@@ -54,7 +54,7 @@ uint32_t ma_cell_class(const struct ma_map *map, struct ma_cells *cells, uint32_
 	return class;
 }
 
-uint32_t ma_cell_head(const struct ma_map *map, struct ma_cells *cells, uint32_t cell)
+uint32_t ma_cell_head(const struct ma_image *map, struct ma_cells *cells, uint32_t cell)
 {
 	for (uint32_t head = cell + 1; head-- > 0;) {
 		uint32_t class = ma_cell_class(map, cells, head);
@@ -65,7 +65,7 @@ uint32_t ma_cell_head(const struct ma_map *map, struct ma_cells *cells, uint32_t
 	return MA_CHUNK_CELLS;
 }
 
-uint64_t ma_cells_free(const struct ma_map *map, struct ma_cells *cells)
+uint64_t ma_cells_free(const struct ma_image *map, struct ma_cells *cells)
 {
 	uint64_t taken = 0;
 
@@ -82,14 +82,14 @@ uint64_t ma_cells_free(const struct ma_map *map, struct ma_cells *cells)
 
 /* ---- the list of chunks with free cells ---- */
 
-static void list_chunk(struct ma_map *map, uint32_t stream, uint64_t chunk)
+static void list_chunk(struct ma_image *map, uint32_t stream, uint64_t chunk)
 {
 	ma_store(ma_chunk_next(map, chunk), ma_load(&ma_stream(map, stream)->celled));
 	ma_store(&ma_stream(map, stream)->celled, (uint32_t)chunk + 1);
 }
 
 /* The cells of the chunk that the link names; NULL ends the list, which is derived and may lead anywhere. */
-static struct ma_cells *listed(struct ma_map *map, uint32_t stream, _Atomic uint32_t *link, uint64_t *chunk)
+static struct ma_cells *listed(struct ma_image *map, uint32_t stream, _Atomic uint32_t *link, uint64_t *chunk)
 {
 	*chunk = (uint64_t)ma_load(link) - 1;
 	if (*chunk >= ma_units(map) || ma_stream_of(map, *chunk) != stream || !ma_chunk_is_backed(map, *chunk))
@@ -97,7 +97,7 @@ static struct ma_cells *listed(struct ma_map *map, uint32_t stream, _Atomic uint
 	return ma_chunk_cells(map, *chunk);
 }
 
-void ma_cell_relist(struct ma_map *map, uint32_t stream, uint64_t chunk)
+void ma_cell_relist(struct ma_image *map, uint32_t stream, uint64_t chunk)
 {
 	struct ma_cells *cells = ma_chunk_cells(map, chunk);
 	uint64_t free = cells ? ma_cells_free(map, cells) : 0;
@@ -108,7 +108,7 @@ void ma_cell_relist(struct ma_map *map, uint32_t stream, uint64_t chunk)
 		list_chunk(map, stream, chunk);
 }
 
-bool ma_cell_reap(struct ma_map *map, uint32_t stream)
+bool ma_cell_reap(struct ma_image *map, uint32_t stream)
 {
 	_Atomic uint32_t *link = &ma_stream(map, stream)->celled;
 	uint64_t most = ma_range_used(map, stream); /* It may lead round. */
@@ -151,7 +151,7 @@ static uint32_t find_cells(uint64_t free, uint32_t span, uint32_t align)
 	return MA_CHUNK_CELLS;
 }
 
-uint64_t ma_cell_largest(const struct ma_map *map, uint64_t free)
+uint64_t ma_cell_largest(const struct ma_image *map, uint64_t free)
 {
 	for (uint32_t c = MA_CLASSES; free && c-- > 0;)
 		if (find_cells(free, map->lay.small_span[c], align_of(c)) < MA_CHUNK_CELLS)
@@ -160,7 +160,7 @@ uint64_t ma_cell_largest(const struct ma_map *map, uint64_t free)
 }
 
 /* Room in the first chunks of the list; a chunk without a free cell leaves it. */
-static uint32_t take_listed(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag, uint64_t looks)
+static uint32_t take_listed(struct ma_image *map, uint32_t stream, uint32_t class, uint64_t tag, uint64_t looks)
 {
 	_Atomic uint32_t *link = &ma_stream(map, stream)->celled;
 	uint32_t span = map->lay.small_span[class];
@@ -185,7 +185,7 @@ static uint32_t take_listed(struct ma_map *map, uint32_t stream, uint32_t class,
 	return MA_NO_SLAB;
 }
 
-uint32_t ma_cell_take(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag)
+uint32_t ma_cell_take(struct ma_image *map, uint32_t stream, uint32_t class, uint64_t tag)
 {
 	uint32_t id = take_listed(map, stream, class, tag, LIST_LOOKS);
 	uint64_t chunk;
@@ -198,7 +198,7 @@ uint32_t ma_cell_take(struct ma_map *map, uint32_t stream, uint32_t class, uint6
 	return take_listed(map, stream, class, tag, chunk != MA_NO_CHUNK ? 1 : ma_range_used(map, stream));
 }
 
-void ma_cell_give(struct ma_map *map, uint32_t id)
+void ma_cell_give(struct ma_image *map, uint32_t id)
 {
 	uint64_t chunk = ma_slab_chunk(id);
 	uint32_t stream = ma_stream_of(map, chunk);

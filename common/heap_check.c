@@ -16,7 +16,7 @@
 #define READER_LOOKS 1000
 
 struct check {
-	struct ma_map *map;
+	struct ma_image *map;
 	struct ma_findings to;
 };
 
@@ -28,7 +28,7 @@ struct check {
 	ma_found(&(check)->to, "body/free-chunks", (uint64_t)((char *)ma_stream((check)->map, stream) - (check)->map->base), \
 		 "stream %u" format, stream, ##__VA_ARGS__)
 
-static uint64_t place_of_chunk(const struct ma_map *map, uint64_t chunk)
+static uint64_t place_of_chunk(const struct ma_image *map, uint64_t chunk)
 {
 	return chunk < map->lay.units ? map->lay.user_off + chunk * MA_CHUNK : MA_NO_PLACE;
 }
@@ -73,7 +73,7 @@ static void check_slab(struct check *check, uint64_t head, uint32_t class)
 	check_bytes(check, head, truth, slots, bytes, 1);
 }
 
-static int check_small_bytes(struct ma_map *map, const struct ma_slab *slab, void *arg)
+static int check_small_bytes(struct ma_image *map, const struct ma_slab *slab, void *arg)
 {
 	check_bytes(arg, ma_slab_chunk(slab->id), slab->truth, slab->slots * slab->stride,
 		    slab->cells * (uint32_t)(MA_CELL / MA_GRANULE), slab->stride);
@@ -84,7 +84,7 @@ static int check_small_bytes(struct ma_map *map, const struct ma_slab *slab, voi
 /* A chunk in cells: each first cell claims cells that no other one claims, and where no slab is no byte is marked. */
 static void check_cells(struct check *check, uint64_t chunk)
 {
-	struct ma_map *map = check->map;
+	struct ma_image *map = check->map;
 	struct ma_cells *cells = ma_chunk_cells(map, chunk);
 	uint32_t end = 0;
 
@@ -111,7 +111,7 @@ static void check_cells(struct check *check, uint64_t chunk)
 
 static void check_chunk(struct check *check, uint64_t chunk)
 {
-	struct ma_map *map = check->map;
+	struct ma_image *map = check->map;
 	uint64_t word = ma_chunk_load(map, chunk);
 	enum ma_chunk_kind kind = ma_word_kind(word);
 
@@ -149,7 +149,7 @@ static void check_claims(struct check *check, uint64_t head, uint64_t end)
 	}
 }
 
-static uint64_t wanted_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
+static uint64_t wanted_leaf(struct ma_image *map, uint32_t stream, uint64_t leaf)
 {
 	uint64_t first = ma_range_first(map, stream) + leaf * MA_LEAF;
 	uint64_t count = ma_min(MA_LEAF, ma_range_whole(map, stream) - leaf * MA_LEAF);
@@ -162,7 +162,7 @@ static uint64_t wanted_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
 
 static void check_leaves(struct check *check, uint32_t stream)
 {
-	struct ma_map *map = check->map;
+	struct ma_image *map = check->map;
 	_Atomic uint64_t *leaves = ma_tree_leaf(map, stream, 0);
 	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), ma_leaves(map, stream));
 
@@ -180,7 +180,7 @@ static void check_block(struct check *check, uint64_t chunk, uint64_t end)
 {
 	struct check quiet = { .map = check->map };
 
-	for (int look = 0; look < READER_LOOKS && !ma_map_writable(check->map) && !check->to.count; look++) {
+	for (int look = 0; look < READER_LOOKS && !ma_image_writable(check->map) && !check->to.count; look++) {
 		quiet.to.count = 0;
 		check_chunk(&quiet, chunk);
 		check_claims(&quiet, chunk, end);
@@ -200,8 +200,8 @@ static void check_chunks(struct check *check, uint32_t stream, uint64_t from, ui
 		check_block(check, chunk, last);
 }
 
-uint64_t ma_heap_check_some(struct ma_map *map, uint32_t stream, uint64_t from, uint64_t end,
-			    ma_finding_fn *fn, void *arg)
+uint64_t ma_heap_check_some(struct ma_image *map, uint32_t stream, uint64_t from, uint64_t end, ma_finding_fn *fn,
+			    void *arg)
 {
 	struct check check = { .map = map, .to = { .fn = fn, .arg = arg } };
 
@@ -211,22 +211,22 @@ uint64_t ma_heap_check_some(struct ma_map *map, uint32_t stream, uint64_t from, 
 
 static void check_stream(struct check *check, uint32_t stream)
 {
-	struct ma_map *map = check->map;
+	struct ma_image *map = check->map;
 	uint64_t first = ma_range_first(map, stream);
 
 	check_chunks(check, stream, first, first + ma_range_used(map, stream));
 	if (ma_load(&ma_stream(map, stream)->top) > ma_leaves(map, stream))
 		stream_found(check, stream, ": more chunks in use than it has");
-	if (ma_map_writable(map))
+	if (ma_image_writable(map))
 		check_leaves(check, stream);
 }
 
-uint64_t ma_heap_check(struct ma_map *map, ma_finding_fn *fn, void *arg)
+uint64_t ma_heap_check(struct ma_image *map, ma_finding_fn *fn, void *arg)
 {
 	struct check check = { .map = map, .to = { .fn = fn, .arg = arg } };
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
-		bool locked = ma_map_writable(map) && ma_stream_lock(map, s);
+		bool locked = ma_image_writable(map) && ma_stream_lock(map, s);
 
 		check_stream(&check, s);
 		if (locked)
@@ -244,7 +244,7 @@ struct walk {
 	void *arg;
 };
 
-static int walk_slab(struct ma_map *map, const struct ma_slab *slab, void *arg)
+static int walk_slab(struct ma_image *map, const struct ma_slab *slab, void *arg)
 {
 	const struct walk *walk = arg;
 	uint64_t size = ma_class_bytes(slab->class);
@@ -257,7 +257,7 @@ static int walk_slab(struct ma_map *map, const struct ma_slab *slab, void *arg)
 	return result;
 }
 
-int ma_heap_walk(struct ma_map *map, walk_fn *fn, void *arg)
+int ma_heap_walk(struct ma_image *map, walk_fn *fn, void *arg)
 {
 	struct walk walk = { fn, arg };
 	int result = 0;
@@ -282,7 +282,7 @@ int ma_heap_walk(struct ma_map *map, walk_fn *fn, void *arg)
 /* ---- a private view ---- */
 
 /* What was copied of a chunk may be of different moments: its word decides, and what does not go with it was just made. */
-static void settle(struct ma_map *map, uint64_t chunk)
+static void settle(struct ma_image *map, uint64_t chunk)
 {
 	uint64_t word = ma_chunk_load(map, chunk);
 	enum ma_chunk_kind kind = ma_word_kind(word);
@@ -303,7 +303,7 @@ static void settle_bytes(_Atomic uint8_t *truth, uint32_t slots, uint32_t bytes,
 }
 
 /* A small slab that overlaps the one before was made when that one had been given up already, or the other way round. */
-static void settle_cells(struct ma_map *map, uint64_t chunk)
+static void settle_cells(struct ma_image *map, uint64_t chunk)
 {
 	struct ma_cells *cells = ma_chunk_cells(map, chunk);
 	uint32_t end = 0;
@@ -326,7 +326,7 @@ static void settle_cells(struct ma_map *map, uint64_t chunk)
 }
 
 /* A slab whose truth is not its own was made, or given up, meanwhile: it is free, and so is then what follows it. */
-static void settle_slab(struct ma_map *map, uint64_t head)
+static void settle_slab(struct ma_image *map, uint64_t head)
 {
 	uint64_t word = ma_chunk_load(map, head);
 	uint32_t class = ma_word_class(word);
@@ -350,7 +350,7 @@ static void settle_slab(struct ma_map *map, uint64_t head)
  * A head whose followers were copied when they were something else, or before they had their disk space, gets only what
  * still follows it.
  */
-static void settle_claims(struct ma_map *map, uint64_t head)
+static void settle_claims(struct ma_image *map, uint64_t head)
 {
 	uint64_t word = ma_chunk_load(map, head);
 	uint64_t count = ma_word_chunks(map, head, word);
@@ -364,7 +364,7 @@ static void settle_claims(struct ma_map *map, uint64_t head)
 }
 
 /* What is in use from here on; from is where the last such range ended, and moves on. */
-static void own_used(struct ma_map *map, uint64_t *from, uint64_t offset, uint64_t bytes)
+static void own_used(struct ma_image *map, uint64_t *from, uint64_t offset, uint64_t bytes)
 {
 	if (bytes == 0)
 		return;
@@ -377,7 +377,7 @@ static void own_used(struct ma_map *map, uint64_t *from, uint64_t offset, uint64
  * The tables of a huge map are mostly holes of the file, so between what is in use they are left out. So are leaves and
  * spans: recovery computes them anew.
  */
-static void own_tables(struct ma_map *map)
+static void own_tables(struct ma_image *map)
 {
 	const struct ma_layout *lay = &map->lay;
 	uint64_t from = lay->fixed_end;
@@ -404,9 +404,9 @@ static void own_tables(struct ma_map *map)
  * The file may have grown between the looks at its length and at what is in use: what is beyond came too late. A snapshot is as long
  * as its map was before anything was copied, whatever the copied header says.
  */
-static void cut_at_end(struct ma_map *map, uint32_t stream)
+static void cut_at_end(struct ma_image *map, uint32_t stream)
 {
-	uint64_t length = map->source ? ma_load(&map->sealed.length) : ma_map_length(map);
+	uint64_t length = map->source ? ma_load(&map->sealed.length) : ma_image_length(map);
 	uint64_t chunks = ma_segment_user(&map->lay, length) / MA_CHUNK;
 	uint64_t first = ma_range_first(map, stream);
 	uint64_t most = chunks > first ? chunks - first : 0;
@@ -415,7 +415,7 @@ static void cut_at_end(struct ma_map *map, uint32_t stream)
 		ma_store(&ma_stream(map, stream)->backed, most);
 }
 
-static void own_words(struct ma_map *map)
+static void own_words(struct ma_image *map)
 {
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		ma_body_own(map, map->lay.unit_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
@@ -426,7 +426,7 @@ static void own_words(struct ma_map *map)
  * whose head was copied before it was made is free here, and the rest of it is freed. Roots go first: the blocks that they lead
  * to were there before, and so are among those that are copied then.
  */
-void ma_heap_privatize_metadata(struct ma_map *map)
+void ma_heap_privatize_metadata(struct ma_image *map)
 {
 	const struct ma_layout *lay = &map->lay;
 
@@ -470,14 +470,14 @@ void ma_heap_privatize_metadata(struct ma_map *map)
 	}
 }
 
-static bool holds_blocks(struct ma_map *map, uint64_t chunk)
+static bool holds_blocks(struct ma_image *map, uint64_t chunk)
 {
 	enum ma_chunk_kind kind = ma_word_kind(ma_chunk_load(map, chunk));
 
 	return kind == MA_SLAB || kind == MA_RUN || kind == MA_CONT || kind == MA_CELLS;
 }
 
-int ma_heap_used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg)
+int ma_heap_used(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg)
 {
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t end = ma_range_first(map, s) + ma_range_used(map, s);

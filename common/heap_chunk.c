@@ -11,7 +11,7 @@
 /* ---- taking ---- */
 
 /* Let more untouched leaves into the tree. top goes first: what is beyond it nobody looks through. */
-static bool widen(struct ma_map *map, uint32_t stream, uint64_t chunks)
+static bool widen(struct ma_image *map, uint32_t stream, uint64_t chunks)
 {
 	struct ma_stream *st = ma_stream(map, stream);
 	uint64_t range = ma_range_count(map, stream);
@@ -38,7 +38,7 @@ static bool widen(struct ma_map *map, uint32_t stream, uint64_t chunks)
 }
 
 /* Where count chunks at a multiple of align (in chunks, by address) would go, relative to the range, which begins at start. */
-static uint64_t find_place(struct ma_map *map, uint32_t stream, uint64_t start, uint64_t count, uint64_t align)
+static uint64_t find_place(struct ma_image *map, uint32_t stream, uint64_t start, uint64_t count, uint64_t align)
 {
 	uint64_t number = (uint64_t)(uintptr_t)ma_chunk_address(map, start) >> MA_CHUNK_SHIFT;
 	uint64_t range = ma_range_count(map, stream);
@@ -57,7 +57,7 @@ static uint64_t find_place(struct ma_map *map, uint32_t stream, uint64_t start, 
 }
 
 /* The words decide: are these chunks really free? If not, the file was damaged: compute the leaves anew. */
-static bool really_free(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
+static bool really_free(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count)
 {
 	for (uint64_t chunk = first; chunk < first + count; chunk++)
 		if (ma_chunk_load(map, chunk) != MA_FREE) {
@@ -67,7 +67,7 @@ static bool really_free(struct ma_map *map, uint32_t stream, uint64_t first, uin
 	return true;
 }
 
-static void write_words(struct ma_map *map, uint64_t first, uint64_t count, uint64_t word)
+static void write_words(struct ma_image *map, uint64_t first, uint64_t count, uint64_t word)
 {
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), ma_word(MA_CONT, 0, first));
@@ -75,7 +75,7 @@ static void write_words(struct ma_map *map, uint64_t first, uint64_t count, uint
 }
 
 /* Free chunks of one stream that have their disk space; nothing is changed yet. MA_NO_CHUNK: errno. */
-static uint64_t ready_chunks(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align)
+static uint64_t ready_chunks(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align)
 {
 	uint64_t start = ma_range_first(map, stream);
 
@@ -91,7 +91,7 @@ static uint64_t ready_chunks(struct ma_map *map, uint32_t stream, uint64_t count
 	return MA_NO_CHUNK;
 }
 
-static void deal(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, uint64_t word)
+static void deal(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count, uint64_t word)
 {
 	ma_intent_set(ma_stream(map, stream), first, count);
 	write_words(map, first, count, word);
@@ -99,7 +99,7 @@ static void deal(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t c
 	ma_intent_clear(ma_stream(map, stream));
 }
 
-uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word)
+uint64_t ma_chunk_take(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word)
 {
 	uint64_t first = ready_chunks(map, stream, count, align);
 
@@ -109,7 +109,7 @@ uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint
 }
 
 /* No more chunks can come into the tree, and those in it have no such run: then nothing else need be tried. */
-static bool is_full(struct ma_map *map, uint32_t stream, uint64_t count)
+static bool is_full(struct ma_image *map, uint32_t stream, uint64_t count)
 {
 	uint64_t range = ma_range_count(map, stream);
 	uint64_t at;
@@ -124,7 +124,7 @@ static bool is_full(struct ma_map *map, uint32_t stream, uint64_t count)
  * Chunks whose blocks have so many units of allocation bytes. The spot is there before the word is; recovery takes it away
  * from a chunk that is still free.
  */
-static uint64_t take_with_units(struct ma_map *map, uint32_t stream, uint64_t count, uint32_t units, uint32_t recip,
+static uint64_t take_with_units(struct ma_image *map, uint32_t stream, uint64_t count, uint32_t units, uint32_t recip,
 				uint64_t word)
 {
 	uint32_t line;
@@ -153,18 +153,18 @@ static uint64_t take_with_units(struct ma_map *map, uint32_t stream, uint64_t co
 	return first;
 }
 
-uint64_t ma_chunk_take_slab(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag)
+uint64_t ma_chunk_take_slab(struct ma_image *map, uint32_t stream, uint32_t class, uint64_t tag)
 {
 	return take_with_units(map, stream, ma_slab_chunks(map, class), ma_slab_units(map, class),
 			       ma_slab_recip(map, class), ma_word(MA_SLAB, class, tag));
 }
 
-uint64_t ma_chunk_take_cells(struct ma_map *map, uint32_t stream)
+uint64_t ma_chunk_take_cells(struct ma_image *map, uint32_t stream)
 {
 	return take_with_units(map, stream, 1, MA_UNITS_MOST, MA_GRANULE_RECIP, ma_word(MA_CELLS, 0, 0));
 }
 
-uint64_t ma_chunk_take_area(struct ma_map *map, uint32_t stream)
+uint64_t ma_chunk_take_area(struct ma_image *map, uint32_t stream)
 {
 	uint64_t chunk = ready_chunks(map, stream, 1, 1);
 
@@ -179,7 +179,7 @@ uint64_t ma_chunk_take_area(struct ma_map *map, uint32_t stream)
 }
 
 /* The chunk is free until its word says ROOTS, and until then the link means nothing. */
-uint64_t ma_chunk_take_table(struct ma_map *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id)
+uint64_t ma_chunk_take_table(struct ma_image *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id)
 {
 	uint64_t chunk = ready_chunks(map, stream, 1, 1);
 
@@ -193,7 +193,7 @@ uint64_t ma_chunk_take_table(struct ma_map *map, uint32_t stream, _Atomic uint64
 
 /* ---- over the bounds of streams ---- */
 
-static uint64_t find_across(struct ma_map *map, uint32_t lanes, uint64_t count, uint64_t align)
+static uint64_t find_across(struct ma_image *map, uint32_t lanes, uint64_t count, uint64_t align)
 {
 	uint64_t units = ma_min(ma_units(map), ma_range_first(map, lanes - 1) + ma_range_whole(map, lanes - 1));
 	uint64_t number = (uint64_t)(uintptr_t)map->user >> MA_CHUNK_SHIFT;
@@ -212,7 +212,7 @@ static uint64_t find_across(struct ma_map *map, uint32_t lanes, uint64_t count, 
 }
 
 /* What of [first, first + count) lies in this stream. */
-static uint64_t part(const struct ma_map *map, uint32_t stream, uint64_t *first, uint64_t count)
+static uint64_t part(const struct ma_image *map, uint32_t stream, uint64_t *first, uint64_t count)
 {
 	uint64_t lo = ma_max(*first, ma_range_first(map, stream));
 	uint64_t hi = ma_min(*first + count, ma_range_first(map, stream) + ma_range_count(map, stream));
@@ -221,7 +221,7 @@ static uint64_t part(const struct ma_map *map, uint32_t stream, uint64_t *first,
 	return hi > lo ? hi - lo : 0;
 }
 
-static int prepare_part(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
+static int prepare_part(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count)
 {
 	uint64_t at = first - ma_range_first(map, stream);
 
@@ -231,7 +231,7 @@ static int prepare_part(struct ma_map *map, uint32_t stream, uint64_t first, uin
 	return ma_chunk_back_to(map, stream, at, count);
 }
 
-uint64_t ma_chunk_take_across(struct ma_map *map, uint32_t lanes, uint64_t count, uint64_t align, uint64_t word)
+uint64_t ma_chunk_take_across(struct ma_image *map, uint32_t lanes, uint64_t count, uint64_t align, uint64_t word)
 {
 	uint64_t first = find_across(map, lanes, count, align);
 	uint32_t from, to;
@@ -264,7 +264,7 @@ uint64_t ma_chunk_take_across(struct ma_map *map, uint32_t lanes, uint64_t count
 /* ---- giving ---- */
 
 /* Chunks of one stream, which are some of those that are given back together. */
-static void give_part(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, uint64_t together)
+static void give_part(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count, uint64_t together)
 {
 	ma_tree_mark(map, stream, first, count, true);
 	ma_intent_clear(ma_stream(map, stream));
@@ -272,7 +272,7 @@ static void give_part(struct ma_map *map, uint32_t stream, uint64_t first, uint6
 		ma_chunk_punch(map, stream, first - ma_range_first(map, stream), count);
 }
 
-static void give_parts(struct ma_map *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count)
+static void give_parts(struct ma_image *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count)
 {
 	for (uint32_t s = from; s <= to; s++) {
 		uint64_t lo = first;
@@ -282,7 +282,7 @@ static void give_parts(struct ma_map *map, uint32_t from, uint32_t to, uint64_t 
 	}
 }
 
-void ma_chunk_give_in(struct ma_map *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count)
+void ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count)
 {
 	uint64_t word = ma_chunk_load(map, first);
 	uint32_t line = (uint32_t)(ma_load(&map->spot[first]) >> 32);
@@ -302,14 +302,14 @@ void ma_chunk_give_in(struct ma_map *map, uint32_t from, uint32_t to, uint64_t f
 		ma_truth_give(map, line, first, ma_word_units(map, word));
 }
 
-void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count)
+void ma_chunk_give(struct ma_image *map, uint64_t first, uint64_t count)
 {
 	uint32_t from = ma_stream_of(map, first);
 
 	ma_chunk_give_in(map, from, ma_stream_from(map, from, first + count - 1), first, count);
 }
 
-static bool grow_run(struct ma_map *map, uint32_t stream, uint64_t head, uint64_t old, uint64_t count)
+static bool grow_run(struct ma_image *map, uint32_t stream, uint64_t head, uint64_t old, uint64_t count)
 {
 	uint64_t behind = head + old;
 	uint64_t at = behind - ma_range_first(map, stream);
@@ -331,7 +331,7 @@ static bool grow_run(struct ma_map *map, uint32_t stream, uint64_t head, uint64_
 	return true;
 }
 
-bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t count)
+bool ma_chunk_resize(struct ma_image *map, uint64_t head, uint64_t old, uint64_t count)
 {
 	uint32_t stream = ma_stream_of(map, head);
 

@@ -3,6 +3,7 @@
 #ifndef MA_HEAP_INTERNAL_H
 #define MA_HEAP_INTERNAL_H
 
+#include "common/body.h"
 #include "common/heap.h"
 
 #define MA_LEAF 64 /* Chunks a leaf word. */
@@ -36,12 +37,12 @@ _Static_assert(MA_GRANULE_BYTES + sizeof(struct ma_cells) == MA_UNITS_MOST * MA_
 
 /* ---- words ---- */
 
-MA_INLINE _Atomic uint64_t *ma_chunk(struct ma_map *map, uint64_t chunk)
+MA_INLINE _Atomic uint64_t *ma_chunk(struct ma_image *map, uint64_t chunk)
 {
 	return (_Atomic uint64_t *)(void *)(map->base + map->lay.unit_off) + chunk;
 }
 
-MA_INLINE uint64_t ma_chunk_load(struct ma_map *map, uint64_t chunk)
+MA_INLINE uint64_t ma_chunk_load(struct ma_image *map, uint64_t chunk)
 {
 	return ma_load_acquire(ma_chunk(map, chunk)); /* Pairs with common/heap_chunk.c:write_words. */
 }
@@ -66,35 +67,35 @@ MA_INLINE uint64_t ma_word(enum ma_chunk_kind kind, uint32_t class, uint64_t arg
 	return argument << 12 | (uint64_t) class << 4 | kind;
 }
 
-MA_INLINE _Atomic uint32_t *ma_chunk_next(struct ma_map *map, uint64_t chunk)
+MA_INLINE _Atomic uint32_t *ma_chunk_next(struct ma_image *map, uint64_t chunk)
 {
 	return (_Atomic uint32_t *)(void *)(map->base + map->lay.next_off) + chunk;
 }
 
-MA_INLINE char *ma_chunk_address(struct ma_map *map, uint64_t chunk)
+MA_INLINE char *ma_chunk_address(struct ma_image *map, uint64_t chunk)
 {
 	return map->user + (chunk << MA_CHUNK_SHIFT);
 }
 
 /* Chunks of a slab of this class. */
-MA_INLINE uint32_t ma_slab_chunks(const struct ma_map *map, uint32_t class)
+MA_INLINE uint32_t ma_slab_chunks(const struct ma_image *map, uint32_t class)
 {
 	return ma_class_bytes(class) > MA_SMALL_MAX ? map->lay.big_span : 1;
 }
 
-MA_INLINE uint32_t ma_slab_slots(const struct ma_map *map, uint32_t class)
+MA_INLINE uint32_t ma_slab_slots(const struct ma_image *map, uint32_t class)
 {
 	return (uint32_t)(ma_slab_chunks(map, class) * MA_CHUNK / ma_class_bytes(class));
 }
 
 /* Of a small slab: its slots lie in so many cells. */
-MA_INLINE uint32_t ma_small_slots(const struct ma_map *map, uint32_t class)
+MA_INLINE uint32_t ma_small_slots(const struct ma_image *map, uint32_t class)
 {
 	return (uint32_t)(((uint64_t)map->lay.small_span[class] << MA_CELL_SHIFT) / ma_class_bytes(class));
 }
 
 /* What ma_heap_free_fast() multiplies with; 0 for slabs of several chunks, whose blocks go the slow way. */
-MA_INLINE uint32_t ma_slab_recip(const struct ma_map *map, uint32_t class)
+MA_INLINE uint32_t ma_slab_recip(const struct ma_image *map, uint32_t class)
 {
 	uint64_t size = ma_class_bytes(class);
 
@@ -102,42 +103,42 @@ MA_INLINE uint32_t ma_slab_recip(const struct ma_map *map, uint32_t class)
 }
 
 /* Chunks that the word of a head claims; 0 when it is no head, or claims chunks that do not exist. */
-uint64_t ma_word_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word);
+uint64_t ma_word_chunks(const struct ma_image *map, uint64_t chunk, uint64_t word);
 /* The same; 0 also when the file does not have all of them: a block that is there, to be read and written. */
-uint64_t ma_block_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word);
+uint64_t ma_block_chunks(const struct ma_image *map, uint64_t chunk, uint64_t word);
 /* The head of the block that chunk belongs to; MA_NO_CHUNK when it is free or its words contradict each other. */
-uint64_t ma_chunk_head(struct ma_map *map, uint64_t chunk);
+uint64_t ma_chunk_head(struct ma_image *map, uint64_t chunk);
 
 /* ---- the ranges of lanes ---- */
 
 /* Where a lane's leaves begin, and how many it has. */
-MA_INLINE uint64_t ma_leaf_off(const struct ma_map *map, uint32_t lane)
+MA_INLINE uint64_t ma_leaf_off(const struct ma_image *map, uint32_t lane)
 {
 	const struct ma_segment *seg = ma_lane_segment(map, lane);
 
 	return seg->leaf_off + ma_lane_stream(map, lane) * seg->leaves * 8;
 }
 
-MA_INLINE uint64_t ma_leaves(const struct ma_map *map, uint32_t lane)
+MA_INLINE uint64_t ma_leaves(const struct ma_image *map, uint32_t lane)
 {
 	return ma_lane_segment(map, lane)->leaves;
 }
 
 /* Have its leaves, holes and spans their disk space from creation on? */
-MA_INLINE bool ma_tree_is_fixed(const struct ma_map *map, uint32_t lane)
+MA_INLINE bool ma_tree_is_fixed(const struct ma_image *map, uint32_t lane)
 {
 	return lane < map->lay.streams && map->lay.fixed_end == map->lay.table_end;
 }
 
 /* Chunks of the range that have their disk space, as its stream says. */
-MA_INLINE uint64_t ma_range_backed(struct ma_map *map, uint32_t stream)
+MA_INLINE uint64_t ma_range_backed(struct ma_image *map, uint32_t stream)
 {
 	/* Pairs with common/heap_space.c:back_more. */
 	return ma_min(ma_load_acquire(&ma_stream(map, stream)->backed), ma_range_count(map, stream));
 }
 
 /* Chunks whose memory is in the file. One that grows by itself has the words of more. */
-MA_INLINE uint64_t ma_chunks_there(const struct ma_map *map)
+MA_INLINE uint64_t ma_chunks_there(const struct ma_image *map)
 {
 	return (ma_user_end(map) - map->lay.user_off) / MA_CHUNK;
 }
@@ -147,7 +148,7 @@ MA_INLINE uint64_t ma_chunks_there(const struct ma_map *map)
  * beyond are free, and their words are not read: on some file systems, reading a hole allocates a page. A process extends the file
  * before it raises backed, so this function reads backed first and the length last.
  */
-MA_INLINE uint64_t ma_range_used(struct ma_map *map, uint32_t stream)
+MA_INLINE uint64_t ma_range_used(struct ma_image *map, uint32_t stream)
 {
 	uint64_t backed = ma_range_backed(map, stream), there, first;
 
@@ -158,14 +159,14 @@ MA_INLINE uint64_t ma_range_used(struct ma_map *map, uint32_t stream)
 	return ma_min(backed, there > first ? there - first : 0);
 }
 
-MA_INLINE bool ma_chunk_is_backed(struct ma_map *map, uint64_t chunk)
+MA_INLINE bool ma_chunk_is_backed(struct ma_image *map, uint64_t chunk)
 {
 	uint32_t stream = ma_stream_of(map, chunk);
 
 	return chunk - ma_range_first(map, stream) < ma_range_used(map, stream);
 }
 
-MA_INLINE bool ma_chunk_is_free(struct ma_map *map, uint64_t chunk)
+MA_INLINE bool ma_chunk_is_free(struct ma_image *map, uint64_t chunk)
 {
 	return !ma_chunk_is_backed(map, chunk) || ma_chunk_load(map, chunk) == MA_FREE;
 }
@@ -173,19 +174,19 @@ MA_INLINE bool ma_chunk_is_free(struct ma_map *map, uint64_t chunk)
 /* ---- the tree of free chunks (heap_tree.c); the stream's lock is held ---- */
 
 /* A bit a chunk: 1 is free. */
-_Atomic uint64_t *ma_tree_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf);
+_Atomic uint64_t *ma_tree_leaf(struct ma_image *map, uint32_t stream, uint64_t leaf);
 /* The lowest run of count free chunks, relative to the range; MA_NO_CHUNK. Ends after as many steps as the tree has levels. */
-uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count);
+uint64_t ma_tree_find(struct ma_image *map, uint32_t stream, uint64_t count);
 /* Chunks [first, first + count) of one stream are taken now, or free. */
-void ma_tree_mark(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, bool free);
+void ma_tree_mark(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count, bool free);
 /* As the words have it, whatever the tree says of them: after a death, and for leaves that are new. */
-void ma_tree_mend(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
+void ma_tree_mend(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count);
 /* Count the free chunks of the leaves: after a death, and for leaves that are new. */
-void ma_tree_recount(struct ma_map *map, uint32_t stream);
+void ma_tree_recount(struct ma_image *map, uint32_t stream);
 /* Disk space for count leaves and the spans over them: one stretch a level. */
-int ma_tree_back(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
+int ma_tree_back(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count);
 /* No leaf is in the tree. */
-void ma_tree_blank(struct ma_map *map, uint32_t stream);
+void ma_tree_blank(struct ma_image *map, uint32_t stream);
 
 /* ---- free chunks (heap_chunk.c); the stream's lock is held ---- */
 
@@ -193,53 +194,53 @@ void ma_tree_blank(struct ma_map *map, uint32_t stream);
  * Deal out chunks of one stream, the first of them at a multiple of align chunks by address, with this word on the head.
  * MA_NO_CHUNK; errno is ENOMEM when there is no room, else the disk's.
  */
-uint64_t ma_chunk_take(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word);
+uint64_t ma_chunk_take(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word);
 /* The same over the bounds of lanes. The locks of so many are held. */
-uint64_t ma_chunk_take_across(struct ma_map *map, uint32_t lanes, uint64_t count, uint64_t align, uint64_t word);
+uint64_t ma_chunk_take_across(struct ma_image *map, uint32_t lanes, uint64_t count, uint64_t align, uint64_t word);
 /* The same for a slab and its truth. */
-uint64_t ma_chunk_take_slab(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag);
+uint64_t ma_chunk_take_slab(struct ma_image *map, uint32_t stream, uint32_t class, uint64_t tag);
 /* The same for a chunk in cells, all of them free. */
-uint64_t ma_chunk_take_cells(struct ma_map *map, uint32_t stream);
+uint64_t ma_chunk_take_cells(struct ma_image *map, uint32_t stream);
 /* So many chunks of the stream's range are not taken. */
-uint64_t ma_chunk_free_count(struct ma_map *map, uint32_t stream);
+uint64_t ma_chunk_free_count(struct ma_image *map, uint32_t stream);
 /* A chunk with the head of an area of truth that has nothing in it. */
-uint64_t ma_chunk_take_area(struct ma_map *map, uint32_t stream);
+uint64_t ma_chunk_take_area(struct ma_image *map, uint32_t stream);
 /* A chunk of one stream for a table of roots: see struct ma_engine. */
-uint64_t ma_chunk_take_table(struct ma_map *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id);
+uint64_t ma_chunk_take_table(struct ma_image *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id);
 /* Take back [first, first + count), after the head's word says so (or with it). Locks of all its streams are held. */
-void ma_chunk_give(struct ma_map *map, uint64_t first, uint64_t count);
+void ma_chunk_give(struct ma_image *map, uint64_t first, uint64_t count);
 /* The same for a caller that knows in which streams they lie: from to to. */
-void ma_chunk_give_in(struct ma_map *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count);
+void ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count);
 /* Change a run from old to count chunks in place, both inside one stream. False: the chunks behind it are taken. */
-bool ma_chunk_resize(struct ma_map *map, uint64_t head, uint64_t old, uint64_t count);
+bool ma_chunk_resize(struct ma_image *map, uint64_t head, uint64_t old, uint64_t count);
 /*
  * Disk space for chunks [at, at + count) of the range: for those that never had any in steps that grow with the map, or if there is no
  * room, exactly so much; and for those whose space was given back.
  */
-int ma_chunk_back_to(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count);
+int ma_chunk_back_to(struct ma_image *map, uint32_t stream, uint64_t at, uint64_t count);
 /* The chunks of a leaf that is new in the tree. */
-void ma_chunk_clear_holes(struct ma_map *map, uint32_t stream, uint64_t leaf);
+void ma_chunk_clear_holes(struct ma_image *map, uint32_t stream, uint64_t leaf);
 /* Disk space for what is kept about so many leaves; about chunks [had, want) of the range. 0, or -1 with errno. */
-int ma_chunk_back_leaves(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count);
-int ma_chunk_back_tables(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want);
+int ma_chunk_back_leaves(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count);
+int ma_chunk_back_tables(struct ma_image *map, uint32_t stream, uint64_t had, uint64_t want);
 /* A chunk of the range has no disk space: who uses it takes that first. */
-void ma_chunk_mark_hole(struct ma_map *map, uint32_t stream, uint64_t chunk);
+void ma_chunk_mark_hole(struct ma_image *map, uint32_t stream, uint64_t chunk);
 /* Has a chunk, by its place in the stream's range, disk space? Give that of some free ones back. */
-bool ma_chunk_has_space(struct ma_map *map, uint32_t stream, uint64_t at);
-void ma_chunk_punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count);
+bool ma_chunk_has_space(struct ma_image *map, uint32_t stream, uint64_t at);
+void ma_chunk_punch(struct ma_image *map, uint32_t stream, uint64_t at, uint64_t count);
 /* The same for all that is free, or only for what was free at the last call as well. Returns bytes. */
-uint64_t ma_chunk_punch_free(struct ma_map *map, uint32_t stream, bool idle_only);
+uint64_t ma_chunk_punch_free(struct ma_image *map, uint32_t stream, bool idle_only);
 /* See struct ma_engine. */
-int ma_chunk_back(struct ma_map *map);
-int ma_chunk_renew(struct ma_map *map);
+int ma_chunk_back(struct ma_image *map);
+int ma_chunk_renew(struct ma_image *map);
 
 /* ---- truth (heap_truth.c) ---- */
 
-uint32_t ma_slab_units(const struct ma_map *map, uint32_t class);
+uint32_t ma_slab_units(const struct ma_image *map, uint32_t class);
 /* Units that the chunk of this word has; 0 when it is neither a slab nor in cells. */
-uint32_t ma_word_units(const struct ma_map *map, uint64_t word);
+uint32_t ma_word_units(const struct ma_image *map, uint64_t word);
 /* The truth bytes of a slab of so many slots; NULL when the file is damaged and they would lie outside of it. */
-MA_INLINE _Atomic uint8_t *ma_spot_truth(struct ma_map *map, uint64_t head, uint32_t slots)
+MA_INLINE _Atomic uint8_t *ma_spot_truth(struct ma_image *map, uint64_t head, uint32_t slots)
 {
 	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT; /* Pairs with common/heap_chunk.c:take_with_units. */
 	uint64_t bytes = ma_up(slots, MA_UNIT);
@@ -250,57 +251,57 @@ MA_INLINE _Atomic uint8_t *ma_spot_truth(struct ma_map *map, uint64_t head, uint
 	return (_Atomic uint8_t *)(map->base + offset);
 }
 
-MA_INLINE _Atomic uint8_t *ma_slab_truth(struct ma_map *map, uint64_t head, uint32_t class)
+MA_INLINE _Atomic uint8_t *ma_slab_truth(struct ma_image *map, uint64_t head, uint32_t class)
 {
 	return ma_spot_truth(map, head, ma_slab_slots(map, class));
 }
 
 /* Does the area that the chunk's spot leads to know of it? */
-bool ma_chunk_owns_truth(struct ma_map *map, uint64_t head, uint32_t units);
+bool ma_chunk_owns_truth(struct ma_image *map, uint64_t head, uint32_t units);
 /* The line of so many free units, which may need a new area first; 0: errno. The lock is held. */
-uint32_t ma_truth_find(struct ma_map *map, uint32_t stream, uint32_t units);
+uint32_t ma_truth_find(struct ma_image *map, uint32_t stream, uint32_t units);
 /* They are head's from now on, if its word comes to say so; and all zero. The lock is held. */
-void ma_truth_claim(struct ma_map *map, uint32_t line, uint64_t head, uint32_t units);
+void ma_truth_claim(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units);
 /* No slab came of what was found: an area that was taken for it alone is a free chunk again. The lock is held. */
-void ma_truth_leave(struct ma_map *map, uint32_t stream, uint32_t line);
+void ma_truth_leave(struct ma_image *map, uint32_t stream, uint32_t line);
 /* The slab, or the chunk in cells, is gone. The lock is held. */
-void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t units);
+void ma_truth_give(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units);
 /* Would the area in this chunk be given back if all chunks were given back that gone() names? */
-bool ma_truth_would_go(struct ma_map *map, uint64_t chunk, bool (*gone)(struct ma_map *map, uint64_t chunk));
+bool ma_truth_would_go(struct ma_image *map, uint64_t chunk, bool (*gone)(struct ma_image *map, uint64_t chunk));
 /* The stream was stale: make its list of areas, and their counts, anew. The lock is held. */
-void ma_truth_recount(struct ma_map *map, uint32_t stream);
-int ma_truth_back(struct ma_map *map, uint32_t stream);
+void ma_truth_recount(struct ma_image *map, uint32_t stream);
+int ma_truth_back(struct ma_image *map, uint32_t stream);
 /* A private view: make own copies. */
-void ma_truth_own(struct ma_map *map, uint32_t stream);
+void ma_truth_own(struct ma_image *map, uint32_t stream);
 
 /* ---- intents (heap_recover.c) ---- */
 
 void ma_intent_set(struct ma_stream *st, uint64_t first, uint64_t count);
 void ma_intent_clear(struct ma_stream *st);
-void ma_heap_recover_stream(struct ma_map *map, uint32_t stream);
+void ma_heap_recover_stream(struct ma_image *map, uint32_t stream);
 
 /* ---- cells (heap_cell.c) ---- */
 
 /* The cells that a small slab of each class takes, in a map of so many chunks. */
 void ma_cell_layout(struct ma_layout *lay);
 /* NULL when the chunk is not in cells, or the file is damaged. */
-struct ma_cells *ma_chunk_cells(struct ma_map *map, uint64_t chunk);
+struct ma_cells *ma_chunk_cells(struct ma_image *map, uint64_t chunk);
 /* The class of the small slab that begins at this cell; MA_CLASSES when none does. */
-uint32_t ma_cell_class(const struct ma_map *map, struct ma_cells *cells, uint32_t cell);
+uint32_t ma_cell_class(const struct ma_image *map, struct ma_cells *cells, uint32_t cell);
 /* The first cell of the small slab that this cell belongs to; MA_CHUNK_CELLS when it is free. */
-uint32_t ma_cell_head(const struct ma_map *map, struct ma_cells *cells, uint32_t cell);
+uint32_t ma_cell_head(const struct ma_image *map, struct ma_cells *cells, uint32_t cell);
 /* A bit per free cell. */
-uint64_t ma_cells_free(const struct ma_map *map, struct ma_cells *cells);
+uint64_t ma_cells_free(const struct ma_image *map, struct ma_cells *cells);
 /* Bytes of a slot of the largest slab that so many free cells have room for; 0. */
-uint64_t ma_cell_largest(const struct ma_map *map, uint64_t free);
+uint64_t ma_cell_largest(const struct ma_image *map, uint64_t free);
 /* A new small slab; MA_NO_SLAB: errno. The stream's lock is held, here and below. */
-uint32_t ma_cell_take(struct ma_map *map, uint32_t stream, uint32_t class, uint64_t tag);
+uint32_t ma_cell_take(struct ma_image *map, uint32_t stream, uint32_t class, uint64_t tag);
 /* The small slab, which is empty, is gone; and perhaps its chunk. */
-void ma_cell_give(struct ma_map *map, uint32_t id);
+void ma_cell_give(struct ma_image *map, uint32_t id);
 /* Give all chunks back whose cells are all free. True when there were any. */
-bool ma_cell_reap(struct ma_map *map, uint32_t stream);
+bool ma_cell_reap(struct ma_image *map, uint32_t stream);
 /* The stream was stale: the list is empty; put this chunk into it, or give it back. */
-void ma_cell_relist(struct ma_map *map, uint32_t stream, uint64_t chunk);
+void ma_cell_relist(struct ma_image *map, uint32_t stream, uint64_t chunk);
 
 /* ---- slabs (heap_slab.c) ---- */
 
@@ -327,9 +328,9 @@ MA_INLINE uint32_t ma_slab_cell(uint32_t id)
 }
 
 /* False: there is no slab of this id (any more). Any id may be asked about. */
-bool ma_slab_at(struct ma_map *map, uint32_t id, struct ma_slab *slab);
+bool ma_slab_at(struct ma_image *map, uint32_t id, struct ma_slab *slab);
 /* Each slab that begins in this chunk, until fn returns something but 0: that. */
-int ma_chunk_slabs(struct ma_map *map, uint64_t chunk, int (*fn)(struct ma_map *map, const struct ma_slab *slab, void *arg),
+int ma_chunk_slabs(struct ma_image *map, uint64_t chunk, int (*fn)(struct ma_image *map, const struct ma_slab *slab, void *arg),
 		   void *arg);
 uint32_t ma_slab_used(const struct ma_slab *slab);
 /* At least one slot in MA_RICH is free; or any. */
@@ -338,26 +339,26 @@ enum ma_want { MA_ANY_ROOM, MA_RICH_ROOM };
 bool ma_slab_has_room(const struct ma_slab *slab, enum ma_want want);
 bool ma_slab_is_empty(const struct ma_slab *slab);
 /* No live thread is its owner; or tag is the owner's. */
-bool ma_slab_is_unowned(struct ma_map *map, const struct ma_slab *slab, uint64_t tag);
+bool ma_slab_is_unowned(struct ma_image *map, const struct ma_slab *slab, uint64_t tag);
 
 /* Queues of slabs without an owner, two per class; the stream's lock is held. */
-uint32_t ma_queue_pop(struct ma_map *map, struct ma_queue *queue);
+uint32_t ma_queue_pop(struct ma_image *map, struct ma_queue *queue);
 /* The first one, and the one after another. MA_NO_SLAB: none. The links may lead anywhere in the map, and in a circle. */
 uint32_t ma_queue_first(const struct ma_queue *queue);
-uint32_t ma_queue_after(struct ma_map *map, uint32_t id);
+uint32_t ma_queue_after(struct ma_image *map, uint32_t id);
 /* All up to `before`, whose next one is id, go to the end. */
-void ma_queue_turn(struct ma_map *map, struct ma_queue *queue, uint32_t before, uint32_t id);
-void ma_queue_push(struct ma_map *map, struct ma_queue *queue, uint32_t id);
-void ma_queue_push_front(struct ma_map *map, struct ma_queue *queue, uint32_t id);
+void ma_queue_turn(struct ma_image *map, struct ma_queue *queue, uint32_t before, uint32_t id);
+void ma_queue_push(struct ma_image *map, struct ma_queue *queue, uint32_t id);
+void ma_queue_push_front(struct ma_image *map, struct ma_queue *queue, uint32_t id);
 /* No queue of the stream has more members; a damaged one may lead round. */
-MA_INLINE uint64_t ma_queue_most(struct ma_map *map, uint32_t stream)
+MA_INLINE uint64_t ma_queue_most(struct ma_image *map, uint32_t stream)
 {
 	return ma_range_used(map, stream) * MA_CHUNK_CELLS;
 }
 
-struct ma_queue *ma_slab_queue(struct ma_map *map, uint32_t stream, uint32_t id, uint32_t class);
+struct ma_queue *ma_slab_queue(struct ma_image *map, uint32_t stream, uint32_t id, uint32_t class);
 /* Rebuild queues and lists when a kill may have left them incomplete. */
-void ma_queues_freshen(struct ma_map *map, uint32_t stream);
+void ma_queues_freshen(struct ma_image *map, uint32_t stream);
 
 /* Make it ours when it has no owner. */
 bool ma_slab_adopt(struct ma_tcache *tc, const struct ma_slab *slab);
@@ -365,7 +366,7 @@ bool ma_slab_adopt(struct ma_tcache *tc, const struct ma_slab *slab);
 void ma_slab_disown(const struct ma_slab *slab);
 
 /* Chunks that the map has, or comes to have by itself. */
-MA_INLINE uint64_t ma_units_in_time(const struct ma_map *map)
+MA_INLINE uint64_t ma_units_in_time(const struct ma_image *map)
 {
 	return map->lay.grows ? map->lay.units : ma_units(map);
 }
@@ -377,7 +378,7 @@ MA_INLINE uint64_t ma_units_in_time(const struct ma_map *map)
 #define MA_CHURN_MOST  256
 #define MA_CHURN_UNITS 1024
 
-MA_INLINE bool ma_cursor_churns(const struct ma_map *map, struct ma_cursor *cursor, uint32_t more)
+MA_INLINE bool ma_cursor_churns(const struct ma_image *map, struct ma_cursor *cursor, uint32_t more)
 {
 	cursor->churn += more;
 	return cursor->churn >= MA_CHURN_MOST && ma_units_in_time(map) >= MA_CHURN_UNITS;
@@ -405,7 +406,7 @@ void *ma_slab_take_one(struct ma_tcache *tc, struct ma_cursor *cursor);
 /* ---- giving back (heap_reclaim.c) ---- */
 
 /* Give the slab back, when it is empty and its owner is the caller. */
-bool ma_slab_give_if_empty(struct ma_map *map, uint32_t id);
+bool ma_slab_give_if_empty(struct ma_image *map, uint32_t id);
 /*
  * Give the empty slabs without an owner, and the caller's own, back to the free chunks. True when there were any, or others have
  * given some back: then search again.
@@ -414,30 +415,30 @@ bool ma_slab_scavenge(struct ma_tcache *tc);
 /* Once per second, by the thread that comes first: what has been free for a second goes back to the disk. */
 void ma_heap_age(struct ma_tcache *tc);
 /* This process detaches: what is free goes back to the disk. */
-void ma_heap_rest(struct ma_map *map);
+void ma_heap_rest(struct ma_image *map);
 
 /* ---- runs (heap_run.c) ---- */
 
-void *ma_run_malloc(struct ma_map *map, struct ma_tcache *tc, uint64_t chunks, uint64_t align_chunks);
+void *ma_run_malloc(struct ma_image *map, struct ma_tcache *tc, uint64_t chunks, uint64_t align_chunks);
 /* 0, or -1 with EINVAL when head is no run (any more). */
-int ma_run_free(struct ma_map *map, uint64_t head);
-bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count);
+int ma_run_free(struct ma_image *map, uint64_t head);
+bool ma_run_resize(struct ma_image *map, uint64_t head, uint64_t count);
 
 /* See struct ma_engine. */
-void ma_heap_hollow(struct ma_map *map);
-bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table);
+void ma_heap_hollow(struct ma_image *map);
+bool ma_heap_table_at(struct ma_image *map, uint64_t chunk, struct ma_table *table);
 bool ma_heap_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
 
 /* See struct ma_engine (heap_layout.c). */
-bool ma_heap_layout(struct ma_map *map);
+bool ma_heap_layout(struct ma_layout *lay, const struct ma_header *sealed);
 
 /* ---- looking (heap_check.c) ---- */
 
-uint64_t ma_heap_check(struct ma_map *map, ma_finding_fn *fn, void *arg);
+uint64_t ma_heap_check(struct ma_image *map, ma_finding_fn *fn, void *arg);
 /* Chunks [from, end) of a stream alone, of those that are in use; no lock is taken. For callers that show their progress. */
-uint64_t ma_heap_check_some(struct ma_map *map, uint32_t stream, uint64_t from, uint64_t end,
+uint64_t ma_heap_check_some(struct ma_image *map, uint32_t stream, uint64_t from, uint64_t end,
 			    ma_finding_fn *fn, void *arg);
-void ma_heap_privatize_metadata(struct ma_map *map);
-int ma_heap_used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
+void ma_heap_privatize_metadata(struct ma_image *map);
+int ma_heap_used(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
 
 #endif /* MA_HEAP_INTERNAL_H */

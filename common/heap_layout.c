@@ -10,17 +10,12 @@
 #define UNITS_BESIDE 16
 #define UNITS_SPARE  6
 
-/* What lies in front of the user area, with the first segment's streams and trees. */
-static uint64_t place_front(struct ma_map *map, struct ma_segment *first)
+/* What lies in front of the user area from here on, with the first segment's streams and trees. */
+static uint64_t place_from(struct ma_layout *lay, uint64_t at)
 {
-	struct ma_layout *lay = &map->lay;
-	uint64_t at = ma_body_layout(lay, map->sealed.param[MA_PARAM_FIRST]);
+	struct ma_segment *first = &lay->seg[0];
 	uint64_t units;
 
-	if (map->sealed.kind == MA_KIND_MMALLOC) {
-		lay->key_off = at;
-		at += MA_KEYS * sizeof(uint64_t);
-	}
 	lay->fixed_end = ma_up(at, MA_LINE);
 	lay->table_end = ma_segment_place_tree(first, lay->streams, at);
 	/* The trees of a map of some GiB cost little; those of a huge one are given space as they come into use. */
@@ -36,26 +31,36 @@ static uint64_t place_front(struct ma_map *map, struct ma_segment *first)
 	return lay->area_off + lay->streams * lay->area_units * MA_UNIT;
 }
 
-bool ma_heap_layout(struct ma_map *map)
+static uint64_t place_front(struct ma_layout *lay, const struct ma_segment_plan *plan)
 {
-	struct ma_layout *lay = &map->lay;
-	uint64_t streams = map->sealed.param[MA_HEAP_PARAM_STREAMS];
+	return place_from(lay, ma_body_layout(lay, plan->first));
+}
+
+static uint64_t place_front_with_keys(struct ma_layout *lay, const struct ma_segment_plan *plan)
+{
+	lay->key_off = ma_body_layout(lay, plan->first);
+	return place_from(lay, lay->key_off + MA_KEYS * sizeof(uint64_t));
+}
+
+bool ma_heap_layout(struct ma_layout *lay, const struct ma_header *sealed)
+{
+	uint64_t streams = sealed->param[MA_HEAP_PARAM_STREAMS];
 	struct ma_segment_plan plan = {
-		.base = map->sealed.base,
-		.reserved = map->sealed.reserved,
+		.base = sealed->base,
+		.reserved = sealed->reserved,
 		.unit_bytes = MA_CHUNK,
 		.align = MA_CHUNK,
 		.table = { { 8, 0, &lay->spot_off }, { 8, 0, &lay->unit_off }, { 4, 0, &lay->next_off } },
 		.tables = 3,
 		.has_tree = true,
-		.front = place_front,
+		.front = sealed->kind == MA_KIND_MMALLOC ? place_front_with_keys : place_front,
 	};
 
 	*lay = (struct ma_layout){ .stream_stride = sizeof(struct ma_stream), .roots = FIXED_ROOTS };
-	if (streams < 1 || streams > MA_STREAMS_MAX || !ma_body_numbers(map, &plan))
+	if (streams < 1 || streams > MA_STREAMS_MAX || !ma_body_numbers(lay, sealed, &plan))
 		return false;
 	lay->streams = (uint32_t)streams;
-	if (!ma_segment_layout(map, &plan, MA_CHUNK))
+	if (!ma_segment_layout(lay, &plan, MA_CHUNK, ma_load(&sealed->length)))
 		return false;
 	lay->big_span = lay->seg[0].count >= 64 ? 8 : 1;
 	ma_cell_layout(lay);

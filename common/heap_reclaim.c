@@ -21,7 +21,7 @@ uint32_t ma_heap_age_seconds = 1;
 /* ---- empty slabs ---- */
 
 /* The lock is held, and no other thread can own it. */
-static void give(struct ma_map *map, const struct ma_slab *slab)
+static void give(struct ma_image *map, const struct ma_slab *slab)
 {
 	if (slab->id & MA_SMALL)
 		ma_cell_give(map, slab->id);
@@ -29,7 +29,7 @@ static void give(struct ma_map *map, const struct ma_slab *slab)
 		ma_chunk_give(map, slab->id, slab->cells / MA_CHUNK_CELLS);
 }
 
-bool ma_slab_give_if_empty(struct ma_map *map, uint32_t id)
+bool ma_slab_give_if_empty(struct ma_image *map, uint32_t id)
 {
 	uint32_t stream = ma_stream_of(map, ma_slab_chunk(id));
 	struct ma_slab slab;
@@ -60,7 +60,7 @@ static bool scavenge_own(struct ma_tcache *tc, bool idle_only)
 }
 
 /* Only under the stream's lock is a slab without an owner adopted, or given back. So there is no race for it. */
-static bool scavenge_queue(struct ma_map *map, struct ma_queue *queue, uint32_t looks)
+static bool scavenge_queue(struct ma_image *map, struct ma_queue *queue, uint32_t looks)
 {
 	uint32_t first = MA_NO_SLAB;
 	struct ma_slab slab;
@@ -89,7 +89,7 @@ static bool scavenge_queue(struct ma_map *map, struct ma_queue *queue, uint32_t 
 }
 
 /* The lock is held. */
-static bool scavenge_stream(struct ma_map *map, uint32_t stream, uint32_t looks)
+static bool scavenge_stream(struct ma_image *map, uint32_t stream, uint32_t looks)
 {
 	struct ma_stream *st = ma_stream(map, stream);
 	uint64_t most = ma_queue_most(map, stream);
@@ -144,7 +144,7 @@ bool ma_slab_scavenge(struct ma_tcache *tc)
 
 /* ---- to the disk ---- */
 
-static void age_stream(struct ma_map *map, uint32_t stream, uint32_t now)
+static void age_stream(struct ma_image *map, uint32_t stream, uint32_t now)
 {
 	_Atomic uint32_t *aged = &ma_stream(map, stream)->aged;
 	uint32_t was = ma_load(aged);
@@ -172,7 +172,7 @@ void ma_heap_age(struct ma_tcache *tc)
 	errno = saved;
 }
 
-void ma_heap_rest(struct ma_map *map)
+void ma_heap_rest(struct ma_image *map)
 {
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		if (!ma_stream_lock(map, s))
@@ -183,12 +183,12 @@ void ma_heap_rest(struct ma_map *map)
 	}
 }
 
-int64_t ma_heap_trim(struct ma_map *map)
+int64_t ma_heap_trim(struct ma_image *map)
 {
 	struct ma_tcache *tc;
 	uint64_t bytes = 0;
 
-	if (!ma_map_writable(map))
+	if (!ma_image_writable(map))
 		return ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name);
 	tc = ma_tcache_get(map);
 	if (!tc)
@@ -204,7 +204,7 @@ int64_t ma_heap_trim(struct ma_map *map)
 	return (int64_t)bytes;
 }
 
-void ma_heap_hollow(struct ma_map *map)
+void ma_heap_hollow(struct ma_image *map)
 {
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		ma_chunk_punch_free(map, s, false);

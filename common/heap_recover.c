@@ -23,7 +23,7 @@ void ma_intent_clear(struct ma_stream *st)
 	ma_store_kill(&st->intent_valid, 0);
 }
 
-uint64_t ma_word_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word)
+uint64_t ma_word_chunks(const struct ma_image *map, uint64_t chunk, uint64_t word)
 {
 	uint64_t units = ma_units(map), count = 0;
 
@@ -36,14 +36,14 @@ uint64_t ma_word_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word)
 	return chunk < units && count <= units - chunk ? count : 0;
 }
 
-uint64_t ma_block_chunks(const struct ma_map *map, uint64_t chunk, uint64_t word)
+uint64_t ma_block_chunks(const struct ma_image *map, uint64_t chunk, uint64_t word)
 {
 	uint64_t count = ma_word_chunks(map, chunk, word);
 
 	return !map->lay.grows || chunk + count <= ma_chunks_there(map) ? count : 0;
 }
 
-uint64_t ma_chunk_head(struct ma_map *map, uint64_t chunk)
+uint64_t ma_chunk_head(struct ma_image *map, uint64_t chunk)
 {
 	uint64_t word = ma_chunk_load(map, chunk);
 	uint64_t head = chunk;
@@ -57,7 +57,7 @@ uint64_t ma_chunk_head(struct ma_map *map, uint64_t chunk)
 	return ma_word_chunks(map, head, word) > chunk - head ? head : MA_NO_CHUNK;
 }
 
-static void mend_chunk(struct ma_map *map, uint64_t chunk)
+static void mend_chunk(struct ma_image *map, uint64_t chunk)
 {
 	if (ma_word_kind(ma_chunk_load(map, chunk)) == MA_CONT && ma_chunk_head(map, chunk) == MA_NO_CHUNK)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
@@ -66,7 +66,7 @@ static void mend_chunk(struct ma_map *map, uint64_t chunk)
 		ma_store(&map->spot[chunk], 0);
 }
 
-void ma_heap_recover_stream(struct ma_map *map, uint32_t stream)
+void ma_heap_recover_stream(struct ma_image *map, uint32_t stream)
 {
 	struct ma_stream *st = ma_stream(map, stream);
 	uint64_t first = ma_load(&st->intent_first);

@@ -23,7 +23,7 @@
 #define LARGE_AT_ONCE 8192 /* Chunks: in such a map a slab of several, whose slots are large, is little. */
 
 /* A file that grows by itself never is, before it has all of its range. */
-static bool is_short(struct ma_map *map, uint32_t stream)
+static bool is_short(struct ma_image *map, uint32_t stream)
 {
 	if (map->lay.grows && ma_segments(map) < map->reach)
 		return false;
@@ -33,7 +33,7 @@ static bool is_short(struct ma_map *map, uint32_t stream)
 /* A slab of the queue that has room, made ours. Those that have none go to its end. */
 static uint32_t adopt_queued(struct ma_tcache *tc, struct ma_queue *queue, uint32_t class, enum ma_want want)
 {
-	struct ma_map *map = tc->map;
+	struct ma_image *map = tc->map;
 	struct ma_slab slab;
 
 	for (int i = 0; i < QUEUE_LOOKS; i++) {
@@ -57,7 +57,7 @@ enum size { SMALL, LARGE_IF_ROOMY, LARGE };
 
 static enum size wanted(const struct ma_tcache *tc, struct ma_cursor *cursor)
 {
-	const struct ma_map *map = tc->map;
+	const struct ma_image *map = tc->map;
 	uint32_t cells = ma_slab_chunks(map, cursor->class) * MA_CHUNK_CELLS;
 	uint32_t small = cursor->small_cells / map->lay.small_span[cursor->class];
 	bool churns = ma_cursor_churns(map, cursor, 0);
@@ -70,7 +70,7 @@ static enum size wanted(const struct ma_tcache *tc, struct ma_cursor *cursor)
 	return churns ? LARGE_IF_ROOMY : SMALL;
 }
 
-static bool is_roomy(struct ma_map *map, uint32_t stream)
+static bool is_roomy(struct ma_image *map, uint32_t stream)
 {
 	return (map->lay.grows && ma_segments(map) < map->reach) ||
 	       ma_chunk_free_count(map, stream) * 2 > ma_range_count(map, stream);
@@ -100,7 +100,7 @@ static uint32_t small_from(struct ma_tcache *tc, uint32_t stream, uint32_t class
 
 static uint32_t slab_from(struct ma_tcache *tc, uint32_t stream, uint32_t class, enum size size, enum ma_want want)
 {
-	struct ma_map *map = tc->map;
+	struct ma_image *map = tc->map;
 	uint32_t id = MA_NO_SLAB;
 
 	if (!ma_stream_lock(map, stream))

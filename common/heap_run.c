@@ -12,7 +12,7 @@
 #define AGE_CHUNKS 16 /* From 1 MiB on a look at the clock is nothing. */
 
 /* In rising order, which is the lock order. */
-static bool lock_streams(struct ma_map *map, uint32_t from, uint32_t to)
+static bool lock_streams(struct ma_image *map, uint32_t from, uint32_t to)
 {
 	for (uint32_t s = from; s <= to; s++) {
 		if (ma_stream_lock(map, s))
@@ -24,14 +24,14 @@ static bool lock_streams(struct ma_map *map, uint32_t from, uint32_t to)
 	return true;
 }
 
-static void unlock_streams(struct ma_map *map, uint32_t from, uint32_t to)
+static void unlock_streams(struct ma_image *map, uint32_t from, uint32_t to)
 {
 	for (uint32_t s = to + 1; s-- > from;)
 		ma_stream_unlock(map, s);
 }
 
 /* MA_NO_CHUNK: errno. False: so for every stream, because it has no lock for this process. */
-MA_INLINE bool take_from(struct ma_map *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t *head)
+MA_INLINE bool take_from(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t *head)
 {
 	*head = MA_NO_CHUNK;
 	if (MA_UNLIKELY(!ma_stream_lock(map, stream)))
@@ -46,7 +46,7 @@ MA_INLINE bool take_from(struct ma_map *map, uint32_t stream, uint64_t count, ui
  * did that already.
  * The counts are not right for ever: a death may be in between.
  */
-static uint64_t take_in_one(struct ma_map *map, uint32_t own, uint64_t count, uint64_t align, bool likely)
+static uint64_t take_in_one(struct ma_image *map, uint32_t own, uint64_t count, uint64_t align, bool likely)
 {
 	uint32_t segments = ma_segments(map), lanes = segments * map->lay.streams;
 	uint64_t head;
@@ -66,7 +66,7 @@ static uint64_t take_in_one(struct ma_map *map, uint32_t own, uint64_t count, ui
 	return MA_NO_CHUNK;
 }
 
-static uint64_t take_across(struct ma_map *map, uint64_t count, uint64_t align)
+static uint64_t take_across(struct ma_image *map, uint64_t count, uint64_t align)
 {
 	uint32_t lanes = ma_lanes(map);
 	uint64_t head;
@@ -81,7 +81,7 @@ static uint64_t take_across(struct ma_map *map, uint64_t count, uint64_t align)
 	return head;
 }
 
-static uint64_t take_here(struct ma_map *map, struct ma_tcache *tc, uint64_t count, uint64_t align)
+static uint64_t take_here(struct ma_image *map, struct ma_tcache *tc, uint64_t count, uint64_t align)
 {
 	uint64_t head = take_in_one(map, tc->stream, count, align, true);
 	int err;
@@ -99,7 +99,7 @@ static uint64_t take_here(struct ma_map *map, struct ma_tcache *tc, uint64_t cou
 }
 
 /* A file that grows by itself gets its next segment when nothing else helps. */
-static uint64_t take(struct ma_map *map, struct ma_tcache *tc, uint64_t count, uint64_t align)
+static uint64_t take(struct ma_image *map, struct ma_tcache *tc, uint64_t count, uint64_t align)
 {
 	uint64_t head;
 
@@ -109,7 +109,7 @@ static uint64_t take(struct ma_map *map, struct ma_tcache *tc, uint64_t count, u
 	return head;
 }
 
-void *ma_run_malloc(struct ma_map *map, struct ma_tcache *tc, uint64_t chunks, uint64_t align_chunks)
+void *ma_run_malloc(struct ma_image *map, struct ma_tcache *tc, uint64_t chunks, uint64_t align_chunks)
 {
 	uint64_t head;
 
@@ -126,7 +126,7 @@ void *ma_run_malloc(struct ma_map *map, struct ma_tcache *tc, uint64_t chunks, u
 }
 
 /* The chunks of a run that begins here and lies in the file whole; 0. */
-static uint64_t run_chunks(const struct ma_map *map, uint64_t head, uint64_t word)
+static uint64_t run_chunks(const struct ma_image *map, uint64_t head, uint64_t word)
 {
 	uint64_t there = ma_chunks_there(map), count = ma_word_argument(word);
 
@@ -134,7 +134,7 @@ static uint64_t run_chunks(const struct ma_map *map, uint64_t head, uint64_t wor
 }
 
 /* Lock all streams that the run of this head lies in. Its length may change until the lock is had: look again then. */
-static bool lock_run(struct ma_map *map, uint64_t head, uint32_t *from, uint32_t *to, uint64_t *count)
+static bool lock_run(struct ma_image *map, uint64_t head, uint32_t *from, uint32_t *to, uint64_t *count)
 {
 	for (;;) {
 		uint64_t word = ma_chunk_load(map, head);
@@ -152,7 +152,7 @@ static bool lock_run(struct ma_map *map, uint64_t head, uint32_t *from, uint32_t
 	}
 }
 
-int ma_run_free(struct ma_map *map, uint64_t head)
+int ma_run_free(struct ma_image *map, uint64_t head)
 {
 	uint64_t count;
 	uint32_t from, to;
@@ -165,7 +165,7 @@ int ma_run_free(struct ma_map *map, uint64_t head)
 	return 0;
 }
 
-bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count)
+bool ma_run_resize(struct ma_image *map, uint64_t head, uint64_t count)
 {
 	uint64_t old;
 	uint32_t from, to;
@@ -180,7 +180,7 @@ bool ma_run_resize(struct ma_map *map, uint64_t head, uint64_t count)
 
 /* ---- tables of roots ---- */
 
-bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table)
+bool ma_heap_table_at(struct ma_image *map, uint64_t chunk, struct ma_table *table)
 {
 	uint64_t word;
 
@@ -195,7 +195,7 @@ bool ma_heap_table_at(struct ma_map *map, uint64_t chunk, struct ma_table *table
 	return ma_word_kind(word) == MA_ROOTS;
 }
 
-static bool take_table(struct ma_map *map, uint32_t own, _Atomic uint64_t *link, uint64_t id)
+static bool take_table(struct ma_image *map, uint32_t own, _Atomic uint64_t *link, uint64_t id)
 {
 	uint32_t segments = ma_segments(map), lanes = segments * map->lay.streams;
 	uint64_t chunk = MA_NO_CHUNK;

@@ -14,7 +14,7 @@
 
 /* ---- the slab's words ---- */
 
-static bool small_slab_at(struct ma_map *map, uint32_t id, struct ma_slab *slab)
+static bool small_slab_at(struct ma_image *map, uint32_t id, struct ma_slab *slab)
 {
 	uint64_t chunk = ma_slab_chunk(id);
 	uint32_t cell = ma_slab_cell(id);
@@ -36,7 +36,7 @@ static bool small_slab_at(struct ma_map *map, uint32_t id, struct ma_slab *slab)
 	return true;
 }
 
-static bool large_slab_at(struct ma_map *map, uint32_t id, struct ma_slab *slab)
+static bool large_slab_at(struct ma_image *map, uint32_t id, struct ma_slab *slab)
 {
 	uint64_t word = ma_chunk_load(map, id);
 	uint32_t class = ma_word_class(word);
@@ -56,7 +56,7 @@ static bool large_slab_at(struct ma_map *map, uint32_t id, struct ma_slab *slab)
 	return slab->truth != NULL;
 }
 
-bool ma_slab_at(struct ma_map *map, uint32_t id, struct ma_slab *slab)
+bool ma_slab_at(struct ma_image *map, uint32_t id, struct ma_slab *slab)
 {
 	uint64_t chunk = ma_slab_chunk(id);
 
@@ -65,8 +65,8 @@ bool ma_slab_at(struct ma_map *map, uint32_t id, struct ma_slab *slab)
 	return id & MA_SMALL ? small_slab_at(map, id, slab) : large_slab_at(map, id, slab);
 }
 
-int ma_chunk_slabs(struct ma_map *map, uint64_t chunk, int (*fn)(struct ma_map *map, const struct ma_slab *slab, void *arg),
-		   void *arg)
+int ma_chunk_slabs(struct ma_image *map, uint64_t chunk,
+		   int (*fn)(struct ma_image *map, const struct ma_slab *slab, void *arg), void *arg)
 {
 	enum ma_chunk_kind kind = ma_word_kind(ma_chunk_load(map, chunk));
 	struct ma_slab slab;
@@ -111,7 +111,7 @@ bool ma_slab_is_empty(const struct ma_slab *slab)
 }
 
 /* Only what memory says of the owner: what a death left there ma_proc_reap() has taken away, or will. */
-bool ma_slab_is_unowned(struct ma_map *map, const struct ma_slab *slab, uint64_t tag)
+bool ma_slab_is_unowned(struct ma_image *map, const struct ma_slab *slab, uint64_t tag)
 {
 	uint64_t holder = ma_word_argument(ma_load_acquire(slab->word));
 
@@ -138,7 +138,7 @@ void ma_slab_disown(const struct ma_slab *slab)
 /* ---- queues of slabs without an owner; the stream's lock is held ---- */
 
 /* NULL: the link leads nowhere. */
-static _Atomic uint32_t *next_of(struct ma_map *map, uint32_t id)
+static _Atomic uint32_t *next_of(struct ma_image *map, uint32_t id)
 {
 	uint64_t chunk = ma_slab_chunk(id);
 	struct ma_cells *cells;
@@ -151,14 +151,14 @@ static _Atomic uint32_t *next_of(struct ma_map *map, uint32_t id)
 	return cells ? &cells->next[ma_slab_cell(id)] : NULL;
 }
 
-struct ma_queue *ma_slab_queue(struct ma_map *map, uint32_t stream, uint32_t id, uint32_t class)
+struct ma_queue *ma_slab_queue(struct ma_image *map, uint32_t stream, uint32_t id, uint32_t class)
 {
 	struct ma_stream *st = ma_stream(map, stream);
 
 	return id & MA_SMALL ? &st->small_queue[class] : &st->queue[class];
 }
 
-void ma_queue_push(struct ma_map *map, struct ma_queue *queue, uint32_t id)
+void ma_queue_push(struct ma_image *map, struct ma_queue *queue, uint32_t id)
 {
 	uint32_t tail = ma_load(&queue->tail);
 	_Atomic uint32_t *last = tail ? next_of(map, tail - 1) : NULL;
@@ -174,7 +174,7 @@ void ma_queue_push(struct ma_map *map, struct ma_queue *queue, uint32_t id)
 	ma_store(&queue->tail, id + 1);
 }
 
-void ma_queue_push_front(struct ma_map *map, struct ma_queue *queue, uint32_t id)
+void ma_queue_push_front(struct ma_image *map, struct ma_queue *queue, uint32_t id)
 {
 	_Atomic uint32_t *next = next_of(map, id);
 	uint32_t head = ma_load(&queue->head);
@@ -187,7 +187,7 @@ void ma_queue_push_front(struct ma_map *map, struct ma_queue *queue, uint32_t id
 		ma_store(&queue->tail, id + 1);
 }
 
-uint32_t ma_queue_pop(struct ma_map *map, struct ma_queue *queue)
+uint32_t ma_queue_pop(struct ma_image *map, struct ma_queue *queue)
 {
 	uint32_t head = ma_load(&queue->head);
 	_Atomic uint32_t *next = head ? next_of(map, head - 1) : NULL;
@@ -203,7 +203,7 @@ uint32_t ma_queue_first(const struct ma_queue *queue)
 	return head ? head - 1 : MA_NO_SLAB;
 }
 
-uint32_t ma_queue_after(struct ma_map *map, uint32_t id)
+uint32_t ma_queue_after(struct ma_image *map, uint32_t id)
 {
 	_Atomic uint32_t *next = next_of(map, id);
 	uint32_t link = next ? ma_load(next) : 0;
@@ -212,7 +212,7 @@ uint32_t ma_queue_after(struct ma_map *map, uint32_t id)
 }
 
 /* Killed in between: the queue is a ring, or lacks members. It is derived, and every walk along it is bounded. */
-void ma_queue_turn(struct ma_map *map, struct ma_queue *queue, uint32_t before, uint32_t id)
+void ma_queue_turn(struct ma_image *map, struct ma_queue *queue, uint32_t before, uint32_t id)
 {
 	uint32_t head = ma_load(&queue->head), tail = ma_load(&queue->tail);
 	_Atomic uint32_t *last = tail ? next_of(map, tail - 1) : NULL, *end = next_of(map, before);
@@ -225,7 +225,7 @@ void ma_queue_turn(struct ma_map *map, struct ma_queue *queue, uint32_t before, 
 	ma_store(&queue->tail, before + 1);
 }
 
-static int queue_unowned(struct ma_map *map, const struct ma_slab *slab, void *arg)
+static int queue_unowned(struct ma_image *map, const struct ma_slab *slab, void *arg)
 {
 	uint32_t stream = *(const uint32_t *)arg;
 
@@ -235,7 +235,7 @@ static int queue_unowned(struct ma_map *map, const struct ma_slab *slab, void *a
 }
 
 /* Some slabs may have lost their owner without getting into a queue: fill the queues from the words. */
-void ma_queues_freshen(struct ma_map *map, uint32_t stream)
+void ma_queues_freshen(struct ma_image *map, uint32_t stream)
 {
 	struct ma_stream *st = ma_stream(map, stream);
 	uint64_t first = ma_range_first(map, stream);
@@ -278,7 +278,8 @@ bool ma_slab_has_room(const struct ma_slab *slab, enum ma_want want)
 }
 
 /* The first 64 slots of a slab of whole chunks, from group on, that have enough free ones. */
-static bool look_at_large(struct ma_map *map, struct ma_cursor *cursor, uint32_t id, uint32_t group, enum ma_want want)
+static bool look_at_large(struct ma_image *map, struct ma_cursor *cursor, uint32_t id, uint32_t group,
+			  enum ma_want want)
 {
 	uint32_t slots = cursor->slots;
 	_Atomic uint8_t *truth = ma_spot_truth(map, id, slots);
@@ -310,7 +311,8 @@ static uint64_t small_valid(uint32_t slots, uint32_t stride, uint32_t group)
 	return valid;
 }
 
-static bool look_at_small(struct ma_map *map, struct ma_cursor *cursor, uint32_t id, uint32_t group, enum ma_want want)
+static bool look_at_small(struct ma_image *map, struct ma_cursor *cursor, uint32_t id, uint32_t group,
+			  enum ma_want want)
 {
 	uint64_t chunk = ma_slab_chunk(id);
 	uint32_t stride = (uint32_t)cursor->slot_bytes / MA_GRANULE;
@@ -335,7 +337,7 @@ static bool look_at_small(struct ma_map *map, struct ma_cursor *cursor, uint32_t
 
 _Static_assert(64 * MA_GRANULE == MA_CELL, "a look is a cell");
 
-static bool look(struct ma_map *map, struct ma_cursor *cursor, uint32_t id, uint32_t group, enum ma_want want)
+static bool look(struct ma_image *map, struct ma_cursor *cursor, uint32_t id, uint32_t group, enum ma_want want)
 {
 	return id & MA_SMALL ? look_at_small(map, cursor, id, group, want) : look_at_large(map, cursor, id, group, want);
 }
@@ -369,14 +371,14 @@ bool ma_ring_search(struct ma_tcache *tc, struct ma_cursor *cursor)
 /* ---- the ring ---- */
 
 /* Cells. Of a small map a thread may own more than a sixteenth, but never most of it. */
-static uint64_t may_own(const struct ma_map *map)
+static uint64_t may_own(const struct ma_image *map)
 {
 	uint64_t cells = ma_units_in_time(map) * MA_CHUNK_CELLS;
 
 	return ma_max(cells / 16, ma_min(OWNED_MIN, cells / 4));
 }
 
-static uint32_t cells_of(const struct ma_map *map, uint32_t id, uint32_t class)
+static uint32_t cells_of(const struct ma_image *map, uint32_t id, uint32_t class)
 {
 	return id & MA_SMALL ? map->lay.small_span[class] : ma_slab_chunks(map, class) * MA_CHUNK_CELLS;
 }
@@ -397,7 +399,7 @@ void ma_ring_drop(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t at)
 		cursor->at = 0;
 }
 
-static void let_go(struct ma_map *map, uint32_t id, uint32_t class)
+static void let_go(struct ma_image *map, uint32_t id, uint32_t class)
 {
 	uint32_t stream = ma_stream_of(map, ma_slab_chunk(id));
 	bool locked = ma_stream_lock(map, stream);

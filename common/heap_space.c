@@ -16,7 +16,7 @@ struct holes {
 
 _Static_assert(sizeof(struct holes) == 16, "format 1");
 
-static struct holes *holes_at(struct ma_map *map, uint32_t stream, uint64_t leaf)
+static struct holes *holes_at(struct ma_image *map, uint32_t stream, uint64_t leaf)
 {
 	const struct ma_segment *seg = ma_lane_segment(map, stream);
 
@@ -24,7 +24,7 @@ static struct holes *holes_at(struct ma_map *map, uint32_t stream, uint64_t leaf
 }
 
 /* Disk space for what is kept about so many leaves. */
-int ma_chunk_back_leaves(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
+int ma_chunk_back_leaves(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count)
 {
 	const struct ma_segment *seg = ma_lane_segment(map, stream);
 
@@ -38,7 +38,7 @@ int ma_chunk_back_leaves(struct ma_map *map, uint32_t stream, uint64_t first, ui
 }
 
 /* Disk space for what is kept about chunks [had, want) of the range; those before had have theirs. */
-int ma_chunk_back_tables(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
+int ma_chunk_back_tables(struct ma_image *map, uint32_t stream, uint64_t had, uint64_t want)
 {
 	const struct ma_layout *lay = &map->lay;
 	uint64_t start = ma_range_first(map, stream);
@@ -50,7 +50,7 @@ int ma_chunk_back_tables(struct ma_map *map, uint32_t stream, uint64_t had, uint
 }
 
 /* And for the chunks themselves. */
-static int back_chunks(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
+static int back_chunks(struct ma_image *map, uint32_t stream, uint64_t had, uint64_t want)
 {
 	const struct ma_layout *lay = &map->lay;
 	uint64_t start = ma_range_first(map, stream);
@@ -65,7 +65,7 @@ static int back_chunks(struct ma_map *map, uint32_t stream, uint64_t had, uint64
 }
 
 /* Take space from chunk have of the range, which is the first without any, up to need: in steps that grow with the map, or else just so much. */
-static int back_more(struct ma_map *map, uint32_t stream, uint64_t have, uint64_t need)
+static int back_more(struct ma_image *map, uint32_t stream, uint64_t have, uint64_t need)
 {
 	uint64_t range = ma_range_count(map, stream);
 	uint64_t want = ma_min(range, need + ma_max(STEP_MIN, ma_min(STEP_MAX, have / 64)));
@@ -80,7 +80,8 @@ static int back_more(struct ma_map *map, uint32_t stream, uint64_t have, uint64_
 }
 
 /* Chunks of a leaf whose space was given back get it again. Killed between: the bit is still there, and taking twice does no harm. */
-static int fill_holes(struct ma_map *map, uint32_t stream, uint64_t chunk, uint64_t count, struct holes *holes, uint64_t bits)
+static int fill_holes(struct ma_image *map, uint32_t stream, uint64_t chunk, uint64_t count, struct holes *holes,
+		      uint64_t bits)
 {
 	if (ma_space_take(map, map->lay.user_off + (ma_range_first(map, stream) + chunk) * MA_CHUNK, count * MA_CHUNK) < 0)
 		return -1;
@@ -89,13 +90,13 @@ static int fill_holes(struct ma_map *map, uint32_t stream, uint64_t chunk, uint6
 }
 
 /* Do the chunks up to this one of the range have their space? The caller knows that the range has them. */
-static bool is_backed_to(struct ma_map *map, uint32_t stream, uint64_t end)
+static bool is_backed_to(struct ma_image *map, uint32_t stream, uint64_t end)
 {
 	return end <= ma_load_acquire(&ma_stream(map, stream)->backed) &&
 	       ma_range_first(map, stream) + end <= ma_chunks_there(map);
 }
 
-int ma_chunk_back_to(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
+int ma_chunk_back_to(struct ma_image *map, uint32_t stream, uint64_t at, uint64_t count)
 {
 	uint64_t end = at + count;
 	struct holes *holes = holes_at(map, stream, at / MA_LEAF);
@@ -115,18 +116,18 @@ int ma_chunk_back_to(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t 
 	return 0;
 }
 
-void ma_chunk_clear_holes(struct ma_map *map, uint32_t stream, uint64_t leaf)
+void ma_chunk_clear_holes(struct ma_image *map, uint32_t stream, uint64_t leaf)
 {
 	ma_store(&holes_at(map, stream, leaf)->hole, 0);
 	ma_store(&holes_at(map, stream, leaf)->idle, 0);
 }
 
-bool ma_chunk_has_space(struct ma_map *map, uint32_t stream, uint64_t at)
+bool ma_chunk_has_space(struct ma_image *map, uint32_t stream, uint64_t at)
 {
 	return !(ma_load(&holes_at(map, stream, at / MA_LEAF)->hole) >> at % MA_LEAF & 1);
 }
 
-void ma_chunk_mark_hole(struct ma_map *map, uint32_t stream, uint64_t chunk)
+void ma_chunk_mark_hole(struct ma_image *map, uint32_t stream, uint64_t chunk)
 {
 	_Atomic uint64_t *hole = &holes_at(map, stream, chunk / MA_LEAF)->hole;
 
@@ -134,7 +135,7 @@ void ma_chunk_mark_hole(struct ma_map *map, uint32_t stream, uint64_t chunk)
 }
 
 /* Mark first, punch then: a kill in between only makes the next user take space that is there. */
-void ma_chunk_punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t count)
+void ma_chunk_punch(struct ma_image *map, uint32_t stream, uint64_t at, uint64_t count)
 {
 	for (uint64_t chunk = at; chunk < at + count; chunk++)
 		ma_chunk_mark_hole(map, stream, chunk);
@@ -142,7 +143,7 @@ void ma_chunk_punch(struct ma_map *map, uint32_t stream, uint64_t at, uint64_t c
 }
 
 /* Chunks of the leaf that are free and have disk space. */
-static uint64_t spare_chunks(struct ma_map *map, uint32_t stream, uint64_t leaf, uint64_t used)
+static uint64_t spare_chunks(struct ma_image *map, uint32_t stream, uint64_t leaf, uint64_t used)
 {
 	uint64_t first = ma_range_first(map, stream) + leaf * MA_LEAF;
 	uint64_t spare = ma_load(ma_tree_leaf(map, stream, leaf)) & ma_low_bits(used - leaf * MA_LEAF) &
@@ -155,7 +156,7 @@ static uint64_t spare_chunks(struct ma_map *map, uint32_t stream, uint64_t leaf,
 	return spare;
 }
 
-uint64_t ma_chunk_punch_free(struct ma_map *map, uint32_t stream, bool idle_only)
+uint64_t ma_chunk_punch_free(struct ma_image *map, uint32_t stream, bool idle_only)
 {
 	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), ma_leaves(map, stream)) * MA_LEAF;
 	uint64_t used = ma_min(ma_range_used(map, stream), top);
@@ -186,7 +187,7 @@ uint64_t ma_chunk_punch_free(struct ma_map *map, uint32_t stream, bool idle_only
 }
 
 /* A tree covers chunks too that the file does not have yet; those are free in it. */
-uint64_t ma_chunk_free_count(struct ma_map *map, uint32_t stream)
+uint64_t ma_chunk_free_count(struct ma_image *map, uint32_t stream)
 {
 	uint64_t range = ma_range_count(map, stream);
 	uint64_t below = ma_load(&ma_stream(map, stream)->top) * MA_LEAF;
@@ -198,7 +199,7 @@ uint64_t ma_chunk_free_count(struct ma_map *map, uint32_t stream)
 }
 
 /* What is kept about chunks that have no space of their own yet. */
-static void blank_chunks(struct ma_map *map, uint32_t stream)
+static void blank_chunks(struct ma_image *map, uint32_t stream)
 {
 	const struct ma_layout *lay = &map->lay;
 	uint64_t used = ma_range_used(map, stream);
@@ -211,7 +212,7 @@ static void blank_chunks(struct ma_map *map, uint32_t stream)
 }
 
 /* The tree is derived data: take disk space for its used part, then compute that part again. */
-static int renew_tree(struct ma_map *map, uint32_t stream)
+static int renew_tree(struct ma_image *map, uint32_t stream)
 {
 	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), ma_leaves(map, stream));
 
@@ -224,7 +225,7 @@ static int renew_tree(struct ma_map *map, uint32_t stream)
 	return 0;
 }
 
-int ma_chunk_renew(struct ma_map *map)
+int ma_chunk_renew(struct ma_image *map)
 {
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		blank_chunks(map, s);

@@ -15,12 +15,12 @@ static int count_block(void *block, size_t size, void *arg)
 /* ---- what a malloc could get ---- */
 
 /* Would the next malloc that finds no room take it: has it no owner but this thread, and no block? */
-static int holds_something(struct ma_map *map, const struct ma_slab *slab, void *arg)
+static int holds_something(struct ma_image *map, const struct ma_slab *slab, void *arg)
 {
 	return !ma_slab_is_unowned(map, slab, *(const uint64_t *)arg) || !ma_slab_is_empty(slab);
 }
 
-static bool slabs_would_go(struct ma_map *map, uint64_t chunk)
+static bool slabs_would_go(struct ma_image *map, uint64_t chunk)
 {
 	uint64_t head = ma_chunk_head(map, chunk);
 	struct ma_tcache *tc = ma_tcache_of(map);
@@ -30,7 +30,7 @@ static bool slabs_would_go(struct ma_map *map, uint64_t chunk)
 	       !ma_chunk_slabs(map, head, holds_something, &tag);
 }
 
-static bool is_to_be_had(struct ma_map *map, uint64_t chunk)
+static bool is_to_be_had(struct ma_image *map, uint64_t chunk)
 {
 	uint64_t word = ma_chunk_load(map, chunk);
 
@@ -40,7 +40,7 @@ static bool is_to_be_had(struct ma_map *map, uint64_t chunk)
 }
 
 /* Chunks; over the bounds of streams, for a block may lie over them too. */
-static uint64_t longest_free(struct ma_map *map)
+static uint64_t longest_free(struct ma_image *map)
 {
 	uint64_t longest = 0;
 	uint64_t run = 0;
@@ -60,7 +60,7 @@ static uint64_t longest_free(struct ma_map *map)
 }
 
 /* Without a free chunk: a slot of the largest slab that free cells have room for, or a free slot. */
-static int largest_slot(struct ma_map *map, const struct ma_slab *slab, void *arg)
+static int largest_slot(struct ma_image *map, const struct ma_slab *slab, void *arg)
 {
 	uint64_t *largest = arg;
 	struct ma_tcache *tc = ma_tcache_of(map);
@@ -72,7 +72,7 @@ static int largest_slot(struct ma_map *map, const struct ma_slab *slab, void *ar
 }
 
 /* Cells of a small slab that the next malloc that finds no room would take. */
-static int add_cells(struct ma_map *map, const struct ma_slab *slab, void *arg)
+static int add_cells(struct ma_image *map, const struct ma_slab *slab, void *arg)
 {
 	uint64_t *free = arg;
 	struct ma_tcache *tc = ma_tcache_of(map);
@@ -83,7 +83,7 @@ static int add_cells(struct ma_map *map, const struct ma_slab *slab, void *arg)
 	return 0;
 }
 
-static uint64_t largest_in_cells(struct ma_map *map, uint64_t chunk, struct ma_cells *cells)
+static uint64_t largest_in_cells(struct ma_image *map, uint64_t chunk, struct ma_cells *cells)
 {
 	uint64_t free = ma_cells_free(map, cells);
 
@@ -91,7 +91,7 @@ static uint64_t largest_in_cells(struct ma_map *map, uint64_t chunk, struct ma_c
 	return ma_cell_largest(map, free);
 }
 
-static uint64_t largest_in_chunks(struct ma_map *map)
+static uint64_t largest_in_chunks(struct ma_image *map)
 {
 	uint64_t largest = 0;
 
@@ -107,7 +107,7 @@ static uint64_t largest_in_chunks(struct ma_map *map)
 	return largest;
 }
 
-void ma_heap_stats(struct ma_map *map, struct ma_heap_stats *stats)
+void ma_heap_stats(struct ma_image *map, struct ma_heap_stats *stats)
 {
 	*stats = (struct ma_heap_stats){ 0 };
 	ma_heap_walk(map, count_block, stats);

@@ -18,24 +18,24 @@ struct span {
 
 _Static_assert(sizeof(struct span) == 12, "format 1");
 
-MA_INLINE uint64_t spans_at(struct ma_map *map, uint32_t stream)
+MA_INLINE uint64_t spans_at(struct ma_image *map, uint32_t stream)
 {
 	const struct ma_segment *seg = ma_lane_segment(map, stream);
 
 	return seg->span_off + (uint64_t)ma_lane_stream(map, stream) * 2 * seg->span_base * sizeof(struct span);
 }
 
-MA_INLINE struct span *spans(struct ma_map *map, uint32_t stream)
+MA_INLINE struct span *spans(struct ma_image *map, uint32_t stream)
 {
 	return (struct span *)(void *)(map->base + spans_at(map, stream));
 }
 
-MA_INLINE _Atomic uint64_t *leaf_at(struct ma_map *map, uint32_t stream, uint64_t leaf)
+MA_INLINE _Atomic uint64_t *leaf_at(struct ma_image *map, uint32_t stream, uint64_t leaf)
 {
 	return (_Atomic uint64_t *)(void *)(map->base + ma_leaf_off(map, stream)) + leaf;
 }
 
-_Atomic uint64_t *ma_tree_leaf(struct ma_map *map, uint32_t stream, uint64_t leaf)
+_Atomic uint64_t *ma_tree_leaf(struct ma_image *map, uint32_t stream, uint64_t leaf)
 {
 	return leaf_at(map, stream, leaf);
 }
@@ -123,7 +123,7 @@ static struct span join(struct span l, struct span r, uint32_t half)
  * The root of what is in use: over the leaves below top, which a huge range has few of. Nobody looks above it. When top
  * rises, the spans over the new leaves are computed up to the new root, and among them is the old root's parent.
  */
-MA_INLINE uint64_t root_of(struct ma_map *map, uint32_t stream)
+MA_INLINE uint64_t root_of(struct ma_image *map, uint32_t stream)
 {
 	uint64_t base = ma_lane_segment(map, stream)->span_base;
 	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), base);
@@ -147,7 +147,7 @@ static void climb(struct span *tree, uint64_t root, uint64_t lo, uint64_t hi)
 }
 
 /* The spans of these leaves, from their words, and all over them. */
-static void respan(struct ma_map *map, uint32_t stream, uint64_t first_leaf, uint64_t last_leaf)
+static void respan(struct ma_image *map, uint32_t stream, uint64_t first_leaf, uint64_t last_leaf)
 {
 	struct span *tree = spans(map, stream);
 	uint64_t base = ma_lane_segment(map, stream)->span_base;
@@ -159,7 +159,7 @@ static void respan(struct ma_map *map, uint32_t stream, uint64_t first_leaf, uin
 }
 
 /* What changes in leaves, the stream's count of free chunks follows: it is as derived as they are. */
-MA_INLINE void add_spare(struct ma_map *map, uint32_t stream, uint64_t more)
+MA_INLINE void add_spare(struct ma_image *map, uint32_t stream, uint64_t more)
 {
 	_Atomic uint64_t *spare = &ma_stream(map, stream)->spare;
 
@@ -183,7 +183,7 @@ MA_INLINE uint64_t mark_leaf(_Atomic uint64_t *leaf, struct span *span, uint64_t
 }
 
 /* Killed anywhere here, the intent is still set, and recovery mends the same leaves from the words. */
-void ma_tree_mark(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count, bool free)
+void ma_tree_mark(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count, bool free)
 {
 	uint64_t at = first - ma_range_first(map, stream), end = at + count, more = 0;
 	struct span *tree = spans(map, stream);
@@ -200,7 +200,7 @@ void ma_tree_mark(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t 
 	climb(tree, root_of(map, stream), lo, node - 1);
 }
 
-void ma_tree_mend(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
+void ma_tree_mend(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count)
 {
 	uint64_t from = first - ma_range_first(map, stream);
 
@@ -218,7 +218,7 @@ void ma_tree_mend(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t 
 	respan(map, stream, from / MA_LEAF, (from + count - 1) / MA_LEAF);
 }
 
-void ma_tree_recount(struct ma_map *map, uint32_t stream)
+void ma_tree_recount(struct ma_image *map, uint32_t stream)
 {
 	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), ma_leaves(map, stream));
 	uint64_t spare = 0;
@@ -228,7 +228,7 @@ void ma_tree_recount(struct ma_map *map, uint32_t stream)
 	ma_store(&ma_stream(map, stream)->spare, spare);
 }
 
-uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count)
+uint64_t ma_tree_find(struct ma_image *map, uint32_t stream, uint64_t count)
 {
 	struct span *tree = spans(map, stream);
 	const struct ma_segment *seg = ma_lane_segment(map, stream);
@@ -263,7 +263,7 @@ uint64_t ma_tree_find(struct ma_map *map, uint32_t stream, uint64_t count)
 
 /* ---- its space ---- */
 
-int ma_tree_back(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t count)
+int ma_tree_back(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count)
 {
 	uint64_t lo = ma_lane_segment(map, stream)->span_base + first;
 	uint64_t hi = lo + count - 1;
@@ -277,7 +277,7 @@ int ma_tree_back(struct ma_map *map, uint32_t stream, uint64_t first, uint64_t c
 	return 0;
 }
 
-void ma_tree_blank(struct ma_map *map, uint32_t stream)
+void ma_tree_blank(struct ma_image *map, uint32_t stream)
 {
 	uint64_t bytes = 2 * ma_lane_segment(map, stream)->span_base * sizeof(struct span);
 

@@ -30,12 +30,12 @@ struct place {
 	uint32_t units;
 };
 
-static uint32_t line_of(const struct ma_map *map, const void *at)
+static uint32_t line_of(const struct ma_image *map, const void *at)
 {
 	return (uint32_t)((uint64_t)((const char *)at - map->base) / MA_UNIT);
 }
 
-static struct place fixed_area(struct ma_map *map, uint32_t stream)
+static struct place fixed_area(struct ma_image *map, uint32_t stream)
 {
 	char *at = map->base + map->lay.area_off + stream * map->lay.area_units * MA_UNIT;
 
@@ -43,12 +43,12 @@ static struct place fixed_area(struct ma_map *map, uint32_t stream)
 }
 
 /* Lanes of later segments have no area but chunks. */
-static bool has_fixed_area(struct ma_map *map, uint32_t stream)
+static bool has_fixed_area(struct ma_image *map, uint32_t stream)
 {
 	return stream < map->lay.streams && ma_load(&ma_stream(map, stream)->area_ready);
 }
 
-static struct place chunk_area(struct ma_map *map, uint64_t chunk)
+static struct place chunk_area(struct ma_image *map, uint64_t chunk)
 {
 	char *at = ma_chunk_address(map, chunk);
 
@@ -56,7 +56,7 @@ static struct place chunk_area(struct ma_map *map, uint64_t chunk)
 }
 
 /* The chunk of the area that this line lies in; MA_NO_CHUNK for a stream's fixed one. */
-static uint64_t area_chunk(const struct ma_map *map, uint32_t line)
+static uint64_t area_chunk(const struct ma_image *map, uint32_t line)
 {
 	uint64_t offset = (uint64_t)line * MA_UNIT;
 
@@ -64,7 +64,7 @@ static uint64_t area_chunk(const struct ma_map *map, uint32_t line)
 }
 
 /* The area that this line lies in. False: in none of this stream's. */
-static bool find_area(struct ma_map *map, uint32_t stream, uint32_t line, struct place *place)
+static bool find_area(struct ma_image *map, uint32_t stream, uint32_t line, struct place *place)
 {
 	uint64_t chunk = area_chunk(map, line);
 
@@ -80,12 +80,12 @@ static bool find_area(struct ma_map *map, uint32_t stream, uint32_t line, struct
 	return line - place->line >= MA_AREA_HEAD;
 }
 
-uint32_t ma_slab_units(const struct ma_map *map, uint32_t class)
+uint32_t ma_slab_units(const struct ma_image *map, uint32_t class)
 {
 	return (uint32_t)((ma_slab_slots(map, class) + MA_UNIT - 1) / MA_UNIT);
 }
 
-uint32_t ma_word_units(const struct ma_map *map, uint64_t word)
+uint32_t ma_word_units(const struct ma_image *map, uint64_t word)
 {
 	if (ma_word_kind(word) == MA_CELLS)
 		return MA_UNITS_MOST;
@@ -94,7 +94,7 @@ uint32_t ma_word_units(const struct ma_map *map, uint64_t word)
 		       0;
 }
 
-bool ma_chunk_owns_truth(struct ma_map *map, uint64_t head, uint32_t units)
+bool ma_chunk_owns_truth(struct ma_image *map, uint64_t head, uint32_t units)
 {
 	uint32_t line = (uint32_t)(ma_load_acquire(&map->spot[head]) >> 32); /* Pairs with common/heap_chunk.c:take_with_units. */
 	struct place place;
@@ -110,7 +110,7 @@ bool ma_chunk_owns_truth(struct ma_map *map, uint64_t head, uint32_t units)
 /* ---- taking; the stream's lock is held ---- */
 
 /* The chunk that the unit belongs to; MA_NO_CHUNK. */
-static uint64_t holder_of(struct ma_map *map, const struct place *place, uint32_t unit)
+static uint64_t holder_of(struct ma_image *map, const struct place *place, uint32_t unit)
 {
 	uint64_t chunk = (uint64_t)ma_load(&place->area->owner[unit]) - 1;
 	uint32_t line;
@@ -123,12 +123,12 @@ static uint64_t holder_of(struct ma_map *map, const struct place *place, uint32_
 	return chunk;
 }
 
-static bool is_taken(struct ma_map *map, const struct place *place, uint32_t unit)
+static bool is_taken(struct ma_image *map, const struct place *place, uint32_t unit)
 {
 	return holder_of(map, place, unit) != MA_NO_CHUNK;
 }
 
-static uint32_t count_taken(struct ma_map *map, const struct place *place)
+static uint32_t count_taken(struct ma_image *map, const struct place *place)
 {
 	uint32_t count = 0;
 
@@ -138,7 +138,7 @@ static uint32_t count_taken(struct ma_map *map, const struct place *place)
 }
 
 /* The line of so many free units in a row; 0: there are none. */
-static uint32_t find_units(struct ma_map *map, const struct place *place, uint32_t count)
+static uint32_t find_units(struct ma_image *map, const struct place *place, uint32_t count)
 {
 	uint32_t run = 0;
 
@@ -153,7 +153,7 @@ static uint32_t find_units(struct ma_map *map, const struct place *place, uint32
 }
 
 /* The stream's own area gets its space when it is first needed. Killed before the last store: once more. */
-static bool make_ready(struct ma_map *map, uint32_t stream)
+static bool make_ready(struct ma_image *map, uint32_t stream)
 {
 	struct place place = fixed_area(map, stream);
 	uint64_t bytes = (uint64_t)place.units * MA_UNIT;
@@ -168,7 +168,7 @@ static bool make_ready(struct ma_map *map, uint32_t stream)
 }
 
 /* Each area of the list, the one with room to its front. The list is derived: it may lead anywhere. */
-static uint32_t find_in_list(struct ma_map *map, uint32_t stream, uint32_t count)
+static uint32_t find_in_list(struct ma_image *map, uint32_t stream, uint32_t count)
 {
 	_Atomic uint32_t *first = &ma_stream(map, stream)->areas;
 	_Atomic uint32_t *link = first;
@@ -193,13 +193,13 @@ static uint32_t find_in_list(struct ma_map *map, uint32_t stream, uint32_t count
 	return 0;
 }
 
-static void list_area(struct ma_map *map, uint32_t stream, uint64_t chunk)
+static void list_area(struct ma_image *map, uint32_t stream, uint64_t chunk)
 {
 	ma_store(ma_chunk_next(map, chunk), ma_load(&ma_stream(map, stream)->areas));
 	ma_store(&ma_stream(map, stream)->areas, (uint32_t)chunk + 1);
 }
 
-static uint32_t new_area(struct ma_map *map, uint32_t stream)
+static uint32_t new_area(struct ma_image *map, uint32_t stream)
 {
 	uint64_t chunk = ma_chunk_take_area(map, stream);
 
@@ -209,7 +209,7 @@ static uint32_t new_area(struct ma_map *map, uint32_t stream)
 	return chunk_area(map, chunk).line + MA_AREA_HEAD;
 }
 
-uint32_t ma_truth_find(struct ma_map *map, uint32_t stream, uint32_t units)
+uint32_t ma_truth_find(struct ma_image *map, uint32_t stream, uint32_t units)
 {
 	uint32_t line = 0;
 
@@ -226,7 +226,7 @@ uint32_t ma_truth_find(struct ma_map *map, uint32_t stream, uint32_t units)
 }
 
 /* They are zero, for a slab is given up when it is empty; but in a file that somebody made up. Others may look meanwhile. */
-static void clear_units(struct ma_map *map, uint32_t line, uint32_t units)
+static void clear_units(struct ma_image *map, uint32_t line, uint32_t units)
 {
 	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(map->base + (uint64_t)line * MA_UNIT);
 
@@ -235,7 +235,7 @@ static void clear_units(struct ma_map *map, uint32_t line, uint32_t units)
 			ma_store(&word[i], 0);
 }
 
-void ma_truth_claim(struct ma_map *map, uint32_t line, uint64_t head, uint32_t units)
+void ma_truth_claim(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units)
 {
 	struct place place;
 
@@ -249,7 +249,7 @@ void ma_truth_claim(struct ma_map *map, uint32_t line, uint64_t head, uint32_t u
 
 /* ---- giving; the stream's lock is held ---- */
 
-static void unlist_area(struct ma_map *map, uint32_t stream, uint64_t chunk)
+static void unlist_area(struct ma_image *map, uint32_t stream, uint64_t chunk)
 {
 	_Atomic uint32_t *link = &ma_stream(map, stream)->areas;
 
@@ -265,7 +265,7 @@ static void unlist_area(struct ma_map *map, uint32_t stream, uint64_t chunk)
 }
 
 /* An area that serves no slab is a free chunk again. */
-static void give_area(struct ma_map *map, uint32_t stream, uint32_t line, const struct place *place)
+static void give_area(struct ma_image *map, uint32_t stream, uint32_t line, const struct place *place)
 {
 	uint64_t chunk = area_chunk(map, line);
 
@@ -275,7 +275,7 @@ static void give_area(struct ma_map *map, uint32_t stream, uint32_t line, const 
 	ma_chunk_give(map, chunk, 1);
 }
 
-void ma_truth_leave(struct ma_map *map, uint32_t stream, uint32_t line)
+void ma_truth_leave(struct ma_image *map, uint32_t stream, uint32_t line)
 {
 	struct place place;
 
@@ -283,7 +283,7 @@ void ma_truth_leave(struct ma_map *map, uint32_t stream, uint32_t line)
 		give_area(map, stream, line, &place);
 }
 
-void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t units)
+void ma_truth_give(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units)
 {
 	uint32_t stream = ma_stream_of(map, head);
 	struct place place;
@@ -300,7 +300,7 @@ void ma_truth_give(struct ma_map *map, uint32_t line, uint64_t head, uint32_t un
 	give_area(map, stream, line, &place);
 }
 
-bool ma_truth_would_go(struct ma_map *map, uint64_t chunk, bool (*gone)(struct ma_map *map, uint64_t chunk))
+bool ma_truth_would_go(struct ma_image *map, uint64_t chunk, bool (*gone)(struct ma_image *map, uint64_t chunk))
 {
 	struct place place = chunk_area(map, chunk);
 
@@ -313,7 +313,7 @@ bool ma_truth_would_go(struct ma_map *map, uint64_t chunk, bool (*gone)(struct m
 	return true;
 }
 
-void ma_truth_recount(struct ma_map *map, uint32_t stream)
+void ma_truth_recount(struct ma_image *map, uint32_t stream)
 {
 	uint64_t first = ma_range_first(map, stream);
 	struct place place = fixed_area(map, stream);
@@ -335,7 +335,7 @@ void ma_truth_recount(struct ma_map *map, uint32_t stream)
 
 /* ---- a file that was copied, a private view ---- */
 
-int ma_truth_back(struct ma_map *map, uint32_t stream)
+int ma_truth_back(struct ma_image *map, uint32_t stream)
 {
 	struct place place = fixed_area(map, stream);
 
@@ -344,7 +344,7 @@ int ma_truth_back(struct ma_map *map, uint32_t stream)
 	return ma_space_take(map, (uint64_t)place.line * MA_UNIT, (uint64_t)place.units * MA_UNIT);
 }
 
-void ma_truth_own(struct ma_map *map, uint32_t stream)
+void ma_truth_own(struct ma_image *map, uint32_t stream)
 {
 	uint64_t first = ma_range_first(map, stream);
 	struct place place = fixed_area(map, stream);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
-#include "common/map.h"
+#include "common/image.h"
 #include "common/proc.h"
 
 #define SPINS         100
@@ -29,7 +29,7 @@ static bool futex_wait(_Atomic uint32_t *word, uint32_t seen, long nanoseconds)
 	       ma_load(word) == seen;
 }
 
-static bool holder_died(struct ma_map *map, uint32_t word)
+static bool holder_died(struct ma_image *map, uint32_t word)
 {
 	uint32_t holder = word & MA_LOCK_SLOT;
 
@@ -58,7 +58,7 @@ struct wait {
 };
 
 /* One round of waiting. True when the lock was inherited from the dead. */
-static bool wait_round(struct ma_map *map, struct ma_lock *lock, uint32_t mine, struct wait *wait)
+static bool wait_round(struct ma_image *map, struct ma_lock *lock, uint32_t mine, struct wait *wait)
 {
 	uint32_t seen = ma_load(&lock->word);
 
@@ -79,13 +79,13 @@ static bool wait_round(struct ma_map *map, struct ma_lock *lock, uint32_t mine, 
 }
 
 /* Who gave up on this very word once does not wait as long for it again. */
-static bool is_hopeless(struct ma_map *map, const struct ma_lock *lock, const struct wait *wait)
+static bool is_hopeless(struct ma_image *map, const struct ma_lock *lock, const struct wait *wait)
 {
 	return wait->in_vain > ma_lock_patience_ns ||
 	       (wait->in_vain && ma_load(&map->stuck_lock) == (uintptr_t)lock && ma_load(&map->stuck_word) == wait->seen);
 }
 
-static enum ma_lock_result give_up(struct ma_map *map, const struct ma_lock *lock, uint32_t seen)
+static enum ma_lock_result give_up(struct ma_image *map, const struct ma_lock *lock, uint32_t seen)
 {
 	ma_store(&map->stuck_word, seen);
 	ma_store(&map->stuck_lock, (uintptr_t)lock);
@@ -96,7 +96,7 @@ static enum ma_lock_result give_up(struct ma_map *map, const struct ma_lock *loc
 	return MA_LOCK_STUCK;
 }
 
-static enum ma_lock_result give_up_blind(const struct ma_map *map)
+static enum ma_lock_result give_up_blind(const struct ma_image *map)
 {
 	ma_fail(EBADF,
 		"%s: another process has held a lock for 2 s, and whether it still lives cannot be asked: the program closed the "
@@ -105,7 +105,7 @@ static enum ma_lock_result give_up_blind(const struct ma_map *map)
 	return MA_LOCK_STUCK;
 }
 
-static MA_NOINLINE enum ma_lock_result take_slowly(struct ma_map *map, struct ma_lock *lock, uint32_t mine)
+static MA_NOINLINE enum ma_lock_result take_slowly(struct ma_image *map, struct ma_lock *lock, uint32_t mine)
 {
 	int saved = errno;
 	struct wait wait = { .nanoseconds = (long)ma_min(FIRST_WAIT_NS, (uint64_t)ma_lock_patience_ns + 1) };
@@ -135,7 +135,7 @@ static MA_NOINLINE enum ma_lock_result take_slowly(struct ma_map *map, struct ma
 	return result;
 }
 
-enum ma_lock_result ma_lock_take(struct ma_map *map, struct ma_lock *lock, uint32_t slot)
+enum ma_lock_result ma_lock_take(struct ma_image *map, struct ma_lock *lock, uint32_t slot)
 {
 	if (MA_LIKELY(try_take(lock, slot + 1)))
 		return MA_LOCK_TAKEN;

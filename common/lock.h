@@ -17,13 +17,7 @@
 #ifndef MA_LOCK_H
 #define MA_LOCK_H
 
-#include "common/base.h"
-
-struct ma_map;
-
-struct ma_lock {
-	_Atomic uint32_t word;
-};
+#include "common/image.h"
 
 enum ma_lock_result {
 	MA_LOCK_TAKEN,
@@ -46,7 +40,7 @@ extern int64_t ma_lock_patience_ns;
 /*
  * slot is this process's slot in the map. MA_LOCK_STUCK, with errno ETIMEDOUT: its holder is stopped, or the word is damaged; it is not ours.
  */
-enum ma_lock_result ma_lock_take(struct ma_map *map, struct ma_lock *lock, uint32_t slot);
+enum ma_lock_result ma_lock_take(struct ma_image *map, struct ma_lock *lock, uint32_t slot);
 void ma_lock_give(struct ma_lock *lock);
 
 /* If a dead holder's word names this slot, whose byte is now ours, inherit it. False: it names somebody else or nobody. */

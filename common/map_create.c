@@ -3,6 +3,7 @@
  * Making a map: its numbers, its file, its first page. The magic number is stored last; before it, a half magic marks the file as
  * ours to redo.
  */
+#include "common/body.h"
 #include "common/map_file.h"
 
 #include <errno.h>
@@ -24,7 +25,7 @@
 
 #define LARGEST ((uint64_t)1 << 46) /* No map is as long. */
 
-static void fill_header(struct ma_map *map, const struct ma_open *how)
+static void fill_header(struct ma_image *map, const struct ma_open *how)
 {
 	struct ma_header *h = &map->sealed;
 	bool grows = how->length == 0 || how->param[MA_PARAM_GROWS];
@@ -47,18 +48,18 @@ static void fill_header(struct ma_map *map, const struct ma_open *how)
 		h->param[MA_PARAM_PROCESSES] = ma_body_processes(first);
 	if (!h->param[0] && how->streams)
 		h->param[0] = how->streams(how->length);
-	memcpy(h->uuid, map->uuid, sizeof(h->uuid));
+	ma_header_uuid(h->uuid);
 	ma_store(&h->length, first);
 }
 
 /* The range; the file's part of it is mapped when the base, and with it where the user area begins, is known. */
-static bool map_new(struct ma_map *map, const struct ma_open *how)
+static bool map_new(struct ma_image *map, const struct ma_open *how)
 {
 	int prot = PROT_NONE; /* RLIMIT_DATA and overcommit_memory=2 count what can be written. */
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 	uint64_t seed;
 
-	memcpy(&seed, map->uuid, sizeof(seed));
+	memcpy(&seed, map->sealed.uuid, sizeof(seed));
 	map->mapped = map->sealed.reserved;
 	if (how->base)
 		map->base = ma_plan_map_at(how->base, map->mapped, prot, flags, -1, map->name);
@@ -68,7 +69,7 @@ static bool map_new(struct ma_map *map, const struct ma_open *how)
 		return false;
 	map->header = (struct ma_header *)(void *)map->base;
 	map->sealed.base = (uint64_t)(uintptr_t)map->base;
-	ma_map_lay_out(map); /* Again: where units begin depends on the base. */
+	ma_image_lay_out(map); /* Again: where units begin depends on the base. */
 	if (map->fd < 0)
 		return ma_space_open(map, 0, ma_load(&map->sealed.length)) == 0;
 	if (ma_segment_map(&map->lay, map->base, map->reach, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, map->fd,
@@ -79,7 +80,7 @@ static bool map_new(struct ma_map *map, const struct ma_open *how)
 }
 
 /* Size the file: empty, then marked as half made, then long. Killed in between: the next creator begins again. */
-static int size_file(struct ma_map *map, const struct ma_origin *from)
+static int size_file(struct ma_image *map, const struct ma_origin *from)
 {
 	uint64_t length = ma_load(&map->sealed.length);
 
@@ -94,16 +95,16 @@ static int size_file(struct ma_map *map, const struct ma_origin *from)
 	return 0;
 }
 
-static bool would_fit(struct ma_map *map, uint64_t bytes)
+static bool would_fit(struct ma_image *map, uint64_t bytes)
 {
 	map->sealed.reserved = UINT64_MAX;
 	map->sealed.param[MA_PARAM_FIRST] = map->sealed.param[MA_PARAM_RANGE] = bytes;
 	ma_store(&map->sealed.length, bytes);
-	return map->engine->layout(map);
+	return ma_image_plan(map);
 }
 
 /* The least number of bytes that such a map can have; 0: no number will do. */
-static uint64_t smallest_of(struct ma_map *map)
+static uint64_t smallest_of(struct ma_image *map)
 {
 	uint64_t low = 0, high = MA_PAGE;
 
@@ -125,7 +126,7 @@ static uint64_t smallest_of(struct ma_map *map)
 }
 
 /* Why a new map cannot have these numbers. */
-static void fail_new(struct ma_map *map, const struct ma_open *how)
+static void fail_new(struct ma_image *map, const struct ma_open *how)
 {
 	uint64_t bytes = how->asked ? how->asked : how->length ? how->length : how->reserved;
 	uint64_t smallest = smallest_of(map);
@@ -148,12 +149,11 @@ static void fail_new(struct ma_map *map, const struct ma_open *how)
 }
 
 /* The numbers of a new map, but for its base. */
-static bool plan_new(struct ma_map *map, const struct ma_open *how)
+static bool plan_new(struct ma_image *map, const struct ma_open *how)
 {
-	ma_header_uuid(map->uuid);
 	fill_header(map, how);
 	map->engine = how->engines[0];
-	if (map->engine->layout(map)) {
+	if (ma_image_plan(map)) {
 		/* The user area begins at a chunk, as an address: so somewhat more may be needed at another base. */
 		map->sealed.reserved = ma_up(map->lay.own_end + ma_max(MA_CHUNK, ma_page()), ma_page());
 		return true;
@@ -163,13 +163,14 @@ static bool plan_new(struct ma_map *map, const struct ma_open *how)
 }
 
 /* The header, all but its first word: that says later that the map is whole. */
-static void write_header(struct ma_map *map)
+static void write_header(struct ma_image *map)
 {
 	map->sealed.crc = ma_header_crc(&map->sealed);
 	memcpy((char *)map->header + 8, (char *)&map->sealed + 8, sizeof(struct ma_header) - 8);
 }
 
-enum ma_attach ma_map_create(struct ma_map *map, const struct ma_open *asked, const struct ma_origin *from)
+enum ma_attach ma_map_create(struct ma_image *map, const struct ma_open *asked, const struct ma_origin *from,
+			     struct ma_opening *found)
 {
 	struct ma_open as = ma_origin_fit(asked, from);
 	const struct ma_open *how = &as;
@@ -184,18 +185,18 @@ enum ma_attach ma_map_create(struct ma_map *map, const struct ma_open *asked, co
 	write_header(map);
 	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
 		return MA_ATTACH_FAILED;
-	ma_map_mark_ready(map);
-	map->opening = (struct ma_opening){ .generation = 1, .created = true, .first = true };
+	ma_image_mark_ready(map);
+	*found = (struct ma_opening){ .created = true, .first = true, .named = found->named };
 	memcpy(&magic, MA_MAGIC, sizeof(magic));
 	ma_store_kill((_Atomic uint64_t *)(void *)map->header->magic, magic);
 	return MA_ATTACH_DONE;
 }
 
 /* No file, and nobody else. It grows as a file does. */
-enum ma_attach ma_map_anonymous(struct ma_map *map, const struct ma_open *how)
+enum ma_attach ma_map_anonymous(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
 {
-	snprintf(map->name, sizeof(map->name), "map without a file");
-	map->flags = how->flags;
+	ma_image_set_name(map, "map without a file");
+	map->mode = how->flags;
 	map->punch_bytes = how->punch_bytes;
 	if (!plan_new(map, how))
 		return MA_ATTACH_FAILED;
@@ -205,14 +206,14 @@ enum ma_attach ma_map_anonymous(struct ma_map *map, const struct ma_open *how)
 		return MA_ATTACH_FAILED;
 	write_header(map);
 	memcpy(map->header->magic, MA_MAGIC, 8);
-	ma_map_mark_ready(map);
-	map->opening = (struct ma_opening){ .generation = 1, .created = true, .first = true };
+	ma_image_mark_ready(map);
+	*found = (struct ma_opening){ .created = true, .first = true, .named = found->named };
 	map->slot = 0;
 	return MA_ATTACH_DONE;
 }
 
 /* Leave no trace of a creation that failed: the zeros, an empty file, or none when it was us who made it. */
-void ma_map_undo_create(struct ma_map *map, const struct ma_open *how, const struct ma_origin *from)
+void ma_map_undo_create(struct ma_image *map, const struct ma_open *how, const struct ma_origin *from, bool named)
 {
 	int saved = errno;
 	struct stat st;
@@ -225,7 +226,7 @@ void ma_map_undo_create(struct ma_map *map, const struct ma_open *how, const str
 	}
 	if (ma_file_set_length(map->fd, 0) < 0)
 		ma_debug("%s: cannot empty it after a failed creation; remove the file", map->name);
-	if (map->created && how->filename && stat(how->filename, &st) == 0 && st.st_ino == map->inode &&
+	if (named && how->filename && stat(how->filename, &st) == 0 && st.st_ino == map->inode &&
 	    st.st_dev == map->device)
 		unlink(how->filename);
 	errno = saved;

@@ -16,9 +16,11 @@
 #include <unistd.h>
 
 #include "common/annotate.h"
+#include "common/body.h"
 #include "common/boot.h"
 #include "common/error.h"
 #include "common/file.h"
+#include "common/image_fd.h"
 #include "common/origin.h"
 #include "common/owner.h"
 #include "common/page.h"
@@ -50,57 +52,31 @@ static enum ma_attach failed(int result)
 }
 
 /* Readers hold no lock, and see those that do. */
-static bool is_unused(const struct ma_map *map)
+static bool is_unused(const struct ma_image *map)
 {
 	struct flock found;
 
 	return ma_file_lock(map->fd, F_OFD_GETLK, F_WRLCK, MA_FILE_ATTACH_BYTE, &found) == 0 && found.l_type == F_UNLCK;
 }
 
-int ma_map_accept(const struct ma_map *map, const struct ma_open *how)
+int ma_map_accept(const struct ma_image *map, const struct ma_open *how)
 {
 	if (!(kinds_of(how) & (1u << map->engine->kind)))
 		return ma_refuse(MA_REFUSE_KIND, map->name, &map->sealed);
 	return how->accept ? how->accept(map, how) : 0;
 }
 
-static bool same_file(const struct ma_map *map, const struct ma_header *h)
+static bool same_file(const struct ma_image *map, const struct ma_header *h)
 {
 	return h->device == map->device && h->inode == map->inode;
-}
-
-/* Behind the user area. */
-static uint64_t tables_at(const struct ma_layout *lay)
-{
-	return ma_up(lay->user_off + lay->user_bytes, ma_page());
-}
-
-bool ma_map_lay_out(struct ma_map *map)
-{
-	if (!map->engine->layout(map))
-		return false;
-	ma_store(&map->known.length, 0);
-	ma_store(&map->known.most, ma_load(&map->sealed.length));
-	map->user = map->base + map->lay.user_off;
-	map->truth = (_Atomic uint8_t *)(map->base + map->lay.truth_off);
-	map->spot = (_Atomic uint64_t *)(void *)(map->base + map->lay.spot_off);
-	/* Metadata is read here and there, much of it holes: reading ahead would only fill memory, and slowly. */
-	madvise(map->base, map->lay.user_off, MADV_RANDOM);
-	madvise(map->base + tables_at(&map->lay), map->lay.own_end - tables_at(&map->lay), MADV_RANDOM);
-	map->item_bytes = map->lay.item_bytes;
-	if (map->item_bytes)
-		map->item_magic = UINT64_MAX / map->item_bytes + 1;
-	else
-		ma_store_either(&map->first_chunk, (uint64_t)(uintptr_t)map->user / MA_CHUNK);
-	return true;
 }
 
 /* ---- looking at an existing file ---- */
 
 /* A disk that fails: errno says how. */
-static enum ma_refusal read_header(struct ma_map *map, const struct ma_open *how, struct ma_header *h)
+static enum ma_refusal read_header(struct ma_image *map, const struct ma_open *how, struct ma_header *h)
 {
-	bool writing = !(map->flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE));
+	bool writing = !(map->mode & (MA_MAP_RDONLY | MA_MAP_PRIVATE));
 	struct stat st;
 	ssize_t got = pread(map->fd, h, sizeof(*h), 0);
 
@@ -109,27 +85,28 @@ static enum ma_refusal read_header(struct ma_map *map, const struct ma_open *how
 	return ma_header_check(h, (size_t)got, (uint64_t)st.st_size, kinds_of(how), writing);
 }
 
-static enum ma_attach refuse(struct ma_map *map, enum ma_refusal why, const struct ma_header *h)
+static enum ma_attach refuse(struct ma_image *map, enum ma_refusal why, const struct ma_header *h)
 {
 	ma_refuse(why, map->name, h);
 	return MA_ATTACH_FAILED;
 }
 
 /* A file that grows does so before what is in use does: the length is read last. */
-static bool is_inside(struct ma_map *map)
+static bool is_inside(struct ma_image *map)
 {
 	uint64_t end = map->engine->end ? map->engine->end(map) : 0;
 
-	return end <= ma_map_length(map);
+	return end <= ma_image_length(map);
 }
 
 /* The range of a map that is there: of what its file does not have yet, no user area when it does not fit. */
-static bool reserve_part(struct ma_map *map, int prot, int flags)
+static bool reserve_part(struct ma_image *map, int prot, int flags)
 {
 	const struct ma_layout *lay = &map->lay;
 	uint32_t reach = ma_segments_at(lay, ma_load(&map->sealed.length));
 	const struct ma_segment *last = &lay->seg[reach - 1];
-	uint64_t at = ma_up(lay->user_off + last->user_at + last->user_bytes, ma_page()), end = tables_at(lay);
+	uint64_t at = ma_up(lay->user_off + last->user_at + last->user_bytes, ma_page()),
+		 end = ma_up(lay->user_off + lay->user_bytes, ma_page());
 	char *base = (char *)(uintptr_t)map->sealed.base;
 
 	if (reach == lay->segments || !ma_plan_map_at(map->sealed.base, at, prot, flags, -1, map->name))
@@ -146,7 +123,7 @@ static bool reserve_part(struct ma_map *map, int prot, int flags)
 }
 
 /* Without access: RLIMIT_DATA and overcommit_memory=2 count what can be written. */
-static bool reserve_range(struct ma_map *map)
+static bool reserve_range(struct ma_image *map)
 {
 	int prot = PROT_NONE;
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -156,17 +133,17 @@ static bool reserve_range(struct ma_map *map)
 }
 
 /* Map a file whose header passed; lay its body out. */
-static enum ma_attach map_existing(struct ma_map *map, const struct ma_open *how, const struct ma_header *h)
+static enum ma_attach map_existing(struct ma_image *map, const struct ma_open *how, const struct ma_header *h)
 {
-	int prot = map->flags & MA_MAP_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE;
-	int flags = (map->flags & MA_MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE;
+	int prot = map->mode & MA_MAP_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE;
+	int flags = (map->mode & MA_MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE;
 	uint32_t reach;
 
 	/* From here on only the sealed copy is used: the file may be changed under us by whoever may write to it. */
 	map->sealed = *h;
 	map->engine = engine_of(how, h->kind);
 	map->mapped = h->reserved;
-	if (!map->engine->layout(map))
+	if (!ma_image_plan(map))
 		return refuse(map, MA_REFUSE_BODY, h);
 	if (!reserve_range(map))
 		return MA_ATTACH_FAILED;
@@ -176,7 +153,7 @@ static enum ma_attach map_existing(struct ma_map *map, const struct ma_open *how
 		return MA_ATTACH_FAILED;
 	}
 	map->header = (struct ma_header *)(void *)map->base;
-	if (!ma_map_lay_out(map))
+	if (!ma_image_lay_out(map))
 		return refuse(map, MA_REFUSE_BODY, h);
 	map->reach = reach;
 	if (!is_inside(map))
@@ -185,13 +162,14 @@ static enum ma_attach map_existing(struct ma_map *map, const struct ma_open *how
 }
 
 /* What an existing map's header says, before anything is changed. */
-static void note_opening(struct ma_map *map, const struct ma_header *h, bool first)
+static void note_opening(struct ma_image *map, const struct ma_header *h, struct ma_opening *found, bool first)
 {
 	enum ma_state state = (enum ma_state)ma_min(ma_load(&h->state), MA_STATE_SYNCED);
 
-	map->opening = (struct ma_opening){
-		.generation = ma_load(&h->generation),
+	map->generation = ma_load(&h->generation);
+	*found = (struct ma_opening){
 		.first = first,
+		.named = found->named,
 		.copied = !same_file(map, h),
 		.machine_died = !ma_boot_is(h->boot_id) && state != MA_STATE_SYNCED,
 		.state = state,
@@ -200,16 +178,15 @@ static void note_opening(struct ma_map *map, const struct ma_header *h, bool fir
 
 static void report_damage(const struct ma_finding *finding, void *arg)
 {
-	struct ma_map *map = arg;
+	struct ma_image *map = arg;
 
 	ma_debug("%s: map is damaged: %s", map->name, finding->text);
 }
 
-enum ma_attach ma_map_check_whole(struct ma_map *map)
+enum ma_attach ma_image_check_whole(struct ma_image *map)
 {
 	uint64_t violations = map->engine->check(map, report_damage, map);
 
-	map->opening.verified = true;
 	if (violations == 0)
 		return MA_ATTACH_DONE;
 	ma_fail(EUCLEAN, "%s: map is damaged: violations found: %" PRIu64 "; run: mapalloc repair, or restore a copy",
@@ -218,14 +195,14 @@ enum ma_attach ma_map_check_whole(struct ma_map *map)
 }
 
 /* Did only processes die since the last attachers, on this machine, with this file? Else nothing is certain. */
-static bool is_certain(const struct ma_map *map, const struct ma_header *h)
+static bool is_certain(const struct ma_image *map, const struct ma_header *h)
 {
 	if (!same_file(map, h))
 		return false;
 	return ma_load(&h->state) == MA_STATE_SYNCED || ma_boot_is(h->boot_id);
 }
 
-void ma_map_mark_ready(struct ma_map *map)
+void ma_image_mark_ready(struct ma_image *map)
 {
 	struct ma_header *h = map->header;
 
@@ -238,7 +215,7 @@ void ma_map_mark_ready(struct ma_map *map)
 }
 
 /* The same pages at the same addresses once more: MAP_SHARED or MAP_PRIVATE. */
-static bool map_again(const struct ma_map *map, int how)
+static bool map_again(const struct ma_image *map, int how)
 {
 	return ma_segment_map(&map->lay, map->base, map->reach, PROT_READ | PROT_WRITE, how | MAP_NORESERVE, map->fd,
 			      UINT64_MAX) == 0;
@@ -248,31 +225,31 @@ static bool map_again(const struct ma_map *map, int how)
  * Recovery and check of a file about which nothing is certain, in pages that are never written back: a file that is refused
  * keeps every byte. MA_ATTACH_AGAIN: there is no memory for such a view, so nothing is known.
  */
-static enum ma_attach rehearse(struct ma_map *map)
+static enum ma_attach rehearse(struct ma_image *map)
 {
 	enum ma_attach result = MA_ATTACH_FAILED;
-	unsigned flags = map->flags;
+	unsigned flags = map->mode;
 	int fd = map->fd;
 
 	if (!map_again(map, MAP_PRIVATE))
 		return map_again(map, MAP_SHARED) ? MA_ATTACH_AGAIN : MA_ATTACH_FAILED;
-	map->flags |= MA_MAP_PRIVATE;
+	map->mode |= MA_MAP_PRIVATE;
 	map->fd = -1; /* No system call reaches the file. */
 	map->slot = 0;
 	if (map->engine->renew(map) == 0) {
 		ma_body_recover(map);
-		result = ma_map_check_whole(map);
+		result = ma_image_check_whole(map);
 	}
 	map->slot = MA_NO_SLOT;
 	map->fd = fd;
-	map->flags = flags;
+	map->mode = flags;
 	if (result == MA_ATTACH_DONE && !map_again(map, MAP_SHARED))
 		return failed(ma_fail(errno, "%s: cannot open it: mmap(2) failed; %s", map->name, ma_plan_advice(errno)));
 	return result;
 }
 
 /* What the tables say has its disk space has it: holes may have come in place since, under the same inode (lost.h). */
-static int take_space_again(struct ma_map *map)
+static int take_space_again(struct ma_image *map)
 {
 	int result;
 
@@ -282,7 +259,7 @@ static int take_space_again(struct ma_map *map)
 	return result;
 }
 
-static enum ma_attach recover(struct ma_map *map, const struct ma_header *h)
+static enum ma_attach recover(struct ma_image *map, const struct ma_header *h, struct ma_opening *found)
 {
 	bool certain = is_certain(map, h);
 	enum ma_attach seen = MA_ATTACH_DONE;
@@ -290,6 +267,7 @@ static enum ma_attach recover(struct ma_map *map, const struct ma_header *h)
 	/* Disk space first: to read a hole may take some. */
 	if (take_space_again(map) < 0)
 		return MA_ATTACH_FAILED;
+	found->verified = !certain;
 	if (!certain)
 		seen = rehearse(map);
 	if (seen == MA_ATTACH_FAILED)
@@ -301,19 +279,19 @@ static enum ma_attach recover(struct ma_map *map, const struct ma_header *h)
 	ma_body_recover(map);
 	if (!certain)
 		ma_owner_move_on(map, ma_mix(map->inode ^ map->device << 32));
-	if (seen == MA_ATTACH_AGAIN && ma_map_check_whole(map) != MA_ATTACH_DONE)
+	if (seen == MA_ATTACH_AGAIN && ma_image_check_whole(map) != MA_ATTACH_DONE)
 		return MA_ATTACH_FAILED;
 	map->slot = MA_NO_SLOT;
-	map->opening.generation++;
-	map->opening.recovered = ma_load(&h->state) == MA_STATE_IN_USE || ma_load(&h->phase) != 1;
-	ma_map_mark_ready(map);
+	map->generation++;
+	found->recovered = ma_load(&h->state) == MA_STATE_IN_USE || ma_load(&h->phase) != 1;
+	ma_image_mark_ready(map);
 	return MA_ATTACH_DONE;
 }
 
 /* ---- the three ways in ---- */
 
 /* Its name was taken away while we waited, and leads elsewhere now, or nowhere. (/proc/self/fd/N still leads here.) */
-static bool lost_its_name(const struct ma_map *map, const struct ma_open *how, const struct stat *st)
+static bool lost_its_name(const struct ma_image *map, const struct ma_open *how, const struct stat *st)
 {
 	struct stat now;
 
@@ -323,24 +301,24 @@ static bool lost_its_name(const struct ma_map *map, const struct ma_open *how, c
 }
 
 /* We are the first: let the others in, or keep them out. */
-static enum ma_attach settle(struct ma_map *map)
+static enum ma_attach settle(struct ma_image *map)
 {
-	if (map->flags & MA_MAP_EXCLUSIVE)
+	if (map->mode & MA_MAP_EXCLUSIVE)
 		return ma_file_stay_exclusive(map->fd) < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
 	return ma_file_attach_shared(map->fd) < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
 }
 
 /* Nobody has a lock. But a process may have lost its own, and know nothing of it. */
-static bool is_first(struct ma_map *map, const struct ma_header *h)
+static bool is_first(struct ma_image *map, const struct ma_header *h)
 {
 	return ma_load_acquire(&h->phase) != 1 || ma_load(&h->state) != MA_STATE_IN_USE || !same_file(map, h) || !ma_boot_is(h->boot_id) ||
 	       !ma_proc_is_used_unlocked(map);
 }
 
-static enum ma_attach stay_second(struct ma_map *map)
+static enum ma_attach stay_second(struct ma_image *map, struct ma_opening *found)
 {
-	map->opening.first = false;
-	if (!(map->flags & MA_MAP_EXCLUSIVE))
+	found->first = false;
+	if (!(map->mode & MA_MAP_EXCLUSIVE))
 		return MA_ATTACH_DONE;
 	ma_fail(EBUSY,
 		"%s: cannot open it exclusively: another process, which closed the library's descriptor, has it open; wait for it to "
@@ -349,7 +327,7 @@ static enum ma_attach stay_second(struct ma_map *map)
 	return MA_ATTACH_FAILED;
 }
 
-enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how)
+enum ma_attach ma_map_first(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
 {
 	struct ma_header h = { 0 };
 	struct ma_origin from;
@@ -363,21 +341,21 @@ enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how)
 		return MA_ATTACH_REOPEN;
 	why = read_header(map, how, &h);
 	if (ma_origin_find(map, how, &h, why, &from)) {
-		result = ma_map_create(map, how, &from);
+		result = ma_map_create(map, how, &from, found);
 		if (result != MA_ATTACH_DONE)
-			ma_map_undo_create(map, how, &from);
+			ma_map_undo_create(map, how, &from, found->named);
 	} else if (why != MA_OK) {
 		result = refuse(map, why, &h);
 	} else {
-		note_opening(map, &h, true);
+		note_opening(map, &h, found, true);
 		result = map_existing(map, how, &h);
 		if (result == MA_ATTACH_DONE)
-			result = is_first(map, &h) ? recover(map, &h) : stay_second(map);
+			result = is_first(map, &h) ? recover(map, &h, found) : stay_second(map, found);
 	}
 	return result == MA_ATTACH_DONE ? settle(map) : result;
 }
 
-enum ma_attach ma_map_join(struct ma_map *map, const struct ma_open *how)
+enum ma_attach ma_map_join(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
 {
 	struct ma_header h;
 
@@ -391,11 +369,11 @@ enum ma_attach ma_map_join(struct ma_map *map, const struct ma_open *how)
 	if (ma_load_acquire(&h.phase) != 1 || ma_load(&h.state) != MA_STATE_IN_USE || !same_file(map, &h) ||
 	    !ma_boot_is(h.boot_id))
 		return MA_ATTACH_AGAIN;
-	note_opening(map, &h, false);
+	note_opening(map, &h, found, false);
 	return map_existing(map, how, &h);
 }
 
-static uint64_t file_end(const struct ma_map *map)
+static uint64_t file_end(const struct ma_image *map)
 {
 	const struct ma_segment *last = &map->lay.seg[map->reach - 1];
 
@@ -403,7 +381,7 @@ static uint64_t file_end(const struct ma_map *map)
 }
 
 /* A private view of a file that may grow: what lies beyond its end is memory, and so the view grows by itself. */
-static int end_of_file(struct ma_map *map)
+static int end_of_file(struct ma_image *map)
 {
 	int prot = PROT_READ | PROT_WRITE;
 	struct stat st;
@@ -425,13 +403,13 @@ static int end_of_file(struct ma_map *map)
 				       map->name, slice->bytes - had);
 	}
 	if (map->lay.grows) {
-		ma_map_is_long(map, file_end(map));
+		ma_image_is_long(map, file_end(map));
 		ma_store(&map->header->length, file_end(map));
 	}
 	return 0;
 }
 
-enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how)
+enum ma_attach ma_map_look(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
 {
 	struct ma_header h;
 	enum ma_refusal why = read_header(map, how, &h);
@@ -439,16 +417,19 @@ enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how)
 
 	if (why != MA_OK)
 		return refuse(map, why, &h);
-	note_opening(map, &h, is_unused(map));
+	note_opening(map, &h, found, is_unused(map));
 	result = map_existing(map, how, &h);
-	if (result != MA_ATTACH_DONE || !(map->flags & MA_MAP_PRIVATE))
+	if (result != MA_ATTACH_DONE || !(map->mode & MA_MAP_PRIVATE))
 		return result;
 	map->slot = 0;
 	map->engine->privatize_metadata(map);
 	if (end_of_file(map) < 0)
 		return MA_ATTACH_FAILED;
-	ma_map_close_fd(map);
+	ma_image_close_fd(map);
 	ma_body_recover(map);
 	ma_owner_move_on(map, ma_mix((uint64_t)getpid()) ^ (uint64_t)clock());
-	return is_certain(map, &h) ? MA_ATTACH_DONE : ma_map_check_whole(map);
+	if (is_certain(map, &h))
+		return MA_ATTACH_DONE;
+	found->verified = true;
+	return ma_image_check_whole(map);
 }

@@ -5,7 +5,6 @@
 
 #include <sys/stat.h>
 
-#include "common/fd.h"
 #include "common/map.h"
 #include "common/origin.h"
 
@@ -16,37 +15,31 @@ enum ma_attach {
 	MA_ATTACH_REOPEN, /* The name was taken away under us: open it anew. */
 };
 
-/* Open how's file into map->fd, or -1. */
-int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat *st);
-struct ma_fd_id ma_map_fd_id(const struct ma_map *map);
-/* From now on this one, which nobody else has; it is marked. */
-void ma_map_set_fd(struct ma_map *map, int fd);
-/* Close it, when it still is ours. */
-void ma_map_close_fd(struct ma_map *map);
-/* Find out whether locks outlive their descriptor here. */
-void ma_map_probe(struct ma_map *map);
-/* Another open file description of the same file. -1 when there is no /proc. */
-int ma_map_reopen(int fd, unsigned flags);
+/*
+ * Below, map is the image that is being opened, and found what the opening finds (found->named: the name was made by it).
+ *
+ * Open how's file: its descriptor is the image's then. -1 with errno.
+ */
+int ma_map_open_file(struct ma_image *map, const struct ma_open *how, struct ma_opening *found, struct stat *st);
 
 /* The attach byte is ours exclusively: create or recover; it is shared afterwards. */
-enum ma_attach ma_map_first(struct ma_map *map, const struct ma_open *how);
+enum ma_attach ma_map_first(struct ma_image *map, const struct ma_open *how, struct ma_opening *found);
 /* The attach byte is shared: come in beside the others. */
-enum ma_attach ma_map_join(struct ma_map *map, const struct ma_open *how);
-/* The file is to become a map (map_create.c). After a failure: leave no trace of it. */
-enum ma_attach ma_map_create(struct ma_map *map, const struct ma_open *asked, const struct ma_origin *from);
-void ma_map_undo_create(struct ma_map *map, const struct ma_open *how, const struct ma_origin *from);
-/* A map without a file. */
-enum ma_attach ma_map_anonymous(struct ma_map *map, const struct ma_open *how);
+enum ma_attach ma_map_join(struct ma_image *map, const struct ma_open *how, struct ma_opening *found);
 /* The same as joining for a reader. */
-enum ma_attach ma_map_look(struct ma_map *map, const struct ma_open *how);
+enum ma_attach ma_map_look(struct ma_image *map, const struct ma_open *how, struct ma_opening *found);
+/* The file is to become a map (map_create.c). After a failure: leave no trace of it. */
+enum ma_attach ma_map_create(struct ma_image *map, const struct ma_open *asked, const struct ma_origin *from,
+			     struct ma_opening *found);
+void ma_map_undo_create(struct ma_image *map, const struct ma_open *how, const struct ma_origin *from, bool named);
+/* A map without a file. */
+enum ma_attach ma_map_anonymous(struct ma_image *map, const struct ma_open *how, struct ma_opening *found);
 
-/* Lay the body out and find its parts. Everything but the fast paths works afterwards. */
-bool ma_map_lay_out(struct ma_map *map);
 /* Recovery is over. */
-void ma_map_mark_ready(struct ma_map *map);
-enum ma_attach ma_map_check_whole(struct ma_map *map);
+void ma_image_mark_ready(struct ma_image *map);
+enum ma_attach ma_image_check_whole(struct ma_image *map);
 
 /* Do the numbers of an existing map please the caller? */
-int ma_map_accept(const struct ma_map *map, const struct ma_open *how);
+int ma_map_accept(const struct ma_image *map, const struct ma_open *how);
 
 #endif /* MA_MAP_FILE_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a fork does to the maps of a process: a child attaches for itself, or gets a copy, or finds its handles closed. */
-#include "common/map_fork.h"
+#include "common/registry.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,9 +15,9 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "common/forkstack.h"
-#include "common/map_annotate.h"
-#include "common/map_file.h"
-#include "common/proc.h"
+#include "common/image_annotate.h"
+#include "common/image_fd.h"
+#include "common/process.h"
 #include "common/segment.h"
 
 /* The lock was this thread's before the fork began. Belongs to its holder. */
@@ -27,25 +27,25 @@ static bool interrupted;
  * The inherited descriptor is the parent's open file description: its locks are the parent's, and closing our copy
  * leaves them with the parent. The parent is attached, so nobody can hold the attach byte exclusively: ours is had at once.
  */
-static bool child_attach(struct ma_map *map)
+static bool child_attach(struct ma_image *map)
 {
 	int prot = PROT_READ | PROT_WRITE, how = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-	int fd = ma_fd_is(map->fd, ma_map_fd_id(map)) ? ma_map_reopen(map->fd, map->flags)
-						      : ma_fd_again(map->base, map->name, ma_map_fd_id(map), how);
+	int fd = ma_fd_is(map->fd, ma_image_fd_id(map)) ? ma_image_reopen(map->fd, map->mode)
+							: ma_fd_again(map->base, map->name, ma_image_fd_id(map), how);
 
-	ma_map_close_fd(map);
-	ma_map_set_fd(map, fd);
+	ma_image_close_fd(map);
+	ma_image_set_fd(map, fd);
 	if (fd < 0 || ma_file_attach_shared(fd) < 0) {
 		ma_debug("%s: a fork child cannot attach (%s): its handle is closed; %s", map->name,
-			 map->flags & MA_MAP_EXCLUSIVE ? "its parent has it exclusively"
-						       : "no /proc, or no permission for the file",
-			 map->flags & MA_MAP_EXCLUSIVE ? "open it again when the parent closed it" : "open it again");
+			 map->mode & MA_MAP_EXCLUSIVE ? "its parent has it exclusively"
+						  : "no /proc, or no permission for the file",
+			 map->mode & MA_MAP_EXCLUSIVE ? "open it again when the parent closed it" : "open it again");
 		return false;
 	}
 	/* A mapping keeps its open file description, and with it the parent's locks, after the parent's death. */
 	if (!map->annotated) {
 		ma_segment_map(&map->lay, map->base, map->reach, prot, MAP_SHARED | MAP_NORESERVE, fd, UINT64_MAX);
-		ma_map_annotate_file(map);
+		ma_image_annotate_file(map);
 	}
 	map->was_replaced = map->annotated;
 	ma_store(&map->slot, MA_NO_SLOT);
@@ -55,7 +55,7 @@ static bool child_attach(struct ma_map *map)
 /* ---- a copy ---- */
 
 /* The map's addresses, without those of a hole, which are not ours. */
-static void each_part(const struct ma_map *map, void (*fn)(char *at, uint64_t bytes, int how), int how)
+static void each_part(const struct ma_image *map, void (*fn)(char *at, uint64_t bytes, int how), int how)
 {
 	fn(map->base, map->hole_end ? map->hole_at : map->mapped, how);
 	if (map->hole_end)
@@ -75,13 +75,13 @@ static void advise(char *at, uint64_t bytes, int advice)
 }
 
 /* The same addresses over the copy. No other process is attached to that, so what the parent's threads held is void. */
-static bool take_copy(struct ma_map *map, int fd)
+static bool take_copy(struct ma_image *map, int fd)
 {
 	struct stat st;
 
-	ma_map_close_fd(map);
+	ma_image_close_fd(map);
 	fd = ma_fd_aside(fd);
-	ma_map_set_fd(map, fd);
+	ma_image_set_fd(map, fd);
 	map->was_replaced = false;
 	ma_store(&map->blocks, 0);
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -104,74 +104,78 @@ static bool take_copy(struct ma_map *map, int fd)
 	ma_store(&map->slot, 0);
 	ma_body_recover(map);
 	ma_store(&map->slot, MA_NO_SLOT);
-	ma_map_annotate_file(map);
+	ma_image_annotate_file(map);
 	if (map->annotated && map->lay.streams == 1)
-		ma_map_hide(map, map->user + map->lay.user_bytes);
+		ma_image_hide(map, map->user + map->lay.user_bytes);
 	return ma_file_attach_shared(fd) == 0;
 }
 
 /* Without a copy nothing is there: a fault is better than the parent's changing values. */
 static bool child_copy(struct ma_map *map)
 {
-	int fd = map->fork_copy ? map->fork_copy(map) : map->fork_fd;
+	int fd = map->fork_copy ? map->fork_copy(&map->image) : map->fork_fd;
 
 	map->fork_fd = -1;
-	if (take_copy(map, fd))
+	if (take_copy(&map->image, fd))
 		return true;
-	ma_debug("%s: a fork child has no copy of its own: its handle is closed; free disk space", map->name);
-	each_part(map, empty, PROT_NONE);
-	ma_map_close_fd(map);
+	ma_debug("%s: a fork child has no copy of its own: its handle is closed; free disk space", map->image.name);
+	each_part(&map->image, empty, PROT_NONE);
+	ma_image_close_fd(&map->image);
 	return false;
 }
 
 static bool is_copied(const struct ma_map *map)
 {
-	return map->fork_copy || (map->flags & MA_MAP_FORKS);
+	return map->fork_copy || (map->image.mode & MA_MAP_FORKS);
 }
 
 static void child_map(struct ma_map *map)
 {
 	bool alive = true;
 
-	pthread_mutex_init(&map->mutex, NULL);
-	pthread_mutex_init(&map->fd_mutex, NULL);
+	pthread_mutex_init(&map->image.mutex, NULL);
+	pthread_mutex_init(&map->image.fd_mutex, NULL);
 	if (is_copied(map))
 		alive = child_copy(map);
-	else if (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON))
-		ma_body_recover(map); /* The copy is ours alone, and nobody else of the parent came along. */
-	else if (ma_map_writable(map))
-		alive = child_attach(map);
+	else if (map->image.mode & (MA_MAP_PRIVATE | MA_MAP_ANON))
+		ma_body_recover(&map->image); /* The copy is ours alone, and nobody else of the parent came along. */
+	else if (ma_image_writable(&map->image))
+		alive = child_attach(&map->image);
 	if (!alive && !is_copied(map) && ma_under_valgrind())
-		ma_map_hide(map, map->base + map->mapped);
+		ma_image_hide(&map->image, map->image.base + map->image.mapped);
 	if (!alive)
-		ma_map_watch(map); /* A fast free looks only at these: there may be nothing at the map's addresses. */
-	ma_store_release(&map->id, alive ? ma_registry_id() : MA_MAP_CLOSED); /* Pairs with common/thread.c:ma_tcache_get. */
+		ma_image_watch(
+			&map->image); /* A fast free looks only at these: there may be nothing at the map's addresses. */
+	ma_store_release(&map->image.id,
+			 alive ? ma_image_new_id() : MA_MAP_CLOSED); /* Pairs with common/thread.c:ma_tcache_get. */
 }
 
 /* Before the child can map its copy, or for good: see forkstack.h. A hole of the map is not its memory. */
 static bool shares_this_stack(const struct ma_map *map)
 {
-	return (is_copied(map) || !(map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON))) &&
-	       (ma_forkstack_is_in(map->base, map->hole_end ? map->hole_at : map->mapped) ||
-		(map->hole_end && ma_forkstack_is_in(map->base + map->hole_end, map->mapped - map->hole_end)));
+	const struct ma_image *image = &map->image;
+
+	return (is_copied(map) || !(image->mode & (MA_MAP_PRIVATE | MA_MAP_ANON))) &&
+	       (ma_forkstack_is_in(image->base, image->hole_end ? image->hole_at : image->mapped) ||
+		(image->hole_end && ma_forkstack_is_in(image->base + image->hole_end, image->mapped - image->hole_end)));
 }
 
 static void keep_from_child(struct ma_map *map)
 {
 	map->fork_barred = true;
-	each_part(map, advise, MADV_DONTFORK);
-	ma_say(MA_FORKSTACK_SAYS, map->name, "the map");
+	each_part(&map->image, advise, MADV_DONTFORK);
+	ma_say(MA_FORKSTACK_SAYS, map->image.name, "the map");
 }
 
 static void begin(void)
 {
 	for (struct ma_map *map = ma_registry; map; map = map->next) {
-		if (map->id == MA_MAP_CLOSED)
+		if (map->image.id == MA_MAP_CLOSED)
 			continue;
 		if (shares_this_stack(map))
 			keep_from_child(map);
-		else if ((map->flags & MA_MAP_FORKS) && !interrupted)
-			map->fork_fd = map->fork_begin(map);
+		else if ((map->image.mode & MA_MAP_FORKS) && !interrupted)
+			map->fork_fd = map->fork_begin(&map->image);
 	}
 }
 
@@ -196,9 +200,9 @@ static void fork_parent(void)
 
 	for (struct ma_map *map = ma_registry; map; map = map->next) {
 		if (map->fork_barred)
-			each_part(map, advise, MADV_DOFORK);
+			each_part(&map->image, advise, MADV_DOFORK);
 		map->fork_barred = false;
-		if (map->id == MA_MAP_CLOSED || !(map->flags & MA_MAP_FORKS) || map->fork_fd < 0)
+		if (map->image.id == MA_MAP_CLOSED || !(map->image.mode & MA_MAP_FORKS) || map->fork_fd < 0)
 			continue;
 		close(map->fork_fd);
 		map->fork_fd = -1;
@@ -217,7 +221,7 @@ static void fork_child(void)
 
 	ma_store(ma_process_mark, 1);
 	for (struct ma_map *map = ma_registry; map; map = map->next)
-		if (map->id != MA_MAP_CLOSED)
+		if (map->image.id != MA_MAP_CLOSED)
 			child_map(map);
 	ma_forkmutex_renew(&ma_registry_mutex);
 	interrupted = false;
@@ -242,38 +246,9 @@ void ma_map_fork_end(bool child)
 		fork_parent();
 }
 
-static _Atomic uint32_t no_mark = 1;
-_Atomic uint32_t *ma_process_mark = &no_mark;
-
-/* A page that is zero in a child, however it was made. Without one, such a child is not noticed. */
-static void make_mark(void)
-{
-	void *page = mmap(NULL, MA_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (page == MAP_FAILED)
-		return;
-	if (madvise(page, MA_PAGE, MADV_WIPEONFORK) < 0) {
-		munmap(page, MA_PAGE);
-		return;
-	}
-	ma_process_mark = page;
-	ma_store(ma_process_mark, 1);
-}
-
-/* The copies that it should have had were not made: those handles are closed. */
-void ma_map_notice_fork(void)
-{
-	uint32_t zero = 0;
-
-	if (ma_cas(ma_process_mark, &zero, 1)) {
-		ma_debug("this process is a fork child of which fork's handlers know nothing: maps with a copy for each child are closed");
-		fork_child();
-	}
-}
-
 static void watch_forks(void)
 {
-	make_mark();
+	ma_process_watch(fork_child);
 	pthread_atfork(fork_begin, fork_parent, fork_child);
 }
 
@@ -282,4 +257,21 @@ void ma_map_watch_forks(void)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, watch_forks);
+}
+
+/* ---- what a library asks for ---- */
+
+void ma_map_set_forks(struct ma_map *map, int (*begins)(struct ma_image *image), int (*copies)(struct ma_image *image))
+{
+	map->image.mode |= MA_MAP_FORKS;
+	map->fork_begin = begins;
+	map->fork_copy = copies;
+}
+
+void ma_map_orphan(struct ma_map *map)
+{
+	const struct ma_image *image = &map->image;
+
+	mprotect(image->base, image->hole_end ? image->hole_at : image->mapped, PROT_READ);
+	ma_store_release(&map->image.id, MA_MAP_CLOSED);
 }

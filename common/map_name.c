@@ -11,23 +11,7 @@
 #include "common/error.h"
 #include "common/fd.h"
 #include "common/file.h"
-
-int ma_map_reopen(int fd, unsigned flags)
-{
-	int how = (flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-	int had = fcntl(fd, F_GETFL);
-	char path[64];
-
-	if (had < 0)
-		return -1;
-	/* A descriptor that is not open for writing gives no right to open the file for writing. */
-	if ((how & O_ACCMODE) == O_RDWR && (had & O_ACCMODE) != O_RDWR) {
-		errno = EACCES;
-		return -1;
-	}
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return ma_fd_aside(open(path, how));
-}
+#include "common/image_fd.h"
 
 /* One that this process had to keep open, in place of another one. */
 static int parked(const struct ma_open *how)
@@ -56,9 +40,9 @@ static int open_name(const char *name, unsigned flags, bool *created)
 	return fd;
 }
 
-int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat *st)
+int ma_map_open_file(struct ma_image *map, const struct ma_open *how, struct ma_opening *found, struct stat *st)
 {
-	map->flags = how->flags;
+	map->mode = how->flags;
 	map->punch_bytes = how->punch_bytes;
 	if (how->filename)
 		snprintf(map->name, sizeof(map->name), "%s", how->filename);
@@ -66,9 +50,9 @@ int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat 
 		ma_file_name(how->fd, map->name, sizeof(map->name));
 	map->fd = parked(how);
 	if (map->fd < 0 && how->filename)
-		map->fd = ma_fd_aside(open_name(how->filename, how->flags, &map->created));
+		map->fd = ma_fd_aside(open_name(how->filename, how->flags, &found->named));
 	else if (map->fd < 0)
-		map->fd = ma_map_reopen(how->fd, how->flags);
+		map->fd = ma_image_reopen(how->fd, how->flags);
 	if (map->fd < 0)
 		return ma_file_fail_open(map->name);
 	if (fstat(map->fd, st) < 0)
@@ -77,10 +61,9 @@ int ma_map_open_file(struct ma_map *map, const struct ma_open *how, struct stat 
 		return ma_fail(S_ISDIR(st->st_mode) ? EISDIR : EINVAL,
 			       "%s: cannot open it: it is %s, not a regular file; name a file", map->name,
 			       S_ISDIR(st->st_mode) ? "a directory" : "a device, a FIFO or a socket");
-	map->device = st->st_dev;
-	map->inode = st->st_ino;
-	ma_map_set_fd(map, map->fd);
+	ma_image_set_file(map, map->fd, st->st_dev, st->st_ino);
+	ma_image_set_fd(map, map->fd);
 	if (!(how->flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE)))
-		ma_map_probe(map);
+		ma_image_probe(map);
 	return 0;
 }

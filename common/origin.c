@@ -17,7 +17,7 @@ static bool is_magic(const struct ma_header *h, uint64_t bytes, const char *magi
 	return bytes >= 8 && memcmp(h->magic, magic, 8) == 0;
 }
 
-bool ma_origin_find(struct ma_map *map, const struct ma_open *how, const struct ma_header *h, enum ma_refusal why,
+bool ma_origin_find(struct ma_image *map, const struct ma_open *how, const struct ma_header *h, enum ma_refusal why,
 		    struct ma_origin *from)
 {
 	struct stat st;
@@ -50,7 +50,7 @@ struct ma_open ma_origin_fit(const struct ma_open *how, const struct ma_origin *
 	return as;
 }
 
-int ma_origin_size(struct ma_map *map, const struct ma_origin *from)
+int ma_origin_size(struct ma_image *map, const struct ma_origin *from)
 {
 	uint64_t length = ma_load(&map->sealed.length);
 
@@ -63,7 +63,7 @@ int ma_origin_size(struct ma_map *map, const struct ma_origin *from)
 }
 
 /* The mark goes last: killed before, the next creator begins again. */
-int ma_origin_undo(struct ma_map *map, const struct ma_origin *from)
+int ma_origin_undo(struct ma_image *map, const struct ma_origin *from)
 {
 	uint64_t given = from->given;
 	struct stat st;

@@ -15,13 +15,13 @@ struct ma_origin {
 };
 
 /* May a map be made of this file? Anything but an unfinished map and zeros is somebody's data. The attach byte is ours. */
-bool ma_origin_find(struct ma_map *map, const struct ma_open *how, const struct ma_header *h, enum ma_refusal why,
+bool ma_origin_find(struct ma_image *map, const struct ma_open *how, const struct ma_header *h, enum ma_refusal why,
 		    struct ma_origin *from);
 /* What is asked for, with the length of the file of zeros. A map that grows by itself has at least that length. */
 struct ma_open ma_origin_fit(const struct ma_open *how, const struct ma_origin *from);
 /* Mark a file of zeros as half made, and make it as long as the sealed header says. 0, or -1 with errno. */
-int ma_origin_size(struct ma_map *map, const struct ma_origin *from);
+int ma_origin_size(struct ma_image *map, const struct ma_origin *from);
 /* The same zeros again. 0, or -1 with errno. */
-int ma_origin_undo(struct ma_map *map, const struct ma_origin *from);
+int ma_origin_undo(struct ma_image *map, const struct ma_origin *from);
 
 #endif /* MA_ORIGIN_H */

@@ -7,19 +7,19 @@
 
 #include "common/body.h"
 #include "common/error.h"
-#include "common/map.h"
+#include "common/image.h"
 #include "common/proc.h"
 #include "common/space.h"
 
 #define SLOT_PART 0xffffu
 #define LOOKS     64 /* At records that were used, before a new one is taken into use. */
 
-static struct ma_owner *record(struct ma_map *map, uint64_t index)
+static struct ma_owner *record(struct ma_image *map, uint64_t index)
 {
 	return (struct ma_owner *)(void *)(map->base + map->lay.owner_off) + index;
 }
 
-static uint32_t top(struct ma_map *map)
+static uint32_t top(struct ma_image *map)
 {
 	return (uint32_t)ma_min(ma_load_acquire(&ma_body(map)->owner_top), map->lay.owners); /* Pairs with common/owner.c:ma_owner_take. */
 }
@@ -30,7 +30,7 @@ static uint64_t tag_of(uint64_t index, uint64_t word)
 }
 
 /* Differs from that of any copy, and from that of this file before it was last found without a user. */
-static uint64_t salt_of(struct ma_map *map, uint64_t index)
+static uint64_t salt_of(struct ma_image *map, uint64_t index)
 {
 	const struct ma_header *h = map->header;
 	uint64_t uuid;
@@ -40,7 +40,7 @@ static uint64_t salt_of(struct ma_map *map, uint64_t index)
 }
 
 /* A record that was never used begins somewhere: a word in a block may name it, and stem from another file (userlock.h). */
-static uint64_t first_word(struct ma_map *map, uint64_t index)
+static uint64_t first_word(struct ma_image *map, uint64_t index)
 {
 	return salt_of(map, index) << 16;
 }
@@ -54,7 +54,7 @@ static uint64_t next_word(uint64_t word, uint32_t slot)
 }
 
 /* Of the dead, the kernel is asked once for all records in a row that name one process slot. */
-static bool word_is_free(struct ma_map *map, uint64_t word, bool ask_kernel, uint32_t *alive)
+static bool word_is_free(struct ma_image *map, uint64_t word, bool ask_kernel, uint32_t *alive)
 {
 	uint32_t slot = (uint32_t)(word & SLOT_PART);
 
@@ -69,7 +69,7 @@ static bool word_is_free(struct ma_map *map, uint64_t word, bool ask_kernel, uin
 }
 
 /* The first one from the hint on, among so many looks. The next thread begins behind it; or with one that was given back. */
-static uint64_t take_among(struct ma_map *map, uint32_t count, uint32_t looks, uint32_t slot, bool ask_kernel)
+static uint64_t take_among(struct ma_image *map, uint32_t count, uint32_t looks, uint32_t slot, bool ask_kernel)
 {
 	uint32_t start = count ? ma_load(&ma_body(map)->owner_hint) % count : 0;
 	uint32_t alive = 0;
@@ -92,7 +92,7 @@ static uint64_t take_among(struct ma_map *map, uint32_t count, uint32_t looks, u
 }
 
 /* Raise the number of records in use by one, when the table has more; the new one is looked at next. */
-static bool widen(struct ma_map *map, uint32_t seen)
+static bool widen(struct ma_image *map, uint32_t seen)
 {
 	uint32_t was = seen;
 
@@ -103,7 +103,7 @@ static bool widen(struct ma_map *map, uint32_t seen)
 	return true;
 }
 
-uint64_t ma_owner_take(struct ma_map *map)
+uint64_t ma_owner_take(struct ma_image *map)
 {
 	uint32_t slot = ma_proc_slot(map);
 	uint64_t tag;
@@ -127,7 +127,7 @@ uint64_t ma_owner_take(struct ma_map *map)
 	return tag;
 }
 
-void ma_owner_give(struct ma_map *map, uint64_t tag)
+void ma_owner_give(struct ma_image *map, uint64_t tag)
 {
 	uint64_t index = (tag & SLOT_PART) - 1;
 	_Atomic uint64_t *word = &record(map, index)->word;
@@ -138,7 +138,7 @@ void ma_owner_give(struct ma_map *map, uint64_t tag)
 }
 
 /* The process slot that the record of this tag names, plus 1; 0: none. */
-static uint32_t slot_of(struct ma_map *map, uint64_t tag)
+static uint32_t slot_of(struct ma_image *map, uint64_t tag)
 {
 	uint64_t index = (tag & SLOT_PART) - 1;
 	uint64_t word;
@@ -149,19 +149,19 @@ static uint32_t slot_of(struct ma_map *map, uint64_t tag)
 	return tag_of(index, word) == tag ? (uint32_t)(word & SLOT_PART) : 0;
 }
 
-bool ma_owner_is_held(struct ma_map *map, uint64_t tag)
+bool ma_owner_is_held(struct ma_image *map, uint64_t tag)
 {
 	return slot_of(map, tag) != 0;
 }
 
-bool ma_owner_alive(struct ma_map *map, uint64_t tag)
+bool ma_owner_alive(struct ma_image *map, uint64_t tag)
 {
 	uint32_t slot = slot_of(map, tag);
 
 	return slot != 0 && ma_proc_alive(map, slot - 1);
 }
 
-static uint32_t retire(struct ma_map *map, bool all, uint32_t slot)
+static uint32_t retire(struct ma_image *map, bool all, uint32_t slot)
 {
 	uint32_t count = top(map);
 	uint32_t retired = 0;
@@ -177,17 +177,17 @@ static uint32_t retire(struct ma_map *map, bool all, uint32_t slot)
 	return retired;
 }
 
-uint32_t ma_owner_retire_slot(struct ma_map *map, uint32_t slot)
+uint32_t ma_owner_retire_slot(struct ma_image *map, uint32_t slot)
 {
 	return retire(map, false, slot);
 }
 
-uint32_t ma_owner_retire_all(struct ma_map *map)
+uint32_t ma_owner_retire_all(struct ma_image *map)
 {
 	return retire(map, true, 0);
 }
 
-void ma_owner_move_on(struct ma_map *map, uint64_t salt)
+void ma_owner_move_on(struct ma_image *map, uint64_t salt)
 {
 	uint32_t count = top(map);
 

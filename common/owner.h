@@ -15,7 +15,7 @@
 
 #include "common/base.h"
 
-struct ma_map;
+struct ma_image;
 
 struct ma_owner {
 	_Atomic uint64_t word;
@@ -29,20 +29,20 @@ _Static_assert(sizeof(struct ma_owner) == 64, "format 1");
 #define MA_TAG_GENERATIONS ((uint64_t)1 << 36)
 
 /* Take a record; the tag, or 0 with errno EUSERS, ENOSPC, ... */
-uint64_t ma_owner_take(struct ma_map *map);
+uint64_t ma_owner_take(struct ma_image *map);
 /* Give it and all that is tagged with it up. */
-void ma_owner_give(struct ma_map *map, uint64_t tag);
+void ma_owner_give(struct ma_image *map, uint64_t tag);
 /* Does the tag's record still name a process? Its death may not have been noticed yet (ma_proc_reap): this asks memory only. */
-bool ma_owner_is_held(struct ma_map *map, uint64_t tag);
+bool ma_owner_is_held(struct ma_image *map, uint64_t tag);
 /* May the holder of this tag still act? Errs on the side of yes. */
-bool ma_owner_alive(struct ma_map *map, uint64_t tag);
+bool ma_owner_alive(struct ma_image *map, uint64_t tag);
 /* Retire the records that name a process slot, or all; how many there were. */
-uint32_t ma_owner_retire_slot(struct ma_map *map, uint32_t slot);
-uint32_t ma_owner_retire_all(struct ma_map *map);
+uint32_t ma_owner_retire_slot(struct ma_image *map, uint32_t slot);
+uint32_t ma_owner_retire_all(struct ma_image *map);
 /*
  * The records are all nobody's, and were perhaps copied before what names them. Let each go on from another generation, so
  * that no tag anywhere in the copy fits.
  */
-void ma_owner_move_on(struct ma_map *map, uint64_t salt);
+void ma_owner_move_on(struct ma_image *map, uint64_t salt);
 
 #endif /* MA_OWNER_H */

@@ -11,9 +11,9 @@
 
 #include "common/body.h"
 #include "common/error.h"
-#include "common/fd.h"
 #include "common/file.h"
-#include "common/map.h"
+#include "common/image_fd.h"
+#include "common/process.h"
 
 #define LOOKS_MOST  4096 /* Of a call that looks for the dead: entries, */
 #define PROBES_MOST 32   /* pids, */
@@ -21,20 +21,20 @@
 
 #define SLOT_BYTE(slot) (MA_FILE_ATTACH_BYTE + 1 + (off_t)(slot))
 
-static struct ma_process *process(const struct ma_map *map, uint32_t slot)
+static struct ma_process *process(const struct ma_image *map, uint32_t slot)
 {
 	return (struct ma_process *)(void *)(map->base + map->lay.process_off) + slot;
 }
 
 /* Nobody holds its lock. On a fickle map that alone does not say that its process is gone. */
-static bool is_here_unlocked(struct ma_map *map, uint32_t slot)
+static bool is_here_unlocked(struct ma_image *map, uint32_t slot)
 {
 	uint32_t pid = map->fickle ? ma_load(&process(map, slot)->pid) : 0;
 
 	return pid && pid != (uint32_t)getpid() && ma_fd_is_mapped_by(pid, map->base);
 }
 
-bool ma_proc_is_used_unlocked(struct ma_map *map)
+bool ma_proc_is_used_unlocked(struct ma_image *map)
 {
 	for (uint32_t slot = 0; map->fickle && slot < map->lay.processes; slot++)
 		if (is_here_unlocked(map, slot))
@@ -43,7 +43,7 @@ bool ma_proc_is_used_unlocked(struct ma_map *map)
 }
 
 /* The byte of this slot, of which the holder is gone. */
-static bool lock_slot(struct ma_map *map, int fd, uint32_t slot)
+static bool lock_slot(struct ma_image *map, int fd, uint32_t slot)
 {
 	if (ma_file_lock(fd, F_OFD_SETLK, F_WRLCK, SLOT_BYTE(slot), NULL) < 0)
 		return false;
@@ -54,7 +54,7 @@ static bool lock_slot(struct ma_map *map, int fd, uint32_t slot)
 }
 
 /* Before the slot is ours in public, inherit what its last holder left: see lock.h and owner.h. */
-static void move_in(struct ma_map *map, uint32_t slot)
+static void move_in(struct ma_image *map, uint32_t slot)
 {
 	struct ma_process *p = process(map, slot);
 
@@ -70,7 +70,7 @@ static void move_in(struct ma_map *map, uint32_t slot)
  * The first slot from the hint on that can be had, among those that were never used or given back; or among the others, whose
  * holders live or died. Only the kernel knows which, and it is asked of one after the other: the next process begins behind.
  */
-static uint32_t take_among(struct ma_map *map, int fd, bool was_used)
+static uint32_t take_among(struct ma_image *map, int fd, bool was_used)
 {
 	uint32_t count = map->lay.processes;
 	uint32_t start = ma_load(&ma_body(map)->process_hint) % count;
@@ -85,17 +85,17 @@ static uint32_t take_among(struct ma_map *map, int fd, bool was_used)
 }
 
 /* Who has a slot may have to mend anything for the dead. So what others have made must be within reach. */
-static bool sees_all(struct ma_map *map)
+static bool sees_all(struct ma_image *map)
 {
-	if (map->reach == map->lay.segments || ma_map_length(map) < map->lay.seg[map->reach].user_file)
+	if (map->reach == map->lay.segments || ma_image_length(map) < map->lay.seg[map->reach].user_file)
 		return true;
 	ma_fail(ENOMEM, "%s: has grown beyond what this process had address space for: open it again", map->name);
 	return false;
 }
 
-static uint32_t take_slot(struct ma_map *map)
+static uint32_t take_slot(struct ma_image *map)
 {
-	int fd = ma_map_fd(map);
+	int fd = ma_image_fd(map);
 	uint32_t slot;
 
 	if (fd < 0 || !sees_all(map))
@@ -118,12 +118,12 @@ static uint32_t take_slot(struct ma_map *map)
 }
 
 /* Is what we wrote there still there? Whoever takes a slot, or reclaims it, writes something else. */
-static bool is_still_ours(const struct ma_process *p, const struct ma_map *map)
+static bool is_still_ours(const struct ma_process *p, const struct ma_image *map)
 {
 	return ma_load_acquire(&p->pid) == (uint32_t)getpid() && ma_load(&p->since) == map->slot_since;
 }
 
-bool ma_proc_keep_slot(struct ma_map *map, int fd)
+bool ma_proc_keep_slot(struct ma_image *map, int fd)
 {
 	uint32_t slot = ma_load(&map->slot);
 
@@ -136,7 +136,7 @@ bool ma_proc_keep_slot(struct ma_map *map, int fd)
 	return false;
 }
 
-void ma_proc_leave(struct ma_map *map)
+void ma_proc_leave(struct ma_image *map)
 {
 	uint32_t slot = ma_load(&map->slot);
 
@@ -144,28 +144,28 @@ void ma_proc_leave(struct ma_map *map)
 	ma_store(&ma_body(map)->process_hint, slot);
 }
 
-void ma_proc_forget_all(struct ma_map *map)
+void ma_proc_forget_all(struct ma_image *map)
 {
 	for (uint32_t slot = 0; slot < map->lay.processes; slot++)
 		if (ma_load(&process(map, slot)->pid))
 			ma_store(&process(map, slot)->pid, 0);
 }
 
-uint32_t ma_proc_slot(struct ma_map *map)
+uint32_t ma_proc_slot(struct ma_image *map)
 {
 	uint32_t slot = ma_load_acquire(&map->slot); /* Pairs with common/proc.c:move_in. */
 
 	if (MA_LIKELY(slot != MA_NO_SLOT) && MA_LIKELY(ma_load(ma_process_mark)) && MA_LIKELY(!map->fickle))
 		return slot;
 	if (!ma_load(ma_process_mark)) {
-		ma_map_notice_fork();
+		ma_process_notice();
 		if (ma_load(&map->id) == MA_MAP_CLOSED) {
 			ma_fail(EBADF, "%s: the map is closed in this fork child: open it again", map->name);
 			return MA_NO_SLOT;
 		}
 		slot = ma_load_acquire(&map->slot);
 	}
-	if (slot != MA_NO_SLOT && map->fd >= 0 && ma_map_fd(map) < 0)
+	if (slot != MA_NO_SLOT && map->fd >= 0 && ma_image_fd(map) < 0)
 		return MA_NO_SLOT;
 	pthread_mutex_lock(&map->mutex);
 	slot = ma_load_acquire(&map->slot);
@@ -175,7 +175,7 @@ uint32_t ma_proc_slot(struct ma_map *map)
 	return slot;
 }
 
-bool ma_proc_alive(struct ma_map *map, uint32_t slot)
+bool ma_proc_alive(struct ma_image *map, uint32_t slot)
 {
 	struct flock found;
 	int fd;
@@ -186,7 +186,7 @@ bool ma_proc_alive(struct ma_map *map, uint32_t slot)
 		return true;
 	if (map->fd < 0)
 		return false;
-	fd = ma_map_fd(map);
+	fd = ma_image_fd(map);
 	if (fd < 0 || ma_file_lock(fd, F_OFD_GETLK, F_WRLCK, SLOT_BYTE(slot), &found) < 0)
 		return true;
 	return found.l_type != F_UNLCK || is_here_unlocked(map, slot);
@@ -196,7 +196,7 @@ bool ma_proc_alive(struct ma_map *map, uint32_t slot)
  * The slot's byte is ours while we mend, so that no process moves in meanwhile. Killed there: it is dead again. The mutex,
  * because threads of one process would all get the byte.
  */
-static bool reap_slot(struct ma_map *map, int fd, uint32_t slot)
+static bool reap_slot(struct ma_image *map, int fd, uint32_t slot)
 {
 	if (slot == ma_load(&map->slot) || !ma_load(&process(map, slot)->pid) || !lock_slot(map, fd, slot))
 		return false;
@@ -211,7 +211,7 @@ static bool reap_slot(struct ma_map *map, int fd, uint32_t slot)
  * of some, the next call of others; first of those whose pid is nobody's. (That alone says little: it may be of another pid
  * namespace.) A call that finds some goes on as if it had just begun.
  */
-static bool seems_dead(struct ma_map *map, uint32_t slot)
+static bool seems_dead(struct ma_image *map, uint32_t slot)
 {
 	int saved = errno;
 	uint32_t pid = ma_load(&process(map, slot)->pid);
@@ -221,7 +221,7 @@ static bool seems_dead(struct ma_map *map, uint32_t slot)
 	return gone;
 }
 
-static bool reap_some(struct ma_map *map, int fd, bool probe)
+static bool reap_some(struct ma_image *map, int fd, bool probe)
 {
 	uint32_t processes = map->lay.processes, most = (uint32_t)ma_min(processes, LOOKS_MOST);
 	bool any = false;
@@ -244,14 +244,14 @@ static bool reap_some(struct ma_map *map, int fd, bool probe)
 	return any;
 }
 
-bool ma_proc_reap(struct ma_map *map, bool begin)
+bool ma_proc_reap(struct ma_image *map, bool begin)
 {
 	bool any;
 	int fd;
 
 	if (map->fd < 0 || ma_proc_slot(map) == MA_NO_SLOT || (!begin && ma_load(&map->reap_left) == 0))
 		return false;
-	fd = ma_map_fd(map);
+	fd = ma_image_fd(map);
 	if (fd < 0)
 		return false;
 	pthread_mutex_lock(&map->mutex);
@@ -262,13 +262,13 @@ bool ma_proc_reap(struct ma_map *map, bool begin)
 	return any;
 }
 
-void ma_proc_reap_all(struct ma_map *map)
+void ma_proc_reap_all(struct ma_image *map)
 {
 	int fd;
 
 	if (map->fd < 0 || ma_proc_slot(map) == MA_NO_SLOT)
 		return;
-	fd = ma_map_fd(map);
+	fd = ma_image_fd(map);
 	if (fd < 0)
 		return;
 	pthread_mutex_lock(&map->mutex);
@@ -277,7 +277,7 @@ void ma_proc_reap_all(struct ma_map *map)
 	pthread_mutex_unlock(&map->mutex);
 }
 
-uint32_t ma_proc_count(struct ma_map *map)
+uint32_t ma_proc_count(struct ma_image *map)
 {
 	uint32_t alive = 0;
 

@@ -14,45 +14,40 @@
 #ifndef MA_PROC_H
 #define MA_PROC_H
 
-#include "common/base.h"
-#include "common/header.h"
-
-struct ma_map;
-
-#define MA_NO_SLOT UINT32_MAX
+#include "common/image.h"
 
 /* This process's slot in the map, taken at the first call. MA_NO_SLOT with errno EUSERS when all are taken. */
-uint32_t ma_proc_slot(struct ma_map *map);
+uint32_t ma_proc_slot(struct ma_image *map);
 
 /*
  * The map's descriptor was lost and this is a new one: take the byte of our slot again, if nobody took it meanwhile. False: another process
  * took the slot, or reclaimed what was ours.
  */
-bool ma_proc_keep_slot(struct ma_map *map, int fd);
+bool ma_proc_keep_slot(struct ma_image *map, int fd);
 
 /* This process is about to close in order, and has no owner any more: its slot counts as never used. */
-void ma_proc_leave(struct ma_map *map);
+void ma_proc_leave(struct ma_image *map);
 /* Nobody else is attached: all count as never used. */
-void ma_proc_forget_all(struct ma_map *map);
+void ma_proc_forget_all(struct ma_image *map);
 
 /* May the holder of this slot still act? Errs on the side of yes. */
-bool ma_proc_alive(struct ma_map *map, uint32_t slot);
+bool ma_proc_alive(struct ma_image *map, uint32_t slot);
 
 /*
  * Look for processes that died, and mend and give up what they left: then their owners' tags are dead for all to see. True when there
  * were any. One call asks the kernel of a few; calls without begin go on until all were asked once since the last one with it.
  */
-bool ma_proc_reap(struct ma_map *map, bool begin);
+bool ma_proc_reap(struct ma_image *map, bool begin);
 /* Of all at once. */
-void ma_proc_reap_all(struct ma_map *map);
+void ma_proc_reap_all(struct ma_image *map);
 
 /*
- * Of a fickle map (map_fd.c): does another process use it that has lost its locks? Its pid is in a slot, and it has the file mapped. Only
+ * Of a fickle map (image_fd.c): does another process use it that has lost its locks? Its pid is in a slot, and it has the file mapped. Only
  * processes that /proc shows are found. False for other maps.
  */
-bool ma_proc_is_used_unlocked(struct ma_map *map);
+bool ma_proc_is_used_unlocked(struct ma_image *map);
 
 /* How many slots are alive. */
-uint32_t ma_proc_count(struct ma_map *map);
+uint32_t ma_proc_count(struct ma_image *map);
 
 #endif /* MA_PROC_H */

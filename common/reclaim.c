@@ -13,17 +13,17 @@ uint64_t ma_reclaim_now(clockid_t clock)
 }
 
 /* A number that changes with all that makes a new search worth its time. Each part only grows; in a damaged file it is a hint. */
-static uint64_t news(struct ma_map *map)
+static uint64_t news(struct ma_image *map)
 {
 	uint64_t sum = ma_load_acquire(&map->frees) + ma_load(&map->header->length);
 
 	for (uint32_t lane = 0; lane < ma_lanes(map); lane++)
-		sum += ma_load_acquire(&ma_stream(map, lane)->returns); /* Pairs with common/map.h:ma_stream_count_return. */
+		sum += ma_load_acquire(&ma_stream(map, lane)->returns); /* Pairs with common/image.h:ma_stream_count_return. */
 	return sum;
 }
 
 /* until_ns is stored last: whatever another thread stores meanwhile, news is that of this search or of a later one. */
-bool ma_search_is_vain(struct ma_map *map, uint32_t class)
+bool ma_search_is_vain(struct ma_image *map, uint32_t class)
 {
 	uint64_t until = ma_load_acquire(&map->vain[class].until_ns); /* Pairs with common/reclaim.c:ma_search_failed. */
 
@@ -35,19 +35,19 @@ bool ma_search_is_vain(struct ma_map *map, uint32_t class)
 	return false;
 }
 
-struct ma_search ma_search_begin(struct ma_map *map)
+struct ma_search ma_search_begin(struct ma_image *map)
 {
 	return (struct ma_search){ .news = news(map), .begin_ns = ma_reclaim_now(CLOCK_MONOTONIC) };
 }
 
-static void limit_frees(struct ma_map *map)
+static void limit_frees(struct ma_image *map)
 {
 	atomic_fetch_and_explicit(&map->fast_limits, ~(uint64_t)UINT32_MAX, memory_order_seq_cst);
 	ma_store_either(&map->fast_items, 0);
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
-void ma_search_see_frees(struct ma_map *map)
+void ma_search_see_frees(struct ma_image *map)
 {
 	if (!ma_patience) /* Then each call searches. */
 		return;
@@ -55,7 +55,7 @@ void ma_search_see_frees(struct ma_map *map)
 	limit_frees(map);
 }
 
-void ma_search_failed(struct ma_map *map, uint32_t class, const struct ma_search *search)
+void ma_search_failed(struct ma_image *map, uint32_t class, const struct ma_search *search)
 {
 	uint64_t took = ma_reclaim_now(CLOCK_MONOTONIC) - search->begin_ns;
 
@@ -70,7 +70,7 @@ void ma_search_failed(struct ma_map *map, uint32_t class, const struct ma_search
  * Another thread may have begun a search meanwhile, or the map may be watched or closed: what forbids fast frees is stored before
  * the limits become 0. So the limits that are stored here are seen by that thread, or this one sees the reason.
  */
-void ma_search_lift(struct ma_map *map)
+void ma_search_lift(struct ma_image *map)
 {
 	bool were_seen = true;
 

@@ -21,7 +21,7 @@
 
 #include <time.h>
 
-#include "common/map.h"
+#include "common/image.h"
 #include "common/thread.h"
 
 #define MA_SEARCH_CHEAP_NS 20000
@@ -51,28 +51,28 @@ struct ma_search {
 };
 
 /* Would a search for a block of this class that the thread does not own be in vain? Static maps have two of their own. */
-bool ma_search_is_vain(struct ma_map *map, uint32_t class);
+bool ma_search_is_vain(struct ma_image *map, uint32_t class);
 
 /* When it would: of what the thread itself owns this is known only when it was searched since. */
-MA_INLINE bool ma_search_ring_is_vain(const struct ma_map *map, const struct ma_cursor *cursor)
+MA_INLINE bool ma_search_ring_is_vain(const struct ma_image *map, const struct ma_cursor *cursor)
 {
 	return cursor->ring_news == ma_load(&map->vain[cursor->class].news);
 }
 
-MA_INLINE void ma_search_ring_failed(const struct ma_map *map, struct ma_cursor *cursor)
+MA_INLINE void ma_search_ring_failed(const struct ma_image *map, struct ma_cursor *cursor)
 {
 	cursor->ring_news = ma_load(&map->vain[cursor->class].news);
 }
 
-struct ma_search ma_search_begin(struct ma_map *map);
+struct ma_search ma_search_begin(struct ma_image *map);
 /* From here on the search finds each block that this process frees, or another thread is told of it. */
-void ma_search_see_frees(struct ma_map *map);
+void ma_search_see_frees(struct ma_image *map);
 /* It ended without a block, and all blocks of the class were looked at. */
-void ma_search_failed(struct ma_map *map, uint32_t class, const struct ma_search *search);
-void ma_search_lift(struct ma_map *map);
+void ma_search_failed(struct ma_image *map, uint32_t class, const struct ma_search *search);
+void ma_search_lift(struct ma_image *map);
 
 /* A block was freed the slow way: its allocation byte is stored. */
-MA_INLINE void ma_search_note_free(struct ma_map *map)
+MA_INLINE void ma_search_note_free(struct ma_image *map)
 {
 	/* The byte goes first: pairs with common/reclaim.c:ma_search_see_frees. */
 	atomic_thread_fence(memory_order_seq_cst);

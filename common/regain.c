@@ -7,9 +7,11 @@
 #include <time.h>
 
 #include "common/body.h"
+#include "common/cancel.h"
 #include "common/error.h"
 #include "common/file.h"
-#include "common/proc.h"
+#include "common/image_fd.h"
+#include "common/space.h"
 
 /* Only where space is taken without changing what is there: other threads write. */
 static bool can_take(int fd)
@@ -17,14 +19,14 @@ static bool can_take(int fd)
 	return ma_file_take(fd, 0, 1) == 0 || (errno != EOPNOTSUPP && errno != ENOSYS);
 }
 
-static void unlock(struct ma_map *map, uint32_t lanes)
+static void unlock(struct ma_image *map, uint32_t lanes)
 {
 	while (lanes > 0)
 		ma_stream_unlock(map, --lanes);
 }
 
 /* With all streams, whose words say what there is. A lock that cannot be had: the next look tries again. */
-static int take_all(struct ma_map *map)
+static int take_all(struct ma_image *map)
 {
 	uint32_t lanes = 0;
 	int result;
@@ -49,9 +51,9 @@ static uint64_t blocks_of(int fd)
 	return fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks : 0;
 }
 
-static int look(struct ma_map *map)
+static int look(struct ma_image *map)
 {
-	int saved = errno, fd = ma_map_fd(map), result = 0;
+	int saved = errno, fd = ma_image_fd(map), result = 0;
 	uint64_t blocks = fd >= 0 ? blocks_of(fd) : 0;
 
 	if (blocks && (blocks < ma_load(&map->blocks) || ma_load(&map->lacks_space)) && can_take(fd)) {
@@ -67,18 +69,18 @@ static int look(struct ma_map *map)
 }
 
 /* A process that has not allocated yet has nothing to look after, and no slot to lock with. */
-static bool is_ours(const struct ma_map *map)
+static bool is_ours(const struct ma_image *map)
 {
-	return map->fd >= 0 && ma_map_writable(map) && !(map->flags & MA_MAP_PRIVATE) &&
+	return map->fd >= 0 && ma_image_writable(map) && !(map->mode & MA_MAP_PRIVATE) &&
 	       ma_load(&map->slot) != MA_NO_SLOT;
 }
 
-int ma_regain(struct ma_map *map)
+int ma_regain(struct ma_image *map)
 {
 	return is_ours(map) ? look(map) : 0;
 }
 
-int ma_regain_now_and_then(struct ma_map *map)
+int ma_regain_now_and_then(struct ma_image *map)
 {
 	struct timespec now;
 	uint64_t looked = ma_load(&map->looked);
@@ -90,5 +92,13 @@ int ma_regain_now_and_then(struct ma_map *map)
 		return ma_fail(ENOSPC, "%s: the file lost disk space of blocks in use; free space on its file system",
 			       map->name);
 	}
-	return is_ours(map) && ma_map_length(map) <= MA_REGAIN_MOST ? look(map) : 0;
+	return is_ours(map) && ma_image_length(map) <= MA_REGAIN_MOST ? look(map) : 0;
+}
+
+int ma_image_sync(struct ma_image *map)
+{
+	MA_UNCANCELLED;
+	int regained = ma_regain(map);
+
+	return ma_space_sync_all(map) < 0 ? -1 : regained;
 }

@@ -9,7 +9,7 @@
 #ifndef MA_REGAIN_H
 #define MA_REGAIN_H
 
-#include "common/map.h"
+#include "common/image.h"
 
 /* In longer maps slow paths do not look: there, to give space back is common, and to go through the tables takes long. */
 #define MA_REGAIN_MOST ((uint64_t)1 << 30)
@@ -18,8 +18,10 @@
  * For slow paths, without a lock of the map: looks once a second. 0, or -1 with errno (ENOSPC, ...) and a sentence: the file lacks space
  * of what is in use.
  */
-int ma_regain_now_and_then(struct ma_map *map);
+int ma_regain_now_and_then(struct ma_image *map);
 /* Looks, however long the map is. */
-int ma_regain(struct ma_map *map);
+int ma_regain(struct ma_image *map);
+/* Looks, then writes all of the map to disk and waits. 0, or -1 with errno. */
+int ma_image_sync(struct ma_image *map);
 
 #endif /* MA_REGAIN_H */

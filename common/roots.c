@@ -8,9 +8,10 @@
 #include <string.h>
 
 #include "common/annotate.h"
+#include "common/body.h"
 #include "common/cancel.h"
 #include "common/error.h"
-#include "common/map.h"
+#include "common/image.h"
 #include "common/proc.h"
 #include "common/thread.h"
 
@@ -41,7 +42,7 @@ struct place {
 
 /* ---- tables ---- */
 
-static struct table fixed_table(struct ma_map *map)
+static struct table fixed_table(struct ma_image *map)
 {
 	return (struct table){
 		.first = (struct ma_root *)(void *)(map->base + map->lay.root_off),
@@ -63,7 +64,7 @@ static uint32_t side_of(const struct table *t, const struct key *key)
 }
 
 /* Go to the table below. False, and t unchanged: there is none. */
-static bool go_down(struct ma_map *map, struct table *t, uint32_t side)
+static bool go_down(struct ma_image *map, struct table *t, uint32_t side)
 {
 	uint64_t link = ma_load_acquire(&t->links[side]); /* Pairs with common/heap_chunk.c:ma_chunk_take_table. */
 	struct ma_table unit;
@@ -80,14 +81,14 @@ static bool go_down(struct ma_map *map, struct table *t, uint32_t side)
 	return true;
 }
 
-void ma_root_clear(struct ma_map *map, void *table, uint64_t bytes)
+void ma_root_clear(struct ma_image *map, void *table, uint64_t bytes)
 {
 	if (map->annotated)
 		ma_annotate_open(table, bytes);
 	memset(table, 0, bytes);
 }
 
-bool ma_root_is_linked(struct ma_map *map, uint64_t unit)
+bool ma_root_is_linked(struct ma_image *map, uint64_t unit)
 {
 	struct ma_table table, above;
 
@@ -105,8 +106,8 @@ bool ma_root_is_linked(struct ma_map *map, uint64_t unit)
 }
 
 /* Do something with t and each table below it. */
-static void visit(struct ma_map *map, const struct table *t, void (*fn)(struct ma_map *, const struct table *, void *),
-		  void *arg)
+static void visit(struct ma_image *map, const struct table *t,
+		  void (*fn)(struct ma_image *, const struct table *, void *), void *arg)
 {
 	fn(map, t, arg);
 	for (uint32_t side = 0; side < (t->level ? 2 : 1); side++) {
@@ -118,7 +119,7 @@ static void visit(struct ma_map *map, const struct table *t, void (*fn)(struct m
 }
 
 /* A table that comes too late to be copied must not be found later: links that lead to none are cut. */
-static void privatize_table(struct ma_map *map, const struct table *t, void *arg)
+static void privatize_table(struct ma_image *map, const struct table *t, void *arg)
 {
 	(void)arg;
 	/* From the links on; before the fixed table there is nothing that a copy would harm. */
@@ -131,7 +132,7 @@ static void privatize_table(struct ma_map *map, const struct table *t, void *arg
 	}
 }
 
-void ma_root_own(struct ma_map *map)
+void ma_root_own(struct ma_image *map)
 {
 	struct table t = fixed_table(map);
 
@@ -140,7 +141,7 @@ void ma_root_own(struct ma_map *map)
 
 /* ---- names ---- */
 
-static bool make_key(struct ma_map *map, const char *name, struct key *key)
+static bool make_key(struct ma_image *map, const char *name, struct key *key)
 {
 	size_t length = name ? strnlen(name, MA_ROOT_NAME) : 0;
 
@@ -190,7 +191,7 @@ static bool look_in(const struct table *t, const struct key *key, struct place *
 	return false;
 }
 
-static void look_up(struct ma_map *map, const struct key *key, struct place *p)
+static void look_up(struct ma_image *map, const struct key *key, struct place *p)
 {
 	struct table t = fixed_table(map);
 
@@ -202,14 +203,14 @@ static void look_up(struct ma_map *map, const struct key *key, struct place *p)
 	} while (go_down(map, &t, side_of(&t, key)));
 }
 
-static bool is_inside(const struct ma_map *map, uint64_t offset)
+static bool is_inside(const struct ma_image *map, uint64_t offset)
 {
 	uint64_t end = map->lay.grows ? map->lay.user_off + map->lay.user_bytes : ma_user_end(map);
 
 	return offset >= map->lay.user_off && offset < end;
 }
 
-void *ma_root_get(struct ma_map *map, const char *name)
+void *ma_root_get(struct ma_image *map, const char *name)
 {
 	struct key key;
 	struct place p;
@@ -230,7 +231,7 @@ void *ma_root_get(struct ma_map *map, const char *name)
 }
 
 /* A new table below the last one that was looked into, and the name's place in it. NULL: errno. */
-static struct ma_root *add_table(struct ma_map *map, const struct key *key, struct place *p)
+static struct ma_root *add_table(struct ma_image *map, const struct key *key, struct place *p)
 {
 	struct ma_tcache *tc = ma_tcache_get(map);
 	uint32_t side = side_of(&p->last, key);
@@ -247,7 +248,7 @@ static struct ma_root *add_table(struct ma_map *map, const struct key *key, stru
 }
 
 /* The root lock is ours. Killed before the last store: the place is free, or being named, and can be used again. */
-static int insert(struct ma_map *map, const struct key *key, uint64_t offset, struct place *p)
+static int insert(struct ma_image *map, const struct key *key, uint64_t offset, struct place *p)
 {
 	struct ma_root *root = p->spare ? p->spare : add_table(map, key, p);
 	uint64_t state;
@@ -266,13 +267,13 @@ static int insert(struct ma_map *map, const struct key *key, uint64_t offset, st
 }
 
 /* What a root says; 0: there is none, or none that a reader would believe. */
-static uint64_t offset_of(const struct ma_map *map, const struct place *p)
+static uint64_t offset_of(const struct ma_image *map, const struct place *p)
 {
 	return p->found && is_inside(map, p->offset) ? p->offset : 0;
 }
 
 /* The root lock is ours. */
-static int put(struct ma_map *map, const struct key *key, uint64_t offset, struct place *p)
+static int put(struct ma_image *map, const struct key *key, uint64_t offset, struct place *p)
 {
 	if (p->found)
 		ma_store_kill(&p->found->offset, offset);
@@ -282,7 +283,7 @@ static int put(struct ma_map *map, const struct key *key, uint64_t offset, struc
 }
 
 /* expected NULL: whatever it is. 1: it was so, and is changed. 0: it was not, and *expected says what it is. -1: errno. */
-static int change(struct ma_map *map, const struct key *key, uint64_t *expected, uint64_t offset)
+static int change(struct ma_image *map, const struct key *key, uint64_t *expected, uint64_t offset)
 {
 	uint32_t slot = ma_proc_slot(map);
 	struct place p;
@@ -305,11 +306,11 @@ static int change(struct ma_map *map, const struct key *key, uint64_t *expected,
 }
 
 /* May the root of this name become ptr? False: errno. */
-static bool may_set(struct ma_map *map, const char *name, const void *ptr, struct key *key)
+static bool may_set(struct ma_image *map, const char *name, const void *ptr, struct key *key)
 {
 	if (!make_key(map, name, key))
 		return false;
-	if (!ma_map_writable(map))
+	if (!ma_image_writable(map))
 		ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name);
 	else if (ptr && !is_inside(map, (uint64_t)((const char *)ptr - map->base)))
 		ma_fail(EINVAL,
@@ -320,12 +321,12 @@ static bool may_set(struct ma_map *map, const char *name, const void *ptr, struc
 	return false;
 }
 
-static uint64_t offset_from(const struct ma_map *map, const void *ptr)
+static uint64_t offset_from(const struct ma_image *map, const void *ptr)
 {
 	return ptr ? (uint64_t)((const char *)ptr - map->base) : 0;
 }
 
-int ma_root_set(struct ma_map *map, const char *name, void *ptr)
+int ma_root_set(struct ma_image *map, const char *name, void *ptr)
 {
 	struct key key;
 
@@ -334,7 +335,7 @@ int ma_root_set(struct ma_map *map, const char *name, void *ptr)
 	return change(map, &key, NULL, offset_from(map, ptr)) < 0 ? -1 : 0;
 }
 
-int ma_root_cas(struct ma_map *map, const char *name, void **expected, void *desired)
+int ma_root_cas(struct ma_image *map, const char *name, void **expected, void *desired)
 {
 	uint64_t offset;
 	struct key key;
@@ -358,7 +359,7 @@ static int fill(const struct ma_root_new *how, void *block)
 }
 
 /* Killed before the root is set, the block stays allocated; that is the one block that a killed thread may leave. */
-static void *create(struct ma_map *map, const char *name, const struct ma_root_new *how, int *created)
+static void *create(struct ma_image *map, const char *name, const struct ma_root_new *how, int *created)
 {
 	void *block = how->take(how->handle, how->size), *known = NULL;
 	int saved;
@@ -377,7 +378,7 @@ static void *create(struct ma_map *map, const char *name, const struct ma_root_n
 	return NULL;
 }
 
-void *ma_root_find_or_create(struct ma_map *map, const char *name, const struct ma_root_new *how, int *created)
+void *ma_root_find_or_create(struct ma_image *map, const char *name, const struct ma_root_new *how, int *created)
 {
 	MA_UNCANCELLED;
 	int saved = errno, dummy;
@@ -400,7 +401,7 @@ void *ma_root_find_or_create(struct ma_map *map, const char *name, const struct 
 	return root;
 }
 
-static void check_table(struct ma_map *map, const struct table *t, void *arg)
+static void check_table(struct ma_image *map, const struct table *t, void *arg)
 {
 	for (uint64_t i = 0; i < t->places; i++) {
 		uint64_t offset = ma_load(&t->first[i].offset);
@@ -411,7 +412,7 @@ static void check_table(struct ma_map *map, const struct table *t, void *arg)
 	}
 }
 
-uint64_t ma_root_check(struct ma_map *map, ma_finding_fn *fn, void *arg)
+uint64_t ma_root_check(struct ma_image *map, ma_finding_fn *fn, void *arg)
 {
 	struct ma_findings to = { .fn = fn, .arg = arg };
 	struct table t = fixed_table(map);
@@ -440,7 +441,7 @@ static int show_root(struct ma_root *root, struct walk *walk)
 	return walk->fn((const char *)key.word, strnlen((const char *)key.word, MA_ROOT_NAME), offset, walk->arg);
 }
 
-static void walk_table(struct ma_map *map, const struct table *t, void *arg)
+static void walk_table(struct ma_image *map, const struct table *t, void *arg)
 {
 	struct walk *walk = arg;
 
@@ -449,7 +450,7 @@ static void walk_table(struct ma_map *map, const struct table *t, void *arg)
 		walk->result = show_root(&t->first[i], walk);
 }
 
-int ma_root_walk(struct ma_map *map, ma_root_fn *fn, void *arg)
+int ma_root_walk(struct ma_image *map, ma_root_fn *fn, void *arg)
 {
 	struct walk walk = { .fn = fn, .arg = arg };
 	struct table t = fixed_table(map);
@@ -459,7 +460,7 @@ int ma_root_walk(struct ma_map *map, ma_root_fn *fn, void *arg)
 }
 
 struct list {
-	struct ma_map *map;
+	struct ma_image *map;
 	ma_root_show_fn *fn;
 	void *arg;
 };
@@ -475,7 +476,7 @@ static int list_root(const char *name, size_t bytes, uint64_t offset, void *arg)
 	return list->fn(text, list->map->base + offset, list->arg);
 }
 
-int ma_root_list(struct ma_map *map, ma_root_show_fn *fn, void *arg)
+int ma_root_list(struct ma_image *map, ma_root_show_fn *fn, void *arg)
 {
 	struct list list = { .map = map, .fn = fn, .arg = arg };
 

@@ -29,7 +29,7 @@
 #define MA_ROOT_NAME 64
 #define MA_TABLE_MIN 256 /* Bytes of the smallest unit that can be a table: links, and one place. */
 
-struct ma_map;
+struct ma_image;
 
 struct ma_root {
 	_Atomic uint64_t state;
@@ -41,14 +41,14 @@ struct ma_root {
 _Static_assert(sizeof(struct ma_root) == 128, "format 1");
 
 /* On a map that is open. -1 or NULL: errno EINVAL, EROFS, ENOSPC; ENOENT when there is no such root. */
-int ma_root_set(struct ma_map *map, const char *name, void *ptr);
-void *ma_root_get(struct ma_map *map, const char *name);
+int ma_root_set(struct ma_image *map, const char *name, void *ptr);
+void *ma_root_get(struct ma_image *map, const char *name);
 
 /*
  * Compare and set: when the root is *expected (NULL: there is none) make it desired (NULL: take it away), else say in *expected
  * what it is. 1 or 0; -1: errno as above. A root that points out of the map is none.
  */
-int ma_root_cas(struct ma_map *map, const char *name, void **expected, void *desired);
+int ma_root_cas(struct ma_image *map, const char *name, void **expected, void *desired);
 
 /* How ma_root_find_or_create() makes a block, and frees it when it was not needed. Given to it with handle. */
 struct ma_root_new {
@@ -61,26 +61,26 @@ struct ma_root_new {
 };
 
 /* The root of this name; when there is none, a new block that nobody could see before it was complete. NULL: errno. */
-void *ma_root_find_or_create(struct ma_map *map, const char *name, const struct ma_root_new *how, int *created);
+void *ma_root_find_or_create(struct ma_image *map, const char *name, const struct ma_root_new *how, int *created);
 
 /* Make what is to be a table all zeros. */
-void ma_root_clear(struct ma_map *map, void *table, uint64_t bytes);
+void ma_root_clear(struct ma_image *map, void *table, uint64_t bytes);
 
 /* Does a chain of links lead from the fixed table to this unit, which is a table? */
-bool ma_root_is_linked(struct ma_map *map, uint64_t unit);
+bool ma_root_is_linked(struct ma_image *map, uint64_t unit);
 
 /* A private view, when all else is its own: make own copies of the tables in the user area. */
-void ma_root_own(struct ma_map *map);
+void ma_root_own(struct ma_image *map);
 
 /* Each root, until fn returns something but 0: that. The name has no closing zero, and the offset may be anything in a damaged file. */
 typedef int ma_root_fn(const char *name, size_t bytes, uint64_t offset, void *arg);
-int ma_root_walk(struct ma_map *map, ma_root_fn *fn, void *arg);
+int ma_root_walk(struct ma_image *map, ma_root_fn *fn, void *arg);
 
 /* The same with names that end in a zero, and addresses; what points out of the map is left out. */
 typedef int ma_root_show_fn(const char *name, void *ptr, void *arg);
-int ma_root_list(struct ma_map *map, ma_root_show_fn *fn, void *arg);
+int ma_root_list(struct ma_image *map, ma_root_show_fn *fn, void *arg);
 
 /* Roots that point out of the user area. */
-uint64_t ma_root_check(struct ma_map *map, ma_finding_fn *fn, void *arg);
+uint64_t ma_root_check(struct ma_image *map, ma_finding_fn *fn, void *arg);
 
 #endif /* MA_ROOTS_H */

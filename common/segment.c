@@ -4,7 +4,6 @@
 
 #include <sys/mman.h>
 
-#include "common/map.h"
 #include "common/page.h"
 #include "common/plan.h"
 
@@ -39,13 +38,12 @@ static void set_units(struct ma_segment *seg, uint64_t first, uint64_t count, ui
 }
 
 /* The first segment with tables for so many units. Returns where its part of the user area begins in the file. */
-static uint64_t place_first(struct ma_map *map, const struct ma_segment_plan *plan, uint64_t units)
+static uint64_t place_first(struct ma_layout *lay, const struct ma_segment_plan *plan, uint64_t units)
 {
-	struct ma_layout *lay = &map->lay;
 	uint64_t at, lead;
 
 	set_units(&lay->seg[0], 0, units, lay->streams);
-	lay->front_end = ma_up(plan->front(map, &lay->seg[0]), MA_LINE);
+	lay->front_end = ma_up(plan->front(lay, plan), MA_LINE);
 	lead = lay->front_end % ma_page();
 	at = ma_down(lay->front_end, ma_page());
 	for (unsigned i = 0; i < plan->tables; i++)
@@ -62,19 +60,19 @@ static uint64_t units_behind(const struct ma_segment_plan *plan, uint64_t user_f
 }
 
 /* As many units as there is room for behind their tables: the fewest whose tables leave no room for more. */
-static void fit_first(struct ma_map *map, const struct ma_segment_plan *plan)
+static void fit_first(struct ma_layout *lay, const struct ma_segment_plan *plan)
 {
 	uint64_t low = 1, high = plan->first / plan->unit_bytes + 1;
 
 	while (low < high) {
 		uint64_t middle = (low + high) / 2;
 
-		if (units_behind(plan, place_first(map, plan, middle)) > middle)
+		if (units_behind(plan, place_first(lay, plan, middle)) > middle)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	place_first(map, plan, low);
+	place_first(lay, plan, low);
 }
 
 static void add_slice(struct ma_layout *lay, uint64_t at, uint64_t file, uint64_t bytes)
@@ -120,9 +118,8 @@ static uint64_t place_rest(struct ma_layout *lay, const struct ma_segment_plan *
 }
 
 /* All segments, for so many units in all, at least those of the first one. Returns the end of the range that they need. */
-static uint64_t place_all(struct ma_map *map, const struct ma_segment_plan *plan, uint64_t units)
+static uint64_t place_all(struct ma_layout *lay, const struct ma_segment_plan *plan, uint64_t units)
 {
-	struct ma_layout *lay = &map->lay;
 	uint64_t bytes = ma_max(ma_down(units * plan->unit_bytes, ma_page()), lay->seg[0].user_bytes);
 	uint64_t at = ma_up(lay->user_off + bytes, ma_page());
 	uint64_t file;
@@ -157,38 +154,34 @@ static uint64_t place_all(struct ma_map *map, const struct ma_segment_plan *plan
 }
 
 /* As many units as the file may come to hold. */
-static void fit_all(struct ma_map *map, const struct ma_segment_plan *plan)
+static void fit_all(struct ma_layout *lay, const struct ma_segment_plan *plan)
 {
-	struct ma_layout *lay = &map->lay;
 	uint64_t low = lay->seg[0].count, high = ma_max(low, ma_min(UINT32_MAX - 1, plan->range / plan->unit_bytes));
 
 	while (low < high) {
 		uint64_t middle = (low + high + 1) / 2;
 
-		place_all(map, plan, middle);
+		place_all(lay, plan, middle);
 		if (lay->file_end <= plan->range)
 			low = middle;
 		else
 			high = middle - 1;
 	}
-	place_all(map, plan, low);
+	place_all(lay, plan, low);
 }
 
-bool ma_segment_layout(struct ma_map *map, const struct ma_segment_plan *plan, uint64_t least)
+bool ma_segment_layout(struct ma_layout *lay, const struct ma_segment_plan *plan, uint64_t least, uint64_t length)
 {
-	struct ma_layout *lay = &map->lay;
 	struct ma_segment *first = &lay->seg[0];
-	uint64_t length = ma_load(&map->sealed.length);
 
-	map->smallest = place_first(map, plan, 1) + least;
-	if (plan->first < map->smallest || plan->range >> 46 || plan->first > plan->range)
+	if (plan->first < place_first(lay, plan, 1) + least || plan->range >> 46 || plan->first > plan->range)
 		return false;
-	fit_first(map, plan);
+	fit_first(lay, plan);
 	if (first->count >= UINT32_MAX)
 		return false;
 	first->user_bytes = ma_up(plan->first, ma_page()) - first->user_file;
 	lay->user_off = ma_up(plan->base + ma_up(lay->front_end, ma_page()), plan->align) - plan->base;
-	fit_all(map, plan);
+	fit_all(lay, plan);
 	if (plan->has_tree) { /* A last chunk that the range does not have whole is none. */
 		const struct ma_segment *last = &lay->seg[lay->segments - 1];
 
@@ -196,7 +189,6 @@ bool ma_segment_layout(struct ma_map *map, const struct ma_segment_plan *plan, u
 		lay->user_bytes = lay->units * plan->unit_bytes;
 	}
 	lay->unit_bytes = plan->unit_bytes;
-	map->reach = lay->segments;
 	/* Never shorter than it was made, if it is to grow only when asked to. */
 	return lay->own_end <= plan->reserved && length <= lay->file_end &&
 	       length >= (lay->grows ? first->user_file : plan->first);

@@ -21,39 +21,7 @@
 #ifndef MA_SEGMENT_H
 #define MA_SEGMENT_H
 
-#include "common/base.h"
-
-#define MA_SEGMENTS     12
-#define MA_TABLES       3
-#define MA_SLICES       (1 + MA_SEGMENTS * (MA_TABLES + 3))
-#define MA_SEGMENT_GROW 8
-
-struct ma_layout;
-struct ma_map;
-
-struct ma_slice {
-	uint64_t at; /* In the range. */
-	uint64_t file;
-	uint64_t bytes;
-};
-
-struct ma_segment {
-	uint64_t user_at; /* Where its part of the user area begins there ... */
-	uint64_t user_bytes;
-	uint64_t user_file; /* ... and in the file. A file that reaches so far has all of the segment's tables. */
-	uint64_t first;     /* Its units; the first and the last one may lie in its neighbours in part. */
-	uint64_t count;
-	uint64_t per_stream; /* Units of one stream's range. */
-	uint64_t reciprocal; /* (2^64 - 1) / per_stream */
-	uint64_t stream_off;
-	uint64_t leaf_off;  /* Dynamic: free-chunk words, 64 chunks each. */
-	uint64_t hole_off;  /* Dynamic: chunks without disk space, 64 chunks a word. */
-	uint64_t span_off;  /* Dynamic: the tree over the leaves. */
-	uint64_t own_end;   /* Where that ends. */
-	uint64_t leaves;    /* Of one stream. */
-	uint64_t span_base; /* Index of a stream's first leaf in its tree: a power of two. */
-	uint32_t slices;    /* So many slices are of this segment and those before. */
-};
+#include "common/layout.h"
 
 /* What a kind has to say for its layout. */
 struct ma_segment_plan {
@@ -70,13 +38,14 @@ struct ma_segment_plan {
 	unsigned tables;
 	bool has_tree;
 	/* Place what lies in front, with streams and trees of a first segment of such numbers; its end. */
-	uint64_t (*front)(struct ma_map *map, struct ma_segment *first);
+	uint64_t (*front)(struct ma_layout *lay, const struct ma_segment_plan *plan);
 };
 
 /*
- * Fill the layout from a plan. False: impossible numbers. smallest: what the file must have for one unit of so many bytes.
+ * Fill the layout from a plan, of a file of this length. False: impossible numbers. least: so many bytes of the file must be the user
+ * area's.
  */
-bool ma_segment_layout(struct ma_map *map, const struct ma_segment_plan *plan, uint64_t least);
+bool ma_segment_layout(struct ma_layout *lay, const struct ma_segment_plan *plan, uint64_t least, uint64_t length);
 
 /* Place leaves, holes and spans of a segment whose per_stream is set; their end. */
 uint64_t ma_segment_place_tree(struct ma_segment *seg, uint32_t streams, uint64_t at);

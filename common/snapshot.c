@@ -12,10 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/body.h"
 #include "common/cancel.h"
 #include "common/copy.h"
 #include "common/error.h"
 #include "common/file.h"
+#include "common/image_fd.h"
 #include "common/map_file.h"
 #include "common/owner.h"
 #include "common/space.h"
@@ -25,7 +27,7 @@
 
 /* The copy, and what its blocks' contents are read from: the map's file, or when it has none, this process's memory. */
 struct work {
-	struct ma_map *copy;
+	struct ma_image *copy;
 	int from;
 	bool is_memory;
 };
@@ -33,9 +35,9 @@ struct work {
 /* -1 with EBADF: the program closed that, or what is copied from. */
 static int target_of(const struct work *w)
 {
-	if (!w->is_memory && !ma_fd_is(w->from, ma_map_fd_id(w->copy->source)))
+	if (!w->is_memory && !ma_fd_is(w->from, ma_image_fd_id(w->copy->source)))
 		return ma_fail(EBADF, "%s: the program closed the map's descriptor meanwhile; try again", w->copy->name);
-	return ma_map_fd(w->copy);
+	return ma_image_fd(w->copy);
 }
 
 /* Its disk space too: the copy must not fail later where the map could not. */
@@ -59,10 +61,10 @@ static int copy_part(uint64_t from, uint64_t bytes, void *arg)
 	return result < 0 ? -1 : ma_space_take(w->copy, from, bytes);
 }
 
-static int copy_blocks(struct ma_map *copy)
+static int copy_blocks(struct ma_image *copy)
 {
-	const struct ma_map *map = copy->source;
-	int fd = map->fd < 0 ? -1 : ma_map_fd(copy->source);
+	const struct ma_image *map = copy->source;
+	int fd = map->fd < 0 ? -1 : ma_image_fd(copy->source);
 	struct work w = { .copy = copy, .from = fd };
 	int result;
 
@@ -79,15 +81,15 @@ static int copy_blocks(struct ma_map *copy)
 /* ---- the copy as a map ---- */
 
 /* A map without a file, and a view that grows by itself, say that they are as long as they can get. */
-static uint64_t length_now(struct ma_map *map)
+static uint64_t length_now(struct ma_image *map)
 {
 	if (map->fd >= 0 || !map->lay.grows)
-		return ma_map_length(map);
+		return ma_image_length(map);
 	return ma_max(map->engine->end(map), map->lay.seg[0].user_file);
 }
 
 /* At whatever address: but what lies in the range stays where it is in it. */
-static void *map_somewhere(struct ma_map *copy)
+static void *map_somewhere(struct ma_image *copy)
 {
 	int prot = PROT_READ | PROT_WRITE;
 	void *at = mmap(NULL, copy->mapped, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -100,47 +102,43 @@ static void *map_somewhere(struct ma_map *copy)
 	return NULL;
 }
 
-static int copy_open(struct ma_map *copy, struct ma_map *map, int fd)
+static int fail_layout(const struct ma_image *copy)
 {
-	uint64_t length = length_now(map);
+	return ma_fail(EUCLEAN, "%s: cannot be laid out: its numbers are damaged; run: mapalloc check", copy->name);
+}
+
+static int copy_open(struct ma_image *copy, struct ma_image *map, int fd)
+{
+	struct ma_header header = map->sealed;
+	char name[sizeof(copy->name)];
 	struct stat st;
 	void *at;
 
-	*copy = (struct ma_map){
-		.id = MA_MAP_CLOSED,
-		.engine = map->engine,
-		.fd = fd,
-		.sealed = map->sealed,
-		.source = map,
-		.mapped = map->sealed.reserved,
-	};
-	snprintf(copy->name, sizeof(copy->name), "snapshot of %.200s", map->name);
-	ma_store(&copy->sealed.length, length);
-	if (fstat(fd, &st) < 0 || ma_file_set_length(fd, length) < 0)
+	ma_store(&header.length, length_now(map));
+	snprintf(name, sizeof(name), "snapshot of %.200s", map->name);
+	if (!ma_image_make(copy, map->engine, &header, name))
+		return fail_layout(copy);
+	copy->source = map;
+	copy->reach = ma_segments_at(&copy->lay, ma_load(&header.length));
+	if (fstat(fd, &st) < 0 || ma_file_set_length(fd, ma_load(&header.length)) < 0)
 		return ma_fail(errno,
 			       "%s: cannot be %" PRIu64
 			       " bytes long: ftruncate(2) failed; check `ulimit -f` and the disk",
-			       copy->name, length);
-	copy->lay = map->lay;
-	copy->reach = ma_segments_at(&map->lay, length);
+			       copy->name, ma_load(&header.length));
+	ma_image_set_file(copy, fd, st.st_dev, st.st_ino);
 	at = map_somewhere(copy);
 	if (!at)
 		return ma_fail(errno,
 			       "%s: cannot be mapped: no address range of %" PRIu64 " bytes is free; raise `ulimit -v`",
 			       copy->name, map->sealed.reserved);
-	copy->device = st.st_dev;
-	copy->inode = st.st_ino;
-	copy->base = at;
-	copy->header = at;
-	if (!ma_map_lay_out(copy))
-		return ma_fail(EUCLEAN, "%s: cannot be laid out: its numbers are damaged; run: mapalloc check",
-			       copy->name);
-	copy->reach = ma_segments_at(&map->lay, length);
+	if (!ma_image_place(copy, at))
+		return fail_layout(copy);
+	copy->reach = ma_segments_at(&copy->lay, ma_load(&header.length));
 	return 0;
 }
 
 /* Everything but the magic number, which comes with the first page's state, last. */
-static int copy_all(struct ma_map *copy)
+static int copy_all(struct ma_image *copy)
 {
 	const struct ma_engine *engine = copy->engine;
 
@@ -162,23 +160,23 @@ static int copy_all(struct ma_map *copy)
 	ma_owner_move_on(copy, ma_mix(copy->inode ^ copy->device << 32));
 	if (engine->hollow)
 		engine->hollow(copy);
-	return ma_map_check_whole(copy) == MA_ATTACH_DONE ? 0 : -1;
+	return ma_image_check_whole(copy) == MA_ATTACH_DONE ? 0 : -1;
 }
 
 /* As if its last user had closed and synced it. */
-static void copy_seal(struct ma_map *copy)
+static void copy_seal(struct ma_image *copy)
 {
 	struct ma_header *h = copy->header;
 
-	ma_map_mark_ready(copy);
+	ma_image_mark_ready(copy);
 	ma_store(&h->state, MA_STATE_SYNCED);
 	memcpy(h->magic, MA_MAGIC, sizeof(h->magic));
 }
 
 /* A whole copy in this empty file. */
-static int fill(struct ma_map *map, int fd)
+static int fill(struct ma_image *map, int fd)
 {
-	struct ma_map *copy = malloc(sizeof(*copy));
+	struct ma_image *copy = malloc(sizeof(*copy));
 	int result = -1;
 	int err;
 
@@ -197,7 +195,7 @@ static int fill(struct ma_map *map, int fd)
 	return result;
 }
 
-static int take(struct ma_map *map, struct ma_target *t)
+static int take(struct ma_image *map, struct ma_target *t)
 {
 	if (fill(map, t->fd) < 0)
 		return -1;
@@ -212,10 +210,10 @@ static int take(struct ma_map *map, struct ma_target *t)
 /* ---- for a fork child ---- */
 
 /* In the folder of the map's file, where disk blocks can be shared. The kernel says where that is, also when the name is gone. */
-static int nameless_beside(struct ma_map *map, int dir)
+static int nameless_beside(struct ma_image *map, int dir)
 {
 	char link[32], path[4096];
-	int own = ma_map_fd(map);
+	int own = ma_image_fd(map);
 	ssize_t length;
 	char *slash;
 
@@ -242,7 +240,7 @@ static bool is_short_of_room(int error)
 	return error == ENOSPC || error == EDQUOT || error == EMFILE || error == ENFILE;
 }
 
-int ma_map_copy_for_fork_in(struct ma_map *map, int dir)
+int ma_image_copy_for_fork_in(struct ma_image *map, int dir)
 {
 	MA_UNCANCELLED;
 	int fd = nameless_beside(map, dir);
@@ -262,14 +260,14 @@ int ma_map_copy_for_fork_in(struct ma_map *map, int dir)
 	return fd;
 }
 
-int ma_map_copy_for_fork(struct ma_map *map)
+int ma_image_copy_for_fork(struct ma_image *map)
 {
-	return ma_map_copy_for_fork_in(map, -1);
+	return ma_image_copy_for_fork_in(map, -1);
 }
 
 /* ---- under a name ---- */
 
-int ma_map_snapshot(struct ma_map *map, const char *filename)
+int ma_image_snapshot(struct ma_image *map, const char *filename)
 {
 	MA_UNCANCELLED;
 	struct ma_target t;

@@ -10,20 +10,20 @@
 #ifndef MA_SNAPSHOT_H
 #define MA_SNAPSHOT_H
 
-#include "common/map.h"
+#include "common/image.h"
 
 /*
  * Under no name, or a temporary one, until it is whole, checked and on disk; then it takes this name, from another file if need
  * be. 0, or -1 with errno.
  */
-int ma_map_snapshot(struct ma_map *map, const char *filename);
+int ma_image_snapshot(struct ma_image *map, const char *filename);
 
 /*
  * The same into a file that never has a name, in the folder of the map's file, else in memory; not synced. Its descriptor, or -1 with
  * errno. For struct ma_open's fork_begin.
  */
-int ma_map_copy_for_fork(struct ma_map *map);
+int ma_image_copy_for_fork(struct ma_image *map);
 /* The same in the folder of this descriptor. */
-int ma_map_copy_for_fork_in(struct ma_map *map, int dir);
+int ma_image_copy_for_fork_in(struct ma_image *map, int dir);
 
 #endif /* MA_SNAPSHOT_H */

@@ -13,9 +13,11 @@
 #include "common/cancel.h"
 #include "common/error.h"
 #include "common/file.h"
+#include "common/image_fd.h"
+#include "common/lock.h"
 #include "common/lost.h"
-#include "common/map.h"
-#include "common/map_annotate.h"
+#include "common/image.h"
+#include "common/image_annotate.h"
 #include "common/page.h"
 #include "common/plan.h"
 #include "common/proc.h"
@@ -28,7 +30,7 @@
  * Without a descriptor: the pages are made here and now, which takes their space. Where SIGBUS would come, the kernel says EFAULT. The
  * failure about the descriptor stays the last one when this kernel cannot.
  */
-static int take_by_touching(struct ma_map *map, uint64_t from, uint64_t to)
+static int take_by_touching(struct ma_image *map, uint64_t from, uint64_t to)
 {
 	for (uint32_t i = 0; i < map->lay.seg[map->reach - 1].slices; i++) {
 		const struct ma_slice *slice = &map->lay.slice[i];
@@ -48,9 +50,9 @@ static int take_by_touching(struct ma_map *map, uint64_t from, uint64_t to)
 }
 
 /* One piece, as the file has it: bytes [from, to); those from first on are nobody's yet. */
-static int take_piece(struct ma_map *map, uint64_t from, uint64_t first, uint64_t to)
+static int take_piece(struct ma_image *map, uint64_t from, uint64_t first, uint64_t to)
 {
-	int fd = ma_map_fd(map), result;
+	int fd = ma_image_fd(map), result;
 
 	if (fd < 0)
 		return take_by_touching(map, from, to);
@@ -65,9 +67,9 @@ static int take_piece(struct ma_map *map, uint64_t from, uint64_t first, uint64_
 	return 0;
 }
 
-int ma_space_take(struct ma_map *map, uint64_t from, uint64_t bytes)
+int ma_space_take(struct ma_image *map, uint64_t from, uint64_t bytes)
 {
-	uint64_t last = ma_up(from + bytes, MA_PAGE), length = ma_map_length(map);
+	uint64_t last = ma_up(from + bytes, MA_PAGE), length = ma_image_length(map);
 	uint64_t file, run;
 
 	if (map->fd < 0 || bytes == 0)
@@ -84,17 +86,17 @@ int ma_space_take(struct ma_map *map, uint64_t from, uint64_t bytes)
 }
 
 /* The page that the taken part ends in is there: most small extensions lie within it and cost nothing. */
-int ma_space_extend(struct ma_map *map, uint64_t from, uint64_t had, uint64_t want)
+int ma_space_extend(struct ma_image *map, uint64_t from, uint64_t had, uint64_t want)
 {
 	uint64_t first = had ? ma_up(from + had, MA_PAGE) : from;
 
 	return first < from + want ? ma_space_take(map, first, from + want - first) : 0;
 }
 
-static int punch(struct ma_map *map, uint64_t file, uint64_t bytes)
+static int punch(struct ma_image *map, uint64_t file, uint64_t bytes)
 {
 	MA_UNCANCELLED;
-	int fd = ma_map_fd(map);
+	int fd = ma_image_fd(map);
 
 	return fd < 0 ? -1 : fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)file, (off_t)bytes);
 }
@@ -103,7 +105,7 @@ static int punch(struct ma_map *map, uint64_t file, uint64_t bytes)
  * Through the mapping, which is ours whatever became of the descriptor. Locked memory is EINVAL there. The kernel rounds the length up
  * to its own pages, which may be larger than ours.
  */
-static bool punch_pages(struct ma_map *map, uint64_t at, uint64_t file, uint64_t bytes)
+static bool punch_pages(struct ma_image *map, uint64_t at, uint64_t file, uint64_t bytes)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 
@@ -112,7 +114,7 @@ static bool punch_pages(struct ma_map *map, uint64_t at, uint64_t file, uint64_t
 	return punch(map, file, bytes) == 0;
 }
 
-bool ma_space_punch(struct ma_map *map, uint64_t from, uint64_t bytes)
+bool ma_space_punch(struct ma_image *map, uint64_t from, uint64_t bytes)
 {
 	uint64_t first = ma_up(from, MA_PAGE);
 	uint64_t last = ma_down(from + bytes, MA_PAGE);
@@ -164,9 +166,9 @@ static void blank_memory(char *at, char *end)
 	memset((void *)last, 0, (uintptr_t)end - last);
 }
 
-void ma_space_blank(struct ma_map *map, uint64_t from, uint64_t bytes)
+void ma_space_blank(struct ma_image *map, uint64_t from, uint64_t bytes)
 {
-	uint64_t length = ma_map_length(map), end = from + bytes;
+	uint64_t length = ma_image_length(map), end = from + bytes;
 	uint64_t file, run, most;
 
 	for (uint64_t at = from; at < end; at += run) {
@@ -184,7 +186,7 @@ void ma_space_blank(struct ma_map *map, uint64_t from, uint64_t bytes)
 /* ---- the file's length ---- */
 
 /* What the streams of a segment take, when it is about to be there. */
-static int take_streams(struct ma_map *map, int fd, const struct ma_segment *seg, bool by_writing)
+static int take_streams(struct ma_image *map, int fd, const struct ma_segment *seg, bool by_writing)
 {
 	uint64_t bytes = (uint64_t)map->lay.streams * map->lay.stream_stride;
 	uint64_t file;
@@ -203,7 +205,7 @@ static bool has_no_fallocate(void)
  * The next segments of a file that is longer than it says already: a process that was killed while it made the file longer left zeros. With
  * anything else there, the length is damaged, and these may be tables in use.
  */
-static int check_untouched(struct ma_map *map, int fd, uint32_t from, uint64_t length)
+static int check_untouched(struct ma_image *map, int fd, uint32_t from, uint64_t length)
 {
 	const struct ma_layout *lay = &map->lay;
 
@@ -221,7 +223,7 @@ static int check_untouched(struct ma_map *map, int fd, uint32_t from, uint64_t l
 }
 
 /* Segments from this one on, as far as the file will have them. */
-static int make_segments(struct ma_map *map, int fd, uint32_t from, uint64_t had, uint64_t length)
+static int make_segments(struct ma_image *map, int fd, uint32_t from, uint64_t had, uint64_t length)
 {
 	const struct ma_layout *lay = &map->lay;
 	bool by_writing = false;
@@ -245,7 +247,7 @@ static int make_segments(struct ma_map *map, int fd, uint32_t from, uint64_t had
 }
 
 /* The unit that the user area ends in now has its space for the part that was there. */
-static int take_rest(struct ma_map *map, int fd, uint64_t had, uint64_t length)
+static int take_rest(struct ma_image *map, int fd, uint64_t had, uint64_t length)
 {
 	uint64_t at = ma_segment_user(&map->lay, had);
 	uint64_t end = (at + map->lay.unit_bytes - 1) / map->lay.unit_bytes * map->lay.unit_bytes;
@@ -273,7 +275,7 @@ static int open_piece(char *at, uint64_t bytes)
 }
 
 /* Of each slice the part that a file would have there now. */
-int ma_space_open(struct ma_map *map, uint64_t from, uint64_t to)
+int ma_space_open(struct ma_image *map, uint64_t from, uint64_t to)
 {
 	for (uint32_t i = 0; i < map->lay.seg[map->reach - 1].slices; i++) {
 		const struct ma_slice *slice = &map->lay.slice[i];
@@ -290,7 +292,7 @@ int ma_space_open(struct ma_map *map, uint64_t from, uint64_t to)
 	return 0;
 }
 
-static int fail_to_grow(const struct ma_map *map, uint64_t length)
+static int fail_to_grow(const struct ma_image *map, uint64_t length)
 {
 	if (errno == EUCLEAN)
 		return ma_fail(EUCLEAN,
@@ -304,10 +306,10 @@ static int fail_to_grow(const struct ma_map *map, uint64_t length)
 }
 
 /* Never shorter, whatever the header says: a process that has the wrong idea of the length must not cut off what others use. */
-static int lengthen(struct ma_map *map, uint64_t had, uint64_t length)
+static int lengthen(struct ma_image *map, uint64_t had, uint64_t length)
 {
 	uint32_t segments = ma_segments_at(&map->lay, had);
-	int result, fd = ma_map_fd(map);
+	int result, fd = ma_image_fd(map);
 
 	if (fd < 0)
 		return -1;
@@ -324,28 +326,28 @@ static int lengthen(struct ma_map *map, uint64_t had, uint64_t length)
  * The length's lock is ours. Killed before the last store, or without the space: the file is longer than it says, which every opener
  * accepts. A header that says less than we know is mended.
  */
-static int grow(struct ma_map *map, uint64_t length)
+static int grow(struct ma_image *map, uint64_t length)
 {
-	uint64_t had = ma_map_length(map), said = ma_load(&map->header->length);
+	uint64_t had = ma_image_length(map), said = ma_load(&map->header->length);
 
 	if (length > had && (map->fd >= 0 ? lengthen(map, had, length) : ma_space_open(map, had, length)) < 0)
 		return -1;
 	length = ma_max(length, had);
-	ma_map_is_long(map, length);
+	ma_image_is_long(map, length);
 	if (said != length)
-		ma_store_kill(&map->header->length, length); /* Pairs with common/map.h:ma_map_length. */
+		ma_store_kill(&map->header->length, length); /* Pairs with common/image.h:ma_image_length. */
 	if (length > had)
-		ma_map_annotate_grown(map, had, length);
+		ma_image_annotate_grown(map, had, length);
 	return 0;
 }
 
-int ma_space_grow(struct ma_map *map, uint64_t length)
+int ma_space_grow(struct ma_image *map, uint64_t length)
 {
 	const struct ma_segment *last = &map->lay.seg[map->reach - 1];
 	uint32_t slot;
 	int result;
 
-	if (length <= ma_map_length(map))
+	if (length <= ma_image_length(map))
 		return 0;
 	if (length > last->user_file + last->user_bytes)
 		return ma_fail(ENOMEM,
@@ -363,7 +365,7 @@ int ma_space_grow(struct ma_map *map, uint64_t length)
 	return result;
 }
 
-bool ma_space_add(struct ma_map *map)
+bool ma_space_add(struct ma_image *map)
 {
 	uint32_t segments = ma_segments(map);
 	int saved = errno;
@@ -376,12 +378,12 @@ bool ma_space_add(struct ma_map *map)
 	return true;
 }
 
-int ma_space_sync(struct ma_map *map, uint64_t from, uint64_t bytes)
+int ma_space_sync(struct ma_image *map, uint64_t from, uint64_t bytes)
 {
 	MA_UNCANCELLED;
 	uint64_t first = ma_down(from, ma_page());
 
-	if (map->fd < 0 || bytes == 0 || (map->flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE)))
+	if (map->fd < 0 || bytes == 0 || (map->mode & (MA_MAP_RDONLY | MA_MAP_PRIVATE)))
 		return 0;
 	if (msync(map->base + first, from + bytes - first, MS_SYNC) < 0)
 		return ma_fail(errno, "%s: cannot write to disk: msync(2) failed; check the disk, then try again",
@@ -389,9 +391,9 @@ int ma_space_sync(struct ma_map *map, uint64_t from, uint64_t bytes)
 	return 0;
 }
 
-int ma_space_sync_all(struct ma_map *map)
+int ma_space_sync_all(struct ma_image *map)
 {
-	uint64_t length = ma_map_length(map);
+	uint64_t length = ma_image_length(map);
 	uint32_t slices = map->lay.seg[map->reach - 1].slices;
 
 	for (uint32_t i = 0; i < slices; i++) {

@@ -12,10 +12,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/body.h"
 #include "common/cancel.h"
 #include "common/error.h"
-#include "common/map.h"
 #include "common/owner.h"
+#include "common/process.h"
+#include "common/registry.h"
 
 #define FEW 4
 
@@ -203,7 +205,7 @@ static struct ma_tcache *new_cache(void)
 	return tc;
 }
 
-static bool thread_attach(struct ma_tcache *tc, struct ma_map *map, uint64_t id)
+static bool thread_attach(struct ma_tcache *tc, struct ma_image *map, uint64_t id)
 {
 	struct ma_tcache *next = tc->next;
 	uint64_t tag;
@@ -233,7 +235,7 @@ static bool thread_attach(struct ma_tcache *tc, struct ma_map *map, uint64_t id)
 	return true;
 }
 
-struct ma_tcache *ma_tcache_get(struct ma_map *map)
+struct ma_tcache *ma_tcache_get(struct ma_image *map)
 {
 	int32_t at = __atomic_load_n(&map->tls_at, __ATOMIC_RELAXED);
 	struct ma_tcache *tc = *ma_tcache_slot(at);
@@ -242,7 +244,7 @@ struct ma_tcache *ma_tcache_get(struct ma_map *map)
 	if (MA_LIKELY(tc->id == id))
 		return tc;
 	if (MA_UNLIKELY(!ma_load(ma_process_mark))) {
-		ma_map_notice_fork();
+		ma_process_notice();
 		id = ma_load_acquire(&map->id);
 		if (id == MA_MAP_CLOSED)
 			return ma_fail_null(EBADF, "%s: the map is closed in this fork child: open it again",

@@ -11,14 +11,13 @@
 #define MA_THREAD_H
 
 #include "common/base.h"
-#include "common/body.h"
+#include "common/layout.h"
+#include "common/tls.h"
 
-#define MA_TLS_SLOTS   8
-#define MA_TLS_WATCHED MA_TLS_SLOTS /* The place of maps whose every call must be seen: no cache is ever in it. */
 #define MA_RING        64
 #define MA_BY_SIZE_MAX 1024u
 
-struct ma_map;
+struct ma_image;
 
 /* One look: which 64 slots (fewer at a unit's end). */
 struct ma_look {
@@ -55,7 +54,7 @@ struct ma_tcache {
 	struct ma_cursor items;                             /* Static maps; its mask is 0 in others. */
 	struct ma_cursor cursor[MA_CLASSES];
 	uint32_t ring[MA_CLASSES][MA_RING];
-	struct ma_map *map;
+	struct ma_image *map;
 	uint64_t tag;
 	uint32_t stream;
 	uint32_t owned;       /* Dynamic maps: cells of the slabs owned, in all classes. */
@@ -67,33 +66,6 @@ struct ma_tcache {
 	int32_t thread;          /* The kernel's number; 0: not in that list. */
 };
 
-/* Initial-exec: one load from the thread pointer. The model costs static TLS space, so this array is all that we keep. */
-extern _Thread_local struct ma_tcache *ma_tls[MA_TLS_SLOTS + 1] __attribute__((tls_model("initial-exec")));
-
-/*
- * Every thread has the array at the same distance from what its fs register points to; a map knows the distance of its
- * place. So a look at it is two loads, where going by way of the array is three and an index. (The sanitizers take the
- * distance for an address.)
- */
-#if defined(__x86_64__) && defined(__SEG_FS) && !MA_ASAN && !MA_TSAN
-#define ma_tcache_slot(at) ((struct ma_tcache * __seg_fs *)(intptr_t)(at))
-
-MA_INLINE int32_t ma_tls_at(uint32_t index)
-{
-	char *self;
-
-	__asm__("mov %%fs:0, %0" : "=r"(self));
-	return (int32_t)((char *)&ma_tls[index] - self);
-}
-#else
-#define ma_tcache_slot(at) (&ma_tls[at])
-
-MA_INLINE int32_t ma_tls_at(uint32_t index)
-{
-	return (int32_t)index;
-}
-#endif
-
 /* What the calling thread's place for this map has: its cache, or another one, or none. */
 #define ma_tcache_of(map) (*ma_tcache_slot(ma_load_either(&(map)->tls_at)))
 
@@ -104,6 +76,6 @@ extern struct ma_cursor ma_cursor_never;
 extern struct ma_tcache ma_tcache_none;
 
 /* The calling thread's cache for this map, made at the first call. NULL with errno: no owner record, no memory. */
-struct ma_tcache *ma_tcache_get(struct ma_map *map);
+struct ma_tcache *ma_tcache_get(struct ma_image *map);
 
 #endif /* MA_THREAD_H */

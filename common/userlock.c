@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
-#include "common/map.h"
+#include "common/image.h"
 #include "common/owner.h"
 #include "common/thread.h"
 
@@ -54,7 +54,7 @@ static bool is_free(uint64_t word)
 }
 
 /* Take the lock if it is free, or, when we may ask the kernel, if its holder is dead. EBUSY: a live thread holds it. */
-static int attempt(struct ma_map *map, _Atomic uint64_t *word, uint64_t mine, bool ask)
+static int attempt(struct ma_image *map, _Atomic uint64_t *word, uint64_t mine, bool ask)
 {
 	uint64_t seen = ma_load_acquire(word);
 
@@ -74,7 +74,7 @@ static bool mark_waiting(_Atomic uint64_t *word, uint64_t *seen)
 }
 
 /* Whoever slept takes it with the waiters bit: others may still sleep, and a needless wake-up is cheaper than a lost one. */
-static MA_NOINLINE int take_slowly(struct ma_map *map, _Atomic uint64_t *word, uint64_t mine, int64_t timeout_ms)
+static MA_NOINLINE int take_slowly(struct ma_image *map, _Atomic uint64_t *word, uint64_t mine, int64_t timeout_ms)
 {
 	int64_t end = moment(timeout_ms), pause = FIRST_WAIT_NS, left;
 	uint64_t seen;
@@ -98,11 +98,11 @@ static MA_NOINLINE int take_slowly(struct ma_map *map, _Atomic uint64_t *word, u
 }
 
 /* NULL: errno. */
-static _Atomic uint64_t *word_at(struct ma_map *map, void *lock)
+static _Atomic uint64_t *word_at(struct ma_image *map, void *lock)
 {
 	uint64_t offset = (uint64_t)((char *)lock - map->base);
 
-	if (!ma_map_writable(map))
+	if (!ma_image_writable(map))
 		return ma_fail_null(EROFS, "%s: cannot lock: the map is open read-only; open it for writing", map->name);
 	if ((uintptr_t)lock % sizeof(uint64_t) || offset < map->lay.user_off ||
 	    offset + sizeof(uint64_t) > ma_user_end(map))
@@ -111,7 +111,7 @@ static _Atomic uint64_t *word_at(struct ma_map *map, void *lock)
 	return lock;
 }
 
-static int take(struct ma_map *map, _Atomic uint64_t *word, int64_t timeout_ms)
+static int take(struct ma_image *map, _Atomic uint64_t *word, int64_t timeout_ms)
 {
 	const struct ma_tcache *tc = ma_tcache_get(map);
 	uint64_t mine;
@@ -131,7 +131,7 @@ static int take(struct ma_map *map, _Atomic uint64_t *word, int64_t timeout_ms)
 	return take_slowly(map, word, mine, timeout_ms);
 }
 
-int ma_userlock_take(struct ma_map *map, void *lock, int64_t timeout_ms)
+int ma_userlock_take(struct ma_image *map, void *lock, int64_t timeout_ms)
 {
 	_Atomic uint64_t *word = word_at(map, lock);
 	int saved = errno, result;
@@ -147,7 +147,7 @@ int ma_userlock_take(struct ma_map *map, void *lock, int64_t timeout_ms)
 }
 
 /* Killed before it wakes anybody up: those who sleep look for themselves soon. */
-int ma_userlock_give(struct ma_map *map, void *lock)
+int ma_userlock_give(struct ma_image *map, void *lock)
 {
 	_Atomic uint64_t *word = word_at(map, lock);
 	const struct ma_tcache *tc;

@@ -19,13 +19,13 @@
 
 #include "common/base.h"
 
-struct ma_map;
+struct ma_image;
 
 #define MA_USERLOCK_FOREVER INT64_MAX
 #define MA_USERLOCK_TRY     (-1) /* EBUSY, rather than ETIMEDOUT, and never EDEADLK. */
 
 /* Both return 0, or the error number that a public function returns. Take: EOWNERDEAD too means that it is ours. */
-int ma_userlock_take(struct ma_map *map, void *lock, int64_t timeout_ms);
-int ma_userlock_give(struct ma_map *map, void *lock);
+int ma_userlock_take(struct ma_image *map, void *lock, int64_t timeout_ms);
+int ma_userlock_give(struct ma_image *map, void *lock);
 
 #endif /* MA_USERLOCK_H */

@@ -31,8 +31,10 @@
 
 #include "common/cancel.h"
 #include "common/env.h"
+#include "common/image_fd.h"
 #include "common/map.h"
 #include "common/map_file.h"
+#include "common/process.h"
 #include "common/segment.h"
 #include "common/snapshot.h"
 
@@ -42,8 +44,8 @@
 
 const char shim_name[] = "mmalloc-run";
 
-static struct ma_map *_Atomic heap;   /* What new blocks come from. NULL: not there yet, not wanted, or closed. */
-static struct ma_map *_Atomic mapped; /* The same, but its blocks stay when it is closed. */
+static struct ma_image *_Atomic heap;   /* What new blocks come from. NULL: not there yet, not wanted, or closed. */
+static struct ma_image *_Atomic mapped; /* The same, but its blocks stay when it is closed. */
 static char *heap_from, *heap_end;
 static char heap_name[4096 + SUFFIX_MOST];
 /* Of the environment, which programs clear. */
@@ -117,14 +119,14 @@ static int open_file(bool *first)
  * A copy without a name, under the lock that forks of other threads wait for. Other threads go on meanwhile: that is what a snapshot is
  * for. What this thread allocates between here and the fork the child does not have.
  */
-static int before_fork(struct ma_map *map)
+static int before_fork(struct ma_image *map)
 {
 	int fd;
 
 	inside++;
-	fd = ma_map_copy_for_fork_in(map, shim_folder());
+	fd = ma_image_copy_for_fork_in(map, shim_folder());
 	if (fd < 0 && errno == EMFILE && shim_folder_give_spare())
-		fd = ma_map_copy_for_fork_in(map, shim_folder());
+		fd = ma_image_copy_for_fork_in(map, shim_folder());
 	if (fd < 0)
 		shim_say("%s: no copy of it for a fork child can be made: %s", heap_name, strerrordesc_np(errno));
 	inside--;
@@ -181,9 +183,9 @@ static int name_copy(int fd)
 }
 
 /* In the child, under the lock: the copy is its own from now on. */
-static int fork_copy(struct ma_map *map)
+static int fork_copy(struct ma_image *map)
 {
-	int fd = map->fork_fd;
+	int fd = ma_map_of(map)->fork_fd;
 
 	inside++;
 	if (fd >= 0 && follows)
@@ -196,7 +198,7 @@ static int fork_copy(struct ma_map *map)
 
 static void after_fork_in_child(void)
 {
-	struct ma_map *map = ma_load_acquire(&mapped);
+	struct ma_image *map = ma_load_acquire(&mapped);
 	int saved = errno;
 
 	if (!map)
@@ -243,7 +245,7 @@ void shim_fork_end(bool child)
 /* It sees the heap as it is, or will be, and changes pages of its own. */
 void shim_fork_orphaned(void)
 {
-	struct ma_map *map = atomic_exchange(&heap, NULL);
+	struct ma_image *map = atomic_exchange(&heap, NULL);
 
 	if (!map)
 		return;
@@ -269,16 +271,14 @@ static void attach(void)
 {
 	bool first = false;
 	int fd = open_file(&first);
-	struct ma_map *map = fd >= 0 ? mmalloc_attach(fd, NULL) : NULL;
+	struct ma_image *map = fd >= 0 ? mmalloc_attach(fd, NULL) : NULL;
 
 	if (!map) {
 		refuse(first);
 		return;
 	}
 	close(fd);
-	map->flags |= MA_MAP_FORKS;
-	map->fork_begin = before_fork;
-	map->fork_copy = fork_copy;
+	ma_map_set_forks(ma_map_of(map), before_fork, fork_copy);
 	shim_folder_keep(heap_name);
 	heap_from = map->base;
 	heap_end = map->base + map->mapped;
@@ -324,23 +324,23 @@ static void let_others_out(void)
 void shim_end(void)
 {
 	MA_UNCANCELLED;
-	struct ma_map *map = atomic_exchange(&heap, NULL);
+	struct ma_image *map = atomic_exchange(&heap, NULL);
 	int saved = errno;
 
 	/* A handler that interrupted a call of this thread: the locks that it holds are given up with the process. */
 	if (!map || inside > 0)
 		return;
 	let_others_out();
-	ma_map_sign_off(map);
+	ma_map_sign_off(ma_map_of(map));
 	errno = saved;
 }
 
 /* ---- blocks ---- */
 
 /* The heap to allocate in, and this thread inside it; or NULL: the C library. */
-MA_INLINE struct ma_map *come_in(void)
+MA_INLINE struct ma_image *come_in(void)
 {
-	struct ma_map *map = ma_load_acquire(&heap);
+	struct ma_image *map = ma_load_acquire(&heap);
 
 	if (MA_UNLIKELY(!map) || MA_UNLIKELY(inside > 0))
 		return NULL;
@@ -366,21 +366,21 @@ bool shim_holds(const void *address)
 
 void *shim_new(size_t size)
 {
-	struct ma_map *map = come_in();
+	struct ma_image *map = come_in();
 
 	return map ? go_out(mmalloc(map, size)) : __libc_malloc(size);
 }
 
 void *shim_zeroed(size_t size)
 {
-	struct ma_map *map = come_in();
+	struct ma_image *map = come_in();
 
 	return map ? go_out(mcalloc(map, 1, size)) : __libc_calloc(1, size);
 }
 
 void *shim_aligned(size_t alignment, size_t size)
 {
-	struct ma_map *map = come_in();
+	struct ma_image *map = come_in();
 
 	return map ? go_out(mmemalign(map, alignment, size)) : __libc_memalign(alignment, size);
 }
@@ -398,7 +398,7 @@ static void *move_out(void *ptr, size_t size)
 /* A block keeps to where it is: its neighbours may be of its kind. */
 void *shim_resize(void *ptr, size_t size)
 {
-	struct ma_map *map = ma_load_acquire(&heap);
+	struct ma_image *map = ma_load_acquire(&heap);
 	unsigned was = inside;
 	void *block;
 
@@ -414,7 +414,7 @@ void *shim_resize(void *ptr, size_t size)
 
 void shim_give(void *ptr)
 {
-	struct ma_map *map = ma_load_acquire(&heap);
+	struct ma_image *map = ma_load_acquire(&heap);
 	unsigned was = inside;
 
 	if (!is_heaps(ptr)) {
@@ -437,23 +437,23 @@ size_t shim_room(void *ptr)
 
 int *shim_kept(unsigned i)
 {
-	struct ma_map *map = ma_load_acquire(&mapped);
+	struct ma_image *map = ma_load_acquire(&mapped);
 
 	if (!map)
 		return NULL;
-	return i == 0 ? &map->fd : shim_folder_kept(i - 1);
+	return i == 0 ? ma_image_fd_place(map) : shim_folder_kept(i - 1);
 }
 
 bool shim_kept_is_ours(unsigned i)
 {
-	struct ma_map *map = ma_load_acquire(&mapped);
+	struct ma_image *map = ma_load_acquire(&mapped);
 
-	return i == 0 ? map && ma_fd_is(map->fd, ma_map_fd_id(map)) : shim_folder_is_ours(i - 1);
+	return i == 0 ? map && ma_fd_is(map->fd, ma_image_fd_id(map)) : shim_folder_is_ours(i - 1);
 }
 
 void shim_figures(char *text, size_t size)
 {
-	struct ma_map *map = ma_load_acquire(&mapped);
+	struct ma_image *map = ma_load_acquire(&mapped);
 	struct mmalloc_stats stats;
 
 	if (inside > 0)

@@ -52,8 +52,8 @@ enum status exclusive_open(struct tool *tool, const char *name, const struct vie
 
 bool exclusive_map(struct view *view, int fd)
 {
-	view->map.fd = fd;
-	view->map.flags = 0;
+	ma_image_set_file(&view->map, fd, view->st.st_dev, view->st.st_ino);
+	ma_image_set_mode(&view->map, 0);
 	if (!view->region)
 		return ma_segment_map(&view->map.lay, view->base, view->map.reach, PROT_READ | PROT_WRITE,
 				      MAP_SHARED | MAP_NORESERVE, fd, UINT64_MAX) == 0;

@@ -24,7 +24,7 @@ static bool lay_out_mmalloc(struct view *view)
 /* What lies beyond the file cannot have been in use: else a made-up number would have us read for hours. */
 static void cut_stream(struct view *view, uint32_t stream)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	struct ma_stream *st = ma_stream(map, stream);
 	uint64_t first = ma_range_first(map, stream), used = ma_range_backed(map, stream);
 	uint64_t end = ma_segment_length(&map->lay, (first + used) * MA_CHUNK), most;
@@ -57,7 +57,7 @@ static void attach(struct view *view)
 
 /* ---- check ---- */
 
-static uint64_t chunks_in_use(struct ma_map *map)
+static uint64_t chunks_in_use(struct ma_image *map)
 {
 	uint64_t count = 0;
 
@@ -69,7 +69,7 @@ static uint64_t chunks_in_use(struct ma_map *map)
 /* Does a stream's intent, whose holder was killed, cover this chunk? */
 static bool is_interrupted(struct view *view, uint64_t chunk)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 
 	for (uint32_t s = 0; s < map->lay.streams; s++) {
 		uint64_t first = ma_load(&ma_stream(map, s)->intent_first);
@@ -95,7 +95,7 @@ static void excuse_interrupted(struct view *view)
 
 static void check(struct view *view)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	struct progress progress;
 
 	kind_map_check_state(view);
@@ -126,7 +126,7 @@ static void check(struct view *view)
  */
 static void rebuild(struct view *view)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t first = ma_range_first(map, s), count = ma_range_whole(map, s);
@@ -160,7 +160,7 @@ struct tally {
 	uint64_t free_run; /* Chunks. */
 };
 
-static int tally_slab(struct ma_map *map, const struct ma_slab *slab, void *arg)
+static int tally_slab(struct ma_image *map, const struct ma_slab *slab, void *arg)
 {
 	struct tally *tally = arg;
 	struct bucket *bucket = &tally->class[slab->class];
@@ -175,7 +175,7 @@ static int tally_slab(struct ma_map *map, const struct ma_slab *slab, void *arg)
 	return 0;
 }
 
-static void tally_chunk(struct tally *tally, struct ma_map *map, uint64_t chunk)
+static void tally_chunk(struct tally *tally, struct ma_image *map, uint64_t chunk)
 {
 	uint64_t word = ma_chunk_load(map, chunk), count = ma_word_chunks(map, chunk, word);
 	enum ma_chunk_kind kind = ma_word_kind(word);
@@ -214,7 +214,7 @@ static void tally_finish(struct tally *tally)
 
 static void measure(struct view *view, struct figures *figures)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	struct tally tally = { .figures = figures };
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
@@ -234,7 +234,7 @@ static void measure(struct view *view, struct figures *figures)
 
 static uint64_t extent(struct view *view, uint64_t *unit)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	uint64_t end = 0;
 
 	*unit = MA_CHUNK;
@@ -246,7 +246,7 @@ static uint64_t extent(struct view *view, uint64_t *unit)
 }
 
 /* Small slabs, and the free cells between them. */
-static void draw_cells(struct ma_map *map, struct picture *picture, uint64_t chunk)
+static void draw_cells(struct ma_image *map, struct picture *picture, uint64_t chunk)
 {
 	for (uint32_t cell = 0; cell < MA_CHUNK_CELLS;) {
 		uint64_t at = chunk * MA_CHUNK + cell * MA_CELL;
@@ -266,7 +266,7 @@ static void draw_cells(struct ma_map *map, struct picture *picture, uint64_t chu
 
 static void draw_chunk(struct view *view, struct picture *picture, uint64_t chunk)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	uint64_t word = ma_chunk_load(map, chunk), at = chunk * MA_CHUNK, count = ma_word_chunks(map, chunk, word),
 		 used;
 	enum ma_chunk_kind kind = ma_word_kind(word);
@@ -296,7 +296,7 @@ static void draw_chunk(struct view *view, struct picture *picture, uint64_t chun
 
 static void draw(struct view *view, struct picture *picture)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t first = ma_range_first(map, s), used = ma_range_used(map, s);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See kind_map.h. The struct ma_map of a view is as common/map_file.c would have made it, at an address of no importance. */
+/* See kind_map.h. The image of a view is as an open would have made it, at an address of no importance. */
 #include "tools/kind_map.h"
 
 #include <inttypes.h>
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/body.h"
 #include "common/lock.h"
 #include "common/map_file.h"
 #include "common/owner.h"
@@ -16,23 +17,14 @@
 
 bool kind_map_lay_out(struct view *view, const struct ma_engine *engine)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 
-	map->engine = engine;
-	map->kind = engine->kind;
-	map->sealed = view->header;
-	map->fd = view->fd;
-	/* Of what is in use the engines look again at what seems wrong; what is at rest stays wrong. */
-	map->flags = view->processes.is_attached || view->processes.locks_unknown ? MA_MAP_RDONLY : MA_MAP_PRIVATE;
-	map->id = 1;
-	map->slot = MA_NO_SLOT;
-	map->device = view->st.st_dev;
-	map->inode = view->st.st_ino;
-	pthread_mutex_init(&map->mutex, NULL);
-	snprintf(map->name, sizeof(map->name), "%s", view->name);
-	if (!engine->layout(map))
+	if (!ma_image_make(map, engine, &view->header, view->name))
 		return false;
-	view->mapped = ma_max(map->sealed.reserved, map->lay.own_end);
+	ma_image_set_file(map, view->fd, view->st.st_dev, view->st.st_ino);
+	/* Of what is in use the engines look again at what seems wrong; what is at rest stays wrong. */
+	ma_image_set_mode(map, view->processes.is_attached || view->processes.locks_unknown ? MA_MAP_RDONLY : MA_MAP_PRIVATE);
+	view->mapped = map->mapped;
 	view->user_off = map->lay.user_off;
 	view->user_bytes = map->lay.user_bytes;
 	return true;
@@ -40,12 +32,7 @@ bool kind_map_lay_out(struct view *view, const struct ma_engine *engine)
 
 void kind_map_attach(struct view *view)
 {
-	struct ma_map *map = &view->map;
-
-	map->base = view->base;
-	map->mapped = view->mapped;
-	map->header = (struct ma_header *)(void *)view->base;
-	ma_map_lay_out(map);
+	ma_image_place(&view->map, view->base);
 }
 
 bool kind_map_is_certain(const struct view *view)
@@ -61,11 +48,9 @@ static bool open_is_certain(const struct view *view)
 
 enum severity kind_map_open(struct view *view)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 
-	map->fd = -1; /* So all other processes count as dead, and no system call reaches the file. */
-	map->flags = MA_MAP_PRIVATE;
-	map->slot = 0;
+	ma_image_part(map);
 	if (!open_is_certain(view))
 		map->engine->renew(map);
 	ma_body_recover(map);
@@ -196,7 +181,7 @@ bool kind_map_is_interrupted(struct view *view, uint32_t stream)
 
 static void check_leases(struct view *view)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	struct ma_owner *owners = (struct ma_owner *)(void *)(view->base + map->lay.owner_off);
 	uint64_t top = ma_min(ma_load(&ma_body(map)->owner_top), map->lay.owners);
 	uint32_t *leases = calloc(UINT16_MAX + 1, sizeof(*leases)); /* By process slot + 1. */
@@ -213,7 +198,7 @@ static void check_leases(struct view *view)
 
 void kind_map_check_state(struct view *view)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 
 	check_lock(view, &ma_body(map)->root_lock, "the lock of the roots");
 	check_lock(view, &ma_body(map)->length_lock, "the lock of the length");

@@ -32,7 +32,7 @@ static uint64_t groups_there(const struct view *view, uint64_t first, uint64_t u
 /* What lies beyond the file cannot have been in use. */
 static void cut_stream(struct view *view, uint32_t stream)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	uint64_t used = qalloc__static_used(map, stream);
 	uint64_t most = groups_there(view, ma_range_first(map, stream), used);
 
@@ -51,7 +51,7 @@ static void attach(struct view *view)
 		cut_stream(view, s);
 }
 
-static uint64_t groups_in_use(struct ma_map *map)
+static uint64_t groups_in_use(struct ma_image *map)
 {
 	uint64_t count = 0;
 
@@ -62,7 +62,7 @@ static uint64_t groups_in_use(struct ma_map *map)
 
 static void check(struct view *view)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	struct progress progress;
 
 	kind_map_check_state(view);
@@ -89,7 +89,7 @@ static enum severity rehearse(struct view *view)
 
 static void measure(struct view *view, struct figures *figures)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	struct bucket *bucket = &figures->bucket[0];
 
 	figures->buckets = 1;
@@ -124,7 +124,7 @@ static uint64_t extent(struct view *view, uint64_t *unit)
 
 static void draw(struct view *view, struct picture *picture)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	uint64_t bytes = map->lay.group_items * map->item_bytes;
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {

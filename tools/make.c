@@ -96,8 +96,8 @@ enum status make_open(struct tool *tool, const char *file, const struct make_pla
 		made->map = open_kind(made, plan);
 	}
 	if (made->map) {
-		made->base =
-			plan->kind == MA_KIND_SHMBUDDY ? shmbuddy_base(made->map) : ((struct ma_map *)made->map)->base;
+		made->base = plan->kind == MA_KIND_SHMBUDDY ? shmbuddy_base(made->map)
+							    : ((struct ma_image *)made->map)->base;
 		return STATUS_OK;
 	}
 	status = complain_making(tool, file, "cannot make it");

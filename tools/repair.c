@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/body.h"
 #include "common/file.h"
 #include "common/map_file.h"
 #include "common/proc.h"
@@ -24,7 +25,7 @@
 /* As recover() of common/map_file.c. Not certain is no matter: then all that is unused becomes zero, and the whole is checked. */
 static int recover(struct view *view)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	struct ma_header *h = map->header;
 
 	ma_store_kill(&h->phase, 0);
@@ -36,10 +37,10 @@ static int recover(struct view *view)
 	ma_body_recover(map);
 	if (view->kind->rebuild)
 		view->kind->rebuild(view);
-	if (ma_map_check_whole(map) != MA_ATTACH_DONE)
+	if (ma_image_check_whole(map) != MA_ATTACH_DONE)
 		return -1;
 	map->slot = MA_NO_SLOT;
-	ma_map_mark_ready(map);
+	ma_image_mark_ready(map);
 	ma_store_release(&h->state, MA_STATE_CLOSED);
 	if (ma_space_sync_all(map) < 0)
 		return -1;

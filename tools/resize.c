@@ -38,7 +38,7 @@ static void *attach(const char *name)
 }
 
 /* Chunks of a stream up to the last one that is not free. */
-static uint64_t needed(struct ma_map *map, uint32_t stream)
+static uint64_t needed(struct ma_image *map, uint32_t stream)
 {
 	uint64_t first = ma_range_first(map, stream), used = ma_range_used(map, stream);
 
@@ -47,7 +47,7 @@ static uint64_t needed(struct ma_map *map, uint32_t stream)
 	return used;
 }
 
-static uint64_t needed_end(struct ma_map *map)
+static uint64_t needed_end(struct ma_image *map)
 {
 	uint64_t chunks = 0;
 
@@ -58,7 +58,7 @@ static uint64_t needed_end(struct ma_map *map)
 }
 
 /* Before the length: where there is no space, it stays as short as it is. Where the file system cannot, behind it. */
-static int take_and_grow(struct ma_map *map, uint64_t from, uint64_t size)
+static int take_and_grow(struct ma_image *map, uint64_t from, uint64_t size)
 {
 	bool is_taken = from >= size || ma_file_take(map->fd, from, size) == 0;
 
@@ -84,7 +84,7 @@ static enum status not_opened(struct tool *tool, const char *name, const char *w
  */
 static enum status grow_heap(struct tool *tool, const char *name, uint64_t size)
 {
-	struct ma_map *map;
+	struct ma_image *map;
 	int result;
 
 	last_error_clear();
@@ -143,7 +143,7 @@ static int clear_behind(int fd, uint64_t from, uint64_t to)
 /* Killed in between: chunks that count as never used have their space; or the file is longer than it says. Both are accepted by all. */
 static int cut(struct view *view, int fd, uint64_t size)
 {
-	struct ma_map *map = &view->map;
+	struct ma_image *map = &view->map;
 	struct stat st;
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++)

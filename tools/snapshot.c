@@ -46,7 +46,7 @@ static enum status copy_to(struct tool *tool, struct view *view, const char *cop
 	int result, error;
 
 	last_error_clear();
-	result = view->region ? copy_region(view, copy) : ma_map_snapshot(&view->map, copy);
+	result = view->region ? copy_region(view, copy) : ma_image_snapshot(&view->map, copy);
 	error = errno;
 	*grew = result < 0 && view->region && error == EAGAIN;
 	if (result < 0 && !*grew)

@@ -133,7 +133,7 @@ struct view {
 	char *base;
 	uint64_t mapped;
 	uint64_t user_off, user_bytes;
-	struct ma_map map;       /* All kinds but shmbuddy. */
+	struct ma_image map;     /* All kinds but shmbuddy. */
 	struct shmbuddy *region; /* shmbuddy. */
 	struct shmbuddy__shape shape;
 	struct processes processes;

@@ -17,7 +17,7 @@
 
 /* ---- calls that mmcheck() or mmtrace() may have to see ---- */
 
-static void *hooked_malloc(struct ma_map *map, size_t alignment, size_t size, const void *caller)
+static void *hooked_malloc(struct ma_image *map, size_t alignment, size_t size, const void *caller)
 {
 	void *block = mmalloc__take(map, alignment, size);
 
@@ -28,7 +28,7 @@ static void *hooked_malloc(struct ma_map *map, size_t alignment, size_t size, co
 	return block;
 }
 
-static void hooked_free(struct ma_map *map, void *ptr, const void *caller)
+static void hooked_free(struct ma_image *map, void *ptr, const void *caller)
 {
 	struct mmalloc__found found;
 
@@ -36,23 +36,23 @@ static void hooked_free(struct ma_map *map, void *ptr, const void *caller)
 		mmalloc__trace(caller, "- %p", ptr);
 		mmalloc__trace_end();
 	}
-	if (!ma_map_writable(map))
+	if (!ma_image_writable(map))
 		ma_heap_free(map, ptr); /* It says so. */
 	else if (mmalloc__examine(map, ptr, &found))
 		mmalloc__give(map, &found);
 }
 
-static void *try_resize(struct ma_map *map, struct mmalloc__found *found, bool sound, size_t size)
+static void *try_resize(struct ma_image *map, struct mmalloc__found *found, bool sound, size_t size)
 {
-	if (!ma_map_writable(map))
+	if (!ma_image_writable(map))
 		return ma_heap_realloc(map, found->user, size); /* It says so. */
 	return sound ? mmalloc__resize(map, found, size) : NULL;
 }
 
-static void *hooked_realloc(struct ma_map *map, void *ptr, size_t size, const void *caller)
+static void *hooked_realloc(struct ma_image *map, void *ptr, size_t size, const void *caller)
 {
 	struct mmalloc__found found = { .user = ptr };
-	bool sound = ma_map_writable(map) && mmalloc__examine(map, ptr, &found);
+	bool sound = ma_image_writable(map) && mmalloc__examine(map, ptr, &found);
 	bool traced = mmalloc__trace_begin();
 	void *block = try_resize(map, &found, sound, size);
 
@@ -72,7 +72,7 @@ static void *hooked_realloc(struct ma_map *map, void *ptr, size_t size, const vo
 
 static MA_NOINLINE void *malloc_from(void *md, size_t size, const void *caller)
 {
-	struct ma_map *map;
+	struct ma_image *map;
 
 	if (size == 0)
 		return NULL;
@@ -86,7 +86,7 @@ static MA_NOINLINE void *malloc_from(void *md, size_t size, const void *caller)
 
 static MA_NOINLINE void free_from(void *md, void *ptr, const void *caller)
 {
-	struct ma_map *map;
+	struct ma_image *map;
 	int saved = errno;
 
 	if (!ptr)
@@ -107,7 +107,7 @@ static MA_NOINLINE void free_from(void *md, void *ptr, const void *caller)
 
 static void *memalign_from(void *md, size_t alignment, size_t size, const void *caller)
 {
-	struct ma_map *map;
+	struct ma_image *map;
 
 	if (size == 0)
 		return NULL;
@@ -142,7 +142,7 @@ static MA_NOINLINE void free_slow(void *md, void *ptr)
 
 MA_HOT void *mmalloc(void *md, size_t size)
 {
-	struct ma_map *map = MA_LIKELY(md != NULL) ? md : &mmalloc__default;
+	struct ma_image *map = MA_LIKELY(md != NULL) ? md : &mmalloc__default.image;
 	struct ma_cursor *cursor = ma_heap_cursor_full(map, size);
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow(md, size);
@@ -150,7 +150,7 @@ MA_HOT void *mmalloc(void *md, size_t size)
 
 MA_HOT void mfree(void *md, void *ptr)
 {
-	struct ma_map *map = MA_LIKELY(md != NULL) ? md : &mmalloc__default;
+	struct ma_image *map = MA_LIKELY(md != NULL) ? md : &mmalloc__default.image;
 
 	if (MA_UNLIKELY(!ma_heap_free_fast(map, ptr)))
 		free_slow(md, ptr);
@@ -158,14 +158,14 @@ MA_HOT void mfree(void *md, void *ptr)
 
 static void *take(void *md, size_t size, const void *caller)
 {
-	struct ma_cursor *cursor = ma_heap_cursor_full(md ? md : &mmalloc__default, size);
+	struct ma_cursor *cursor = ma_heap_cursor_full(md ? md : &mmalloc__default.image, size);
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_from(md, size, caller);
 }
 
 void *mrealloc(void *md, void *ptr, size_t size)
 {
-	struct ma_map *map;
+	struct ma_image *map;
 
 	if (!ptr)
 		return take(md, size, CALLER);
@@ -207,7 +207,7 @@ void *mvalloc(void *md, size_t size)
 
 size_t mmalloc_usable_size(void *md, const void *ptr)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 	size_t bytes;
 
 	if (!map || !ptr)

@@ -9,6 +9,7 @@
 #include "heap.h"
 
 #include "common/annotate.h"
+#include "common/body.h"
 #include "common/cancel.h"
 #include "common/error.h"
 #include "common/file.h"
@@ -53,7 +54,7 @@ static uint64_t born(const void *md)
 {
 	const struct ma_map *map = md;
 
-	return map && ma_load_acquire(&map->id) != MA_MAP_CLOSED ? map->closed_at : 0;
+	return map && ma_load_acquire(&map->image.id) != MA_MAP_CLOSED ? map->closed_at : 0;
 }
 
 static unsigned count_of(const struct earlier *e)
@@ -179,7 +180,7 @@ static struct ma_map *attach_to(int fd, void *baseaddr, const struct mmalloc_opt
 		.param = { o->streams ? o->streams : 1, [MA_PARAM_PROCESSES] = o->processes },
 		.handle = handle,
 		.engines = engines,
-		.fork_begin = ma_map_copy_for_fork,
+		.fork_begin = ma_image_copy_for_fork,
 	};
 
 	if (fd >= 0)
@@ -234,17 +235,18 @@ void *mmalloc_detach(void *md)
 	return md;
 }
 
-struct ma_map *mmalloc__map(void *md)
+struct ma_image *mmalloc__map(void *md)
 {
 	struct ma_map *map = md ? md : &mmalloc__default;
 
-	if (!md && ma_load_acquire(&map->id) == MA_MAP_CLOSED)
+	if (!md && ma_load_acquire(&map->image.id) == MA_MAP_CLOSED)
 		map = attach_to(-1, NULL, &defaults, map);
-	else if (!ma_map_is_open(map))
+	else if (!ma_image_is_open(&map->image))
 		map = NULL;
-	if (!map)
-		mmalloc__keep_errno(md);
-	return map;
+	if (map)
+		return &map->image;
+	mmalloc__keep_errno(md);
+	return NULL;
 }
 
 const char *mmalloc_errmsg(void)

@@ -68,12 +68,12 @@ static uint64_t size_of(uint64_t word)
 	return word & (((uint64_t)1 << 56) - 1);
 }
 
-static uint64_t address_of(const struct ma_map *map, const char *user)
+static uint64_t address_of(const struct ma_image *map, const char *user)
 {
 	return map->sealed.base + (uint64_t)(user - map->base);
 }
 
-static uint64_t seal_of(const struct ma_map *map, const char *user, uint64_t word)
+static uint64_t seal_of(const struct ma_image *map, const char *user, uint64_t word)
 {
 	uint64_t uuid[2];
 
@@ -100,7 +100,7 @@ static bool fits(const struct ma_block *block, uint64_t word)
 }
 
 /* Of a plain block these are its holder's bytes. */
-MA_NO_TSAN static struct header read_header(const struct ma_map *map, const char *at)
+MA_NO_TSAN static struct header read_header(const struct ma_image *map, const char *at)
 {
 	const volatile struct header *header = (const volatile struct header *)(const volatile void *)at;
 	struct header copy = { 0 };
@@ -112,7 +112,7 @@ MA_NO_TSAN static struct header read_header(const struct ma_map *map, const char
 	return copy;
 }
 
-MA_NO_TSAN static bool tail_is_whole(const struct ma_map *map, const struct ma_block *block, uint64_t word)
+MA_NO_TSAN static bool tail_is_whole(const struct ma_image *map, const struct ma_block *block, uint64_t word)
 {
 	const char *user = block->start + front_of(word);
 	const volatile uint8_t *tail = (const volatile uint8_t *)user + size_of(word);
@@ -158,7 +158,7 @@ static void found_guarded(struct mmalloc__found *found, uint64_t word, unsigned 
  * Is the block guarded? user is where its holder says that it begins; NULL: not known. When an underrun has reached the header that
  * counts, the other one, or what is left of it, still tells the size, and the tail then proves it.
  */
-static bool find_guards(struct ma_map *map, struct mmalloc__found *found, const char *user)
+static bool find_guards(struct ma_image *map, struct mmalloc__found *found, const char *user)
 {
 	char *start = found->block.start;
 	struct header first = read_header(map, start), own;
@@ -193,7 +193,7 @@ static const char OVERWRITTEN[] = "%s: address %p is invalid: the memory before 
 				  "there; look for a write before the block";
 
 /* NULL, or what is wrong with it. */
-static const char *classify(struct ma_map *map, const void *ptr, struct mmalloc__found *found)
+static const char *classify(struct ma_image *map, const void *ptr, struct mmalloc__found *found)
 {
 	bool may_have = mmalloc__has_guards(map);
 	bool guarded;
@@ -214,7 +214,7 @@ static const char *classify(struct ma_map *map, const void *ptr, struct mmalloc_
 	return guarded ? FOREIGN : NULL;
 }
 
-static void call_abort(const struct ma_map *map)
+static void call_abort(const struct ma_image *map)
 {
 	void (*abortfunc)(void) = (void (*)(void))ma_load(&map->hook);
 
@@ -228,7 +228,7 @@ static const char *broken_text(unsigned broken)
 	return broken == BROKEN_BEFORE ? "before" : "after";
 }
 
-static void complain(struct ma_map *map, const struct mmalloc__found *found)
+static void complain(struct ma_image *map, const struct mmalloc__found *found)
 {
 	static const char format[] =
 		"%s: the memory %s block %p of %zu bytes was overwritten; look for a write beyond the block";
@@ -244,7 +244,7 @@ static void complain(struct ma_map *map, const struct mmalloc__found *found)
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-bool mmalloc__examine(struct ma_map *map, const void *ptr, struct mmalloc__found *found)
+bool mmalloc__examine(struct ma_image *map, const void *ptr, struct mmalloc__found *found)
 {
 	const char *wrong = classify(map, ptr, found);
 
@@ -263,7 +263,7 @@ bool mmalloc__examine(struct ma_map *map, const void *ptr, struct mmalloc__found
 	return false;
 }
 
-size_t mmalloc__guarded_size(struct ma_map *map, const void *ptr)
+size_t mmalloc__guarded_size(struct ma_image *map, const void *ptr)
 {
 	struct mmalloc__found found;
 	const char *wrong = classify(map, ptr, &found);
@@ -277,7 +277,7 @@ size_t mmalloc__guarded_size(struct ma_map *map, const void *ptr)
 
 /* ---- taking and giving ---- */
 
-static void write_guards(const struct ma_map *map, const struct ma_block *block, uint64_t word)
+static void write_guards(const struct ma_image *map, const struct ma_block *block, uint64_t word)
 {
 	char *user = block->start + front_of(word);
 	size_t length = tail_length(block, word);
@@ -291,7 +291,7 @@ static void write_guards(const struct ma_map *map, const struct ma_block *block,
 	write_header(block->start, header);
 }
 
-static void *take_guarded(struct ma_map *map, uint64_t front, size_t size)
+static void *take_guarded(struct ma_image *map, uint64_t front, size_t size)
 {
 	struct ma_block block;
 	size_t whole;
@@ -312,7 +312,7 @@ static void *take_guarded(struct ma_map *map, uint64_t front, size_t size)
 	return start + front;
 }
 
-void *mmalloc__take(struct ma_map *map, size_t alignment, size_t size)
+void *mmalloc__take(struct ma_image *map, size_t alignment, size_t size)
 {
 	if (!ma_load(&map->hook) || !ma_is_pow2(alignment))
 		return ma_heap_memalign(map, alignment, size);
@@ -320,7 +320,7 @@ void *mmalloc__take(struct ma_map *map, size_t alignment, size_t size)
 }
 
 /* Runs that are so long that their space goes back to the system read as zeros afterwards. */
-void mmalloc__give(struct ma_map *map, const struct mmalloc__found *found)
+void mmalloc__give(struct ma_image *map, const struct mmalloc__found *found)
 {
 	char *start = found->block.start;
 
@@ -335,7 +335,7 @@ void mmalloc__give(struct ma_map *map, const struct mmalloc__found *found)
 	ma_heap_free(map, start);
 }
 
-void *mmalloc__resize(struct ma_map *map, const struct mmalloc__found *found, size_t size)
+void *mmalloc__resize(struct ma_image *map, const struct mmalloc__found *found, size_t size)
 {
 	void *fresh;
 
@@ -354,13 +354,13 @@ void *mmalloc__resize(struct ma_map *map, const struct mmalloc__found *found, si
 /* ---- looking at all blocks ---- */
 
 struct tour {
-	struct ma_map *map;
+	struct ma_image *map;
 	int (*fn)(void *block, size_t size, void *arg);
 	void *arg;
 	struct ma_findings to;
 };
 
-static bool find_in(struct ma_map *map, const void *start, struct mmalloc__found *found)
+static bool find_in(struct ma_image *map, const void *start, struct mmalloc__found *found)
 {
 	*found = (struct mmalloc__found){ 0 };
 	return ma_heap_find(map, start, &found->block) && found->block.is_live && find_guards(map, found, NULL);
@@ -375,7 +375,7 @@ static int walk_block(void *block, size_t size, void *arg)
 						 : tour->fn(block, size, tour->arg);
 }
 
-int mmalloc__guarded_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg)
+int mmalloc__guarded_walk(struct ma_image *map, int (*fn)(void *block, size_t size, void *arg), void *arg)
 {
 	struct tour tour = { .map = map, .fn = fn, .arg = arg };
 
@@ -398,7 +398,7 @@ static int check_block(void *block, size_t size, void *arg)
 	return 0;
 }
 
-uint64_t mmalloc__guarded_check(struct ma_map *map, ma_finding_fn *fn, void *arg)
+uint64_t mmalloc__guarded_check(struct ma_image *map, ma_finding_fn *fn, void *arg)
 {
 	struct tour tour = { .map = map, .to = { .fn = fn, .arg = arg } };
 
@@ -416,7 +416,7 @@ static int end_at_plain(void *block, size_t size, void *arg)
 	return !mmalloc__has_guards(arg) || !find_in(arg, block, &found);
 }
 
-static int refuse(void *md, int err, const char *format, const struct ma_map *map)
+static int refuse(void *md, int err, const char *format, const struct ma_image *map)
 {
 	ma_fail(err, format, map->name);
 	mmalloc__keep_errno(md);
@@ -425,11 +425,11 @@ static int refuse(void *md, int err, const char *format, const struct ma_map *ma
 
 int mmcheckf(void *md, void (*abortfunc)(void), int force)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
 	if (!map)
 		return 0;
-	if (!ma_map_writable(map))
+	if (!ma_image_writable(map))
 		return refuse(md, EROFS, "%s: cannot change it: it is open read-only; open it for writing", map);
 	if (!force && ma_heap_walk(map, end_at_plain, map))
 		return refuse(md, EBUSY,
@@ -438,8 +438,8 @@ int mmcheckf(void *md, void (*abortfunc)(void), int force)
 			      map);
 	/* Before the first guarded block is dealt out, or whoever meets it would not know. */
 	ma_store_kill(&ma_body(map)->guarded, 1);
-	ma_store_release(&map->hook, (uintptr_t)(abortfunc ? abortfunc : abort));
-	ma_map_watch(map);
+	ma_image_set_hook(map, (uintptr_t)(abortfunc ? abortfunc : abort));
+	ma_image_watch(map);
 	return 1;
 }
 

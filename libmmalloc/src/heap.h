@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the library's files share: a descriptor is a struct ma_map, or NULL for the default heap. */
+/* What the library's files share: a descriptor is a struct ma_map, which begins with its image, or NULL for the default heap. */
 #ifndef MMALLOC_HEAP_H
 #define MMALLOC_HEAP_H
 
@@ -11,7 +11,7 @@
 extern struct ma_map mmalloc__default;
 
 /* What md stands for, the default heap made if need be; NULL with errno when it is not open. */
-struct ma_map *mmalloc__map(void *md);
+struct ma_image *mmalloc__map(void *md);
 
 /* Remember errno for mmalloc_errno(). */
 void mmalloc__keep_errno(const void *md);
@@ -43,13 +43,13 @@ struct mmalloc__found {
 };
 
 /* What ptr is. False: no block, errno is EINVAL, and mmcheck()'s function was called. It is too when a guard is broken. */
-bool mmalloc__examine(struct ma_map *map, const void *ptr, struct mmalloc__found *found);
+bool mmalloc__examine(struct ma_image *map, const void *ptr, struct mmalloc__found *found);
 /* A block, guarded while mmcheck() is on. */
-void *mmalloc__take(struct ma_map *map, size_t alignment, size_t size);
-void mmalloc__give(struct ma_map *map, const struct mmalloc__found *found);
-void *mmalloc__resize(struct ma_map *map, const struct mmalloc__found *found, size_t size);
+void *mmalloc__take(struct ma_image *map, size_t alignment, size_t size);
+void mmalloc__give(struct ma_image *map, const struct mmalloc__found *found);
+void *mmalloc__resize(struct ma_image *map, const struct mmalloc__found *found, size_t size);
 /* For a map that has guarded blocks: the call of this name. */
-size_t mmalloc__guarded_size(struct ma_map *map, const void *ptr);
+size_t mmalloc__guarded_size(struct ma_image *map, const void *ptr);
 
 /* ---- trace (trace.c) ---- */
 
@@ -62,7 +62,7 @@ void mmalloc__trace_end(void);
 void mmalloc__trace(const void *caller, const char *format, ...) MA_PRINTF(2, 3);
 
 /* Must calls on this map go by way of what is above? */
-MA_INLINE bool mmalloc__is_hooked(struct ma_map *map)
+MA_INLINE bool mmalloc__is_hooked(struct ma_image *map)
 {
 	return MA_UNLIKELY(mmalloc__has_guards(map) || ma_load(&map->hook) || ma_load(&mmalloc__tracing));
 }

@@ -10,39 +10,42 @@
 #include "common/error.h"
 #include "common/proc.h"
 #include "common/snapshot.h"
+#include "common/regain.h"
+#include "common/tag.h"
 #include <mmalloc.h>
 
 int mmalloc_sync(void *md)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
-	return map ? (int)mmalloc__set_last_error_int(md, ma_map_sync(map)) : -1;
+	return map ? (int)mmalloc__set_last_error_int(md, ma_image_sync(map)) : -1;
 }
 
 int mmalloc_snapshot(void *md, const char *filename)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
-	return map ? (int)mmalloc__set_last_error_int(md, ma_map_snapshot(map, filename)) : -1;
+	return map ? (int)mmalloc__set_last_error_int(md, ma_image_snapshot(map, filename)) : -1;
 }
 
 int mmalloc_settag(void *md, uint64_t tag)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
-	return map ? (int)mmalloc__set_last_error_int(md, ma_map_set_tag(map, tag)) : -1;
+	return map ? (int)mmalloc__set_last_error_int(md, ma_image_set_tag(map, tag)) : -1;
 }
 
 uint64_t mmalloc_gettag(void *md)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
-	return map ? ma_map_tag(map) : 0;
+	return map ? ma_image_tag(map) : 0;
 }
 
 int mmalloc_opening(void *md, struct mmalloc_opening *opening)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
+	const struct ma_opening *found = map ? &ma_map_of(map)->opening : NULL;
 
 	if (!map)
 		return -1;
@@ -53,21 +56,21 @@ int mmalloc_opening(void *md, struct mmalloc_opening *opening)
 				    "address",
 				    map->name));
 	*opening = (struct mmalloc_opening){
-		.generation = map->opening.generation,
-		.created = map->opening.created,
-		.first = map->opening.first,
-		.copied = map->opening.copied,
-		.machine_died = map->opening.machine_died,
-		.closed = (uint32_t)map->opening.state,
-		.recovered = map->opening.recovered,
-		.verified = map->opening.verified,
+		.generation = map->generation,
+		.created = found->created,
+		.first = found->first,
+		.copied = found->copied,
+		.machine_died = found->machine_died,
+		.closed = (uint32_t)found->state,
+		.recovered = found->recovered,
+		.verified = found->verified,
 	};
 	return 0;
 }
 
 int64_t mmalloc_trim(void *md)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
 	return map ? mmalloc__set_last_error_int(md, ma_heap_trim(map)) : -1;
 }
@@ -76,7 +79,7 @@ int mmalloc_check(void *md, mmalloc_report_fn *report, void *arg)
 {
 	MA_UNCANCELLED;
 	struct ma_reporter reporter = { report, arg };
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 	uint64_t violations;
 
 	if (!map)
@@ -95,7 +98,7 @@ int mmalloc_check(void *md, mmalloc_report_fn *report, void *arg)
 int mmalloc_walk(void *md, mmalloc_walk_fn *fn, void *arg)
 {
 	MA_UNCANCELLED;
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
 	if (!map)
 		return -1;
@@ -108,7 +111,7 @@ int mmalloc_walk(void *md, mmalloc_walk_fn *fn, void *arg)
 
 int mmalloc_stats(void *md, struct mmalloc_stats *stats)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 	struct ma_heap_stats heap;
 	struct stat st;
 
@@ -120,7 +123,7 @@ int mmalloc_stats(void *md, struct mmalloc_stats *stats)
 				    map->name));
 	ma_heap_stats(map, &heap);
 	*stats = (struct mmalloc_stats){
-		.file_bytes = ma_map_length(map),
+		.file_bytes = ma_image_length(map),
 		.user_bytes = map->lay.user_bytes,
 		.used_bytes = heap.used_bytes,
 		.used_blocks = heap.used_blocks,
@@ -136,7 +139,7 @@ int mmalloc_stats(void *md, struct mmalloc_stats *stats)
 
 struct mstats mmstats(void *md)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 	struct mstats figures = { 0 };
 	struct ma_heap_stats heap;
 

@@ -4,17 +4,17 @@
 #define MMALLOC_INSPECT_H
 
 #include "common/heap.h"
-#include "common/map.h"
+#include "common/image.h"
 
 /* Was a block with guards ever allocated here, by any process? Pairs with mmcheckf(). */
-MA_INLINE bool mmalloc__has_guards(struct ma_map *map)
+MA_INLINE bool mmalloc__has_guards(struct ma_image *map)
 {
 	return ma_load_acquire(&ma_body(map)->guarded) != 0;
 }
 
 /* ma_heap_walk() for a map that has guarded blocks: of those, what is between the guards. */
-int mmalloc__guarded_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
+int mmalloc__guarded_walk(struct ma_image *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 /* The number of blocks whose guards are broken. */
-uint64_t mmalloc__guarded_check(struct ma_map *map, ma_finding_fn *fn, void *arg);
+uint64_t mmalloc__guarded_check(struct ma_image *map, ma_finding_fn *fn, void *arg);
 
 #endif /* MMALLOC_INSPECT_H */

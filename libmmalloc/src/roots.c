@@ -13,7 +13,7 @@
 /* ---- keys ---- */
 
 /* Where a key is; NULL with errno. */
-static _Atomic uint64_t *key_word(void *md, struct ma_map *map, int keynum)
+static _Atomic uint64_t *key_word(void *md, struct ma_image *map, int keynum)
 {
 	if (!map)
 		return NULL;
@@ -25,11 +25,11 @@ static _Atomic uint64_t *key_word(void *md, struct ma_map *map, int keynum)
 }
 
 /* The same of a key that is to change. */
-static _Atomic uint64_t *key_to_change(void *md, struct ma_map *map, int keynum)
+static _Atomic uint64_t *key_to_change(void *md, struct ma_image *map, int keynum)
 {
 	_Atomic uint64_t *word = key_word(md, map, keynum);
 
-	if (!word || ma_map_writable(map))
+	if (!word || ma_image_writable(map))
 		return word;
 	return mmalloc__set_last_error(
 		md, ma_fail_null(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name));
@@ -54,7 +54,7 @@ void *mmalloc_getkey(void *md, int keynum)
 
 int mmalloc_caskey(void *md, int keynum, void **expected, void *desired)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 	_Atomic uint64_t *word = key_to_change(md, map, keynum);
 	uint64_t seen;
 
@@ -75,21 +75,21 @@ int mmalloc_caskey(void *md, int keynum, void **expected, void *desired)
 
 int mmalloc_setroot(void *md, const char *name, void *ptr)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
 	return map ? (int)mmalloc__set_last_error_int(md, ma_root_set(map, name, ptr)) : -1;
 }
 
 void *mmalloc_getroot(void *md, const char *name)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
 	return map ? mmalloc__set_last_error(md, ma_root_get(map, name)) : NULL;
 }
 
 int mmalloc_casroot(void *md, const char *name, void **expected, void *desired)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
 	return map ? (int)mmalloc__set_last_error_int(md, ma_root_cas(map, name, expected, desired)) : -1;
 }
@@ -97,7 +97,7 @@ int mmalloc_casroot(void *md, const char *name, void **expected, void *desired)
 int mmalloc_walkroots(void *md, mmalloc_root_fn *fn, void *arg)
 {
 	MA_UNCANCELLED;
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
 	if (!map)
 		return -1;
@@ -120,7 +120,7 @@ void *mmalloc_find_or_create(void *md, const char *name, size_t size, mmalloc_in
 		.init = init,
 		.arg = arg,
 	};
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
 	return map ? mmalloc__set_last_error(md, ma_root_find_or_create(map, name, &how, created)) : NULL;
 }
@@ -139,7 +139,7 @@ static int set_last_error(const void *md, int error)
 
 static int lock_within(void *md, struct mmalloc_lock *lock, int64_t timeout_ms)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
 	return map ? ma_userlock_take(map, lock, timeout_ms) : errno;
 }
@@ -161,7 +161,7 @@ int mmalloc_timedlock(void *md, struct mmalloc_lock *lock, unsigned timeout_ms)
 
 int mmalloc_unlock(void *md, struct mmalloc_lock *lock)
 {
-	struct ma_map *map = mmalloc__map(md);
+	struct ma_image *map = mmalloc__map(md);
 
 	return set_last_error(md, map ? ma_userlock_give(map, lock) : errno);
 }

@@ -12,9 +12,9 @@
 #include <qalloc.h>
 #include "static.h"
 
-static bool fits_item(const struct ma_map *map, size_t size)
+static bool fits_item(const struct ma_image *map, size_t size)
 {
-	if (map->kind != MA_KIND_STATIC || size <= map->item_bytes || !ma_map_writable(map)) /* That is another error. */
+	if (map->kind != MA_KIND_STATIC || size <= map->item_bytes || !ma_image_writable(map)) /* That is another error. */
 		return true;
 	ma_fail(EINVAL, "%s: cannot allocate %zu bytes: an item of this static map has %llu; ask for less, or use a dynamic map",
 		map->name, size,
@@ -22,16 +22,16 @@ static bool fits_item(const struct ma_map *map, size_t size)
 	return false;
 }
 
-static MA_NOINLINE void *malloc_slow(struct ma_map *map, size_t size)
+static MA_NOINLINE void *malloc_slow(struct ma_image *map, size_t size)
 {
-	if (!ma_map_is_open(map) || !fits_item(map, size))
+	if (!ma_image_is_open(map) || !fits_item(map, size))
 		return NULL;
 	return map->kind == MA_KIND_STATIC ? qalloc__static_malloc_slow(map, size) : ma_heap_malloc_slow(map, size);
 }
 
-static MA_NOINLINE void free_slow(struct ma_map *map, void *block)
+static MA_NOINLINE void free_slow(struct ma_image *map, void *block)
 {
-	if (!block || !ma_map_is_open(map))
+	if (!block || !ma_image_is_open(map))
 		return;
 	if (map->kind == MA_KIND_STATIC)
 		qalloc__static_free_slow(map, block);
@@ -40,9 +40,9 @@ static MA_NOINLINE void free_slow(struct ma_map *map, void *block)
 }
 
 /* The typed calls refuse the other kind: it would be the caller's mix-up. */
-static bool is_kind(const struct ma_map *map, enum ma_kind kind)
+static bool is_kind(const struct ma_image *map, enum ma_kind kind)
 {
-	if (!ma_map_is_open(map))
+	if (!ma_image_is_open(map))
 		return false;
 	if (map->kind == kind)
 		return true;
@@ -52,7 +52,7 @@ static bool is_kind(const struct ma_map *map, enum ma_kind kind)
 }
 
 /* Only a dynamic map that is open has a cursor for a size. A thread that frees what it takes comes here every 64th time. */
-static MA_NOINLINE void *malloc_slow_dyn(struct ma_map *map, size_t size)
+static MA_NOINLINE void *malloc_slow_dyn(struct ma_image *map, size_t size)
 {
 	struct ma_cursor *cursor = map ? ma_heap_cursor(map, size) : NULL;
 
@@ -61,31 +61,31 @@ static MA_NOINLINE void *malloc_slow_dyn(struct ma_map *map, size_t size)
 	return NULL;
 }
 
-static MA_NOINLINE void *malloc_slow_stat(struct ma_map *map)
+static MA_NOINLINE void *malloc_slow_stat(struct ma_image *map)
 {
 	return is_kind(map, MA_KIND_STATIC) ? qalloc__static_malloc_slow(map, map->item_bytes) : NULL;
 }
 
-static MA_NOINLINE void free_slow_dyn(void *block, struct ma_map *map)
+static MA_NOINLINE void free_slow_dyn(void *block, struct ma_image *map)
 {
 	if (!block || is_kind(map, MA_KIND_DYNAMIC))
 		free_slow(map, block);
 }
 
-static MA_NOINLINE void free_slow_stat(void *block, struct ma_map *map)
+static MA_NOINLINE void free_slow_stat(void *block, struct ma_image *map)
 {
 	if (!block || is_kind(map, MA_KIND_STATIC))
 		free_slow(map, block);
 }
 
-MA_INLINE struct ma_cursor *fast_item(struct ma_map *map)
+MA_INLINE struct ma_cursor *fast_item(struct ma_image *map)
 {
 	struct ma_tcache *tc = ma_tcache_of(map);
 
 	return MA_LIKELY(tc->id == ma_load(&map->id) && tc->items.mask != 0) ? &tc->items : NULL;
 }
 
-MA_INLINE void *malloc_fast(struct ma_map *map, size_t size)
+MA_INLINE void *malloc_fast(struct ma_image *map, size_t size)
 {
 	/* Dynamic maps have items of 0 bytes. What is too large for an item has no cursor there, and so takes the slow path. */
 	struct ma_cursor *cursor =
@@ -101,7 +101,7 @@ MA_HOT void *qalloc_malloc(void *map, size_t size)
 
 MA_HOT void *qalloc_statmalloc(mapinfo_t *map)
 {
-	struct ma_map *m = (struct ma_map *)map;
+	struct ma_image *m = (struct ma_image *)map;
 	struct ma_cursor *cursor = MA_LIKELY(m != NULL) ? fast_item(m) : NULL;
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow_stat(m);
@@ -109,13 +109,13 @@ MA_HOT void *qalloc_statmalloc(mapinfo_t *map)
 
 MA_HOT void *qalloc_dynmalloc(dynmapinfo_t *map, size_t size)
 {
-	struct ma_map *m = (struct ma_map *)map;
+	struct ma_image *m = (struct ma_image *)map;
 	struct ma_cursor *cursor = MA_LIKELY(m != NULL) ? ma_heap_cursor_full(m, size) : NULL;
 
 	return MA_LIKELY(cursor != NULL) ? ma_cursor_pop(cursor) : malloc_slow_dyn(m, size);
 }
 
-MA_INLINE void free_any(struct ma_map *map, void *block)
+MA_INLINE void free_any(struct ma_image *map, void *block)
 {
 	if (MA_UNLIKELY(!map || !(ma_load_either(&map->fast_items) ? qalloc__static_free_fast(map, block)
 								   : ma_heap_free_fast(map, block))))
@@ -129,7 +129,7 @@ MA_HOT void qalloc_free(void *block, void *map)
 
 MA_HOT void qalloc_statfree(void *block, mapinfo_t *map)
 {
-	struct ma_map *m = (struct ma_map *)map;
+	struct ma_image *m = (struct ma_image *)map;
 
 	if (MA_UNLIKELY(!m || !qalloc__static_free_fast(m, block)))
 		free_slow_stat(block, m);
@@ -137,7 +137,7 @@ MA_HOT void qalloc_statfree(void *block, mapinfo_t *map)
 
 MA_HOT void qalloc_dynfree(void *block, dynmapinfo_t *map)
 {
-	struct ma_map *m = (struct ma_map *)map;
+	struct ma_image *m = (struct ma_image *)map;
 
 	if (MA_UNLIKELY(!m || !ma_heap_free_fast(m, block)))
 		free_slow_dyn(block, m);
@@ -148,25 +148,25 @@ void *qalloc_calloc(void *map, size_t count, size_t size)
 	size_t bytes;
 	void *block;
 
-	if (!ma_map_is_open(map))
+	if (!ma_image_is_open(map))
 		return NULL;
 	if (__builtin_mul_overflow(count, size, &bytes))
 		return ma_fail_null(
 			ENOMEM, "%s: cannot allocate %zu times %zu bytes: the product overflows; check both numbers",
-			((struct ma_map *)map)->name, count, size);
+			((struct ma_image *)map)->name, count, size);
 	if (!fits_item(map, bytes))
 		return NULL;
 	block = malloc_fast(map, bytes);
 	return block ? memset(block, 0, bytes) : NULL;
 }
 
-static void *realloc_item(struct ma_map *map, void *block, size_t size)
+static void *realloc_item(struct ma_image *map, void *block, size_t size)
 {
 	if (size == 0) {
 		free_any(map, block);
 		return NULL;
 	}
-	if (!ma_map_writable(map))
+	if (!ma_image_writable(map))
 		return ma_fail_null(EROFS, "%s: cannot change it: it is open read-only; open it for writing",
 				    map->name);
 	if (!qalloc__static_holds(map, block))
@@ -183,9 +183,9 @@ static void *realloc_item(struct ma_map *map, void *block, size_t size)
 
 void *qalloc_realloc(void *map, void *block, size_t size)
 {
-	struct ma_map *m = map;
+	struct ma_image *m = map;
 
-	if (!ma_map_is_open(m))
+	if (!ma_image_is_open(m))
 		return NULL;
 	if (m->kind == MA_KIND_DYNAMIC)
 		return ma_heap_realloc(m, block, size);
@@ -196,9 +196,9 @@ void *qalloc_realloc(void *map, void *block, size_t size)
 
 void *qalloc_memalign(void *map, size_t alignment, size_t size)
 {
-	struct ma_map *m = map;
+	struct ma_image *m = map;
 
-	if (!ma_map_is_open(m))
+	if (!ma_image_is_open(m))
 		return NULL;
 	if (m->kind == MA_KIND_DYNAMIC)
 		return ma_heap_memalign(m, alignment, size);
@@ -212,9 +212,9 @@ void *qalloc_memalign(void *map, size_t alignment, size_t size)
 
 size_t qalloc_usable_size(void *map, const void *block)
 {
-	struct ma_map *m = map;
+	struct ma_image *m = map;
 
-	if (!ma_map_is_open(m) || !block)
+	if (!ma_image_is_open(m) || !block)
 		return 0;
 	if (m->kind == MA_KIND_DYNAMIC)
 		return ma_heap_usable_size(m, block);

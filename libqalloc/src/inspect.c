@@ -7,8 +7,11 @@
 #include "common/cancel.h"
 #include "common/error.h"
 #include "common/heap.h"
+#include "common/map.h"
 #include "common/proc.h"
 #include "common/snapshot.h"
+#include "common/regain.h"
+#include "common/tag.h"
 #include <qalloc.h>
 #include "static.h"
 
@@ -19,24 +22,24 @@ const char *qalloc_errmsg(void)
 
 int qalloc_sync(void *map)
 {
-	return ma_map_is_open(map) ? ma_map_sync(map) : -1;
+	return ma_image_is_open(map) ? ma_image_sync(map) : -1;
 }
 
 int qalloc_snapshot(void *map, const char *filename)
 {
-	return ma_map_is_open(map) ? ma_map_snapshot(map, filename) : -1;
+	return ma_image_is_open(map) ? ma_image_snapshot(map, filename) : -1;
 }
 
 /* Items keep their space: a group that was ever in use never goes back. */
 int64_t qalloc_trim(void *map)
 {
-	struct ma_map *m = map;
+	struct ma_image *m = map;
 
-	if (!ma_map_is_open(m))
+	if (!ma_image_is_open(m))
 		return -1;
 	if (m->kind == MA_KIND_DYNAMIC)
 		return ma_heap_trim(m);
-	if (!ma_map_writable(m))
+	if (!ma_image_writable(m))
 		return ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", m->name);
 	return 0;
 }
@@ -45,10 +48,10 @@ int qalloc_check(void *map, qalloc_report_fn *report, void *arg)
 {
 	MA_UNCANCELLED;
 	struct ma_reporter reporter = { report, arg };
-	struct ma_map *m = map;
+	struct ma_image *m = map;
 	uint64_t violations;
 
-	if (!ma_map_is_open(m))
+	if (!ma_image_is_open(m))
 		return -1;
 	violations = m->engine->check(m, ma_finding_report, &reporter);
 	if (violations == 0)
@@ -61,9 +64,9 @@ int qalloc_check(void *map, qalloc_report_fn *report, void *arg)
 int qalloc_walk(void *map, qalloc_walk_fn *fn, void *arg)
 {
 	MA_UNCANCELLED;
-	struct ma_map *m = map;
+	struct ma_image *m = map;
 
-	if (!ma_map_is_open(m))
+	if (!ma_image_is_open(m))
 		return -1;
 	if (!fn)
 		return ma_fail(EINVAL, "%s: cannot walk: the function to call for each block is NULL; pass one",
@@ -73,33 +76,34 @@ int qalloc_walk(void *map, qalloc_walk_fn *fn, void *arg)
 
 int qalloc_settag(void *map, uint64_t tag)
 {
-	return ma_map_is_open(map) ? ma_map_set_tag(map, tag) : -1;
+	return ma_image_is_open(map) ? ma_image_set_tag(map, tag) : -1;
 }
 
 uint64_t qalloc_gettag(void *map)
 {
-	return ma_map_is_open(map) ? ma_map_tag(map) : 0;
+	return ma_image_is_open(map) ? ma_image_tag(map) : 0;
 }
 
 int qalloc_opening(void *map, struct qalloc_opening *opening)
 {
-	const struct ma_map *m = map;
+	const struct ma_image *m = map;
+	const struct ma_opening *found = &((const struct ma_map *)map)->opening;
 
-	if (!ma_map_is_open(m))
+	if (!ma_image_is_open(m))
 		return -1;
 	if (!opening)
 		return ma_fail(EINVAL,
 			       "%s: cannot say what was found at opening: the place for it is NULL; pass an address",
 			       m->name);
 	*opening = (struct qalloc_opening){
-		.generation = m->opening.generation,
-		.created = m->opening.created,
-		.first = m->opening.first,
-		.copied = m->opening.copied,
-		.machine_died = m->opening.machine_died,
-		.closed = (uint32_t)m->opening.state,
-		.recovered = m->opening.recovered,
-		.verified = m->opening.verified,
+		.generation = m->generation,
+		.created = found->created,
+		.first = found->first,
+		.copied = found->copied,
+		.machine_died = found->machine_died,
+		.closed = (uint32_t)found->state,
+		.recovered = found->recovered,
+		.verified = found->verified,
 	};
 	return 0;
 }
@@ -114,7 +118,7 @@ static int count_item(void *block, size_t size, void *arg)
 	return 0;
 }
 
-static void count_blocks(struct ma_map *map, struct qalloc_stats *stats)
+static void count_blocks(struct ma_image *map, struct qalloc_stats *stats)
 {
 	struct ma_heap_stats heap;
 
@@ -131,15 +135,15 @@ static void count_blocks(struct ma_map *map, struct qalloc_stats *stats)
 
 int qalloc_stats(void *map, struct qalloc_stats *stats)
 {
-	struct ma_map *m = map;
+	struct ma_image *m = map;
 	struct stat st;
 
-	if (!ma_map_is_open(m))
+	if (!ma_image_is_open(m))
 		return -1;
 	if (!stats)
 		return ma_fail(EINVAL, "%s: cannot return statistics: the pointer to them is NULL; pass one", m->name);
 	*stats = (struct qalloc_stats){
-		.file_bytes = ma_map_length(m),
+		.file_bytes = ma_image_length(m),
 		.user_bytes = ma_capacity(m),
 		.item_bytes = m->lay.item_bytes,
 		.streams = m->lay.streams,

@@ -3,7 +3,7 @@
 #ifndef QALLOC_INSPECT_H
 #define QALLOC_INSPECT_H
 
-#include "common/map.h"
+#include "common/image.h"
 
 extern const struct ma_engine qalloc__static_engine;
 
@@ -13,14 +13,14 @@ struct qalloc__group {
 	bool is_table; /* It serves as a table of roots. */
 	bool is_bad;   /* An allocation byte of it is none. */
 };
-struct qalloc__group qalloc__static_group(struct ma_map *map, uint64_t index);
+struct qalloc__group qalloc__static_group(struct ma_image *map, uint64_t index);
 
 /* Groups of the lane that were ever in use. */
-uint64_t qalloc__static_used(struct ma_map *map, uint32_t lane);
+uint64_t qalloc__static_used(struct ma_image *map, uint32_t lane);
 /* The file ends before the allocation bytes of the others: count so many only. */
-void qalloc__static_cut(struct ma_map *map, uint32_t lane, uint64_t groups);
+void qalloc__static_cut(struct ma_image *map, uint32_t lane, uint64_t groups);
 
 /* Checks the allocation bytes of items [from, end), which are in use. Returns the number of violations. */
-uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t end, ma_finding_fn *fn, void *arg);
+uint64_t qalloc__static_check_some(struct ma_image *map, uint64_t from, uint64_t end, ma_finding_fn *fn, void *arg);
 
 #endif /* QALLOC_INSPECT_H */

@@ -24,7 +24,7 @@ static const struct ma_engine *const dynamic_only[] = { &ma_heap_engine, NULL };
 static const struct ma_engine *const either[] = { &qalloc__static_engine, &ma_heap_engine, NULL };
 
 /* What make* was told of an existing map must be true; 0 means "whatever it has". */
-static int accept_numbers(const struct ma_map *map, const struct ma_open *how)
+static int accept_numbers(const struct ma_image *map, const struct ma_open *how)
 {
 	uint64_t streams = how->param[STATIC_PARAM_STREAMS];
 	uint64_t item = how->param[STATIC_PARAM_ITEM];
@@ -160,19 +160,19 @@ void *qalloc_make(const char *filename, const struct qalloc_options *options)
 
 int qalloc_grow(void *map, uint64_t size)
 {
-	struct ma_map *m = map;
+	struct ma_image *m = map;
 	uint64_t had;
 
-	if (!ma_map_is_open(m))
+	if (!ma_image_is_open(m))
 		return -1;
-	if (!ma_map_writable(m))
+	if (!ma_image_writable(m))
 		return ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", m->name);
-	had = ma_map_length(m);
+	had = ma_image_length(m);
 	if (size < had)
 		return ma_fail(EINVAL, "%s: cannot grow to %" PRIu64 " bytes: it has %" PRIu64 " already; ask for more", m->name, size, had);
 	if (ma_space_grow(m, size) < 0)
 		return -1;
-	ma_map_measure(m);
+	ma_image_measure(m);
 	return 0;
 }
 
@@ -183,7 +183,7 @@ void *qalloc_loadmap(const char *filename)
 
 void *qalloc_open(const char *filename, unsigned flags)
 {
-	struct ma_open how = { .filename = filename, .engines = either, .fork_begin = ma_map_copy_for_fork };
+	struct ma_open how = { .filename = filename, .engines = either, .fork_begin = ma_image_copy_for_fork };
 
 	if (!filename)
 		return ma_fail_null(EINVAL, "cannot open a map: the file name is NULL; pass a name");

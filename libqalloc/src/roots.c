@@ -11,23 +11,23 @@
 
 int qalloc_setroot(void *map, const char *name, void *ptr)
 {
-	return ma_map_is_open(map) ? ma_root_set(map, name, ptr) : -1;
+	return ma_image_is_open(map) ? ma_root_set(map, name, ptr) : -1;
 }
 
 void *qalloc_getroot(void *map, const char *name)
 {
-	return ma_map_is_open(map) ? ma_root_get(map, name) : NULL;
+	return ma_image_is_open(map) ? ma_root_get(map, name) : NULL;
 }
 
 int qalloc_casroot(void *map, const char *name, void **expected, void *desired)
 {
-	return ma_map_is_open(map) ? ma_root_cas(map, name, expected, desired) : -1;
+	return ma_image_is_open(map) ? ma_root_cas(map, name, expected, desired) : -1;
 }
 
 int qalloc_walkroots(void *map, qalloc_root_fn *fn, void *arg)
 {
 	MA_UNCANCELLED;
-	return ma_map_is_open(map) ? ma_root_list(map, fn, arg) : -1;
+	return ma_image_is_open(map) ? ma_root_list(map, fn, arg) : -1;
 }
 
 static void *take(void *map, size_t size)
@@ -51,7 +51,7 @@ void *qalloc_find_or_create(void *map, const char *name, size_t size, qalloc_ini
 		.arg = arg,
 	};
 
-	return ma_map_is_open(map) ? ma_root_find_or_create(map, name, &how, created) : NULL;
+	return ma_image_is_open(map) ? ma_root_find_or_create(map, name, &how, created) : NULL;
 }
 
 /* ---- locks ---- */
@@ -60,7 +60,7 @@ _Static_assert(sizeof(struct qalloc_lock) == sizeof(uint64_t), "the word of comm
 
 static int lock_within(void *map, struct qalloc_lock *lock, int64_t timeout_ms)
 {
-	return ma_map_is_open(map) ? ma_userlock_take(map, lock, timeout_ms) : EBADF;
+	return ma_image_is_open(map) ? ma_userlock_take(map, lock, timeout_ms) : EBADF;
 }
 
 int qalloc_lock(void *map, struct qalloc_lock *lock)
@@ -80,5 +80,5 @@ int qalloc_timedlock(void *map, struct qalloc_lock *lock, unsigned timeout_ms)
 
 int qalloc_unlock(void *map, struct qalloc_lock *lock)
 {
-	return ma_map_is_open(map) ? ma_userlock_give(map, lock) : EBADF;
+	return ma_image_is_open(map) ? ma_userlock_give(map, lock) : EBADF;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/annotate.h"
+#include "common/body.h"
 #include "common/error.h"
 #include "common/heap.h"
 #include "common/owner.h"
@@ -22,7 +23,7 @@
 #define STEP_MAX        65536
 #define BYTES_A_ROOT    65536       /* A place in the fixed table for so much of the file, 8 to 64 in all. */
 
-uint64_t qalloc__static_items(const struct ma_map *map)
+uint64_t qalloc__static_items(const struct ma_image *map)
 {
 	return ma_capacity(map) / map->lay.item_bytes;
 }
@@ -30,7 +31,7 @@ uint64_t qalloc__static_items(const struct ma_map *map)
 /* ---- calls ---- */
 
 /* errno says why there is none. */
-static void *no_room(const struct ma_map *map)
+static void *no_room(const struct ma_image *map)
 {
 	if (errno == ENOMEM)
 		return ma_fail_null(ENOMEM,
@@ -46,21 +47,21 @@ static void *no_room(const struct ma_map *map)
 }
 
 /* The thread's cache, which it has only for a map that is open, that it may change and that is not watched. Else as ma_tcache_get(). */
-static struct ma_tcache *tcache_for(struct ma_map *map)
+static struct ma_tcache *tcache_for(struct ma_image *map)
 {
 	struct ma_tcache *tc = ma_tcache_of(map);
 
 	if (MA_LIKELY(tc->id == ma_load(&map->id)))
 		return tc;
-	if (!ma_map_is_open(map))
+	if (!ma_image_is_open(map))
 		return NULL;
-	if (!ma_map_writable(map))
+	if (!ma_image_writable(map))
 		return ma_fail_null(EROFS, "%s: cannot change it: it is open read-only; open it for writing",
 				    map->name);
 	return ma_tcache_get(map);
 }
 
-void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
+void *qalloc__static_malloc_slow(struct ma_image *map, size_t size)
 {
 	int saved = errno;
 	struct ma_tcache *tc = tcache_for(map);
@@ -84,7 +85,7 @@ void *qalloc__static_malloc_slow(struct ma_map *map, size_t size)
 	return item;
 }
 
-bool qalloc__static_holds(struct ma_map *map, const void *block)
+bool qalloc__static_holds(struct ma_image *map, const void *block)
 {
 	uint64_t offset = (uint64_t)((const char *)block - map->user);
 	uint64_t index, group;
@@ -99,11 +100,11 @@ bool qalloc__static_holds(struct ma_map *map, const void *block)
 	return ma_load_acquire(&map->truth[index]) == 1;
 }
 
-void qalloc__static_free_slow(struct ma_map *map, void *block)
+void qalloc__static_free_slow(struct ma_image *map, void *block)
 {
-	if (!block || !ma_map_is_open(map))
+	if (!block || !ma_image_is_open(map))
 		return;
-	if (!ma_map_writable(map)) {
+	if (!ma_image_writable(map)) {
 		ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name);
 		return;
 	}
@@ -114,14 +115,14 @@ void qalloc__static_free_slow(struct ma_map *map, void *block)
 			map->name, block);
 		return;
 	}
-	ma_map_measure(map); /* It may be the file's growth that kept it from the fast path. */
+	ma_image_measure(map); /* It may be the file's growth that kept it from the fast path. */
 	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_free(block, map->item_bytes);
 	ma_store_release(&map->truth[(uint64_t)((char *)block - map->user) / map->item_bytes], 0); /* Pairs with common/scan.h:ma_scan64. */
 	ma_search_note_free(map);
 }
 
-int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg)
+int qalloc__static_walk(struct ma_image *map, int (*fn)(void *block, size_t size, void *arg), void *arg)
 {
 	int result = 0;
 
@@ -140,21 +141,19 @@ int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, 
 /* ---- the engine ---- */
 
 /* What lies in front: no unit has anything there. */
-static uint64_t place_front(struct ma_map *map, struct ma_segment *first)
+static uint64_t place_front(struct ma_layout *lay, const struct ma_segment_plan *plan)
 {
-	(void)first;
-	map->lay.fixed_end = ma_body_layout(&map->lay, map->sealed.param[MA_PARAM_FIRST]);
-	return map->lay.fixed_end;
+	lay->fixed_end = ma_body_layout(lay, plan->first);
+	return lay->fixed_end;
 }
 
-static bool layout(struct ma_map *map)
+static bool layout(struct ma_layout *lay, const struct ma_header *sealed)
 {
-	struct ma_layout *lay = &map->lay;
-	uint64_t streams = map->sealed.param[STATIC_PARAM_STREAMS];
-	uint64_t item = map->sealed.param[STATIC_PARAM_ITEM];
+	uint64_t streams = sealed->param[STATIC_PARAM_STREAMS];
+	uint64_t item = sealed->param[STATIC_PARAM_ITEM];
 	struct ma_segment_plan plan = {
-		.base = map->sealed.base,
-		.reserved = map->sealed.reserved,
+		.base = sealed->base,
+		.reserved = sealed->reserved,
 		.align = MA_PAGE,
 		.tables = 2,
 		.front = place_front,
@@ -162,7 +161,7 @@ static bool layout(struct ma_map *map)
 
 	*lay = (struct ma_layout){ .stream_stride = MA_STREAM_HEAD };
 	if (streams < 1 || streams > MA_STREAMS_MAX || item < 8 || item % 8 || item >> 40 ||
-	    !ma_body_numbers(map, &plan) || lay->grows)
+	    !ma_body_numbers(lay, sealed, &plan) || lay->grows)
 		return false;
 	lay->streams = (uint32_t)streams;
 	lay->item_bytes = item;
@@ -175,16 +174,16 @@ static bool layout(struct ma_map *map)
 	plan.table[1].bytes = (uint32_t)lay->group_items;
 	plan.table[1].slack = STATIC_SCAN_SLACK;
 	plan.table[1].off = &lay->truth_off;
-	return ma_segment_layout(map, &plan, item);
+	return ma_segment_layout(lay, &plan, item, ma_load(&sealed->length));
 }
 
-static void recover_stream(struct ma_map *map, uint32_t stream)
+static void recover_stream(struct ma_image *map, uint32_t stream)
 {
 	(void)map, (void)stream; /* Under the lock only single words change. */
 }
 
 /* Groups never used: those that have their space keep it. */
-static int renew(struct ma_map *map)
+static int renew(struct ma_image *map)
 {
 	const struct ma_layout *lay = &map->lay;
 
@@ -204,7 +203,7 @@ static int renew(struct ma_map *map)
 }
 
 /* Of groups [had, want) of the range; those before had have theirs. */
-static int reserve_groups(struct ma_map *map, uint32_t stream, uint64_t had, uint64_t want)
+static int reserve_groups(struct ma_image *map, uint32_t stream, uint64_t had, uint64_t want)
 {
 	const struct ma_layout *lay = &map->lay;
 	uint64_t start = ma_range_first(map, stream);
@@ -219,7 +218,7 @@ static int reserve_groups(struct ma_map *map, uint32_t stream, uint64_t had, uin
 	return ma_space_extend(map, lay->user_off + start * bytes, had * bytes, want * bytes);
 }
 
-int qalloc__static_reserve_next(struct ma_map *map, uint32_t stream, uint64_t used)
+int qalloc__static_reserve_next(struct ma_image *map, uint32_t stream, uint64_t used)
 {
 	struct ma_stream *st = ma_stream(map, stream);
 	uint64_t have = ma_min(ma_load(&st->backed), ma_range_count(map, stream));
@@ -237,7 +236,7 @@ int qalloc__static_reserve_next(struct ma_map *map, uint32_t stream, uint64_t us
 	return 0;
 }
 
-static int reserve_space(struct ma_map *map)
+static int reserve_space(struct ma_image *map)
 {
 	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
 		return -1;
@@ -250,7 +249,7 @@ static int reserve_space(struct ma_map *map)
 	return 0;
 }
 
-uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t end, ma_finding_fn *fn, void *arg)
+uint64_t qalloc__static_check_some(struct ma_image *map, uint64_t from, uint64_t end, ma_finding_fn *fn, void *arg)
 {
 	struct ma_findings to = { .fn = fn, .arg = arg };
 
@@ -264,17 +263,17 @@ uint64_t qalloc__static_check_some(struct ma_map *map, uint64_t from, uint64_t e
 	return to.count;
 }
 
-uint64_t qalloc__static_used(struct ma_map *map, uint32_t lane)
+uint64_t qalloc__static_used(struct ma_image *map, uint32_t lane)
 {
 	return qalloc__range_used(map, lane);
 }
 
-void qalloc__static_cut(struct ma_map *map, uint32_t lane, uint64_t groups)
+void qalloc__static_cut(struct ma_image *map, uint32_t lane, uint64_t groups)
 {
 	ma_store(&ma_stream(map, lane)->top, groups);
 }
 
-struct qalloc__group qalloc__static_group(struct ma_map *map, uint64_t index)
+struct qalloc__group qalloc__static_group(struct ma_image *map, uint64_t index)
 {
 	uint64_t first = index * map->lay.group_items;
 	struct qalloc__group group = { .items = ma_min(map->lay.group_items, qalloc__static_items(map) - first) };
@@ -289,7 +288,7 @@ struct qalloc__group qalloc__static_group(struct ma_map *map, uint64_t index)
 	return group;
 }
 
-static uint64_t check(struct ma_map *map, ma_finding_fn *fn, void *arg)
+static uint64_t check(struct ma_image *map, ma_finding_fn *fn, void *arg)
 {
 	uint64_t violations = 0;
 
@@ -302,7 +301,7 @@ static uint64_t check(struct ma_map *map, ma_finding_fn *fn, void *arg)
 	return violations + ma_root_check(map, fn, arg);
 }
 
-static uint64_t backed_groups(struct ma_map *map, uint32_t stream)
+static uint64_t backed_groups(struct ma_image *map, uint32_t stream)
 {
 	uint64_t backed = ma_min(ma_load(&ma_stream(map, stream)->backed), ma_range_count(map, stream));
 
@@ -313,7 +312,7 @@ static uint64_t backed_groups(struct ma_map *map, uint32_t stream)
  * Any mixture of allocation bytes and tags is consistent; but groups that came into use between the copy of top and the copy of their
  * bytes must look untouched. Roots go first: the items that they lead to were there before.
  */
-static void privatize_metadata(struct ma_map *map)
+static void privatize_metadata(struct ma_image *map)
 {
 	ma_body_own(map, 0, map->lay.fixed_end);
 	if (map->privatize_errno)
@@ -342,13 +341,13 @@ static void privatize_metadata(struct ma_map *map)
 	}
 }
 
-static bool is_table(struct ma_map *map, uint64_t group)
+static bool is_table(struct ma_image *map, uint64_t group)
 {
 	return ma_load(qalloc__group_word(map, group)) & STATIC_ROOTS;
 }
 
 /* All that has its disk space: what comes into use later must not have to ask for it. */
-static int used(struct ma_map *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg)
+static int used(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg)
 {
 	uint64_t group_bytes = map->lay.group_items * map->lay.item_bytes;
 

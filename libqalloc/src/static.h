@@ -28,18 +28,18 @@ MA_INLINE uint64_t qalloc__item_bytes(uint64_t size)
 	return ma_up(size, 8);
 }
 
-uint64_t qalloc__static_items(const struct ma_map *map);
-void *qalloc__static_malloc_slow(struct ma_map *map, size_t size);
-void qalloc__static_free_slow(struct ma_map *map, void *block);
-bool qalloc__static_holds(struct ma_map *map, const void *block);
-int qalloc__static_walk(struct ma_map *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
+uint64_t qalloc__static_items(const struct ma_image *map);
+void *qalloc__static_malloc_slow(struct ma_image *map, size_t size);
+void qalloc__static_free_slow(struct ma_image *map, void *block);
+bool qalloc__static_holds(struct ma_image *map, const void *block);
+int qalloc__static_walk(struct ma_image *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 
 /*
  * The product of the offset and the reciprocal (2^64 / item bytes, rounded up) has the item's index in its upper half; the
  * lower half is below the reciprocal when the offset is an item's start. For items of over 128 KiB it may not be: those
  * go the slow way, which divides.
  */
-MA_INLINE bool qalloc__static_free_fast(struct ma_map *map, void *block)
+MA_INLINE bool qalloc__static_free_fast(struct ma_image *map, void *block)
 {
 	uint64_t offset = (uint64_t)((char *)block - map->user);
 	unsigned __int128 product = (unsigned __int128)offset * map->item_magic;
@@ -56,19 +56,19 @@ MA_INLINE bool qalloc__static_free_fast(struct ma_map *map, void *block)
 
 /* ---- groups (static_group.c) ---- */
 
-MA_INLINE _Atomic uint64_t *qalloc__group_word(struct ma_map *map, uint64_t group)
+MA_INLINE _Atomic uint64_t *qalloc__group_word(struct ma_image *map, uint64_t group)
 {
 	return (_Atomic uint64_t *)(void *)(map->base + map->lay.unit_off) + group;
 }
 
 /* Groups of the range that were ever in use. */
-MA_INLINE uint64_t qalloc__range_used(struct ma_map *map, uint32_t stream)
+MA_INLINE uint64_t qalloc__range_used(struct ma_image *map, uint32_t stream)
 {
 	return ma_min(ma_load_acquire(&ma_stream(map, stream)->top), ma_range_count(map, stream));
 }
 
 /* Was it ever in use? What is said of others is not even read. */
-MA_INLINE bool qalloc__is_used(struct ma_map *map, uint64_t group)
+MA_INLINE bool qalloc__is_used(struct ma_image *map, uint64_t group)
 {
 	uint32_t lane;
 
@@ -79,7 +79,7 @@ MA_INLINE bool qalloc__is_used(struct ma_map *map, uint64_t group)
 }
 
 /* Disk space for one group more than the used ones of the range, in steps that grow with the map. 0, or -1 with errno. */
-int qalloc__static_reserve_next(struct ma_map *map, uint32_t stream, uint64_t used);
+int qalloc__static_reserve_next(struct ma_image *map, uint32_t stream, uint64_t used);
 /* Fill a cursor whose mask is empty. False: errno. */
 bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor);
 /* When that failed: look through all groups; the last resort is one item of a group that no thread owns. NULL: errno. */
@@ -87,7 +87,7 @@ void *qalloc__static_search(struct ma_tcache *tc);
 /* See struct ma_engine. */
 void qalloc__static_thread_attach(struct ma_tcache *tc);
 void qalloc__static_thread_detach(struct ma_tcache *tc);
-bool qalloc__static_table_at(struct ma_map *map, uint64_t group, struct ma_table *table);
+bool qalloc__static_table_at(struct ma_image *map, uint64_t group, struct ma_table *table);
 bool qalloc__static_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id);
 
 #endif /* QALLOC_STATIC_H */

@@ -7,6 +7,7 @@
 
 #include "static.h"
 
+#include "common/body.h"
 #include "common/heap.h"
 #include "common/owner.h"
 #include "common/proc.h"
@@ -43,20 +44,20 @@ static bool adopt(struct ma_tcache *tc, uint64_t group)
  * The last groups of each range stay without an owner: of them threads get single items when there is no group to own. So a small
  * map is not full because each of a few threads owns a group.
  */
-static uint64_t ownable(struct ma_map *map, uint32_t stream)
+static uint64_t ownable(struct ma_image *map, uint32_t stream)
 {
 	uint64_t count = ma_range_count(map, stream);
 
 	return count - ma_min(count, ma_max(SHARED_MIN, ma_min(SHARED_MAX, count / SHARED_PART)));
 }
 
-static void disown(struct ma_map *map, uint64_t group)
+static void disown(struct ma_image *map, uint64_t group)
 {
 	ma_store_kill(qalloc__group_word(map, group), 0);
 }
 
 /* Let go of a group that may have free items. No lock is held, as ma_stream_count_return() has it. */
-static void let_go(struct ma_map *map, uint64_t group)
+static void let_go(struct ma_image *map, uint64_t group)
 {
 	disown(map, group);
 	/* Pairs with common/reclaim.c:news. */
@@ -64,7 +65,7 @@ static void let_go(struct ma_map *map, uint64_t group)
 }
 
 /* Point the cursor at the group's free items, if there are so many. */
-static bool look(struct ma_map *map, struct ma_cursor *cursor, uint64_t group, uint32_t least)
+static bool look(struct ma_image *map, struct ma_cursor *cursor, uint64_t group, uint32_t least)
 {
 	uint64_t first = group * map->lay.group_items;
 	struct ma_look next = {
@@ -83,7 +84,7 @@ static uint32_t *ring(struct ma_tcache *tc)
 	return &tc->ring[0][0];
 }
 
-static uint32_t may_own(const struct ma_map *map)
+static uint32_t may_own(const struct ma_image *map)
 {
 	return (uint32_t)ma_max(1, ma_min(RING_MAX, ma_units(map) / 16));
 }
@@ -132,7 +133,7 @@ void qalloc__static_thread_detach(struct ma_tcache *tc)
  */
 static uint64_t next_group(struct ma_tcache *tc, uint32_t stream, uint64_t end)
 {
-	struct ma_map *map = tc->map;
+	struct ma_image *map = tc->map;
 	uint64_t group = MA_NO_CHUNK;
 
 	errno = ENOMEM;
@@ -180,7 +181,7 @@ static uint64_t new_group_from_any(struct ma_tcache *tc)
 /* A group with so much room that nobody owns, among the next ones in use: the search goes on where the last one ended. */
 static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream, uint64_t looks, uint32_t least)
 {
-	struct ma_map *map = tc->map;
+	struct ma_image *map = tc->map;
 	struct ma_cursor probe = { 0 };
 	uint64_t used = ma_min(qalloc__range_used(map, stream), ownable(map, stream));
 	uint64_t start = ma_load(&ma_stream(map, stream)->rover);
@@ -233,7 +234,7 @@ static bool find_second(struct ma_tcache *tc, struct ma_cursor *cursor)
 }
 
 /* Groups with fewer free items are passed by while there are new ones: see common/heap_slab.c. */
-static uint32_t rich(const struct ma_map *map)
+static uint32_t rich(const struct ma_image *map)
 {
 	return (uint32_t)(map->lay.group_items + 7) / 8;
 }
@@ -269,7 +270,7 @@ bool qalloc__static_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 /* ---- single items, of groups that no thread owns for long ---- */
 
 /* The group is ours for the moment: a kill here leaves a group of a dead owner. */
-static void *take_adopted(struct ma_map *map, uint64_t group)
+static void *take_adopted(struct ma_image *map, uint64_t group)
 {
 	struct ma_cursor probe = { 0 };
 	void *item = look(map, &probe, group, 1) ? ma_cursor_pop(&probe) : NULL;
@@ -374,7 +375,7 @@ void *qalloc__static_search(struct ma_tcache *tc)
 /* ---- tables of roots ---- */
 
 /* The last group may have fewer items; a table of large ones need not be as large. */
-static uint64_t table_bytes(const struct ma_map *map, uint64_t group)
+static uint64_t table_bytes(const struct ma_image *map, uint64_t group)
 {
 	uint64_t first = group * map->lay.group_items;
 	uint64_t items = ma_min(map->lay.group_items, qalloc__static_items(map) - first);
@@ -382,12 +383,12 @@ static uint64_t table_bytes(const struct ma_map *map, uint64_t group)
 	return ma_min(TABLE_BYTES_MAX, items * map->lay.item_bytes);
 }
 
-static char *group_address(struct ma_map *map, uint64_t group)
+static char *group_address(struct ma_image *map, uint64_t group)
 {
 	return map->user + group * map->lay.group_items * map->lay.item_bytes;
 }
 
-bool qalloc__static_table_at(struct ma_map *map, uint64_t group, struct ma_table *table)
+bool qalloc__static_table_at(struct ma_image *map, uint64_t group, struct ma_table *table)
 {
 	uint64_t word;
 
@@ -403,7 +404,7 @@ bool qalloc__static_table_at(struct ma_map *map, uint64_t group, struct ma_table
 }
 
 /* The group is ours, and empty. Killed before the last store: it is a dead thread's, as any other. */
-static bool make_table(struct ma_map *map, uint64_t group, _Atomic uint64_t *link, uint64_t id)
+static bool make_table(struct ma_image *map, uint64_t group, _Atomic uint64_t *link, uint64_t id)
 {
 	if (table_bytes(map, group) < MA_TABLE_MIN) {
 		disown(map, group);
@@ -415,7 +416,7 @@ static bool make_table(struct ma_map *map, uint64_t group, _Atomic uint64_t *lin
 	return true;
 }
 
-static bool is_empty(struct ma_map *map, uint64_t group)
+static bool is_empty(struct ma_image *map, uint64_t group)
 {
 	_Atomic uint8_t *byte = map->truth + group * map->lay.group_items;
 
@@ -428,7 +429,7 @@ static bool is_empty(struct ma_map *map, uint64_t group)
 /* Make an empty group ours, among those of a stream that are in use. */
 static uint64_t adopt_empty(struct ma_tcache *tc, uint32_t stream, uint64_t from)
 {
-	struct ma_map *map = tc->map;
+	struct ma_image *map = tc->map;
 	uint64_t first = ma_range_first(map, stream);
 	uint64_t used = qalloc__range_used(map, stream);
 
@@ -461,7 +462,7 @@ static uint64_t group_for_table(struct ma_tcache *tc)
 /* An untouched group, else one that has become empty: what this thread owns is put among those first. */
 bool qalloc__static_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uint64_t id)
 {
-	struct ma_map *map = tc->map;
+	struct ma_image *map = tc->map;
 	uint64_t group = group_for_table(tc);
 	int err = errno;
 

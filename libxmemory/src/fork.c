@@ -18,6 +18,7 @@
 
 #include "common/cancel.h"
 #include "common/map.h"
+#include "common/process.h"
 
 /* The lock was this thread's before the fork began: a signal handler forks. Belongs to its holder. */
 static bool interrupted;

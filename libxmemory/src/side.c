@@ -23,13 +23,13 @@ struct xmemory__small xmemory__small = { .side_fd = -1, .copy = -1, .side_copy =
 
 /* ---- the file ---- */
 
-uint64_t xmemory__side_file_bytes(const struct ma_map *map)
+uint64_t xmemory__side_file_bytes(const struct ma_image *map)
 {
 	return small->table_bytes + map->lay.units * SIDE_BYTES;
 }
 
 /* Over what is mapped there, or where the kernel likes. */
-bool xmemory__side_map(const struct ma_map *map, void *at)
+bool xmemory__side_map(const struct ma_image *map, void *at)
 {
 	const uint64_t bytes = xmemory__side_file_bytes(map);
 	const int prot = PROT_READ | PROT_WRITE, flags = MAP_SHARED | MAP_NORESERVE;
@@ -48,7 +48,7 @@ bool xmemory__side_map(const struct ma_map *map, void *at)
 	return true;
 }
 
-bool xmemory__side_open(struct ma_map *map)
+bool xmemory__side_open(struct ma_image *map)
 {
 	uint32_t id;
 	int error;

@@ -24,7 +24,7 @@
 #define BACKED     0x8000u
 
 struct xmemory__small {
-	struct ma_map *map;
+	struct ma_image *map;
 	uint8_t *side;
 	uint16_t *chunks;      /* Blocks that begin in each; BACKED: its side has disk space. In the side file. */
 	uint64_t table_bytes;  /* Of that table, with what comes behind it up to the first side. */
@@ -44,11 +44,11 @@ extern struct xmemory__small xmemory__small;
 static struct xmemory__small *const small = &xmemory__small;
 
 /* The side file: its length in bytes, its descriptor (-1: the program closed it), its mapping, at this address or anywhere. */
-uint64_t xmemory__side_file_bytes(const struct ma_map *map);
+uint64_t xmemory__side_file_bytes(const struct ma_image *map);
 /* False with errno: there is none. */
-bool xmemory__side_open(struct ma_map *map);
+bool xmemory__side_open(struct ma_image *map);
 int xmemory__side_file(void);
-bool xmemory__side_map(const struct ma_map *map, void *at);
+bool xmemory__side_map(const struct ma_image *map, void *at);
 /* Valgrind is not to read the sides of chunks from this one on. */
 void xmemory__side_hide(uint64_t chunk);
 /* Disk space for the table up to this chunk's word, and for the chunk's side. */

@@ -33,7 +33,8 @@
 #include "common/fd.h"
 #include "common/file.h"
 #include "common/heap.h"
-#include "common/map_file.h"
+#include "common/image_fd.h"
+#include "common/map.h"
 #include "common/plan.h"
 #include "common/snapshot.h"
 
@@ -49,7 +50,7 @@ static const struct ma_engine *const engines[] = { &ma_heap_engine, NULL };
 
 /* ---- opening ---- */
 
-static int fork_copy(struct ma_map *map)
+static int fork_copy(struct ma_image *map)
 {
 	int fd = small->copy;
 
@@ -72,7 +73,7 @@ static uint64_t range_wanted(void)
 	return bytes;
 }
 
-static struct ma_map *open_heap(int fd)
+static struct ma_image *open_heap(int fd)
 {
 	struct ma_open how = {
 		.fd = fd,
@@ -89,13 +90,14 @@ static struct ma_map *open_heap(int fd)
 		how.reserved /= 2;
 		map = ma_map_open(&how);
 	}
-	return map;
+	return map ? &map->image : NULL;
 }
 
 /* The map has a descriptor of its own, and the registry in common/ a handle that may call malloc: it gets RAM. */
 static bool open_all(void)
 {
-	struct ma_map *map;
+	char name[sizeof(small->map->name)];
+	struct ma_image *map;
 	int fd;
 
 	if (small->map)
@@ -108,7 +110,7 @@ static bool open_all(void)
 	if (map && !xmemory__side_open(map)) {
 		int error = errno;
 
-		ma_map_close(map);
+		ma_map_close(ma_map_of(map));
 		errno = error;
 		map = NULL;
 	}
@@ -117,7 +119,8 @@ static bool open_all(void)
 	small->map = map;
 	if (!map)
 		return false;
-	snprintf(map->name, sizeof(map->name), "the shared VM file in %.200s", xmemory_gettmpdir());
+	snprintf(name, sizeof(name), "the shared VM file in %.200s", xmemory_gettmpdir());
+	ma_image_set_name(map, name);
 	xmemory__side_hide(0);
 	return true;
 }
@@ -188,7 +191,7 @@ void *xmemory__small_new(const struct xmemory__ask *ask)
 
 bool xmemory__small_has(const void *ptr)
 {
-	const struct ma_map *map = small->map;
+	const struct ma_image *map = small->map;
 
 	return map && (const char *)ptr >= map->user && (const char *)ptr < map->user + map->lay.user_bytes;
 }
@@ -255,19 +258,19 @@ void xmemory__small_figures(struct xmemory__figures *figures)
 		return;
 	figures->files++;
 	figures->bytes += small->bytes;
-	figures->disk_bytes += disk_bytes_of(ma_map_fd(small->map)) + disk_bytes_of(xmemory__side_file());
+	figures->disk_bytes += disk_bytes_of(ma_image_fd(small->map)) + disk_bytes_of(xmemory__side_file());
 }
 
 int *xmemory__small_descriptor(unsigned i)
 {
 	if (i > 1 || !small->map)
 		return NULL;
-	return i == 0 ? &small->map->fd : &small->side_fd;
+	return i == 0 ? ma_image_fd_place(small->map) : &small->side_fd;
 }
 
 bool xmemory__small_descriptor_is_ours(unsigned i)
 {
 	if (i > 1 || !small->map)
 		return false;
-	return i == 0 ? ma_fd_is(small->map->fd, ma_map_fd_id(small->map)) : ma_fd_is(small->side_fd, small->side_id);
+	return i == 0 ? ma_fd_is(small->map->fd, ma_image_fd_id(small->map)) : ma_fd_is(small->side_fd, small->side_id);
 }

@@ -13,6 +13,7 @@
 #include "common/copy.h"
 #include "common/error.h"
 #include "common/file.h"
+#include "common/image_fd.h"
 #include "common/map.h"
 #include "common/snapshot.h"
 
@@ -63,8 +64,8 @@ void xmemory__small_copy(void)
 	if (!small->map)
 		return;
 	ma_map_hold_all();
-	fd = ma_map_fd(small->map);
-	small->copy = fd >= 0 ? copy_file(fd) : ma_map_copy_for_fork(small->map);
+	fd = ma_image_fd(small->map);
+	small->copy = fd >= 0 ? copy_file(fd) : ma_image_copy_for_fork(small->map);
 	fd = xmemory__side_file();
 	small->side_copy = fd >= 0 ? copy_file(fd) : copy_side();
 	ma_map_let_go_all();
@@ -89,7 +90,7 @@ static void forget(void)
 	xmemory__say("xmemory: this fork child has no copy of its small blocks in VM files (no disk space?): it must "
 		     "not touch them");
 	if (ma_load(&small->map->id) != MA_MAP_CLOSED)
-		ma_map_close(small->map);
+		ma_map_close(ma_map_of(small->map));
 	munmap(small->chunks, bytes);
 	ma_fd_close(small->side_fd, small->side_id);
 	small->side_fd = -1;
@@ -127,12 +128,11 @@ void xmemory__small_copied(bool child)
 /* The heap stays mapped, for what was written there before. */
 void xmemory__small_orphaned(void)
 {
-	struct ma_map *map = small->map;
+	struct ma_image *map = small->map;
 
 	if (!map)
 		return;
-	mprotect(map->base, map->hole_end ? map->hole_at : map->mapped, PROT_READ);
-	ma_store_release(&map->id, MA_MAP_CLOSED);
+	ma_map_orphan(ma_map_of(map));
 	small->map = NULL;
 	small->side_fd = -1;
 	small->top = small->live = small->loose = small->bytes = 0;

@@ -6,6 +6,7 @@
 
 #include "common/heap.h"
 #include "common/map.h"
+#include "common/regain.h"
 #include "tests/support/support.h"
 
 #define BLOCK MIB
@@ -18,7 +19,7 @@ static uint64_t large_range(void)
 	return (uint64_t)(support_valgrind() || support_tsan() || support_asan() ? 4 : 1024) << 30;
 }
 
-static struct ma_map *open_map(const char *path, unsigned flags, uint64_t reserved, uint64_t streams)
+static struct ma_image *open_map(const char *path, unsigned flags, uint64_t reserved, uint64_t streams)
 {
 	struct ma_open how = {
 		.filename = path,
@@ -32,18 +33,18 @@ static struct ma_map *open_map(const char *path, unsigned flags, uint64_t reserv
 
 	if (!map)
 		g_error("ma_map_open(%s): %s", path ? path : "anonymous", g_strerror(errno));
-	return map;
+	return &map->image;
 }
 
-static void check(struct ma_map *map)
+static void check(struct ma_image *map)
 {
 	g_assert_cmpuint(map->engine->check(map, NULL, NULL), ==, 0);
 }
 
-static void close_map(struct ma_map *map)
+static void close_map(struct ma_image *map)
 {
 	check(map);
-	g_assert_cmpint(ma_map_close(map), ==, 0);
+	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }
 
 static uint64_t disk_bytes(const char *path)
@@ -54,7 +55,7 @@ static uint64_t disk_bytes(const char *path)
 	return (uint64_t)st.st_blocks * 512;
 }
 
-static char *take(struct ma_map *map, size_t size, int content)
+static char *take(struct ma_image *map, size_t size, int content)
 {
 	char *block = ma_heap_malloc(map, size);
 
@@ -66,7 +67,7 @@ static char *take(struct ma_map *map, size_t size, int content)
 static void small_file_in_a_huge_range(void)
 {
 	const char *path = support_path("huge");
-	struct ma_map *map = open_map(path, MA_MAP_CREATE, large_range(), 1);
+	struct ma_image *map = open_map(path, MA_MAP_CREATE, large_range(), 1);
 	char *first, *second;
 
 	g_assert_cmpuint(disk_bytes(path), <, MIB);
@@ -88,7 +89,7 @@ static void small_file_in_a_huge_range(void)
 static void layout_stays_while_the_file_grows(void)
 {
 	const char *path = support_path("layout");
-	struct ma_map *map = open_map(path, MA_MAP_CREATE, 64 * MIB, 1);
+	struct ma_image *map = open_map(path, MA_MAP_CREATE, 64 * MIB, 1);
 	struct ma_layout before = map->lay;
 	char *block = take(map, 1000, 5);
 
@@ -101,7 +102,7 @@ static void layout_stays_while_the_file_grows(void)
 }
 
 struct grower {
-	struct ma_map *map;
+	struct ma_image *map;
 	unsigned self;
 	char *block[48];
 };
@@ -119,7 +120,7 @@ static void *grow(void *arg)
 static void streams_grow_at_once(void)
 {
 	enum { THREADS = 4 };
-	struct ma_map *map = open_map(support_path("streams"), MA_MAP_CREATE, 4096 * MIB, 16);
+	struct ma_image *map = open_map(support_path("streams"), MA_MAP_CREATE, 4096 * MIB, 16);
 	struct grower growers[THREADS];
 	pthread_t threads[THREADS];
 
@@ -138,7 +139,7 @@ static void streams_grow_at_once(void)
 
 static int use_copy(void *arg)
 {
-	struct ma_map *map = arg;
+	struct ma_image *map = arg;
 	char *block = take(map, 100, 8);
 
 	g_assert_nonnull(take(map, 3 * MIB, 9));
@@ -149,7 +150,7 @@ static int use_copy(void *arg)
 
 static void anonymous(void)
 {
-	struct ma_map *map = open_map(NULL, MA_MAP_ANON, large_range(), 1);
+	struct ma_image *map = open_map(NULL, MA_MAP_ANON, large_range(), 1);
 	char *small = take(map, 50, 1), *large = take(map, 10 * MIB, 2);
 	uint64_t used;
 	struct ma_heap_stats stats;
@@ -164,18 +165,18 @@ static void anonymous(void)
 	ma_heap_free(map, large);
 	ma_heap_free(map, small);
 	check(map);
-	g_assert_cmpint(ma_map_sync(map), ==, 0);
+	g_assert_cmpint(ma_image_sync(map), ==, 0);
 	close_map(map);
 }
 
 static void private_view_grows_by_itself(void)
 {
 	const char *path = support_path("view");
-	struct ma_map *map = open_map(path, MA_MAP_CREATE, 1024 * MIB, 2);
+	struct ma_image *map = open_map(path, MA_MAP_CREATE, 1024 * MIB, 2);
 	char *block = take(map, 5000, 4);
 	off_t length;
 
-	ma_map_close(map);
+	ma_map_close(ma_map_of(map));
 	length = support_file_size(path);
 	map = open_map(path, MA_MAP_PRIVATE, 0, 0);
 	take(map, 100 * MIB, 5);
@@ -190,7 +191,7 @@ static void private_view_grows_by_itself(void)
 static void trim_gives_back_what_is_free(void)
 {
 	const char *path = support_path("trim");
-	struct ma_map *map = open_map(path, MA_MAP_CREATE, 1024 * MIB, 1);
+	struct ma_image *map = open_map(path, MA_MAP_CREATE, 1024 * MIB, 1);
 	char *blocks[1000], *keep = take(map, 3000, 7), *large;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(blocks); i++)
@@ -214,7 +215,7 @@ static void trim_gives_back_what_is_free(void)
 /* Its own file, closed in order, so it is believed: but no call may look behind the file's end. */
 static void truth_behind_the_end(void)
 {
-	struct ma_map *map = open_map(support_path("behind"), MA_MAP_CREATE, GIB, 1);
+	struct ma_image *map = open_map(support_path("behind"), MA_MAP_CREATE, GIB, 1);
 	char *block = take(map, 100, 1);
 	uint64_t chunk = (uint64_t)(block - map->user) / MA_CHUNK;
 	uint64_t was = ma_load(&map->spot[chunk]);

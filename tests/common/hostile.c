@@ -10,7 +10,7 @@
 static const char *make(uint64_t (*word)(uint64_t chunk, uint64_t chunks))
 {
 	const char *path = support_path("hostile");
-	struct ma_map *map = (struct ma_map *)qalloc_makedynmap((off_t)GIB, NULL, path, 1);
+	struct ma_image *map = (struct ma_image *)qalloc_makedynmap((off_t)GIB, NULL, path, 1);
 	uint64_t *words;
 
 	g_assert_nonnull(map);

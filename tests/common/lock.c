@@ -13,18 +13,18 @@
 #include <qalloc.h>
 #include "tests/support/support.h"
 
-static struct ma_map *new_map(const char **path)
+static struct ma_image *new_map(const char **path)
 {
-	struct ma_map *map;
+	struct ma_image *map;
 
 	*path = support_path("lock.map");
-	map = (struct ma_map *)qalloc_makedynmap((off_t)(4 * MIB), NULL, *path, 2);
+	map = (struct ma_image *)qalloc_makedynmap((off_t)(4 * MIB), NULL, *path, 2);
 	g_assert_nonnull(map);
 	return map;
 }
 
 struct counted {
-	struct ma_map *map;
+	struct ma_image *map;
 	uint64_t count; /* Plain: the lock is what keeps it right. */
 };
 
@@ -52,7 +52,7 @@ static void excludes_threads(void)
 struct shared {
 	struct support_sync sync, heir;
 	struct support_barrier *barrier;
-	struct ma_map *map;
+	struct ma_image *map;
 	uint64_t *block;
 	const char *path;
 };
@@ -228,7 +228,7 @@ static void does_not_mistake_one_container_for_another(void)
 static void survives_an_impossible_word(void)
 {
 	const char *path;
-	struct ma_map *map = new_map(&path);
+	struct ma_image *map = new_map(&path);
 
 	g_assert_nonnull(qalloc_malloc(map, 10));
 	ma_store(&ma_stream(map, 0)->lock.word, 0x80007777u);                          /* No such slot. */
@@ -268,7 +268,7 @@ static void tags_die_with_their_process(void)
 static void tags_are_never_given_twice(void)
 {
 	const char *path;
-	struct ma_map *map = new_map(&path);
+	struct ma_image *map = new_map(&path);
 	uint64_t first = ma_owner_take(map);
 	uint64_t second;
 
@@ -287,7 +287,7 @@ static void tags_are_never_given_twice(void)
 static void all_records_can_be_taken(void)
 {
 	const char *path;
-	struct ma_map *map = new_map(&path);
+	struct ma_image *map = new_map(&path);
 	uint32_t n = 0;
 
 	while (ma_owner_take(map))

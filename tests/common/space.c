@@ -12,7 +12,7 @@
 
 static const struct ma_engine *const engines[] = { &ma_heap_engine, NULL };
 
-static struct ma_map *open_map(const char *path, uint64_t length, uint64_t reserved, uint64_t punch_bytes)
+static struct ma_image *open_map(const char *path, uint64_t length, uint64_t reserved, uint64_t punch_bytes)
 {
 	struct ma_open how = {
 		.filename = path,
@@ -26,7 +26,7 @@ static struct ma_map *open_map(const char *path, uint64_t length, uint64_t reser
 	struct ma_map *map = ma_map_open(&how);
 
 	g_assert_nonnull(map);
-	return map;
+	return &map->image;
 }
 
 static uint64_t disk_bytes(const char *path)
@@ -37,16 +37,16 @@ static uint64_t disk_bytes(const char *path)
 	return (uint64_t)st.st_blocks * 512;
 }
 
-static void close_map(struct ma_map *map)
+static void close_map(struct ma_image *map)
 {
 	g_assert_cmpuint(map->engine->check(map, NULL, NULL), ==, 0);
-	g_assert_cmpint(ma_map_close(map), ==, 0);
+	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }
 
 static void is_taken_before_use(void)
 {
 	const char *path = support_path("take");
-	struct ma_map *map = open_map(path, 64 * MIB, 64 * MIB, 0);
+	struct ma_image *map = open_map(path, 64 * MIB, 64 * MIB, 0);
 
 	g_assert_cmpuint(disk_bytes(path), <, 2 * MIB);
 	g_assert_nonnull(ma_heap_malloc(map, 8 * MIB)); /* Not touched. */
@@ -57,7 +57,7 @@ static void is_taken_before_use(void)
 static void stays_without_punching(void)
 {
 	const char *path = support_path("keep");
-	struct ma_map *map = open_map(path, 64 * MIB, 64 * MIB, 0);
+	struct ma_image *map = open_map(path, 64 * MIB, 64 * MIB, 0);
 
 	ma_heap_free(map, ma_heap_malloc(map, 16 * MIB));
 	g_assert_cmpuint(disk_bytes(path), >=, 16 * MIB);
@@ -67,7 +67,7 @@ static void stays_without_punching(void)
 static void is_given_back_and_taken_again(void)
 {
 	const char *path = support_path("punch");
-	struct ma_map *map = open_map(path, 64 * MIB, 64 * MIB, MIB);
+	struct ma_image *map = open_map(path, 64 * MIB, 64 * MIB, MIB);
 	char *block = ma_heap_malloc(map, 16 * MIB);
 	uint64_t full;
 
@@ -85,7 +85,7 @@ static void is_given_back_and_taken_again(void)
 
 /* The reserved range is mapped from the start: what grows later is there for every process at once. */
 struct grown {
-	struct ma_map *map;
+	struct ma_image *map;
 	char *_Atomic block;
 };
 
@@ -104,7 +104,7 @@ static int read_grown(void *arg)
 static void file_grows_under_everybody(void)
 {
 	const char *path = support_path("grow");
-	struct ma_map *map = open_map(path, 0, 256 * MIB, 0);
+	struct ma_image *map = open_map(path, 0, 256 * MIB, 0);
 	struct grown *grown = support_shared(sizeof(*grown));
 	char *block;
 	pid_t pid;
@@ -128,7 +128,7 @@ static void file_grows_under_everybody(void)
 
 static int grow_too_far(void *arg)
 {
-	struct ma_map *map = arg;
+	struct ma_image *map = arg;
 	struct rlimit limit = { 40 * MIB, 40 * MIB };
 
 	setrlimit(RLIMIT_FSIZE, &limit);
@@ -142,7 +142,7 @@ static int grow_too_far(void *arg)
 
 static void limit_is_an_error_not_a_signal(void)
 {
-	struct ma_map *map = open_map(support_path("limit"), 0, 256 * MIB, 0);
+	struct ma_image *map = open_map(support_path("limit"), 0, 256 * MIB, 0);
 
 	support_run_child(grow_too_far, map);
 	close_map(map);

@@ -16,7 +16,7 @@ struct run {
 	uint64_t first, count; /* no chunk: count 0 */
 };
 
-static struct ma_map *open_map(void)
+static struct ma_image *open_map(void)
 {
 	struct ma_open how = {
 		.fd = -1,
@@ -29,11 +29,11 @@ static struct ma_map *open_map(void)
 
 	if (!map)
 		g_error("ma_map_open: %s", g_strerror(errno));
-	return map;
+	return &map->image;
 }
 
 /* The lowest run of count free chunks among those that are in the tree, found the slow way. */
-static uint64_t find_slowly(struct ma_map *map, uint64_t count)
+static uint64_t find_slowly(struct ma_image *map, uint64_t count)
 {
 	uint64_t end = ma_load(&ma_stream(map, 0)->top) * MA_LEAF;
 	uint64_t free = 0;
@@ -46,7 +46,7 @@ static uint64_t find_slowly(struct ma_map *map, uint64_t count)
 	return MA_NO_CHUNK;
 }
 
-static void compare(struct ma_map *map, uint64_t count)
+static void compare(struct ma_image *map, uint64_t count)
 {
 	g_assert_cmpuint(ma_tree_find(map, 0, count), ==, find_slowly(map, count));
 }
@@ -56,20 +56,20 @@ static uint64_t a_count(struct support_rand *r)
 	return 1 + support_rand_below(r, support_rand_below(r, 4) ? 8 : 200);
 }
 
-static void take(struct ma_map *map, struct run *run, uint64_t count)
+static void take(struct ma_image *map, struct run *run, uint64_t count)
 {
 	run->first = ma_chunk_take(map, 0, count, 1, ma_word(MA_RUN, 0, count));
 	g_assert_cmpuint(run->first, !=, MA_NO_CHUNK);
 	run->count = count;
 }
 
-static void give(struct ma_map *map, struct run *run)
+static void give(struct ma_image *map, struct run *run)
 {
 	ma_chunk_give(map, run->first, run->count);
 	run->count = 0;
 }
 
-static void step(struct ma_map *map, struct run *run, struct support_rand *r)
+static void step(struct ma_image *map, struct run *run, struct support_rand *r)
 {
 	uint64_t count = a_count(r);
 
@@ -83,7 +83,7 @@ static void step(struct ma_map *map, struct run *run, struct support_rand *r)
 
 static void finds_the_lowest(void)
 {
-	struct ma_map *map = open_map();
+	struct ma_image *map = open_map();
 	struct run runs[RUNS] = { 0 };
 	struct support_rand r;
 
@@ -95,13 +95,13 @@ static void finds_the_lowest(void)
 	}
 	g_assert_cmpuint(ma_load(&ma_stream(map, 0)->top), >, 8);
 	g_assert_cmpuint(map->engine->check(map, NULL, NULL), ==, 0);
-	g_assert_cmpint(ma_map_close(map), ==, 0);
+	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }
 
 /* The tree grows by several levels at once, and what was in it before is still found. */
 static void grows_by_levels(void)
 {
-	struct ma_map *map = open_map();
+	struct ma_image *map = open_map();
 	struct run first, huge, last;
 
 	take(map, &first, 1);
@@ -114,13 +114,13 @@ static void grows_by_levels(void)
 	for (uint64_t count = 1; count < 42 * MA_LEAF; count++)
 		compare(map, count);
 	give(map, &last);
-	g_assert_cmpint(ma_map_close(map), ==, 0);
+	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }
 
 /* Somebody died between two levels: the leaf is right, and its span, but nothing over it. */
 static void mends_what_is_torn(void)
 {
-	struct ma_map *map = open_map();
+	struct ma_image *map = open_map();
 	uint64_t node = map->lay.seg[0].span_base + 3;
 	struct run a, b;
 
@@ -134,13 +134,13 @@ static void mends_what_is_torn(void)
 	for (uint64_t count = 1; count < 12 * MA_LEAF; count++)
 		compare(map, count);
 	give(map, &b);
-	g_assert_cmpint(ma_map_close(map), ==, 0);
+	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }
 
 /* A wild store: a full leaf seems to have room. One search is misled, and those after it are not. */
 static void mends_a_lie(void)
 {
-	struct ma_map *map = open_map();
+	struct ma_image *map = open_map();
 	uint64_t node = map->lay.seg[0].span_base;
 	const uint32_t lie[3] = { 64, 64, 4 * MA_LEAF };
 	struct run a, b, c;
@@ -156,7 +156,7 @@ static void mends_a_lie(void)
 		compare(map, count);
 	give(map, &a);
 	give(map, &c);
-	g_assert_cmpint(ma_map_close(map), ==, 0);
+	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }
 
 int main(int argc, char **argv)

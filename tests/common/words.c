@@ -16,7 +16,7 @@
 static const struct ma_engine *const engines[] = { &ma_heap_engine_keys, NULL };
 
 /* Its file ends with the blocks that are in use: whatever lies beyond is SIGBUS. */
-static struct ma_map *new_growing(const char *path)
+static struct ma_image *new_growing(const char *path)
 {
 	struct ma_open how = {
 		.filename = path,
@@ -29,13 +29,13 @@ static struct ma_map *new_growing(const char *path)
 	struct ma_map *map = ma_map_open(&how);
 
 	g_assert_nonnull(map);
-	return map;
+	return &map->image;
 }
 
 /* ---- reciprocals ---- */
 
 /* Blocks of 16 bytes in the last part of a chunk: their slot numbers become the largest. */
-static size_t take_high(struct ma_map *map, char *blocks[64])
+static size_t take_high(struct ma_image *map, char *blocks[64])
 {
 	size_t count = 0;
 
@@ -53,7 +53,7 @@ static size_t take_high(struct ma_map *map, char *blocks[64])
 static void free_reaches_no_further(void)
 {
 	static const uint32_t recips[] = { UINT32_MAX, UINT32_MAX - 1, 0x80000000, 0x10000001, 1, 0 };
-	struct ma_map *map = new_growing(support_path("recip"));
+	struct ma_image *map = new_growing(support_path("recip"));
 	uint64_t lines = ma_user_end(map) / MA_UNIT;
 	char *blocks[64];
 	size_t count = take_high(map, blocks);
@@ -70,12 +70,12 @@ static void free_reaches_no_further(void)
 				ma_heap_usable_size(map, blocks[i]);
 				ma_store(&map->spot[chunk], was);
 			}
-	g_assert_cmpint(ma_map_close(map), ==, 0);
+	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }
 
 /* ---- the length ---- */
 
-static void fill(struct ma_map *map, size_t count)
+static void fill(struct ma_image *map, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		char *block = ma_heap_malloc(map, 60000 + i % 7 * 30000);
@@ -94,7 +94,7 @@ static void length_cuts_nothing(void)
 
 	for (size_t i = 0; i < MA_COUNT(lies); i++) {
 		const char *path = support_path("length");
-		struct ma_map *map = new_growing(path);
+		struct ma_image *map = new_growing(path);
 		off_t before;
 
 		fill(map, 40);
@@ -105,10 +105,10 @@ static void length_cuts_nothing(void)
 		ma_heap_trim(map);
 		fill(map, 40);
 		g_assert_cmpint(support_file_size(path), >=, before);
-		g_assert_cmpuint(ma_map_length(map), >=, (uint64_t)before);
-		g_assert_cmpuint(ma_map_length(map), <=, (uint64_t)support_file_size(path));
+		g_assert_cmpuint(ma_image_length(map), >=, (uint64_t)before);
+		g_assert_cmpuint(ma_image_length(map), <=, (uint64_t)support_file_size(path));
 		g_assert_cmpuint(map->engine->check(map, NULL, NULL), ==, 0);
-		g_assert_cmpint(ma_map_close(map), ==, 0);
+		g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 		unlink(path);
 	}
 }
@@ -118,7 +118,7 @@ static void tables_behind_the_length_stay(void)
 {
 	const char *path = support_path("behind");
 	const struct qalloc_options options = { .size = MIB, .range = 64 * MIB, .streams = 1 };
-	struct ma_map *map = qalloc_make(path, &options);
+	struct ma_image *map = qalloc_make(path, &options);
 	uint64_t first = ma_load(&map->header->length), whole;
 	off_t bytes;
 	char *block;
@@ -147,7 +147,7 @@ static void tables_behind_the_length_stay(void)
 /* The chunks that a stream says have their space: more than the file has. */
 static void space_that_is_not_there(void)
 {
-	struct ma_map *map = new_growing(support_path("backed"));
+	struct ma_image *map = new_growing(support_path("backed"));
 	char *block = ma_heap_malloc(map, 200000);
 
 	g_assert_nonnull(block);
@@ -159,7 +159,7 @@ static void space_that_is_not_there(void)
 		 (uint64_t)800 << 12 | MA_RUN);
 	g_assert_cmpuint(ma_heap_usable_size(map, block), ==, 0);
 	g_assert_null(ma_heap_realloc(map, block, 30 * MIB));
-	g_assert_cmpint(ma_map_close(map), ==, 0);
+	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }
 
 /* ---- locks ---- */
@@ -168,7 +168,7 @@ static void space_that_is_not_there(void)
 static void stuck_lock_ends(void)
 {
 	const char *path = support_path("stuck");
-	struct ma_map *map = (struct ma_map *)qalloc_makedynmap((off_t)(4 * MIB), NULL, path, 1);
+	struct ma_image *map = (struct ma_image *)qalloc_makedynmap((off_t)(4 * MIB), NULL, path, 1);
 	int64_t patience = ma_lock_patience_ns;
 	void *block = qalloc_malloc(map, 200000), *other;
 	struct ma_lock *lock = &ma_stream(map, 0)->lock, *root = &ma_body(map)->root_lock;

@@ -28,10 +28,10 @@ void *scene_attach(const struct scenario *s)
 	return md;
 }
 
-/* A descriptor is a struct ma_map. */
+/* A descriptor is a struct ma_image. */
 uint64_t scene_length(const void *md)
 {
-	return ma_load(&((const struct ma_map *)md)->header->length);
+	return ma_load(&((const struct ma_image *)md)->header->length);
 }
 
 static void *take_chunk(void *md)

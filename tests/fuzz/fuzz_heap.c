@@ -19,7 +19,7 @@ struct block {
 };
 
 struct state {
-	struct ma_map *map;
+	struct ma_image *map;
 	bool sound;
 	bool writable;
 	struct block held[HELD];
@@ -254,9 +254,9 @@ static bool is_documented(int error)
 	return false;
 }
 
-static struct ma_map *open_map(unsigned way)
+static struct ma_image *open_map(unsigned way)
 {
-	struct ma_map *map;
+	struct ma_image *map;
 
 	errno = 0;
 	map = lib->open(way);

@@ -23,7 +23,7 @@ struct fuzz_library {
 	const char *debug;     /* The variable that makes the library talk. */
 	bool nothing_for_zero; /* Size 0 is NULL, and no error. */
 	/* In one of its ways: 0 for writing, 1 read-only, 2 private, FUZZ_MAKE. */
-	struct ma_map *(*open)(unsigned way);
+	struct ma_image *(*open)(unsigned way);
 	int (*close)(void *map);
 	void *(*malloc)(void *map, size_t size);
 	void *(*realloc)(void *map, void *block, size_t size);

@@ -6,7 +6,6 @@
 
 #include "common/body.h"
 #include "common/heap_internal.h"
-#include "common/map_fork.h"
 #include "common/owner.h"
 #include "common/roots.h"
 #include "common/space.h"
@@ -18,8 +17,8 @@
 
 struct heap {
 	struct fuzz_live live;
-	struct ma_map *map;
-	struct ma_map as_it_was;
+	struct ma_image *map;
+	struct ma_image as_it_was;
 };
 
 static struct heap heaps[FUZZ_LIVE_MAPS];
@@ -131,7 +130,7 @@ static void reset(void)
 {
 	fuzz_live_reset(&h->live);
 	memcpy(h->map, &h->as_it_was, sizeof(*h->map));
-	ma_store(&h->map->id, ma_registry_id());
+	ma_store(&h->map->id, ma_image_new_id());
 	memset(held, 0, sizeof(held));
 	founds = 0;
 }
@@ -339,7 +338,7 @@ static void call(struct fuzz_in *in)
 			break;
 		if (ma_space_grow(h->map, (uint64_t)fuzz_u16(in) << 7) < 0)
 			require_errno();
-		ma_map_measure(h->map);
+		ma_image_measure(h->map);
 		break;
 	default:
 		if (fuzz_u8(in) % 8 == 0 && !h->map->item_bytes && ma_heap_trim(h->map) < 0)

@@ -4,7 +4,7 @@
 #include <mmalloc.h>
 #include "tests/fuzz/fuzz_heap.h"
 
-static struct ma_map *open_heap(unsigned way)
+static struct ma_image *open_heap(unsigned way)
 {
 	struct mmalloc_options options = { 0 };
 

@@ -3,10 +3,10 @@
 #include <qalloc.h>
 #include "tests/fuzz/fuzz_heap.h"
 
-static struct ma_map *open_map(unsigned way)
+static struct ma_image *open_map(unsigned way)
 {
 	if (way == FUZZ_MAKE)
-		return (struct ma_map *)qalloc_makedynmap(1 << 20, NULL, fuzz_path(), 0);
+		return (struct ma_image *)qalloc_makedynmap(1 << 20, NULL, fuzz_path(), 0);
 	return qalloc_open(fuzz_path(), way == 1 ? QALLOC_RDONLY : way == 2 ? QALLOC_PRIVATE : 0);
 }
 

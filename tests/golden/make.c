@@ -30,7 +30,7 @@ static void make_static(void)
 	strcpy(first, "golden item");
 	qalloc_setroot(map, "item", first);
 	name_many(map, first, 80);
-	static_lay = ((struct ma_map *)map)->lay;
+	static_lay = ((struct ma_image *)map)->lay;
 	qalloc_statfree(second, map);
 	qalloc_cleanup();
 }
@@ -47,7 +47,7 @@ static void make_dynamic(void)
 	large[0] = block;
 	qalloc_setroot(map, "large", large);
 	name_many(map, block, 100);
-	dynamic_lay = ((struct ma_map *)map)->lay;
+	dynamic_lay = ((struct ma_image *)map)->lay;
 	qalloc_dynfree(qalloc_dynmalloc(map, 3000), map);
 	qalloc_cleanup();
 }

@@ -33,7 +33,7 @@ static void make_heap(void)
 		mmalloc_setroot(md, name, block + i % 24);
 	}
 	mfree(md, mmalloc(md, 3000));
-	lay = ((struct ma_map *)md)->lay;
+	lay = ((struct ma_image *)md)->lay;
 	mmalloc_sync(md);
 	mmalloc_detach(md);
 	close(fd);

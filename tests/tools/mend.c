@@ -174,7 +174,7 @@ static void intent(void)
 static void intent_in_use(void)
 {
 	const char *path = support_golden_copy("dynamic-1.map");
-	struct ma_map *map = qalloc_loadmap(path);
+	struct ma_image *map = qalloc_loadmap(path);
 	struct ma_stream *st = ma_stream(map, 0);
 	uint64_t chunk = 0;
 

@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See map_annotate.h. */
-#include "common/map_annotate.h"
+/* See image_annotate.h. */
+#include "common/image_annotate.h"
 
 #include "common/annotate.h"
-#include "common/body.h"
 #include "common/error.h"
-#include "common/map_fork.h"
 #include "common/page.h"
 
-bool ma_map_is_annotated(const struct ma_map *map)
+bool ma_image_is_annotated(const struct ma_image *map, bool is_copied)
 {
 	if (!MA_ASAN && !ma_under_valgrind())
 		return false;
-	return (map->flags & (MA_MAP_PRIVATE | MA_MAP_ANON)) || map->fork_copy || ma_env_on("ANNOTATE");
+	return (map->mode & (MA_MAP_PRIVATE | MA_MAP_ANON)) || is_copied || ma_env_on("ANNOTATE");
 }
 
 /* Tell of each place where these bytes of the file are mapped. */
-static void each_place(struct ma_map *map, uint64_t from, uint64_t to, void (*tell)(void *, size_t))
+static void each_place(struct ma_image *map, uint64_t from, uint64_t to, void (*tell)(void *, size_t))
 {
 	for (uint32_t i = 0; i < map->lay.seg[map->reach - 1].slices; i++) {
 		const struct ma_slice *slice = &map->lay.slice[i];
@@ -27,30 +25,30 @@ static void each_place(struct ma_map *map, uint64_t from, uint64_t to, void (*te
 	}
 }
 
-static bool has_shared_file(const struct ma_map *map)
+static bool has_shared_file(const struct ma_image *map)
 {
-	return map->fd >= 0 && !(map->flags & MA_MAP_PRIVATE);
+	return map->fd >= 0 && !(map->mode & MA_MAP_PRIVATE);
 }
 
-void ma_map_annotate_new(struct ma_map *map)
+void ma_image_annotate_new(struct ma_image *map, bool is_copied)
 {
-	if (map->annotated && ((map->flags & MA_MAP_ANON) || map->fork_copy))
+	if (map->annotated && ((map->mode & MA_MAP_ANON) || is_copied))
 		ma_annotate_unused(map->user, map->lay.user_bytes);
 }
 
-void ma_map_annotate_file(struct ma_map *map)
+void ma_image_annotate_file(struct ma_image *map)
 {
-	uint64_t end = ma_up(ma_map_length(map), ma_page());
+	uint64_t end = ma_up(ma_image_length(map), ma_page());
 
-	if (!ma_under_valgrind() || (map->flags & MA_MAP_ANON))
+	if (!ma_under_valgrind() || (map->mode & MA_MAP_ANON))
 		return;
 	/* Only this process can extend a private map, so it needs no exemption from invalid-access reports. */
 	each_place(map, end, UINT64_MAX, has_shared_file(map) ? ma_annotate_beyond : ma_annotate_unused);
 }
 
-void ma_map_annotate_grown(struct ma_map *map, uint64_t from, uint64_t to)
+void ma_image_annotate_grown(struct ma_image *map, uint64_t from, uint64_t to)
 {
-	if (ma_under_valgrind() && !(map->flags & MA_MAP_ANON))
+	if (ma_under_valgrind() && !(map->mode & MA_MAP_ANON))
 		each_place(map, ma_down(from, ma_page()), ma_up(to, ma_page()), ma_annotate_arrived);
 }
 
@@ -58,7 +56,7 @@ void ma_map_annotate_grown(struct ma_map *map, uint64_t from, uint64_t to)
 #define FORGET_ALL ((uint64_t)1 << 28)
 
 /* What was ever said of this map's blocks: the whole of a long range would be a shadow of many GiB to ASan. */
-static void forget_blocks(struct ma_map *map)
+static void forget_blocks(struct ma_image *map)
 {
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t count = ma_range_count(map, s);
@@ -70,14 +68,14 @@ static void forget_blocks(struct ma_map *map)
 	}
 }
 
-void ma_map_annotate_close(struct ma_map *map)
+void ma_image_annotate_close(struct ma_image *map)
 {
 	if (map->annotated)
 		forget_blocks(map);
 	ma_annotate_gone(map->base, map->mapped);
 }
 
-void ma_map_hide(struct ma_map *map, const char *last)
+void ma_image_hide(struct ma_image *map, const char *last)
 {
 	const char *end = map->user;
 
@@ -92,16 +90,4 @@ void ma_map_hide(struct ma_map *map, const char *last)
 	}
 	if (end < last)
 		ma_annotate_unused((void *)(uintptr_t)end, (size_t)(last - end));
-}
-
-/* After every other destructor and atexit() handler: those may still use the map. */
-__attribute__((destructor(101))) static void at_end(void)
-{
-	if (!ma_under_valgrind())
-		return;
-	for (struct ma_map *map = ma_registry; map; map = map->next)
-		if (map->id != MA_MAP_CLOSED) {
-			ma_annotate_gone(map->base, map->mapped); /* Or Valgrind's last words would be of it. */
-			ma_map_hide(map, map->base + map->mapped);
-		}
 }

@@ -9,6 +9,8 @@
  * the map without users, or the process slot without a holder, this process attaches as a new one: with other ids, so that all that its
  * threads remember of their slabs, which may have another owner now, is void.
  */
+#include "common/image_fd.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,33 +19,51 @@
 #include <unistd.h>
 
 #include "common/error.h"
-#include "common/fd.h"
 #include "common/file.h"
-#include "common/map.h"
-#include "common/map_file.h"
-#include "common/map_fork.h"
 #include "common/proc.h"
 
 /* Locked for a moment, to see whether it stays so. Behind all bytes that mean something. */
 #define PROBE_BYTE (MA_FILE_ATTACH_BYTE + (1 << 20) + getpid() % (1 << 20))
 
-struct ma_fd_id ma_map_fd_id(const struct ma_map *map)
+struct ma_fd_id ma_image_fd_id(const struct ma_image *map)
 {
 	return (struct ma_fd_id){ map->device, map->inode, __atomic_load_n(&map->mark, __ATOMIC_RELAXED) };
 }
 
-void ma_map_set_fd(struct ma_map *map, int fd)
+int *ma_image_fd_place(struct ma_image *image)
+{
+	return &image->fd;
+}
+
+void ma_image_set_fd(struct ma_image *map, int fd)
 {
 	__atomic_store_n(&map->mark, fd >= 0 ? ma_fd_mark(fd) : 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&map->fd, fd, __ATOMIC_RELEASE);
 }
 
-void ma_map_close_fd(struct ma_map *map)
+void ma_image_close_fd(struct ma_image *map)
 {
 	int fd = map->fd;
 
 	__atomic_store_n(&map->fd, -1, __ATOMIC_RELAXED);
-	ma_fd_close(fd, ma_map_fd_id(map));
+	ma_fd_close(fd, ma_image_fd_id(map));
+}
+
+int ma_image_reopen(int fd, unsigned mode)
+{
+	int how = (mode & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	int had = fcntl(fd, F_GETFL);
+	char path[64];
+
+	if (had < 0)
+		return -1;
+	/* A descriptor that is not open for writing gives no right to open the file for writing. */
+	if ((how & O_ACCMODE) == O_RDWR && (had & O_ACCMODE) != O_RDWR) {
+		errno = EACCES;
+		return -1;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return ma_fd_aside(open(path, how));
 }
 
 /* Does a mapping keep the locks of a description that has no descriptor? */
@@ -61,20 +81,20 @@ static bool keeps_locks(int fd, int other)
 	return !locked || page == MAP_FAILED || found.l_type != F_UNLCK;
 }
 
-void ma_map_probe(struct ma_map *map)
+void ma_image_probe(struct ma_image *map)
 {
 	int saved = errno, other;
 
 	if (ma_fd_has_program_locks(map->fd)) /* To close another descriptor would drop them. */
 		return;
-	other = ma_map_reopen(map->fd, map->flags);
+	other = ma_image_reopen(map->fd, map->mode);
 	map->fickle = other >= 0 && !keeps_locks(map->fd, other);
 	errno = saved;
 }
 
 /* ---- again ---- */
 
-static int lost(struct ma_map *map, const char *why)
+static int lost(struct ma_image *map, const char *why)
 {
 	ma_store(&map->lost, true);
 	return ma_fail(EBADF, "%s: the program closed descriptor %d, which this library had opened: %s", map->name,
@@ -82,21 +102,21 @@ static int lost(struct ma_map *map, const char *why)
 }
 
 /* Others took this process for dead, or it cannot be known. It comes in as a new one; the blocks that it has stay its own. */
-static void begin_anew(struct ma_map *map)
+static void begin_anew(struct ma_image *map)
 {
 	ma_debug("%s: the locks of this process were lost with its descriptor, and another process reclaimed what it "
 		 "had "
 		 "reserved; do not close descriptors that the library opened",
 		 map->name);
-	map->opening.generation = ma_load_acquire(&map->header->generation);
-	ma_store_release(&map->slot, MA_NO_SLOT); /* Pairs with common/proc.c:ma_proc_slot. */
-	ma_store_release(&map->id, ma_registry_id()); /* Pairs with common/thread.c:ma_tcache_get. */
+	map->generation = ma_load_acquire(&map->header->generation);
+	ma_store_release(&map->slot, MA_NO_SLOT);      /* Pairs with common/proc.c:ma_proc_slot. */
+	ma_store_release(&map->id, ma_image_new_id()); /* Pairs with common/thread.c:ma_tcache_get. */
 }
 
 /* Our old description may still hold the byte: then nobody else has it exclusively, except ourselves. */
-static bool attach_again(struct ma_map *map, int fd)
+static bool attach_again(struct ma_image *map, int fd)
 {
-	if (map->flags & MA_MAP_EXCLUSIVE) {
+	if (map->mode & MA_MAP_EXCLUSIVE) {
 		if (ma_file_attach_exclusive(fd) == 0)
 			return ma_file_stay_exclusive(fd) == 0;
 		return errno == EAGAIN;
@@ -104,28 +124,28 @@ static bool attach_again(struct ma_map *map, int fd)
 	return ma_file_attach_shared(fd) == 0;
 }
 
-static bool lock_again(struct ma_map *map, int fd)
+static bool lock_again(struct ma_image *map, int fd)
 {
-	if (!ma_map_writable(map) || (map->flags & MA_MAP_PRIVATE))
+	if (!ma_image_writable(map) || (map->mode & MA_MAP_PRIVATE))
 		return true;
 	if (!attach_again(map, fd))
 		return false;
-	if (ma_load_acquire(&map->header->generation) != map->opening.generation || !ma_proc_keep_slot(map, fd))
+	if (ma_load_acquire(&map->header->generation) != map->generation || !ma_proc_keep_slot(map, fd))
 		begin_anew(map);
 	return true;
 }
 
 /* The mutex is ours. */
-static int replace(struct ma_map *map)
+static int replace(struct ma_image *map)
 {
 	int how =
-		(map->flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+		(map->mode & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 	int was = map->fd, fd = -1;
 
 	if (map->source || ma_load(&map->id) == MA_MAP_CLOSED)
 		return lost(map, "try again, with no other thread that closes descriptors");
 	if (time(NULL) != map->lost_at)
-		fd = ma_fd_again(map->base, map->name, ma_map_fd_id(map), how);
+		fd = ma_fd_again(map->base, map->name, ma_image_fd_id(map), how);
 	if (fd < 0)
 		map->lost_at = time(NULL); /* To look again each time would take long. */
 	if (fd < 0)
@@ -137,24 +157,24 @@ static int replace(struct ma_map *map)
 		return lost(map, "another process is recovering the file; try again");
 	}
 	map->was_replaced = true;
-	ma_map_set_fd(map, fd);
+	ma_image_set_fd(map, fd);
 	ma_store(&map->lost, false);
 	ma_debug("%s: the program closed descriptor %d, which this library had opened: it is %d now", map->name, was,
 		 fd);
 	return fd;
 }
 
-int ma_map_fd(struct ma_map *map)
+int ma_image_fd(struct ma_image *map)
 {
 	int fd = __atomic_load_n(&map->fd, __ATOMIC_ACQUIRE), saved = errno;
 
-	if (MA_LIKELY(ma_fd_is(fd, ma_map_fd_id(map))))
+	if (MA_LIKELY(ma_fd_is(fd, ma_image_fd_id(map))))
 		return fd;
 	pthread_mutex_lock(&map->fd_mutex);
 	fd = map->fd;
 	if (fd < 0) {
 		errno = EBADF;
-	} else if (!ma_fd_is(fd, ma_map_fd_id(map))) {
+	} else if (!ma_fd_is(fd, ma_image_fd_id(map))) {
 		fd = replace(map);
 		if (fd >= 0)
 			errno = saved;

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The length of a map's file, as this process knows it. The header's word may be damaged at any moment by another process, so the
+ * process checks it against the file (ma_image_believe), and keeps what follows from it in the image.
+ */
+#include "common/image.h"
+#include "common/image_annotate.h"
+
+/*
+ * What follows from this length. A thread that reads the numbers reads the length first, which is stored last; pairs with
+ * image.h:ma_image_is_known. Under the mutex, or numbers of two lengths might be mixed.
+ */
+static void note_length(struct ma_image *map, uint64_t said, uint64_t length)
+{
+	if (pthread_mutex_trylock(&map->mutex) != 0)
+		return;
+	ma_store(&map->known.length, 0);
+	ma_store_release(&map->known.segments, (uint32_t)ma_min(map->reach, ma_segments_at(&map->lay, length)));
+	ma_store_release(&map->known.units, ma_units_at(map, length));
+	ma_store_release(&map->known.user_end, ma_user_end_at(map, length));
+	ma_store_release(&map->known.bytes, length);
+	ma_store_release(&map->known.length, said); /* Pairs with common/image.h:ma_image_is_known. */
+	pthread_mutex_unlock(&map->mutex);
+}
+
+/*
+ * The line of the image that all threads read is written only when there is news. A free reaches at most 64 KiB beyond the line
+ * that a spot names, whatever its reciprocal is: so far before the end of the file such lines end.
+ */
+static void measure(struct ma_image *map)
+{
+	uint64_t said = ma_load_acquire(&map->header->length), length = ma_image_believe(map, said);
+	uint64_t lines = ma_user_end_at(map, length) / MA_UNIT;
+	uint64_t last = ma_min(UINT32_MAX, lines - ma_min(lines, MA_CHUNK / MA_UNIT)) << 32;
+	uint64_t units = ma_units_at(map, length), capacity = map->item_bytes ? ma_capacity_at(map, length) : 0;
+	uint64_t was = ma_load(&map->fast_limits);
+	uint64_t items = ma_load_either(&map->fast_items);
+
+	/* What is 0 stays so: it says that every call must be seen. */
+	while (was != (last | ((uint32_t)was ? units : 0)) &&
+	       !ma_cas(&map->fast_limits, &was, last | ((uint32_t)was ? units : 0)))
+		;
+	while (items && items != capacity &&
+	       !__atomic_compare_exchange_n(&map->fast_items, &items, capacity, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED))
+		;
+	ma_image_annotate_grown(map, ma_load(&map->known.bytes), length);
+	note_length(map, said, length);
+}
+
+/* The file may have grown: let the fast paths know. */
+void ma_image_measure(struct ma_image *map)
+{
+	if (!ma_image_is_known(map, ma_load_acquire(&map->header->length)))
+		measure(map);
+}
