@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "common/boot.h"
 #include "common/crc32c.h"
 #include "common/error.h"
 #include "common/page.h"
@@ -152,4 +153,13 @@ void ma_header_uuid(uint8_t uuid[16])
 	}
 	uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40);
 	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
+}
+
+struct ma_certainty ma_header_certainty(const struct ma_header *h, uint64_t device, uint64_t inode)
+{
+	return (struct ma_certainty){
+		.same_file = h->device == device && h->inode == inode,
+		.same_boot = ma_boot_is(h->boot_id),
+		.synced = ma_load(&h->state) == MA_STATE_SYNCED,
+	};
 }

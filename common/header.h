@@ -145,6 +145,24 @@ const char *ma_kind_text(uint32_t kind);
 enum ma_refusal ma_header_check(const struct ma_header *h, size_t got, uint64_t file_bytes, unsigned kinds,
 				bool writing);
 
+/*
+ * What a header says of the time since its map was last in order, to a process that finds it in this file now. Nothing is certain in a
+ * copy, and in a file that was not on the disk when the machine went down: then any word may be older than another one.
+ */
+struct ma_certainty {
+	bool same_file; /* It is the file that the header names, not a copy. */
+	bool same_boot; /* The machine has run since. */
+	bool synced;    /* Its last user closed it, and all of it was on the disk. */
+};
+
+struct ma_certainty ma_header_certainty(const struct ma_header *h, uint64_t device, uint64_t inode);
+
+/* Did at most processes die since? Then all words that say so can be believed. */
+MA_INLINE bool ma_is_certain(struct ma_certainty c)
+{
+	return c.same_file && (c.same_boot || c.synced);
+}
+
 /* A new random UUID, version 4. */
 void ma_header_uuid(uint8_t uuid[16]);
 

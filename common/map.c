@@ -31,6 +31,7 @@
 #include "common/map_file.h"
 #include "common/owner.h"
 #include "common/proc.h"
+#include "common/recover.h"
 #include "common/regain.h"
 #include "common/registry.h"
 #include "common/space.h"
@@ -267,11 +268,7 @@ static void sign_off(struct ma_image *map, bool sync)
 {
 	if (ma_file_attach_exclusive(map->fd) < 0 || ma_proc_is_used_unlocked(map))
 		return;
-	ma_store_release(&map->header->state, MA_STATE_CLOSED);
-	if (sync && ma_space_sync_all(map) == 0) {
-		ma_store_release(&map->header->state, MA_STATE_SYNCED);
-		ma_space_sync(map, 0, MA_PAGE);
-	}
+	ma_image_mark_closed(map, sync);
 }
 
 /* All that this process's threads own is anybody's. */

@@ -21,6 +21,7 @@
 #include "common/page.h"
 #include "common/plan.h"
 #include "common/proc.h"
+#include "common/recover.h"
 #include "common/space.h"
 
 #define LARGEST ((uint64_t)1 << 46) /* No map is as long. */

@@ -15,17 +15,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/annotate.h"
-#include "common/body.h"
-#include "common/boot.h"
 #include "common/error.h"
 #include "common/file.h"
 #include "common/image_fd.h"
 #include "common/origin.h"
-#include "common/owner.h"
 #include "common/page.h"
 #include "common/plan.h"
 #include "common/proc.h"
+#include "common/recover.h"
 #include "common/space.h"
 
 static unsigned kinds_of(const struct ma_open *how)
@@ -64,11 +61,6 @@ int ma_map_accept(const struct ma_image *map, const struct ma_open *how)
 	if (!(kinds_of(how) & (1u << map->engine->kind)))
 		return ma_refuse(MA_REFUSE_KIND, map->name, &map->sealed);
 	return how->accept ? how->accept(map, how) : 0;
-}
-
-static bool same_file(const struct ma_image *map, const struct ma_header *h)
-{
-	return h->device == map->device && h->inode == map->inode;
 }
 
 /* ---- looking at an existing file ---- */
@@ -164,54 +156,16 @@ static enum ma_attach map_existing(struct ma_image *map, const struct ma_open *h
 /* What an existing map's header says, before anything is changed. */
 static void note_opening(struct ma_image *map, const struct ma_header *h, struct ma_opening *found, bool first)
 {
-	enum ma_state state = (enum ma_state)ma_min(ma_load(&h->state), MA_STATE_SYNCED);
+	struct ma_certainty c = ma_header_certainty(h, map->device, map->inode);
 
 	map->generation = ma_load(&h->generation);
 	*found = (struct ma_opening){
 		.first = first,
 		.named = found->named,
-		.copied = !same_file(map, h),
-		.machine_died = !ma_boot_is(h->boot_id) && state != MA_STATE_SYNCED,
-		.state = state,
+		.copied = !c.same_file,
+		.machine_died = !c.same_boot && !c.synced,
+		.state = (enum ma_state)ma_min(ma_load(&h->state), MA_STATE_SYNCED),
 	};
-}
-
-static void report_damage(const struct ma_finding *finding, void *arg)
-{
-	struct ma_image *map = arg;
-
-	ma_debug("%s: map is damaged: %s", map->name, finding->text);
-}
-
-enum ma_attach ma_image_check_whole(struct ma_image *map)
-{
-	uint64_t violations = map->engine->check(map, report_damage, map);
-
-	if (violations == 0)
-		return MA_ATTACH_DONE;
-	ma_fail(EUCLEAN, "%s: map is damaged: violations found: %" PRIu64 "; run: mapalloc repair, or restore a copy",
-		map->name, violations);
-	return MA_ATTACH_FAILED;
-}
-
-/* Did only processes die since the last attachers, on this machine, with this file? Else nothing is certain. */
-static bool is_certain(const struct ma_image *map, const struct ma_header *h)
-{
-	if (!same_file(map, h))
-		return false;
-	return ma_load(&h->state) == MA_STATE_SYNCED || ma_boot_is(h->boot_id);
-}
-
-void ma_image_mark_ready(struct ma_image *map)
-{
-	struct ma_header *h = map->header;
-
-	ma_boot_id(h->boot_id);
-	h->device = map->device;
-	h->inode = map->inode;
-	atomic_fetch_add_explicit(&h->generation, 1, memory_order_relaxed);
-	ma_store_kill(&h->state, MA_STATE_IN_USE);
-	ma_store_kill(&h->phase, 1); /* Pairs with common/map_file.c:ma_map_join. */
 }
 
 /* The same pages at the same addresses once more: MAP_SHARED or MAP_PRIVATE. */
@@ -227,62 +181,39 @@ static bool map_again(const struct ma_image *map, int how)
  */
 static enum ma_attach rehearse(struct ma_image *map)
 {
-	enum ma_attach result = MA_ATTACH_FAILED;
-	unsigned flags = map->mode;
+	enum ma_attach result;
+	unsigned mode = map->mode;
 	int fd = map->fd;
 
 	if (!map_again(map, MAP_PRIVATE))
 		return map_again(map, MAP_SHARED) ? MA_ATTACH_AGAIN : MA_ATTACH_FAILED;
 	map->mode |= MA_MAP_PRIVATE;
 	map->fd = -1; /* No system call reaches the file. */
-	map->slot = 0;
-	if (map->engine->renew(map) == 0) {
-		ma_body_recover(map);
-		result = ma_image_check_whole(map);
-	}
-	map->slot = MA_NO_SLOT;
+	result = failed(ma_image_recover(map, MA_RECOVER_RENEW | MA_RECOVER_CHECK));
 	map->fd = fd;
-	map->mode = flags;
+	map->mode = mode;
 	if (result == MA_ATTACH_DONE && !map_again(map, MAP_SHARED))
 		return failed(ma_fail(errno, "%s: cannot open it: mmap(2) failed; %s", map->name, ma_plan_advice(errno)));
 	return result;
 }
 
-/* What the tables say has its disk space has it: holes may have come in place since, under the same inode (lost.h). */
-static int take_space_again(struct ma_image *map)
-{
-	int result;
-
-	ma_store(&map->opening_space, true);
-	result = map->engine->reserve_space(map);
-	ma_store(&map->opening_space, false);
-	return result;
-}
-
 static enum ma_attach recover(struct ma_image *map, const struct ma_header *h, struct ma_opening *found)
 {
-	bool certain = is_certain(map, h);
+	unsigned how = MA_RECOVER_MARK;
 	enum ma_attach seen = MA_ATTACH_DONE;
 
 	/* Disk space first: to read a hole may take some. */
-	if (take_space_again(map) < 0)
+	if (ma_image_take_space(map) < 0)
 		return MA_ATTACH_FAILED;
-	found->verified = !certain;
-	if (!certain)
+	if (!ma_is_certain(ma_image_certainty(map))) {
+		found->verified = true;
+		how |= MA_RECOVER_RENEW | MA_RECOVER_TAGS;
 		seen = rehearse(map);
-	if (seen == MA_ATTACH_FAILED)
+	}
+	if (seen == MA_ATTACH_AGAIN)
+		how |= MA_RECOVER_CHECK;
+	if (seen == MA_ATTACH_FAILED || ma_image_recover(map, how) < 0)
 		return MA_ATTACH_FAILED;
-	ma_store_kill(&map->header->phase, 0);
-	if (!certain && map->engine->renew(map) < 0)
-		return MA_ATTACH_FAILED;
-	map->slot = 0; /* Nobody else is here: any slot will do until we are done. */
-	ma_body_recover(map);
-	if (!certain)
-		ma_owner_move_on(map, ma_mix(map->inode ^ map->device << 32));
-	if (seen == MA_ATTACH_AGAIN && ma_image_check_whole(map) != MA_ATTACH_DONE)
-		return MA_ATTACH_FAILED;
-	map->slot = MA_NO_SLOT;
-	map->generation++;
 	found->recovered = ma_load(&h->state) == MA_STATE_IN_USE || ma_load(&h->phase) != 1;
 	ma_image_mark_ready(map);
 	return MA_ATTACH_DONE;
@@ -308,11 +239,19 @@ static enum ma_attach settle(struct ma_image *map)
 	return ma_file_attach_shared(map->fd) < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
 }
 
+/* Do processes use it that came in by this file, on this run of the machine, and is recovery finished? */
+static bool is_in_use(const struct ma_image *map, const struct ma_header *h)
+{
+	bool ready = ma_load_acquire(&h->phase) == 1; /* Pairs with common/recover.c:ma_image_mark_ready. */
+	struct ma_certainty c = ma_header_certainty(h, map->device, map->inode);
+
+	return ready && ma_load(&h->state) == MA_STATE_IN_USE && c.same_file && c.same_boot;
+}
+
 /* Nobody has a lock. But a process may have lost its own, and know nothing of it. */
 static bool is_first(struct ma_image *map, const struct ma_header *h)
 {
-	return ma_load_acquire(&h->phase) != 1 || ma_load(&h->state) != MA_STATE_IN_USE || !same_file(map, h) || !ma_boot_is(h->boot_id) ||
-	       !ma_proc_is_used_unlocked(map);
+	return !is_in_use(map, h) || !ma_proc_is_used_unlocked(map);
 }
 
 static enum ma_attach stay_second(struct ma_image *map, struct ma_opening *found)
@@ -366,8 +305,7 @@ enum ma_attach ma_map_join(struct ma_image *map, const struct ma_open *how, stru
 		return refuse(map, why, &h);
 	if (why != MA_OK)
 		return MA_ATTACH_AGAIN;
-	if (ma_load_acquire(&h.phase) != 1 || ma_load(&h.state) != MA_STATE_IN_USE || !same_file(map, &h) ||
-	    !ma_boot_is(h.boot_id))
+	if (!is_in_use(map, &h))
 		return MA_ATTACH_AGAIN;
 	note_opening(map, &h, found, false);
 	return map_existing(map, how, &h);
@@ -414,6 +352,7 @@ enum ma_attach ma_map_look(struct ma_image *map, const struct ma_open *how, stru
 	struct ma_header h;
 	enum ma_refusal why = read_header(map, how, &h);
 	enum ma_attach result;
+	bool certain;
 
 	if (why != MA_OK)
 		return refuse(map, why, &h);
@@ -421,15 +360,12 @@ enum ma_attach ma_map_look(struct ma_image *map, const struct ma_open *how, stru
 	result = map_existing(map, how, &h);
 	if (result != MA_ATTACH_DONE || !(map->mode & MA_MAP_PRIVATE))
 		return result;
+	certain = ma_is_certain(ma_image_certainty(map));
+	found->verified = !certain;
 	map->slot = 0;
 	map->engine->privatize_metadata(map);
 	if (end_of_file(map) < 0)
 		return MA_ATTACH_FAILED;
 	ma_image_close_fd(map);
-	ma_body_recover(map);
-	ma_owner_move_on(map, ma_mix((uint64_t)getpid()) ^ (uint64_t)clock());
-	if (is_certain(map, &h))
-		return MA_ATTACH_DONE;
-	found->verified = true;
-	return ma_image_check_whole(map);
+	return failed(ma_image_recover(map, MA_RECOVER_TAGS | (certain ? 0 : MA_RECOVER_CHECK)));
 }

@@ -35,10 +35,6 @@ void ma_map_undo_create(struct ma_image *map, const struct ma_open *how, const s
 /* A map without a file. */
 enum ma_attach ma_map_anonymous(struct ma_image *map, const struct ma_open *how, struct ma_opening *found);
 
-/* Recovery is over. */
-void ma_image_mark_ready(struct ma_image *map);
-enum ma_attach ma_image_check_whole(struct ma_image *map);
-
 /* Do the numbers of an existing map please the caller? */
 int ma_map_accept(const struct ma_image *map, const struct ma_open *how);
 

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "common/annotate.h"
-#include "common/body.h"
 #include "common/cancel.h"
 #include "common/error.h"
 #include "common/file.h"
@@ -18,6 +17,7 @@
 #include "common/image_annotate.h"
 #include "common/image_fd.h"
 #include "common/process.h"
+#include "common/recover.h"
 #include "common/segment.h"
 
 /* The lock was this thread's before the fork began. Belongs to its holder. */
@@ -101,9 +101,9 @@ static bool take_copy(struct ma_image *map, int fd)
 	map->header->inode = map->inode;
 	if (map->engine->reserve_space(map) < 0)
 		return false;
-	ma_store(&map->slot, 0);
-	ma_body_recover(map);
 	ma_store(&map->slot, MA_NO_SLOT);
+	if (ma_image_recover(map, 0) < 0)
+		return false;
 	ma_image_annotate_file(map);
 	if (map->annotated && map->lay.streams == 1)
 		ma_image_hide(map, map->user + map->lay.user_bytes);
@@ -138,7 +138,7 @@ static void child_map(struct ma_map *map)
 	if (is_copied(map))
 		alive = child_copy(map);
 	else if (map->image.mode & (MA_MAP_PRIVATE | MA_MAP_ANON))
-		ma_body_recover(&map->image); /* The copy is ours alone, and nobody else of the parent came along. */
+		ma_image_recover(&map->image, 0); /* The copy is ours alone, and nobody else of the parent came along. */
 	else if (ma_image_writable(&map->image))
 		alive = child_attach(&map->image);
 	if (!alive && !is_copied(map) && ma_under_valgrind())

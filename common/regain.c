@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "common/image_fd.h"
+#include "common/recover.h"
 #include "common/space.h"
 
 /* Only where space is taken without changing what is there: other threads write. */
@@ -37,9 +38,7 @@ static int take_all(struct ma_image *map)
 		unlock(map, lanes);
 		return 0;
 	}
-	ma_store(&map->opening_space, true);
-	result = map->engine->reserve_space(map);
-	ma_store(&map->opening_space, false);
+	result = ma_image_take_space(map);
 	unlock(map, lanes);
 	return result;
 }

@@ -12,14 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/body.h"
 #include "common/cancel.h"
 #include "common/copy.h"
 #include "common/error.h"
 #include "common/file.h"
 #include "common/image_fd.h"
-#include "common/map_file.h"
-#include "common/owner.h"
+#include "common/recover.h"
 #include "common/space.h"
 #include "common/target.h"
 
@@ -154,13 +152,11 @@ static int copy_all(struct ma_image *copy)
 			errno,
 			"%s: cannot copy its blocks: no disk space, or the disk failed; free space on its file system",
 			copy->name);
-	if (engine->renew(copy) < 0)
+	if (ma_image_recover(copy, MA_RECOVER_RENEW | MA_RECOVER_TAGS) < 0)
 		return -1;
-	ma_body_recover(copy);
-	ma_owner_move_on(copy, ma_mix(copy->inode ^ copy->device << 32));
 	if (engine->hollow)
 		engine->hollow(copy);
-	return ma_image_check_whole(copy) == MA_ATTACH_DONE ? 0 : -1;
+	return ma_image_check_whole(copy);
 }
 
 /* As if its last user had closed and synced it. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/heap_internal.h"
+#include "common/recover.h"
 #include "common/roots.h"
 #include "libmmalloc/src/inspect.h"
 #include "tools/kind_map.h"
@@ -145,8 +146,8 @@ static enum severity rehearse(struct view *view)
 {
 	if (kind_map_open(view) == SEVERITY_UNCLOSED)
 		return SEVERITY_UNCLOSED;
-	if (!kind_map_is_certain(view))
-		view->map.engine->renew(&view->map);
+	if (ma_image_recover(&view->map, MA_RECOVER_RENEW) < 0)
+		return SEVERITY_DAMAGE;
 	rebuild(view);
 	return ma_heap_check(&view->map, NULL, NULL) == 0 ? SEVERITY_REPAIRABLE : SEVERITY_DAMAGE;
 }

@@ -7,11 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/body.h"
 #include "common/lock.h"
-#include "common/map_file.h"
 #include "common/owner.h"
 #include "common/proc.h"
+#include "common/recover.h"
 #include "common/roots.h"
 #include "libmmalloc/src/inspect.h"
 
@@ -35,25 +34,14 @@ void kind_map_attach(struct view *view)
 	ma_image_place(&view->map, view->base);
 }
 
-bool kind_map_is_certain(const struct view *view)
-{
-	return view_is_this_file(view) && ma_load(&view->header.state) == MA_STATE_SYNCED;
-}
-
-/* The library's own rule: what was closed and synced is certain, and so is what only processes used since this machine began. */
-static bool open_is_certain(const struct view *view)
-{
-	return kind_map_is_certain(view) || (view_is_this_file(view) && view_is_this_boot(view));
-}
-
 enum severity kind_map_open(struct view *view)
 {
 	struct ma_image *map = &view->map;
+	bool certain = ma_is_certain(ma_image_certainty(map));
 
 	ma_image_part(map);
-	if (!open_is_certain(view))
-		map->engine->renew(map);
-	ma_body_recover(map);
+	if (ma_image_recover(map, certain ? 0 : MA_RECOVER_RENEW) < 0)
+		return SEVERITY_DAMAGE;
 	return map->engine->check(map, kind_map_report, view) == 0 ? SEVERITY_UNCLOSED : SEVERITY_DAMAGE;
 }
 

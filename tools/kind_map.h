@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the kinds that common/map.h knows share: their engines work on a view as they do on a map that is open. */
+/* What the kinds that are images share: their engines work on a view as they do on a map that is open. */
 #ifndef TOOLS_KIND_MAP_H
 #define TOOLS_KIND_MAP_H
 
@@ -7,8 +7,6 @@
 
 bool kind_map_lay_out(struct view *view, const struct ma_engine *engine);
 void kind_map_attach(struct view *view);
-/* Is it this very file that was closed and synced? Else what it says of what is not in use is not believed: see engine->renew(). */
-bool kind_map_is_certain(const struct view *view);
 /* As the first process to attach after all have gone: nothing of it reaches the file. SEVERITY_UNCLOSED: then all is right. */
 enum severity kind_map_open(struct view *view);
 /* Were blocks with guards ever allocated (mmcheck())? Then the walk passes what is between the guards, as the library's does. */

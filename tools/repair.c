@@ -9,11 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/body.h"
 #include "common/file.h"
-#include "common/map_file.h"
-#include "common/proc.h"
-#include "common/space.h"
+#include "common/recover.h"
 #include "tools/exclusive.h"
 #include "tools/commands.h"
 #include "tools/copy.h"
@@ -22,30 +19,21 @@
 
 /* ---- those with locks ---- */
 
-/* As recover() of common/map_file.c. Not certain is no matter: then all that is unused becomes zero, and the whole is checked. */
+/* Nothing is believed that can be computed, however certain the file is: what an open does was not enough. */
 static int recover(struct view *view)
 {
 	struct ma_image *map = &view->map;
-	struct ma_header *h = map->header;
 
-	ma_store_kill(&h->phase, 0);
-	if ((h->device != map->device || h->inode != map->inode) && map->engine->reserve_space(map) < 0)
+	if (!ma_image_certainty(map).same_file && ma_image_take_space(map) < 0)
 		return -1;
-	if (!kind_map_is_certain(view) && map->engine->renew(map) < 0)
+	if (ma_image_recover(map, MA_RECOVER_MARK | MA_RECOVER_RENEW) < 0)
 		return -1;
-	map->slot = 0;
-	ma_body_recover(map);
 	if (view->kind->rebuild)
 		view->kind->rebuild(view);
-	if (ma_image_check_whole(map) != MA_ATTACH_DONE)
+	if (ma_image_check_whole(map) < 0)
 		return -1;
-	map->slot = MA_NO_SLOT;
 	ma_image_mark_ready(map);
-	ma_store_release(&h->state, MA_STATE_CLOSED);
-	if (ma_space_sync_all(map) < 0)
-		return -1;
-	ma_store_release(&h->state, MA_STATE_SYNCED);
-	return ma_space_sync(map, 0, MA_PAGE);
+	return ma_image_mark_closed(map, true);
 }
 
 static enum status repair_map(struct tool *tool, const char *name, int fd)

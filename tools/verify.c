@@ -14,6 +14,7 @@
 static void check_in_use(struct view *view)
 {
 	const struct ma_header *h = &view->header;
+	struct ma_certainty c = view_certainty(view);
 
 	if (view->processes.is_attached || view->processes.locks_unknown)
 		return;
@@ -22,7 +23,7 @@ static void check_in_use(struct view *view)
 				 "recovery was not finished: the next open completes it");
 	if (ma_load(&h->state) != MA_STATE_IN_USE)
 		return;
-	if (view_is_this_boot(view) || !view_is_this_file(view))
+	if (c.same_boot || !c.same_file)
 		view_add_finding(
 			view, SEVERITY_UNCLOSED, "state/in-use", STATE_AT,
 			"no process uses it, and it was not closed: its last user ended without that, or the file was "
@@ -36,7 +37,7 @@ static void check_state(struct view *view)
 {
 	if (!MA_KIND_FLOATS(view->header.kind))
 		check_in_use(view);
-	if (!view_is_this_file(view))
+	if (!view_certainty(view).same_file)
 		view_add_finding(view, SEVERITY_NOTE, "state/copy", offsetof(struct ma_header, device),
 				 "it is a copy of another file: its next opener verifies all of it");
 	if (view->header.rocompat)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* See view.h: opening and mapping. What is found is in finding.c. What a kind looks like inside is in kind_*.c. */
-#include "common/boot.h"
 #include "common/page.h"
 #include "tools/view.h"
 
@@ -35,14 +34,9 @@ const char *kind_name(uint32_t number)
 
 /* ---- where it comes from ---- */
 
-bool view_is_this_boot(const struct view *view)
+struct ma_certainty view_certainty(const struct view *view)
 {
-	return ma_boot_is(view->header.boot_id);
-}
-
-bool view_is_this_file(const struct view *view)
-{
-	return view->header.device == view->st.st_dev && view->header.inode == view->st.st_ino;
+	return ma_header_certainty(&view->header, view->st.st_dev, view->st.st_ino);
 }
 
 /* ---- opening ---- */

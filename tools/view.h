@@ -154,9 +154,8 @@ bool view_open_again(const struct view *view, struct view *again);
 void view_check(struct view *view);
 void view_add_finding(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
 	MA_PRINTF(5, 6);
-/* Was it last opened since this machine began? In this file, which is no copy? */
-bool view_is_this_boot(const struct view *view);
-bool view_is_this_file(const struct view *view);
+/* Was it last opened in this file, which is no copy, and since this machine began? */
+struct ma_certainty view_certainty(const struct view *view);
 /* Users of a region hold no lock: some may not be seen, and what they change meanwhile would be taken for damage. */
 bool view_users_unknown(const struct view *view);
 /* The worst finding; the status and the word for it. */

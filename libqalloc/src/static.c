@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See static.h: the calls, and what the engine promises to common/map.h. */
+/* See static.h: the calls, and what the engine promises to common/engine.h. */
 #include "static.h"
 
 #include <errno.h>

@@ -11,19 +11,20 @@
 
 bool shmbuddy__handle_is_certain(const struct shmbuddy *h, const struct ma_header *header)
 {
-	return header->device == h->device && header->inode == h->inode && ma_boot_is(header->boot_id);
+	return ma_is_certain(ma_header_certainty(header, h->device, h->inode));
 }
 
 /* What an existing region's header says. */
 void shmbuddy__handle_note_opening(struct shmbuddy *h, const struct ma_header *header, bool first)
 {
+	struct ma_certainty c = ma_header_certainty(header, h->device, h->inode);
 	bool closed = ma_load(&header->state) != MA_STATE_IN_USE;
 
 	h->opening = (struct shmbuddy_opening){
 		.generation = ma_load(&header->generation) + first,
 		.first = first,
-		.copied = header->device != h->device || header->inode != h->inode,
-		.machine_died = !ma_boot_is(header->boot_id),
+		.copied = !c.same_file,
+		.machine_died = !c.same_boot,
 		.closed = closed,
 		.recovered = first && !closed,
 	};
