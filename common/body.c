@@ -4,15 +4,19 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <string.h>
-#include <sys/mman.h>
+#include <signal.h>
 #include <unistd.h>
 
+#include "common/error.h"
 #include "common/image_fd.h"
+#include "common/lock.h"
 #include "common/owner.h"
-#include "common/page.h"
-#include "common/proc.h"
-#include "common/roots.h"
+#include "common/process.h"
+#include "common/slot.h"
+
+#define LOOKS_MOST  4096 /* Of a call that looks for the dead: entries, */
+#define PROBES_MOST 32   /* pids, */
+#define ASKS_MOST   4    /* and questions to the kernel that take longer. */
 
 #define OWNERS_MIN      16
 #define OWNERS_SMALL    64 /* A small map has so many for 4 KiB each; only a larger one has more. */
@@ -30,7 +34,7 @@ uint32_t ma_stream_mine(struct ma_image *map)
 
 bool ma_stream_lock(struct ma_image *map, uint32_t index)
 {
-	uint32_t slot = ma_proc_slot(map);
+	uint32_t slot = ma_body_slot(map);
 	enum ma_lock_result result;
 
 	if (slot == MA_NO_SLOT)
@@ -56,7 +60,11 @@ static void mend_stream(struct ma_image *map, uint32_t index)
 	ma_lock_give(&st->lock);
 }
 
-void ma_body_sweep(struct ma_image *map, uint32_t slot, bool was_used)
+/*
+ * Taking over a process slot: mend and free all locks that still name it; when its last holder did not close in order, retire all
+ * owners that do.
+ */
+static void sweep(struct ma_image *map, uint32_t slot, bool was_used)
 {
 	/* A root's change is one store, and so is that of the length: their locks need no mending. */
 	if (ma_lock_inherit(&ma_body(map)->root_lock, slot))
@@ -81,108 +89,186 @@ void ma_body_recover(struct ma_image *map)
 	ma_lock_seize(&ma_body(map)->length_lock, 0);
 	ma_lock_give(&ma_body(map)->length_lock);
 	ma_owner_retire_all(map);
-	ma_proc_forget_all(map);
+	ma_slot_forget_all(map);
 	for (uint32_t i = 0; i < ma_lanes(map); i++) {
 		ma_lock_seize(&ma_stream(map, i)->lock, 0);
 		mend_stream(map, i);
 	}
 }
 
-/* The disk is full: what has no space must not be touched. The copy is read on in memory, until its maker looks at privatize_errno. */
-static void give_copy_up(struct ma_image *map, int error)
+/* ---- membership ---- */
+
+/* Before the slot is ours in public, inherit what its last holder left: see lock.h and owner.h. */
+static void move_in(struct ma_image *map, uint32_t slot)
 {
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-
-	if (!map->privatize_errno)
-		mmap(map->base, map->mapped, PROT_READ | PROT_WRITE, flags, -1, 0);
-	map->privatize_errno = error;
-}
-
-static ssize_t copy_to(struct ma_image *map, const void *bytes, size_t count, off_t at)
-{
-	int fd = ma_image_fd(map);
-
-	return fd < 0 ? -1 : pwrite(fd, bytes, count, at);
+	sweep(map, slot, ma_load(&ma_slot_row(map, slot)->pid) != 0);
+	ma_slot_enter(map, slot);
+	ma_store_release(&map->slot, slot); /* Pairs with common/body.c:ma_body_slot. */
 }
 
 /*
- * A snapshot takes each word whole. By a write, because the disk may be full. The magic number is left out: half a copy is not
- * to look like a map.
+ * The first slot from the hint on that can be had, among those that were never used or given back; or among the others, whose
+ * holders live or died. Only the kernel knows which, and it is asked of one after the other: the next process begins behind.
  */
-static void copy_words(struct ma_image *map, uint64_t from, uint64_t end)
+static uint32_t take_among(struct ma_image *map, int fd, bool was_used)
 {
-	uint64_t words[MA_PAGE / 8];
-	uint64_t file, count;
-	ssize_t done;
+	uint32_t count = map->lay.processes;
+	uint32_t start = ma_load(&ma_body(map)->process_hint) % count;
 
-	while (from < end) {
-		count = ma_segment_run(&map->lay, from, ma_min(sizeof(words), ma_up(end, 8) - from), &file) / 8;
-		if (count == 0)
-			return;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t slot = (start + i) % count;
 
-		for (uint64_t i = 0; i < count; i++)
-			words[i] = ma_load_acquire((_Atomic uint64_t *)(void *)(map->source->base + from) + i);
-		if (from == 0)
-			words[0] = 0;
-		done = copy_to(map, words, count * 8, (off_t)file);
-		if (done != (ssize_t)(count * 8)) {
-			give_copy_up(map, done < 0 ? errno : ENOSPC);
-			return;
+		if ((ma_load(&ma_slot_row(map, slot)->pid) != 0) == was_used && ma_slot_lock(map, fd, slot))
+			return slot;
+	}
+	return MA_NO_SLOT;
+}
+
+/* Who has a slot may have to mend anything for the dead. So what others have made must be within reach. */
+static bool sees_all(struct ma_image *map)
+{
+	if (map->reach == map->lay.segments || ma_image_length(map) < map->lay.seg[map->reach].user_file)
+		return true;
+	ma_fail(ENOMEM, "%s: has grown beyond what this process had address space for: open it again", map->name);
+	return false;
+}
+
+static uint32_t take_slot(struct ma_image *map)
+{
+	int fd = ma_image_fd(map);
+	uint32_t slot;
+
+	if (fd < 0 || !sees_all(map))
+		return MA_NO_SLOT;
+	slot = take_among(map, fd, false);
+
+	if (slot == MA_NO_SLOT)
+		slot = take_among(map, fd, true);
+	if (slot == MA_NO_SLOT && ma_slot_blame(map, fd, "cannot attach for allocating"))
+		return MA_NO_SLOT;
+	if (slot == MA_NO_SLOT)
+		ma_fail(EUSERS,
+			"%s: cannot attach for allocating: all %u process slots are in use; end a process that uses "
+			"it, "
+			"or create the map with more",
+			map->name, map->lay.processes);
+	else
+		move_in(map, slot);
+	return slot;
+}
+
+uint32_t ma_body_slot(struct ma_image *map)
+{
+	uint32_t slot = ma_load_acquire(&map->slot); /* Pairs with common/body.c:move_in. */
+
+	if (MA_LIKELY(slot != MA_NO_SLOT) && MA_LIKELY(ma_load(ma_process_mark)) && MA_LIKELY(!map->fickle))
+		return slot;
+	if (!ma_load(ma_process_mark)) {
+		ma_process_notice();
+		if (ma_load(&map->id) == MA_MAP_CLOSED) {
+			ma_fail(EBADF, "%s: the map is closed in this fork child: open it again", map->name);
+			return MA_NO_SLOT;
 		}
-		from += count * 8;
+		slot = ma_load_acquire(&map->slot);
 	}
+	if (slot != MA_NO_SLOT && map->fd >= 0 && ma_image_fd(map) < 0)
+		return MA_NO_SLOT;
+	pthread_mutex_lock(&map->mutex);
+	slot = ma_load_acquire(&map->slot);
+	if (slot == MA_NO_SLOT)
+		slot = take_slot(map);
+	pthread_mutex_unlock(&map->mutex);
+	return slot;
 }
 
-void ma_body_own(struct ma_image *map, uint64_t from, uint64_t bytes)
+/* ---- dead processes ---- */
+
+/*
+ * The slot's byte is ours while we mend, so that no process moves in meanwhile. Killed there: it is dead again. The mutex,
+ * because threads of one process would all get the byte.
+ */
+static bool reap_slot(struct ma_image *map, int fd, uint32_t slot)
 {
-	if (map->source) {
-		if (!map->privatize_errno)
-			copy_words(map, ma_down(from, 8), from + bytes);
+	if (slot == ma_load(&map->slot) || !ma_load(&ma_slot_row(map, slot)->pid) || !ma_slot_lock(map, fd, slot))
+		return false;
+	sweep(map, slot, true);
+	ma_store_kill(&ma_slot_row(map, slot)->pid, 0);
+	ma_slot_unlock(fd, slot);
+	return true;
+}
+
+/*
+ * The kernel takes a microsecond or two for each process that it is asked about, and there may be thousands that live. So a call asks
+ * of some, the next call of others; first of those whose pid is nobody's. (That alone says little: it may be of another pid
+ * namespace.) A call that finds some goes on as if it had just begun.
+ */
+static bool seems_dead(struct ma_image *map, uint32_t slot)
+{
+	int saved = errno;
+	uint32_t pid = ma_load(&ma_slot_row(map, slot)->pid);
+	bool gone = pid && pid <= INT32_MAX && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+
+	errno = saved;
+	return gone;
+}
+
+static bool reap_some(struct ma_image *map, int fd, bool probe)
+{
+	uint32_t processes = map->lay.processes, most = (uint32_t)ma_min(processes, LOOKS_MOST);
+	bool any = false;
+
+	for (uint32_t i = 0, probes = 0; probe && i < most && probes < PROBES_MOST; i++) {
+		uint32_t slot = map->probe_next++ % processes;
+
+		probes += ma_load(&ma_slot_row(map, slot)->pid) != 0;
+		if (seems_dead(map, slot) && reap_slot(map, fd, slot))
+			any = true, probes = 0;
+	}
+	for (uint32_t i = 0, asks = 0; i < most && asks < ASKS_MOST && map->reap_left > 0; i++) {
+		uint32_t slot = map->reap_next++ % processes;
+
+		asks += ma_load(&ma_slot_row(map, slot)->pid) != 0;
+		if (reap_slot(map, fd, slot))
+			any = true, asks = 0;
+		ma_store(&map->reap_left, map->reap_left - 1);
+	}
+	return any;
+}
+
+bool ma_body_reap(struct ma_image *map, bool begin)
+{
+	bool any;
+	int fd;
+
+	if (map->fd < 0 || ma_body_slot(map) == MA_NO_SLOT || (!begin && ma_load(&map->reap_left) == 0))
+		return false;
+	fd = ma_image_fd(map);
+	if (fd < 0)
+		return false;
+	pthread_mutex_lock(&map->mutex);
+	if (begin)
+		ma_store(&map->reap_left, map->lay.processes);
+	any = reap_some(map, fd, begin);
+	pthread_mutex_unlock(&map->mutex);
+	return any;
+}
+
+void ma_body_reap_all(struct ma_image *map)
+{
+	int fd;
+
+	if (map->fd < 0 || ma_body_slot(map) == MA_NO_SLOT)
 		return;
-	}
-	for (uint64_t at = ma_down(from, MA_PAGE); at < from + bytes; at += MA_PAGE) {
-		_Atomic uint8_t *page = (_Atomic uint8_t *)(map->base + at);
-		uint8_t byte = ma_load(page);
-
-		/*
-		 * A write makes the kernel copy the page. It must be one indivisible step with its own look: a byte that was
-		 * read before the copy and written after it would tear a word that changed in between.
-		 */
-		while (!ma_cas(page, &byte, byte))
-			;
-	}
-}
-
-void ma_body_privatize_again(struct ma_image *map)
-{
-	/* A view has those of the first segment with the front; of the others nothing was copied yet. */
-	for (uint32_t k = map->source ? 0 : 1; k < ma_segments(map); k++)
-		ma_body_own(map, map->lay.seg[k].stream_off, (uint64_t)map->lay.streams * map->lay.stream_stride);
-}
-
-/* Pages that hold nothing else are not even read; those at the ends are copied. */
-void ma_body_void(struct ma_image *map, uint64_t from, uint64_t bytes)
-{
-	uint64_t end = from + bytes;
-	uint64_t first = ma_up(from, ma_page());
-	uint64_t last = ma_down(end, ma_page());
-
-	if (map->source)
+	fd = ma_image_fd(map);
+	if (fd < 0)
 		return;
-	if (first >= last || mmap(map->base + first, last - first, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-		first = last = end;
-	ma_body_own(map, from, first - from);
-	memset(map->base + from, 0, first - from);
-	ma_body_own(map, last, end - last);
-	memset(map->base + last, 0, end - last);
+	pthread_mutex_lock(&map->mutex);
+	for (uint32_t slot = 0; slot < map->lay.processes; slot++)
+		reap_slot(map, fd, slot);
+	pthread_mutex_unlock(&map->mutex);
 }
 
-void ma_body_fresh(struct ma_image *map, uint64_t from, uint64_t bytes)
-{
-	if ((map->mode & MA_MAP_PRIVATE) || map->source)
-		memset(map->base + from, 0, bytes);
-}
+/* ---- numbers and layout ---- */
 
 uint64_t ma_body_processes(uint64_t bytes)
 {

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What all bodies with owners have, at work: streams and their locks, the process's membership, what is done for dead processes, and
- * private copies of metadata. layout.h says where it is in the file.
+ * What all bodies with owners have, at work: streams and their locks, the process's membership, what is done for dead processes.
+ * layout.h says where it is in the file.
  */
 #ifndef MA_BODY_H
 #define MA_BODY_H
 
 #include "common/image.h"
-#include "common/lock.h"
 
 /* The stream that the calling thread belongs to. */
 uint32_t ma_stream_mine(struct ma_image *map);
@@ -16,32 +15,18 @@ uint32_t ma_stream_mine(struct ma_image *map);
 bool ma_stream_lock(struct ma_image *map, uint32_t index);
 void ma_stream_unlock(struct ma_image *map, uint32_t index);
 
-/*
- * Taking over a process slot: mend and free all locks that still name it; when its last holder did not close in order, retire all
- * owners that do.
- */
-void ma_body_sweep(struct ma_image *map, uint32_t slot, bool was_used);
-/* Nobody else is attached: do that for every slot. */
+/* No other process is attached: mend and free all locks, retire all owners, and forget all process slots. */
 void ma_body_recover(struct ma_image *map);
 
-/* A private view: make own copies of the pages of a range. A snapshot: copy its words. */
-void ma_body_own(struct ma_image *map, uint64_t from, uint64_t bytes);
+/* This process's slot in the map, taken at the first call. MA_NO_SLOT with errno EUSERS when all are taken. */
+uint32_t ma_body_slot(struct ma_image *map);
 /*
- * A snapshot: copy the streams once more. What came into use before the roots were copied has to be in use. A view: copy those of later
- * segments.
+ * Look for processes that died, and mend and give up what they left: then their owners' tags are dead for all to see. True when there
+ * were any. One call asks the kernel of a few; calls without begin go on until all were asked once since the last one with it.
  */
-void ma_body_privatize_again(struct ma_image *map);
-/*
- * A range that is not in use: zeros of its own, for reading a hole of the file may take disk space. A snapshot has
- * them already.
- */
-void ma_body_void(struct ma_image *map, uint64_t from, uint64_t bytes);
-
-/*
- * A private view: metadata that comes into use only now reads as what others have made of it in the file meanwhile. Make
- * the range zero, as it was at the time of the view; the same for a snapshot. Nothing for other maps.
- */
-void ma_body_fresh(struct ma_image *map, uint64_t from, uint64_t bytes);
+bool ma_body_reap(struct ma_image *map, bool begin);
+/* Of all at once. */
+void ma_body_reap_all(struct ma_image *map);
 
 /* The default number of process slots of a new map of so many bytes. */
 uint64_t ma_body_processes(uint64_t bytes);

@@ -368,8 +368,8 @@ static void own_used(struct ma_image *map, uint64_t *from, uint64_t offset, uint
 {
 	if (bytes == 0)
 		return;
-	ma_body_void(map, *from, offset - *from);
-	ma_body_own(map, offset, bytes);
+	ma_privatize_void(map, *from, offset - *from);
+	ma_privatize(map, offset, bytes);
 	*from = offset + bytes;
 }
 
@@ -384,11 +384,11 @@ static void own_tables(struct ma_image *map)
 
 	/* A view's recovery computes the trees again without reading them. */
 	if (lay->fixed_end != lay->table_end)
-		ma_body_void(map, from, lay->area_off - from);
+		ma_privatize_void(map, from, lay->area_off - from);
 	for (uint32_t k = 1; k < ma_segments(map); k++)
-		ma_body_void(map, lay->seg[k].stream_off + (uint64_t)lay->streams * lay->stream_stride,
-			     ma_up(lay->seg[k].own_end, ma_page()) - lay->seg[k].stream_off -
-				     (uint64_t)lay->streams * lay->stream_stride);
+		ma_privatize_void(map, lay->seg[k].stream_off + (uint64_t)lay->streams * lay->stream_stride,
+				  ma_up(lay->seg[k].own_end, ma_page()) - lay->seg[k].stream_off -
+					  (uint64_t)lay->streams * lay->stream_stride);
 	from = lay->spot_off;
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
@@ -397,7 +397,7 @@ static void own_tables(struct ma_image *map)
 		own_used(map, &from, lay->unit_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		own_used(map, &from, lay->next_off + ma_range_first(map, s) * 4, ma_range_used(map, s) * 4);
-	ma_body_void(map, from, ma_up(lay->next_off + lay->units * 4, ma_page()) - from);
+	ma_privatize_void(map, from, ma_up(lay->next_off + lay->units * 4, ma_page()) - from);
 }
 
 /*
@@ -418,7 +418,7 @@ static void cut_at_end(struct ma_image *map, uint32_t stream)
 static void own_words(struct ma_image *map)
 {
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
-		ma_body_own(map, map->lay.unit_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
+		ma_privatize(map, map->lay.unit_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
 }
 
 /*
@@ -430,15 +430,15 @@ void ma_heap_privatize_metadata(struct ma_image *map)
 {
 	const struct ma_layout *lay = &map->lay;
 
-	ma_body_own(map, 0, lay->fixed_end);
+	ma_privatize(map, 0, lay->fixed_end);
 	if (map->privatize_errno)
 		return;
 	if (map->source) { /* A view finds the tables of roots by the file's words. */
-		ma_body_privatize_again(map);
+		ma_privatize_streams(map);
 		own_words(map);
 	}
 	ma_root_own(map);
-	ma_body_privatize_again(map);
+	ma_privatize_streams(map);
 	if (map->privatize_errno)
 		return;
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
@@ -449,8 +449,8 @@ void ma_heap_privatize_metadata(struct ma_image *map)
 		uint64_t first = ma_range_first(map, s);
 		uint64_t used = ma_range_used(map, s);
 
-		ma_body_own(map, lay->spot_off + first * 8, used * 8);
-		ma_body_own(map, lay->next_off + first * 4, used * 4);
+		ma_privatize(map, lay->spot_off + first * 8, used * 8);
+		ma_privatize(map, lay->next_off + first * 4, used * 4);
 		ma_truth_own(map, s);
 		if (map->privatize_errno)
 			return;

@@ -5,6 +5,7 @@
 
 #include "common/body.h"
 #include "common/heap.h"
+#include "common/privatize.h"
 
 #define MA_LEAF 64 /* Chunks a leaf word. */
 

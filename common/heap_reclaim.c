@@ -10,7 +10,6 @@
 
 #include "common/error.h"
 #include "common/heap_internal.h"
-#include "common/proc.h"
 #include "common/reclaim.h"
 
 #define QUEUE_AGE    1024
@@ -108,7 +107,7 @@ static bool scavenge(struct ma_tcache *tc, bool barren)
 {
 	bool any = scavenge_own(tc, false);
 
-	any |= ma_proc_reap(tc->map, !barren);
+	any |= ma_body_reap(tc->map, !barren);
 	for (uint32_t s = 0; s < ma_lanes(tc->map); s++) {
 		if (!ma_stream_lock(tc->map, s))
 			return any;

@@ -110,7 +110,7 @@ bool ma_slab_is_empty(const struct ma_slab *slab)
 	return true;
 }
 
-/* Only what memory says of the owner: what a death left there ma_proc_reap() has taken away, or will. */
+/* Only what memory says of the owner: what a death left there ma_body_reap() has taken away, or will. */
 bool ma_slab_is_unowned(struct ma_image *map, const struct ma_slab *slab, uint64_t tag)
 {
 	uint64_t holder = ma_word_argument(ma_load_acquire(slab->word));

@@ -59,8 +59,8 @@ static int back_chunks(struct ma_image *map, uint32_t stream, uint64_t had, uint
 		return -1;
 	if (ma_chunk_back_tables(map, stream, had, want) < 0)
 		return -1;
-	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
-	ma_body_fresh(map, lay->spot_off + (start + had) * 8, (want - had) * 8);
+	ma_privatize_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
+	ma_privatize_fresh(map, lay->spot_off + (start + had) * 8, (want - had) * 8);
 	return ma_space_extend(map, lay->user_off + start * MA_CHUNK, had * MA_CHUNK, want * MA_CHUNK);
 }
 

@@ -350,8 +350,8 @@ void ma_truth_own(struct ma_image *map, uint32_t stream)
 	struct place place = fixed_area(map, stream);
 
 	if (has_fixed_area(map, stream))
-		ma_body_own(map, (uint64_t)place.line * MA_UNIT, (uint64_t)place.units * MA_UNIT);
+		ma_privatize(map, (uint64_t)place.line * MA_UNIT, (uint64_t)place.units * MA_UNIT);
 	for (uint64_t chunk = first; chunk < first + ma_range_used(map, stream); chunk++)
 		if (ma_word_kind(ma_chunk_load(map, chunk)) == MA_TRUTH)
-			ma_body_own(map, map->lay.user_off + chunk * MA_CHUNK, MA_CHUNK);
+			ma_privatize(map, map->lay.user_off + chunk * MA_CHUNK, MA_CHUNK);
 }

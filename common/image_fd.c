@@ -5,7 +5,7 @@
  * Most file systems keep the open file description, with our locks, for as long as something of it is mapped: then the process stays
  * attached when its descriptor is closed, and a new descriptor is needed only to take disk space. On an overlay file system, and in a FUSE
  * file system with passthrough, a mapping belongs to the file below, and the locks end with the descriptor. Such a map is *fickle*:
- * ma_proc_slot() looks at its descriptor in each slow call. The process takes the locks again. If another process has meanwhile found
+ * ma_body_slot() looks at its descriptor in each slow call. The process takes the locks again. If another process has meanwhile found
  * the map without users, or the process slot without a holder, this process attaches as a new one: with other ids, so that all that its
  * threads remember of their slabs, which may have another owner now, is void.
  */
@@ -20,7 +20,7 @@
 
 #include "common/error.h"
 #include "common/file.h"
-#include "common/proc.h"
+#include "common/slot.h"
 
 /* Locked for a moment, to see whether it stays so. Behind all bytes that mean something. */
 #define PROBE_BYTE (MA_FILE_ATTACH_BYTE + (1 << 20) + getpid() % (1 << 20))
@@ -109,7 +109,7 @@ static void begin_anew(struct ma_image *map)
 		 "reserved; do not close descriptors that the library opened",
 		 map->name);
 	map->generation = ma_load_acquire(&map->header->generation);
-	ma_store_release(&map->slot, MA_NO_SLOT);      /* Pairs with common/proc.c:ma_proc_slot. */
+	ma_store_release(&map->slot, MA_NO_SLOT);      /* Pairs with common/body.c:ma_body_slot. */
 	ma_store_release(&map->id, ma_image_new_id()); /* Pairs with common/thread.c:ma_tcache_get. */
 }
 
@@ -130,7 +130,7 @@ static bool lock_again(struct ma_image *map, int fd)
 		return true;
 	if (!attach_again(map, fd))
 		return false;
-	if (ma_load_acquire(&map->header->generation) != map->generation || !ma_proc_keep_slot(map, fd))
+	if (ma_load_acquire(&map->header->generation) != map->generation || !ma_slot_keep(map, fd))
 		begin_anew(map);
 	return true;
 }

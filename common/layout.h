@@ -96,6 +96,18 @@ _Static_assert(sizeof(struct ma_process) == 16, "format 1");
 _Static_assert(offsetof(struct ma_stream, queue) == 64, "format 1");
 _Static_assert(sizeof(struct ma_stream) == 1472, "format 1; an odd number of cache lines");
 
+#define MA_ROOT_NAME 64
+
+/* A named root (roots.h). */
+struct ma_root {
+	_Atomic uint64_t state;
+	_Atomic uint64_t offset;
+	_Atomic uint64_t name[MA_ROOT_NAME / 8];
+	uint64_t zero[6];
+};
+
+_Static_assert(sizeof(struct ma_root) == 128, "format 1");
+
 #define MA_PROCESS_OFF (MA_PAGE + sizeof(struct ma_body))
 
 /* ---- in memory: where everything is ---- */

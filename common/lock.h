@@ -11,7 +11,7 @@
  * waiter sleeps (ABA), the word differs and the exchange fails. The new holder first recovers the range that the intent names.
  *
  * Two threads of one process hold it under the same slot: a process dies with all its threads, so that suffices.
- * A process that takes a used process slot first inherits all locks that still name it (ma_body_sweep), so a reused slot
+ * A process that takes a used process slot first inherits all locks that still name it (body.c), so a reused slot
  * never makes a dead holder look alive.
  */
 #ifndef MA_LOCK_H

@@ -24,16 +24,15 @@
 
 #include "common/cancel.h"
 #include "common/error.h"
-#include "common/body.h"
 #include "common/file.h"
 #include "common/image_annotate.h"
 #include "common/image_fd.h"
 #include "common/map_file.h"
 #include "common/owner.h"
-#include "common/proc.h"
 #include "common/recover.h"
 #include "common/regain.h"
 #include "common/registry.h"
+#include "common/slot.h"
 #include "common/space.h"
 
 #define WAIT_MS      10000
@@ -266,7 +265,7 @@ struct ma_map *ma_map_open(const struct ma_open *how)
 /* When nobody else is attached, the header may say that the map was closed in order. */
 static void sign_off(struct ma_image *map, bool sync)
 {
-	if (ma_file_attach_exclusive(map->fd) < 0 || ma_proc_is_used_unlocked(map))
+	if (ma_file_attach_exclusive(map->fd) < 0 || ma_slot_is_used_unlocked(map))
 		return;
 	ma_image_mark_closed(map, sync);
 }
@@ -281,7 +280,7 @@ static void leave(struct ma_image *map)
 			ma_store(&ma_stream(map, i)->stale, 1);
 	if (map->engine->rest)
 		map->engine->rest(map);
-	ma_proc_leave(map);
+	ma_slot_leave(map);
 }
 
 /* The mapping may still hold the attach byte, by a description that has no descriptor: it goes first. */
@@ -290,7 +289,7 @@ static void sign_off_unmapped(struct ma_image *map, bool sync)
 	uint32_t closed = MA_STATE_CLOSED, synced = MA_STATE_SYNCED;
 	off_t at = offsetof(struct ma_header, state);
 
-	if (ma_proc_is_used_unlocked(map))
+	if (ma_slot_is_used_unlocked(map))
 		return;
 	unmap(map);
 	if (ma_file_attach_exclusive(map->fd) < 0 || pwrite(map->fd, &closed, sizeof(closed), at) < 0)

@@ -17,10 +17,8 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "common/origin.h"
-#include "common/owner.h"
 #include "common/page.h"
 #include "common/plan.h"
-#include "common/proc.h"
 #include "common/recover.h"
 #include "common/space.h"
 

@@ -21,8 +21,8 @@
 #include "common/origin.h"
 #include "common/page.h"
 #include "common/plan.h"
-#include "common/proc.h"
 #include "common/recover.h"
+#include "common/slot.h"
 #include "common/space.h"
 
 static unsigned kinds_of(const struct ma_open *how)
@@ -251,7 +251,7 @@ static bool is_in_use(const struct ma_image *map, const struct ma_header *h)
 /* Nobody has a lock. But a process may have lost its own, and know nothing of it. */
 static bool is_first(struct ma_image *map, const struct ma_header *h)
 {
-	return !is_in_use(map, h) || !ma_proc_is_used_unlocked(map);
+	return !is_in_use(map, h) || !ma_slot_is_used_unlocked(map);
 }
 
 static enum ma_attach stay_second(struct ma_image *map, struct ma_opening *found)

@@ -5,11 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "common/body.h"
 #include "common/error.h"
-#include "common/image.h"
 #include "common/proc.h"
-#include "common/space.h"
 
 #define SLOT_PART 0xffffu
 #define LOOKS     64 /* At records that were used, before a new one is taken into use. */
@@ -103,14 +100,11 @@ static bool widen(struct ma_image *map, uint32_t seen)
 	return true;
 }
 
-uint64_t ma_owner_take(struct ma_image *map)
+uint64_t ma_owner_take(struct ma_image *map, uint32_t slot)
 {
-	uint32_t slot = ma_proc_slot(map);
 	uint64_t tag;
 	uint32_t count;
 
-	if (slot == MA_NO_SLOT)
-		return 0;
 	do {
 		count = top(map);
 		tag = take_among(map, count, LOOKS, slot, false);

@@ -13,9 +13,7 @@
 #ifndef MA_OWNER_H
 #define MA_OWNER_H
 
-#include "common/base.h"
-
-struct ma_image;
+#include "common/image.h"
 
 struct ma_owner {
 	_Atomic uint64_t word;
@@ -28,11 +26,11 @@ _Static_assert(sizeof(struct ma_owner) == 64, "format 1");
 #define MA_TAG_BITS        52
 #define MA_TAG_GENERATIONS ((uint64_t)1 << 36)
 
-/* Take a record; the tag, or 0 with errno EUSERS, ENOSPC, ... */
-uint64_t ma_owner_take(struct ma_image *map);
+/* Take a record for this process slot, which is the caller's. The tag, or 0 with errno EUSERS. */
+uint64_t ma_owner_take(struct ma_image *map, uint32_t slot);
 /* Give it and all that is tagged with it up. */
 void ma_owner_give(struct ma_image *map, uint64_t tag);
-/* Does the tag's record still name a process? Its death may not have been noticed yet (ma_proc_reap): this asks memory only. */
+/* Does the tag's record still name a process? Its death may not have been noticed yet (ma_body_reap): this asks memory only. */
 bool ma_owner_is_held(struct ma_image *map, uint64_t tag);
 /* May the holder of this tag still act? Errs on the side of yes. */
 bool ma_owner_alive(struct ma_image *map, uint64_t tag);

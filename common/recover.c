@@ -41,7 +41,8 @@ int ma_image_check_whole(struct ma_image *image)
 
 	if (violations == 0)
 		return 0;
-	return ma_fail(EUCLEAN, "%s: map is damaged: violations found: %" PRIu64 "; run: mapalloc repair, or restore a copy",
+	return ma_fail(EUCLEAN,
+		       "%s: map is damaged: violations found: %" PRIu64 "; run: mapalloc repair, or restore a copy",
 		       image->name, violations);
 }
 

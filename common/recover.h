@@ -10,9 +10,11 @@
 
 /* What is done besides freeing what dead processes held. */
 enum ma_recovery {
-	MA_RECOVER_MARK = 1,  /* Meanwhile the header says that recovery is not finished, until ma_image_mark_ready(). */
-	MA_RECOVER_RENEW = 2, /* Nothing is certain: what is not in use becomes zero, and what is derived is computed again. */
-	MA_RECOVER_TAGS = 4,  /* No tag that stands anywhere in it is an owner's any more: it is a copy, or may be one. */
+	MA_RECOVER_MARK = 1, /* Meanwhile the header says that recovery is not finished, until ma_image_mark_ready(). */
+	MA_RECOVER_RENEW =
+		2, /* Nothing is certain: what is not in use becomes zero, and what is derived is computed again. */
+	MA_RECOVER_TAGS =
+		4, /* No tag that stands anywhere in it is an owner's any more: it is a copy, or may be one. */
 	MA_RECOVER_CHECK = 8, /* The whole check. */
 };
 

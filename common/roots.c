@@ -12,7 +12,8 @@
 #include "common/cancel.h"
 #include "common/error.h"
 #include "common/image.h"
-#include "common/proc.h"
+#include "common/lock.h"
+#include "common/privatize.h"
 #include "common/thread.h"
 
 #define WINDOW     32 /* Places of a table where a name may be; all of them in the fixed table. */
@@ -123,7 +124,7 @@ static void privatize_table(struct ma_image *map, const struct table *t, void *a
 {
 	(void)arg;
 	/* From the links on; before the fixed table there is nothing that a copy would harm. */
-	ma_body_own(map, (uint64_t)((char *)(t->first - 1) - map->base), (t->places + 1) * sizeof(struct ma_root));
+	ma_privatize(map, (uint64_t)((char *)(t->first - 1) - map->base), (t->places + 1) * sizeof(struct ma_root));
 	for (uint32_t side = 0; side < (t->level ? 2 : 1); side++) {
 		struct table child = *t;
 
@@ -285,7 +286,7 @@ static int put(struct ma_image *map, const struct key *key, uint64_t offset, str
 /* expected NULL: whatever it is. 1: it was so, and is changed. 0: it was not, and *expected says what it is. -1: errno. */
 static int change(struct ma_image *map, const struct key *key, uint64_t *expected, uint64_t offset)
 {
-	uint32_t slot = ma_proc_slot(map);
+	uint32_t slot = ma_body_slot(map);
 	struct place p;
 	int result = 0;
 	uint64_t was;

@@ -23,22 +23,10 @@
 #ifndef MA_ROOTS_H
 #define MA_ROOTS_H
 
-#include "common/base.h"
 #include "common/finding.h"
+#include "common/image.h"
 
-#define MA_ROOT_NAME 64
 #define MA_TABLE_MIN 256 /* Bytes of the smallest unit that can be a table: links, and one place. */
-
-struct ma_image;
-
-struct ma_root {
-	_Atomic uint64_t state;
-	_Atomic uint64_t offset;
-	_Atomic uint64_t name[MA_ROOT_NAME / 8];
-	uint64_t zero[6];
-};
-
-_Static_assert(sizeof(struct ma_root) == 128, "format 1");
 
 /* On a map that is open. -1 or NULL: errno EINVAL, EROFS, ENOSPC; ENOENT when there is no such root. */
 int ma_root_set(struct ma_image *map, const char *name, void *ptr);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/body.h"
 #include "common/cancel.h"
 #include "common/error.h"
 #include "common/file.h"
@@ -20,7 +21,6 @@
 #include "common/image_annotate.h"
 #include "common/page.h"
 #include "common/plan.h"
-#include "common/proc.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -354,7 +354,7 @@ int ma_space_grow(struct ma_image *map, uint64_t length)
 			       "%s: cannot grow to %" PRIu64 " bytes: its reserved range allows %" PRIu64
 			       "; use a map with a larger range",
 			       map->name, length, last->user_file + last->user_bytes);
-	slot = ma_proc_slot(map);
+	slot = ma_body_slot(map);
 	if (slot == MA_NO_SLOT)
 		return -1;
 	/* Streams grow the file under different locks: without this one, the smaller length might come last. */

@@ -205,6 +205,13 @@ static struct ma_tcache *new_cache(void)
 	return tc;
 }
 
+static uint64_t take_tag(struct ma_image *map)
+{
+	uint32_t slot = ma_body_slot(map);
+
+	return slot == MA_NO_SLOT ? 0 : ma_owner_take(map, slot);
+}
+
 static bool thread_attach(struct ma_tcache *tc, struct ma_image *map, uint64_t id)
 {
 	struct ma_tcache *next = tc->next;
@@ -212,10 +219,10 @@ static bool thread_attach(struct ma_tcache *tc, struct ma_image *map, uint64_t i
 
 	if (many_may_be_gone())
 		bury();
-	tag = ma_owner_take(map);
+	tag = take_tag(map);
 	if (tag == 0) {
 		bury();
-		tag = ma_owner_take(map);
+		tag = take_tag(map);
 	}
 	if (tag == 0)
 		return false;

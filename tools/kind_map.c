@@ -9,7 +9,6 @@
 
 #include "common/lock.h"
 #include "common/owner.h"
-#include "common/proc.h"
 #include "common/recover.h"
 #include "common/roots.h"
 #include "libmmalloc/src/inspect.h"

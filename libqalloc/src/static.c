@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/heap.h"
 #include "common/owner.h"
+#include "common/privatize.h"
 #include "common/reclaim.h"
 #include "common/regain.h"
 #include "common/roots.h"
@@ -213,8 +214,8 @@ static int reserve_groups(struct ma_image *map, uint32_t stream, uint64_t had, u
 	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
 	    ma_space_extend(map, lay->truth_off + start * items, had * items, want * items + STATIC_SCAN_SLACK) < 0)
 		return -1;
-	ma_body_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
-	ma_body_fresh(map, lay->truth_off + (start + had) * items, (want - had) * items);
+	ma_privatize_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
+	ma_privatize_fresh(map, lay->truth_off + (start + had) * items, (want - had) * items);
 	return ma_space_extend(map, lay->user_off + start * bytes, had * bytes, want * bytes);
 }
 
@@ -314,30 +315,30 @@ static uint64_t backed_groups(struct ma_image *map, uint32_t stream)
  */
 static void privatize_metadata(struct ma_image *map)
 {
-	ma_body_own(map, 0, map->lay.fixed_end);
+	ma_privatize(map, 0, map->lay.fixed_end);
 	if (map->privatize_errno)
 		return;
 	if (map->source)
-		ma_body_privatize_again(map);
+		ma_privatize_streams(map);
 	if (map->source) /* A view finds the tables of roots by the file's words. */
 		for (uint32_t s = 0; s < ma_lanes(map); s++)
-			ma_body_own(map, map->lay.unit_off + ma_range_first(map, s) * 8,
-				    backed_groups(map, s) * 8);
+			ma_privatize(map, map->lay.unit_off + ma_range_first(map, s) * 8, backed_groups(map, s) * 8);
 	ma_root_own(map);
-	ma_body_privatize_again(map);
+	ma_privatize_streams(map);
 	for (uint32_t s = 0; s < ma_lanes(map); s++) {
 		uint64_t first = ma_range_first(map, s);
 		uint64_t count =
-			backed_groups(map, s); /* The others are made zero when they get space (ma_body_fresh). */
+			backed_groups(map, s); /* The others are made zero when they get space (ma_privatize_fresh). */
 
-		ma_body_own(map, map->lay.unit_off + first * 8, count * 8);
-		ma_body_own(map, map->lay.truth_off + first * map->lay.group_items, count * map->lay.group_items);
+		ma_privatize(map, map->lay.unit_off + first * 8, count * 8);
+		ma_privatize(map, map->lay.truth_off + first * map->lay.group_items, count * map->lay.group_items);
 		if (map->privatize_errno)
 			return;
-		ma_body_fresh(map, map->lay.unit_off + (first + qalloc__range_used(map, s)) * 8,
-			      (count - qalloc__range_used(map, s)) * 8);
-		ma_body_fresh(map, map->lay.truth_off + (first + qalloc__range_used(map, s)) * map->lay.group_items,
-			      (count - qalloc__range_used(map, s)) * map->lay.group_items);
+		ma_privatize_fresh(map, map->lay.unit_off + (first + qalloc__range_used(map, s)) * 8,
+				   (count - qalloc__range_used(map, s)) * 8);
+		ma_privatize_fresh(map,
+				   map->lay.truth_off + (first + qalloc__range_used(map, s)) * map->lay.group_items,
+				   (count - qalloc__range_used(map, s)) * map->lay.group_items);
 	}
 }
 

@@ -10,7 +10,7 @@
 #include "common/body.h"
 #include "common/heap.h"
 #include "common/owner.h"
-#include "common/proc.h"
+#include "common/privatize.h"
 #include "common/reclaim.h"
 #include "common/roots.h"
 #include "common/scan.h"
@@ -30,7 +30,7 @@ enum { VAIN_GROUPS = 0, VAIN_ITEMS = 1 };
 
 /* ---- groups ---- */
 
-/* Only memory is asked about the owner: what a death left there ma_proc_reap() takes away. */
+/* Only memory is asked about the owner: what a death left there ma_body_reap() takes away. */
 static bool adopt(struct ma_tcache *tc, uint64_t group)
 {
 	uint64_t tag = ma_load_acquire(qalloc__group_word(tc->map, group));
@@ -250,7 +250,7 @@ static bool own_any(struct ma_tcache *tc, bool barren)
 {
 	uint64_t group = search(tc);
 
-	if (group == MA_NO_CHUNK && (ma_proc_reap(tc->map, !barren) || !barren))
+	if (group == MA_NO_CHUNK && (ma_body_reap(tc->map, !barren) || !barren))
 		group = search(tc);
 	return group != MA_NO_CHUNK && own(tc, group);
 }
@@ -469,7 +469,7 @@ bool qalloc__static_table_take(struct ma_tcache *tc, _Atomic uint64_t *link, uin
 	if (group != MA_NO_CHUNK && make_table(map, group, link, id))
 		return true;
 	qalloc__static_thread_detach(tc);
-	ma_proc_reap_all(map);
+	ma_body_reap_all(map);
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		for (uint64_t from = 0;; from = group - ma_range_first(map, s) + 1) {
 			group = adopt_empty(tc, s, from);

@@ -2,7 +2,7 @@
 /*
  * The lock, over VM files, the shared VM file and mapped files; and how a thread that forks passes it, and the innermost mutexes.
  *
- * Locks, in the order in which they are taken: xmemory__lock(), the maps' registry (common/map.h), the budget's mutex (budget.c), the
+ * Locks, in the order in which they are taken: xmemory__lock(), the maps' registry (common/registry.h), the budget's mutex (budget.c), the
  * sites' (site.c). All are held across a fork (fork.c).
  */
 #ifndef XMEMORY_LOCK_H

@@ -9,7 +9,6 @@
 #include "common/body.h"
 #include "common/map.h"
 #include "common/owner.h"
-#include "common/proc.h"
 #include <qalloc.h>
 #include "tests/support/support.h"
 
@@ -92,7 +91,7 @@ static int die_holding(void *arg)
 	struct shared *s = arg;
 
 	if (!ma_stream_lock(s->map, 0) || !ma_stream_lock(s->map, 1) ||
-	    ma_lock_take(s->map, &ma_body(s->map)->root_lock, ma_proc_slot(s->map)) != MA_LOCK_TAKEN)
+	    ma_lock_take(s->map, &ma_body(s->map)->root_lock, ma_body_slot(s->map)) != MA_LOCK_TAKEN)
 		return 1;
 	support_point(&s->sync, "holding");
 	return 1;
@@ -244,7 +243,7 @@ static int take_tag(void *arg)
 {
 	struct shared *s = arg;
 
-	s->block[0] = ma_owner_take(s->map);
+	s->block[0] = ma_owner_take(s->map, ma_body_slot(s->map));
 	support_point(&s->sync, "tagged");
 	return 1;
 }
@@ -269,12 +268,12 @@ static void tags_are_never_given_twice(void)
 {
 	const char *path;
 	struct ma_image *map = new_map(&path);
-	uint64_t first = ma_owner_take(map);
+	uint64_t first = ma_owner_take(map, ma_body_slot(map));
 	uint64_t second;
 
 	ma_owner_give(map, first);
 	g_assert_false(ma_owner_alive(map, first));
-	second = ma_owner_take(map);
+	second = ma_owner_take(map, ma_body_slot(map));
 	g_assert_cmphex(second, !=, first);
 	g_assert_true(ma_owner_alive(map, second));
 	ma_owner_give(map, first); /* An old tag gives nothing up. */
@@ -290,7 +289,7 @@ static void all_records_can_be_taken(void)
 	struct ma_image *map = new_map(&path);
 	uint32_t n = 0;
 
-	while (ma_owner_take(map))
+	while (ma_owner_take(map, ma_body_slot(map)))
 		n++;
 	g_assert_cmpint(errno, ==, EUSERS);
 	g_assert_cmpuint(n, ==, map->lay.owners);

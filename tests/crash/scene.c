@@ -5,6 +5,7 @@
 
 #include "common/body.h"
 #include "common/header.h"
+#include "common/lock.h"
 
 /* --- blocks --- */
 

@@ -6,6 +6,7 @@
 
 #include "common/body.h"
 #include "common/heap_internal.h"
+#include "common/lock.h"
 #include "common/owner.h"
 #include "common/roots.h"
 #include "common/space.h"
