@@ -328,15 +328,27 @@ MA_INLINE uint32_t ma_slab_cell(uint32_t id)
 	return id % MA_CHUNK_CELLS;
 }
 
+/* At least one slot in MA_RICH is free; or any. */
+enum ma_want { MA_ANY_ROOM, MA_RICH_ROOM };
+#define MA_RICH 16
+
+/*
+ * What a search is content with. Blocks that are freed at random leave few free slots in each slab: a thread that took the
+ * first one it finds would search for every block. So it first passes by what is poor, and rather takes a new slab; that
+ * costs at most a sixteenth of the memory, and something.
+ */
+MA_INLINE uint32_t ma_want_least(uint32_t slots, enum ma_want want)
+{
+	return want == MA_RICH_ROOM ? (slots + MA_RICH - 1) / MA_RICH : 1;
+}
+
 /* False: there is no slab of this id (any more). Any id may be asked about. */
 bool ma_slab_at(struct ma_image *map, uint32_t id, struct ma_slab *slab);
 /* Each slab that begins in this chunk, until fn returns something but 0: that. */
 int ma_chunk_slabs(struct ma_image *map, uint64_t chunk, int (*fn)(struct ma_image *map, const struct ma_slab *slab, void *arg),
 		   void *arg);
 uint32_t ma_slab_used(const struct ma_slab *slab);
-/* At least one slot in MA_RICH is free; or any. */
-enum ma_want { MA_ANY_ROOM, MA_RICH_ROOM };
-#define MA_RICH 16
+
 bool ma_slab_has_room(const struct ma_slab *slab, enum ma_want want);
 bool ma_slab_is_empty(const struct ma_slab *slab);
 /* No live thread is its owner; or tag is the owner's. */
@@ -385,6 +397,13 @@ MA_INLINE bool ma_cursor_churns(const struct ma_image *map, struct ma_cursor *cu
 	return cursor->churn >= MA_CHURN_MOST && ma_units_in_time(map) >= MA_CHURN_UNITS;
 }
 
+/* Give an empty slab back to the free chunks. The lock is held, and no other thread can own it. */
+void ma_slab_give(struct ma_image *map, const struct ma_slab *slab);
+/* The same when it is empty, and its owner is the caller. */
+bool ma_slab_give_if_empty(struct ma_image *map, uint32_t id);
+
+/* ---- what a thread owns (heap_ring.c) ---- */
+
 /* Fill a cursor whose mask is empty from what the thread owns. It takes no lock, and changes nothing that others see. */
 bool ma_slab_look_on(struct ma_tcache *tc, struct ma_cursor *cursor);
 
@@ -406,8 +425,6 @@ void *ma_slab_take_one(struct ma_tcache *tc, struct ma_cursor *cursor);
 
 /* ---- giving back (heap_reclaim.c) ---- */
 
-/* Give the slab back, when it is empty and its owner is the caller. */
-bool ma_slab_give_if_empty(struct ma_image *map, uint32_t id);
 /*
  * Give the empty slabs without an owner, and the caller's own, back to the free chunks. True when there were any, or others have
  * given some back: then search again.

@@ -19,27 +19,6 @@ uint32_t ma_heap_age_seconds = 1;
 
 /* ---- empty slabs ---- */
 
-/* The lock is held, and no other thread can own it. */
-static void give(struct ma_image *map, const struct ma_slab *slab)
-{
-	if (slab->id & MA_SMALL)
-		ma_cell_give(map, slab->id);
-	else
-		ma_chunk_give(map, slab->id, slab->cells / MA_CHUNK_CELLS);
-}
-
-bool ma_slab_give_if_empty(struct ma_image *map, uint32_t id)
-{
-	uint32_t stream = ma_stream_of(map, ma_slab_chunk(id));
-	struct ma_slab slab;
-
-	if (!ma_slab_at(map, id, &slab) || !ma_slab_is_empty(&slab) || !ma_stream_lock(map, stream))
-		return false;
-	give(map, &slab);
-	ma_stream_unlock(map, stream);
-	return true;
-}
-
 /* Those that the thread owns; but not one that it has in view, when they are to be idle. */
 static bool scavenge_own(struct ma_tcache *tc, bool idle_only)
 {
@@ -77,7 +56,7 @@ static bool scavenge_queue(struct ma_image *map, struct ma_queue *queue, uint32_
 		if (!ma_slab_at(map, id, &slab) || !ma_slab_is_unowned(map, &slab, 0))
 			continue;
 		if (ma_slab_is_empty(&slab)) {
-			give(map, &slab);
+			ma_slab_give(map, &slab);
 			any = true;
 		} else {
 			ma_queue_push(map, queue, id);

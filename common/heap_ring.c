@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A thread owns a ring of slabs per class and looks at 64 allocation bytes of one of them at a time. When those are used up it goes
+ * on: the rest of the slab, its other slabs; what comes then is in heap_refill.c.
+ *
+ * The ring is bounded, and so is the part of the map that a thread may own: a slab that does not fit goes to its stream's
+ * queue, where every thread may adopt it. So an idle thread holds back little.
+ */
+#include "common/heap_internal.h"
+
+#define RING_LOOKS 8
+#define OWNED_MIN  (16 * MA_CHUNK_CELLS)
+
+/* ---- looking ---- */
+
+/* The first 64 slots of a slab of whole chunks, from group on, that have enough free ones. */
+static bool look_at_large(struct ma_image *map, struct ma_cursor *cursor, uint32_t id, uint32_t group,
+			  enum ma_want want)
+{
+	uint32_t slots = cursor->slots;
+	_Atomic uint8_t *truth = ma_spot_truth(map, id, slots);
+
+	for (; truth && group * 64 < slots; group++) {
+		struct ma_look next = {
+			.truth = truth + group * 64,
+			.base = ma_chunk_address(map, id) + group * 64 * cursor->slot_bytes,
+			.step = cursor->slot_bytes,
+			.valid = ma_low_bits(slots - group * 64),
+			.unit = id,
+			.group = group,
+		};
+
+		if (ma_cursor_look(cursor, next, ma_want_least((uint32_t)ma_min(64, slots - group * 64), want)))
+			return true;
+	}
+	return false;
+}
+
+/* Where slots begin among 64 granules of a small slab. */
+static uint64_t small_valid(uint32_t slots, uint32_t stride, uint32_t group)
+{
+	uint32_t from = group * 64;
+	uint64_t valid = 0;
+
+	for (uint32_t slot = (from + stride - 1) / stride; slot < slots && slot * stride < from + 64; slot++)
+		valid |= (uint64_t)1 << (slot * stride - from);
+	return valid;
+}
+
+static bool look_at_small(struct ma_image *map, struct ma_cursor *cursor, uint32_t id, uint32_t group,
+			  enum ma_want want)
+{
+	uint64_t chunk = ma_slab_chunk(id);
+	uint32_t stride = (uint32_t)cursor->slot_bytes / MA_GRANULE;
+	_Atomic uint8_t *truth = ma_spot_truth(map, chunk, MA_GRANULE_BYTES);
+	uint32_t cell = ma_slab_cell(id);
+
+	for (; truth && group * 64 < cursor->small_slots * stride; group++) {
+		struct ma_look next = {
+			.truth = truth + cell * (MA_CELL / MA_GRANULE) + group * 64,
+			.base = ma_chunk_address(map, chunk) + (cell + group) * MA_CELL,
+			.step = MA_GRANULE,
+			.valid = small_valid(cursor->small_slots, stride, group),
+			.unit = id,
+			.group = group,
+		};
+
+		if (ma_cursor_look(cursor, next, ma_want_least(ma_bits(next.valid), want)))
+			return true;
+	}
+	return false;
+}
+
+_Static_assert(64 * MA_GRANULE == MA_CELL, "a look is a cell");
+
+static bool look(struct ma_image *map, struct ma_cursor *cursor, uint32_t id, uint32_t group, enum ma_want want)
+{
+	return id & MA_SMALL ? look_at_small(map, cursor, id, group, want)
+			     : look_at_large(map, cursor, id, group, want);
+}
+
+static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t looks, enum ma_want want)
+{
+	for (uint32_t i = 0; i < looks && i < cursor->count; i++) {
+		cursor->at = cursor->at + 1 < cursor->count ? cursor->at + 1 : 0;
+		if (look(tc->map, cursor, tc->ring[cursor->class][cursor->at], 0, want))
+			return true;
+	}
+	return false;
+}
+
+bool ma_slab_look_on(struct ma_tcache *tc, struct ma_cursor *cursor)
+{
+	if (cursor->now.truth && cursor->now.unit & MA_SMALL && ma_cursor_churns(tc->map, cursor, 1))
+		return false;
+	if (ma_cursor_go_back(cursor))
+		return true;
+	if (cursor->now.truth && look(tc->map, cursor, cursor->now.unit, cursor->now.group + 1, MA_RICH_ROOM))
+		return true;
+	return go_round(tc, cursor, RING_LOOKS, MA_RICH_ROOM);
+}
+
+bool ma_ring_search(struct ma_tcache *tc, struct ma_cursor *cursor)
+{
+	return go_round(tc, cursor, MA_RING, MA_ANY_ROOM);
+}
+
+/* ---- the ring ---- */
+
+/* Cells. Of a small map a thread may own more than a sixteenth, but never most of it. */
+static uint64_t may_own(const struct ma_image *map)
+{
+	uint64_t cells = ma_units_in_time(map) * MA_CHUNK_CELLS;
+
+	return ma_max(cells / 16, ma_min(OWNED_MIN, cells / 4));
+}
+
+static uint32_t cells_of(const struct ma_image *map, uint32_t id, uint32_t class)
+{
+	return id & MA_SMALL ? map->lay.small_span[class] : ma_slab_chunks(map, class) * MA_CHUNK_CELLS;
+}
+
+/* Take a slab out of the ring. What its cursor still had in view is free, and is found again by the thread that looks next. */
+void ma_ring_drop(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t at)
+{
+	uint32_t *ring = tc->ring[cursor->class];
+	uint32_t id = ring[at];
+	uint32_t cells = cells_of(tc->map, id, cursor->class);
+
+	tc->owned -= cells;
+	if (id & MA_SMALL)
+		cursor->small_cells -= cells;
+	ma_cursor_forget(cursor, id);
+	ring[at] = ring[--cursor->count];
+	if (cursor->at >= cursor->count)
+		cursor->at = 0;
+}
+
+static void let_go(struct ma_image *map, uint32_t id, uint32_t class)
+{
+	uint32_t stream = ma_stream_of(map, ma_slab_chunk(id));
+	bool locked = ma_stream_lock(map, stream);
+	struct ma_slab slab;
+
+	/* Under the lock, or others might have it in a queue, or make it another thing, before it is pushed. */
+	if (ma_slab_at(map, id, &slab))
+		ma_slab_disown(&slab);
+	if (!locked)
+		return;
+	ma_queue_push(map, ma_slab_queue(map, stream, id, class), id);
+	ma_stream_count_return(map, stream);
+	ma_stream_unlock(map, stream);
+}
+
+static void release(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t at)
+{
+	uint32_t id = tc->ring[cursor->class][at];
+
+	ma_ring_drop(tc, cursor, at);
+	if (!ma_slab_give_if_empty(tc->map, id))
+		let_go(tc->map, id, cursor->class);
+}
+
+/* Make room for one more: the slab that was looked into longest ago goes. With a large slab no small one is needed. */
+static void shorten_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t id)
+{
+	uint32_t more = cells_of(tc->map, id, cursor->class);
+
+	if (!(id & MA_SMALL)) {
+		cursor->churn = 0;
+		for (uint32_t i = cursor->count; cursor->small_cells && i-- > 0;)
+			if (tc->ring[cursor->class][i] & MA_SMALL)
+				release(tc, cursor, i);
+	}
+	if (cursor->count == 0 || (cursor->count < MA_RING && tc->owned + more <= may_own(tc->map)))
+		return;
+	release(tc, cursor, (cursor->at + 1) % cursor->count);
+}
+
+bool ma_ring_add(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t id)
+{
+	uint32_t cells = cells_of(tc->map, id, cursor->class);
+
+	shorten_ring(tc, cursor, id);
+	tc->ring[cursor->class][cursor->count] = id;
+	tc->owned += cells;
+	if (id & MA_SMALL)
+		cursor->small_cells += cells;
+	cursor->at = cursor->count++;
+	return look(tc->map, cursor, id, 0, MA_ANY_ROOM);
+}
+
+/* ---- a thread's cache comes and goes ---- */
+
+void ma_heap_thread_attach(struct ma_tcache *tc)
+{
+	for (uint32_t c = 0; c < MA_CLASSES; c++) {
+		tc->cursor[c].slot_bytes = ma_class_bytes(c);
+		tc->cursor[c].slots = ma_slab_slots(tc->map, c);
+		tc->cursor[c].small_slots = ma_small_slots(tc->map, c);
+	}
+	for (uint32_t i = 1; i < MA_COUNT(tc->by_size); i++)
+		tc->by_size[i] = &tc->cursor[ma_class_of(i * 16)];
+}
+
+void ma_heap_thread_detach(struct ma_tcache *tc)
+{
+	for (uint32_t c = 0; c < MA_CLASSES; c++)
+		for (uint32_t i = 0; i < tc->cursor[c].count; i++)
+			if (!ma_slab_give_if_empty(tc->map, tc->ring[c][i]))
+				let_go(tc->map, tc->ring[c][i], c);
+}
