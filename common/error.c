@@ -19,6 +19,7 @@
 #include "common/cancel.h"
 
 #include "common/env.h"
+#include "common/stamp.h"
 
 #define ON_STACK 1024
 #define NAMED    "%s: " /* So the format of a sentence about a file begins. */

@@ -82,9 +82,4 @@ char *ma_error_text(void);
 #define MA_ERROR_EXTRA 512
 void *ma_error_extra(void);
 
-#define MA_STAMP 26
-
-/* The time as text, "2026-11-28T14:47:03.123Z", with no call that takes a lock. Returns its length, below MA_STAMP. */
-size_t ma_stamp(char to[MA_STAMP]);
-
 #endif /* MA_ERROR_H */

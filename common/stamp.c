@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The time in UTC as ISO 8601 has it. Computed here: gmtime_r() and snprintf() are not for signal handlers. */
-#include <time.h>
+#include "common/stamp.h"
 
-#include "common/error.h"
+#include <time.h>
 
 static char *digits(char *at, uint64_t n, int count)
 {

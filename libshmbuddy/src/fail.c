@@ -14,6 +14,7 @@
 #include "common/cancel.h"
 #include "common/error.h"
 #include "fail.h"
+#include "common/stamp.h"
 
 #define ARGS 4
 #define LINE 768

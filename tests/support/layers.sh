@@ -17,20 +17,21 @@ upward_includes() {
 		}'
 }
 
-# object_of FOLDER NAME: the object of NAME.c, or nothing. Libtool has those of shared libraries in .libs.
+# object_of FOLDER NAME [PREFIX]: the object of NAME.c, or nothing. Libtool has those of shared libraries in .libs, and names them by the
+# library that they are for, when a file is compiled into several.
 object_of() {
-	for object in "$1"/.libs/*-"$2".o "$1"/*-"$2".o "$1/$2".o; do
+	for object in "$1"/.libs/${3:-*}-"$2".o "$1"/${3:-*}-"$2".o "$1/$2".o; do
 		[ ! -f "$object" ] || { printf '%s\n' "$object"; return; }
 	done
 }
 
-# upward_calls LIST-OF-SOURCES OBJECT-FOLDER: lines "caller.c: function in callee.c" for functions, and for variables, that stand
+# upward_calls LIST-OF-SOURCES OBJECT-FOLDER [PREFIX]: lines "caller.c: function in callee.c" for functions, and for variables, that stand
 # further down in the list; "file.c: no object" for one that was not compiled.
 upward_calls() {
 	for source in $1; do
 		case $source in *.c) ;; *) continue ;; esac
 		name=${source##*/}
-		object=$(object_of "$2" "${name%.c}")
+		object=$(object_of "$2" "${name%.c}" "$3")
 		if [ -n "$object" ]; then
 			printf '@ %s\n' "$name"
 			$MA_NM -P "$object"
