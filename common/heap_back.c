@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Space that a heap's tables say it has, taken again by the first opener (map_file.c). Tables first: they say which chunks have blocks.
+ * Space that a heap's tables say it has, taken again by the first opener (map_recover.c). Tables first: they say which chunks have blocks.
  * Those get their space now, or the map does not open. Chunks that gave their space back stay without; other free ones may wait.
  */
 #include <errno.h>

@@ -13,13 +13,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/error.h"
 #include "common/file.h"
+#include "common/regfile.h"
 #include "common/slot.h"
 
 /* Locked for a moment, to see whether it stays so. Behind all bytes that mean something. */
@@ -49,23 +49,6 @@ void ma_image_close_fd(struct ma_image *map)
 	ma_fd_close(fd, ma_image_fd_id(map));
 }
 
-int ma_image_reopen(int fd, unsigned mode)
-{
-	int how = (mode & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-	int had = fcntl(fd, F_GETFL);
-	char path[64];
-
-	if (had < 0)
-		return -1;
-	/* A descriptor that is not open for writing gives no right to open the file for writing. */
-	if ((how & O_ACCMODE) == O_RDWR && (had & O_ACCMODE) != O_RDWR) {
-		errno = EACCES;
-		return -1;
-	}
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return ma_fd_aside(open(path, how));
-}
-
 /* Does a mapping keep the locks of a description that has no descriptor? */
 static bool keeps_locks(int fd, int other)
 {
@@ -87,7 +70,7 @@ void ma_image_probe(struct ma_image *map)
 
 	if (ma_fd_has_program_locks(map->fd)) /* To close another descriptor would drop them. */
 		return;
-	other = ma_image_reopen(map->fd, map->mode);
+	other = ma_regfile_reopen(map->fd, false);
 	map->fickle = other >= 0 && !keeps_locks(map->fd, other);
 	errno = saved;
 }

@@ -20,7 +20,5 @@ void ma_image_set_fd(struct ma_image *image, int fd);
 void ma_image_close_fd(struct ma_image *image);
 /* Find out whether locks outlive their descriptor here. */
 void ma_image_probe(struct ma_image *image);
-/* Another open file description of the same file. -1 when there is no /proc. */
-int ma_image_reopen(int fd, unsigned mode);
 
 #endif /* MA_IMAGE_FD_H */

@@ -23,7 +23,6 @@
 /* What this process's opening of a map found. In which generation the process is, its image says. */
 struct ma_opening {
 	bool created;        /* There was no map. */
-	bool named;          /* The file's name was made by this open. */
 	bool first;          /* No other process was attached. */
 	bool copied;         /* The file is not the one that its header tells of. */
 	bool machine_died;   /* Another run of the machine, and the last one did not end with a sync. */

@@ -4,19 +4,14 @@
  * ours to redo.
  */
 #include "common/body.h"
-#include "common/map_file.h"
+#include "common/map_create.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "common/error.h"
-#include "common/file.h"
-#include "common/origin.h"
 #include "common/page.h"
 #include "common/plan.h"
 #include "common/recover.h"
@@ -76,22 +71,6 @@ static bool map_new(struct ma_image *map, const struct ma_open *how)
 		return true;
 	ma_fail(errno, "%s: cannot create it: mmap(2) failed; %s", map->name, ma_plan_advice(errno));
 	return false;
-}
-
-/* Size the file: empty, then marked as half made, then long. Killed in between: the next creator begins again. */
-static int size_file(struct ma_image *map, const struct ma_origin *from)
-{
-	uint64_t length = ma_load(&map->sealed.length);
-
-	if (from->given)
-		return ma_origin_size(map, from);
-	if (!ma_file_allowed(length) || ma_file_set_length(map->fd, 0) < 0 ||
-	    pwrite(map->fd, MA_MAGIC_HALF, 8, 0) != 8 || ma_file_set_length(map->fd, length) < 0)
-		return ma_fail(errno,
-			       "%s: cannot create it: the file cannot be %" PRIu64
-			       " bytes long; check `ulimit -f`, disk space and quota",
-			       map->name, length);
-	return 0;
 }
 
 static bool would_fit(struct ma_image *map, uint64_t bytes)
@@ -168,65 +147,57 @@ static void write_header(struct ma_image *map)
 	memcpy((char *)map->header + 8, (char *)&map->sealed + 8, sizeof(struct ma_header) - 8);
 }
 
-enum ma_attach ma_map_create(struct ma_image *map, const struct ma_open *asked, const struct ma_origin *from,
-			     struct ma_opening *found)
+/* What is asked for, with the length of the file of zeros. A map that grows by itself has at least that length. */
+static struct ma_open fit(const struct ma_open *how, uint64_t given)
 {
-	struct ma_open as = ma_origin_fit(asked, from);
-	const struct ma_open *how = &as;
-	uint64_t magic;
+	struct ma_open as = *how;
 
-	if (!plan_new(map, how))
-		return MA_ATTACH_FAILED;
-	if (map->lay.grows)
-		ma_store(&map->sealed.length, ma_max(how->length, ma_segment_length(&map->lay, MA_CHUNK)));
-	if (size_file(map, from) < 0 || !map_new(map, how))
-		return MA_ATTACH_FAILED;
-	write_header(map);
-	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
-		return MA_ATTACH_FAILED;
-	ma_image_mark_ready(map);
-	*found = (struct ma_opening){ .created = true, .first = true, .named = found->named };
-	memcpy(&magic, MA_MAGIC, sizeof(magic));
-	ma_store_kill((_Atomic uint64_t *)(void *)map->header->magic, magic);
-	return MA_ATTACH_DONE;
+	if (!given)
+		return as;
+	as.reserved = how->reserved == how->length ? given : ma_max(how->reserved, ma_up(given, ma_page()));
+	if (how->length) {
+		as.length = given;
+	} else { /* It grows from there. */
+		as.length = ma_down(given, ma_page());
+		as.param[MA_PARAM_GROWS] = 1;
+	}
+	return as;
 }
 
-/* No file, and nobody else. It grows as a file does. */
-enum ma_attach ma_map_anonymous(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
+/* With the length that it begins with. */
+static bool plan_whole(struct ma_image *map, const struct ma_open *how)
 {
-	ma_image_set_name(map, "map without a file");
-	map->mode = how->flags;
-	map->punch_bytes = how->punch_bytes;
 	if (!plan_new(map, how))
-		return MA_ATTACH_FAILED;
+		return false;
 	if (map->lay.grows)
 		ma_store(&map->sealed.length, ma_max(how->length, ma_segment_length(&map->lay, MA_CHUNK)));
-	if (!map_new(map, how))
-		return MA_ATTACH_FAILED;
+	return true;
+}
+
+int ma_map_create(struct ma_image *map, const struct ma_open *asked, const struct ma_regfile *f)
+{
+	struct ma_open as = fit(asked, f->given);
+	uint64_t magic;
+
+	if (!plan_whole(map, &as) || ma_regfile_size(f, ma_load(&map->sealed.length)) < 0 || !map_new(map, &as))
+		return -1;
+	write_header(map);
+	if (ma_space_take(map, 0, map->lay.fixed_end) < 0)
+		return -1;
+	ma_image_mark_ready(map);
+	memcpy(&magic, MA_MAGIC, sizeof(magic));
+	ma_store_kill((_Atomic uint64_t *)(void *)map->header->magic, magic);
+	return 0;
+}
+
+/* No file, and no other process. It grows as a file does. */
+int ma_map_anonymous(struct ma_image *map, const struct ma_open *how)
+{
+	if (!plan_whole(map, how) || !map_new(map, how))
+		return -1;
 	write_header(map);
 	memcpy(map->header->magic, MA_MAGIC, 8);
 	ma_image_mark_ready(map);
-	*found = (struct ma_opening){ .created = true, .first = true, .named = found->named };
 	map->slot = 0;
-	return MA_ATTACH_DONE;
-}
-
-/* Leave no trace of a creation that failed: the zeros, an empty file, or none when it was us who made it. */
-void ma_map_undo_create(struct ma_image *map, const struct ma_open *how, const struct ma_origin *from, bool named)
-{
-	int saved = errno;
-	struct stat st;
-
-	if (from->given) {
-		if (ma_origin_undo(map, from) < 0)
-			ma_debug("%s: cannot make it zeros again after a failed creation", map->name);
-		errno = saved;
-		return;
-	}
-	if (ma_file_set_length(map->fd, 0) < 0)
-		ma_debug("%s: cannot empty it after a failed creation; remove the file", map->name);
-	if (named && how->filename && stat(how->filename, &st) == 0 && st.st_ino == map->inode &&
-	    st.st_dev == map->device)
-		unlink(how->filename);
-	errno = saved;
+	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a fork does to the maps of a process: a child attaches for itself, or gets a copy, or finds its handles closed. */
+#include "common/regfile.h"
 #include "common/registry.h"
 
 #include <errno.h>
@@ -30,7 +31,7 @@ static bool interrupted;
 static bool child_attach(struct ma_image *map)
 {
 	int prot = PROT_READ | PROT_WRITE, how = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-	int fd = ma_fd_is(map->fd, ma_image_fd_id(map)) ? ma_image_reopen(map->fd, map->mode)
+	int fd = ma_fd_is(map->fd, ma_image_fd_id(map)) ? ma_regfile_reopen(map->fd, false)
 							: ma_fd_again(map->base, map->name, ma_image_fd_id(map), how);
 
 	ma_image_close_fd(map);

@@ -83,7 +83,7 @@ void ma_image_mark_ready(struct ma_image *image)
 	h->inode = image->inode;
 	image->generation = atomic_fetch_add_explicit(&h->generation, 1, memory_order_relaxed) + 1;
 	ma_store_kill(&h->state, MA_STATE_IN_USE);
-	ma_store_kill(&h->phase, 1); /* Pairs with common/map_file.c:is_in_use. */
+	ma_store_kill(&h->phase, 1); /* Pairs with common/map_recover.c:is_in_use. */
 }
 
 int ma_image_mark_closed(struct ma_image *image, bool sync)

@@ -246,7 +246,7 @@ struct ma_tcache *ma_tcache_get(struct ma_image *map)
 {
 	int32_t at = __atomic_load_n(&map->tls_at, __ATOMIC_RELAXED);
 	struct ma_tcache *tc = *ma_tcache_slot(at);
-	uint64_t id = ma_load_acquire(&map->id); /* Pairs with common/map.c:publish. */
+	uint64_t id = ma_load_acquire(&map->id); /* Pairs with common/map_open.c:publish. */
 
 	if (MA_LIKELY(tc->id == id))
 		return tc;

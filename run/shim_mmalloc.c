@@ -33,7 +33,6 @@
 #include "common/env.h"
 #include "common/image_fd.h"
 #include "common/map.h"
-#include "common/map_file.h"
 #include "common/process.h"
 #include "common/segment.h"
 #include "common/snapshot.h"

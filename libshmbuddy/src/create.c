@@ -11,40 +11,26 @@
 
 #define MOST_EAGER ((uint64_t)1 << 30)
 
-static int set_length(struct shmbuddy *h, const struct opening *how)
+static int set_length(struct shmbuddy *h, const struct ma_regfile *f)
 {
-	uint64_t length = h->lay.area_at + h->lay.first;
-
-	if (how->given) { /* It keeps its length and its disk space. A killed creator may have left something. */
-		if (ma_file_make_zero(h->fd, 8, how->given) < 0 || pwrite(h->fd, MA_MAGIC_GIVEN, 8, 0) != 8)
-			return ma_fail(errno,
-				       "%s: cannot create it: pwrite(2) failed; check the disk and its free space",
-				       h->name);
-		return 0;
-	}
-	if (!ma_file_allowed(length) || ma_file_set_length(h->fd, 0) < 0 || pwrite(h->fd, MA_MAGIC_HALF, 8, 0) != 8 ||
-	    ma_file_set_length(h->fd, length) < 0)
-		return ma_fail(errno,
-			       "%s: cannot create it: the file cannot be %" PRIu64
-			       " bytes long; check `ulimit -f` and the file system's limits",
-			       h->name, length);
-	return 0;
+	return ma_regfile_size(f, f->given ? f->given : h->lay.area_at + h->lay.first);
 }
 
-static bool plan(const struct opening *how, enum storage where, struct layout *lay)
+static bool plan(const struct opening *how, uint64_t given, enum storage where, struct layout *lay)
 {
-	if (how->given)
-		return shmbuddy__handle_fit(&how->options, where, how->given, lay);
+	if (given)
+		return shmbuddy__handle_fit(&how->options, where, given, lay);
 	return shmbuddy__handle_plan(&how->options, where, lay);
 }
 
 /* Space for the tables of the whole; or, where the disk cannot promise any, for all there is. */
-static int have_space(struct shmbuddy *h, const struct opening *how)
+static int have_space(const struct opening *how, const struct ma_regfile *f)
 {
+	struct shmbuddy *h = how->h;
 	int result = ma_file_take(h->fd, 0, h->lay.meta_at);
 
 	if (result < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
-		if (!plan(how, REGION_EAGER, &h->lay))
+		if (!plan(how, f->given, REGION_EAGER, &h->lay))
 			return -1;
 		if (h->lay.area_at + h->lay.first > MOST_EAGER)
 			return ma_fail(EOPNOTSUPP,
@@ -52,7 +38,7 @@ static int have_space(struct shmbuddy *h, const struct opening *how)
 				       " bytes: this file system has no fallocate(2), which allows 1 GiB at most; use "
 				       "another file system",
 				       h->name, h->lay.area_at + h->lay.first);
-		if (set_length(h, how) < 0)
+		if (set_length(h, f) < 0)
 			return -1;
 		result = ma_file_take_by_writing(h->fd, 0, h->lay.area_at + h->lay.first);
 	}
@@ -64,13 +50,16 @@ static int have_space(struct shmbuddy *h, const struct opening *how)
 	return 0;
 }
 
-int shmbuddy__create(struct shmbuddy *h, struct opening *how, struct ma_header *header)
+int shmbuddy__create(struct opening *how, struct ma_regfile *f)
 {
-	if (!plan(how, REGION_SPARSE, &h->lay) || set_length(h, how) < 0 || have_space(h, how) < 0)
+	struct ma_header *header = &f->header;
+	struct shmbuddy *h = how->h;
+
+	if (!plan(how, f->given, REGION_SPARSE, &h->lay) || set_length(h, f) < 0 || have_space(how, f) < 0)
 		return -1;
 	shmbuddy__handle_new_area(h);
 	shmbuddy__handle_header(h, header);
-	if (how->given)
+	if (f->given)
 		memcpy(header->magic, MA_MAGIC_GIVEN, sizeof(header->magic));
 	if (pwrite(h->fd, header, sizeof(*header), 0) != (ssize_t)sizeof(*header) ||
 	    shmbuddy__handle_make_certain(h, header) < 0)
@@ -91,21 +80,4 @@ int shmbuddy__create(struct shmbuddy *h, struct opening *how, struct ma_header *
 			       h->name);
 	h->opening = (struct shmbuddy_opening){ .generation = 1, .created = 1, .first = 1 };
 	return 0;
-}
-
-void shmbuddy__create_undo(struct shmbuddy *h, const struct opening *how)
-{
-	int saved = errno;
-
-	if (how->given) {
-		if (ma_file_make_zero(h->fd, 8, how->given) < 0 || ma_file_make_zero(h->fd, 0, 8) < 0)
-			ma_debug("%s: cannot make it zeros again after a failed creation", h->name);
-		errno = saved;
-		return;
-	}
-	if (ma_file_set_length(h->fd, 0) < 0)
-		ma_debug("%s: cannot empty it after a failed creation", h->name);
-	if (how->created && shmbuddy__opening_leads_here(h, how))
-		unlink(how->filename);
-	errno = saved;
 }

@@ -3,7 +3,6 @@
 #include "handle.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -24,6 +23,7 @@
 #include "common/forkstack.h"
 #include "common/page.h"
 #include "common/plan.h"
+#include "common/regfile.h"
 
 static pthread_mutex_t mutex = MA_FORKMUTEX;
 /* The lock was this thread's before the fork began: a signal handler forks. Belongs to its holder. */
@@ -50,14 +50,6 @@ void shmbuddy__handle_close_fd(struct shmbuddy *h)
 		ma_fd_close((int)(uint32_t)again - 1, (struct ma_fd_id){ h->device, h->inode, (int)(again >> 32) });
 }
 
-int shmbuddy__handle_reopen(int fd, int flags)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return ma_fd_aside(open(path, flags));
-}
-
 /*
  * Our own lock in place of our parent's. Where that cannot be, the lock is held until both are gone; so it is with a region that our
  * parent has to itself, which is the family's then.
@@ -68,7 +60,7 @@ static void attach_child(struct shmbuddy *h)
 
 	if (own < 0)
 		return;
-	fd = shmbuddy__handle_reopen(own, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	fd = ma_regfile_reopen(own, false);
 	if (fd >= 0 && ma_file_attach_shared(fd) == 0) {
 		shmbuddy__handle_close_fd(h);
 		h->fd = fd;

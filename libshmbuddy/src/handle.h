@@ -40,8 +40,6 @@ bool shmbuddy__handle_fit(const struct shmbuddy_options *options, enum storage w
 /* Are they sound by themselves? flags is what may be given. False: errno EINVAL. */
 bool shmbuddy__handle_options(const struct shmbuddy_options *options, unsigned flags, unsigned *small, unsigned *large);
 
-/* Another open file description of this file, at number 3 or above. -1 with errno. */
-int shmbuddy__handle_reopen(int fd, int flags);
 /* Close what it has, where that is ours. */
 void shmbuddy__handle_close_fd(struct shmbuddy *h);
 

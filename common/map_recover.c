@@ -1,31 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Creating, recovering and joining a map file. Creation stores the magic number last; before it, a half magic marks
- * the file as ours to redo. Recovery is marked by phase 0, so whoever finds it after a death begins it again.
+ * Recovering, joining and reading a map file. Recovery is marked by phase 0, so a process that finds it after a death begins it again.
  */
-#include "common/map_file.h"
+#include "common/map_recover.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "common/error.h"
-#include "common/file.h"
 #include "common/image_fd.h"
-#include "common/origin.h"
 #include "common/page.h"
 #include "common/plan.h"
 #include "common/recover.h"
 #include "common/slot.h"
-#include "common/space.h"
 
-static unsigned kinds_of(const struct ma_open *how)
+unsigned ma_map_kinds(const struct ma_open *how)
 {
 	unsigned kinds = 0;
 
@@ -43,44 +33,23 @@ static const struct ma_engine *engine_of(const struct ma_open *how, uint32_t kin
 	return *e;
 }
 
-static enum ma_attach failed(int result)
+static enum ma_visit failed(int result)
 {
-	return result < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
-}
-
-/* Readers hold no lock, and see those that do. */
-static bool is_unused(const struct ma_image *map)
-{
-	struct flock found;
-
-	return ma_file_lock(map->fd, F_OFD_GETLK, F_WRLCK, MA_FILE_ATTACH_BYTE, &found) == 0 && found.l_type == F_UNLCK;
+	return result < 0 ? MA_VISIT_FAILED : MA_VISIT_DONE;
 }
 
 int ma_map_accept(const struct ma_image *map, const struct ma_open *how)
 {
-	if (!(kinds_of(how) & (1u << map->engine->kind)))
+	if (!(ma_map_kinds(how) & (1u << map->engine->kind)))
 		return ma_refuse(MA_REFUSE_KIND, map->name, &map->sealed);
 	return how->accept ? how->accept(map, how) : 0;
 }
 
 /* ---- looking at an existing file ---- */
 
-/* A disk that fails: errno says how. */
-static enum ma_refusal read_header(struct ma_image *map, const struct ma_open *how, struct ma_header *h)
+static enum ma_visit refuse_body(const struct ma_image *map)
 {
-	bool writing = !(map->mode & (MA_MAP_RDONLY | MA_MAP_PRIVATE));
-	struct stat st;
-	ssize_t got = pread(map->fd, h, sizeof(*h), 0);
-
-	if (got < 0 || fstat(map->fd, &st) < 0)
-		return MA_REFUSE_READ;
-	return ma_header_check(h, (size_t)got, (uint64_t)st.st_size, kinds_of(how), writing);
-}
-
-static enum ma_attach refuse(struct ma_image *map, enum ma_refusal why, const struct ma_header *h)
-{
-	ma_refuse(why, map->name, h);
-	return MA_ATTACH_FAILED;
+	return failed(ma_refuse(MA_REFUSE_BODY, map->name, &map->sealed));
 }
 
 /* A file that grows does so before what is in use does: the length is read last. */
@@ -125,7 +94,7 @@ static bool reserve_range(struct ma_image *map)
 }
 
 /* Map a file whose header passed; lay its body out. */
-static enum ma_attach map_existing(struct ma_image *map, const struct ma_open *how, const struct ma_header *h)
+static enum ma_visit map_existing(struct ma_image *map, const struct ma_open *how, const struct ma_header *h)
 {
 	int prot = map->mode & MA_MAP_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE;
 	int flags = (map->mode & MA_MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE;
@@ -136,20 +105,20 @@ static enum ma_attach map_existing(struct ma_image *map, const struct ma_open *h
 	map->engine = engine_of(how, h->kind);
 	map->mapped = h->reserved;
 	if (!ma_image_plan(map))
-		return refuse(map, MA_REFUSE_BODY, h);
+		return refuse_body(map);
 	if (!reserve_range(map))
-		return MA_ATTACH_FAILED;
+		return MA_VISIT_FAILED;
 	reach = map->reach;
 	if (ma_segment_map(&map->lay, map->base, reach, prot, flags, map->fd, UINT64_MAX) < 0) {
 		ma_fail(errno, "%s: cannot open it: mmap(2) failed; %s", map->name, ma_plan_advice(errno));
-		return MA_ATTACH_FAILED;
+		return MA_VISIT_FAILED;
 	}
 	map->header = (struct ma_header *)(void *)map->base;
 	if (!ma_image_lay_out(map))
-		return refuse(map, MA_REFUSE_BODY, h);
+		return refuse_body(map);
 	map->reach = reach;
 	if (!is_inside(map))
-		return refuse(map, MA_REFUSE_BODY, h);
+		return refuse_body(map);
 	return failed(ma_map_accept(map, how));
 }
 
@@ -161,7 +130,6 @@ static void note_opening(struct ma_image *map, const struct ma_header *h, struct
 	map->generation = ma_load(&h->generation);
 	*found = (struct ma_opening){
 		.first = first,
-		.named = found->named,
 		.copied = !c.same_file,
 		.machine_died = !c.same_boot && !c.synced,
 		.state = (enum ma_state)ma_min(ma_load(&h->state), MA_STATE_SYNCED),
@@ -177,67 +145,49 @@ static bool map_again(const struct ma_image *map, int how)
 
 /*
  * Recovery and check of a file about which nothing is certain, in pages that are never written back: a file that is refused
- * keeps every byte. MA_ATTACH_AGAIN: there is no memory for such a view, so nothing is known.
+ * keeps every byte. MA_VISIT_AGAIN: there is no memory for such a view, so nothing is known.
  */
-static enum ma_attach rehearse(struct ma_image *map)
+static enum ma_visit rehearse(struct ma_image *map)
 {
-	enum ma_attach result;
+	enum ma_visit result;
 	unsigned mode = map->mode;
 	int fd = map->fd;
 
 	if (!map_again(map, MAP_PRIVATE))
-		return map_again(map, MAP_SHARED) ? MA_ATTACH_AGAIN : MA_ATTACH_FAILED;
+		return map_again(map, MAP_SHARED) ? MA_VISIT_AGAIN : MA_VISIT_FAILED;
 	map->mode |= MA_MAP_PRIVATE;
 	map->fd = -1; /* No system call reaches the file. */
 	result = failed(ma_image_recover(map, MA_RECOVER_RENEW | MA_RECOVER_CHECK));
 	map->fd = fd;
 	map->mode = mode;
-	if (result == MA_ATTACH_DONE && !map_again(map, MAP_SHARED))
+	if (result == MA_VISIT_DONE && !map_again(map, MAP_SHARED))
 		return failed(ma_fail(errno, "%s: cannot open it: mmap(2) failed; %s", map->name, ma_plan_advice(errno)));
 	return result;
 }
 
-static enum ma_attach recover(struct ma_image *map, const struct ma_header *h, struct ma_opening *found)
+static enum ma_visit recover(struct ma_image *map, const struct ma_header *h, struct ma_opening *found)
 {
 	unsigned how = MA_RECOVER_MARK;
-	enum ma_attach seen = MA_ATTACH_DONE;
+	enum ma_visit seen = MA_VISIT_DONE;
 
 	/* Disk space first: to read a hole may take some. */
 	if (ma_image_take_space(map) < 0)
-		return MA_ATTACH_FAILED;
+		return MA_VISIT_FAILED;
 	if (!ma_is_certain(ma_image_certainty(map))) {
 		found->verified = true;
 		how |= MA_RECOVER_RENEW | MA_RECOVER_TAGS;
 		seen = rehearse(map);
 	}
-	if (seen == MA_ATTACH_AGAIN)
+	if (seen == MA_VISIT_AGAIN)
 		how |= MA_RECOVER_CHECK;
-	if (seen == MA_ATTACH_FAILED || ma_image_recover(map, how) < 0)
-		return MA_ATTACH_FAILED;
+	if (seen == MA_VISIT_FAILED || ma_image_recover(map, how) < 0)
+		return MA_VISIT_FAILED;
 	found->recovered = ma_load(&h->state) == MA_STATE_IN_USE || ma_load(&h->phase) != 1;
 	ma_image_mark_ready(map);
-	return MA_ATTACH_DONE;
+	return MA_VISIT_DONE;
 }
 
 /* ---- the three ways in ---- */
-
-/* Its name was taken away while we waited, and leads elsewhere now, or nowhere. (/proc/self/fd/N still leads here.) */
-static bool lost_its_name(const struct ma_image *map, const struct ma_open *how, const struct stat *st)
-{
-	struct stat now;
-
-	if (st->st_nlink > 0 || !how->filename)
-		return false;
-	return stat(how->filename, &now) < 0 || now.st_ino != map->inode || now.st_dev != map->device;
-}
-
-/* We are the first: let the others in, or keep them out. */
-static enum ma_attach settle(struct ma_image *map)
-{
-	if (map->mode & MA_MAP_EXCLUSIVE)
-		return ma_file_stay_exclusive(map->fd) < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
-	return ma_file_attach_shared(map->fd) < 0 ? MA_ATTACH_FAILED : MA_ATTACH_DONE;
-}
 
 /* Do processes use it that came in by this file, on this run of the machine, and is recovery finished? */
 static bool is_in_use(const struct ma_image *map, const struct ma_header *h)
@@ -254,61 +204,37 @@ static bool is_first(struct ma_image *map, const struct ma_header *h)
 	return !is_in_use(map, h) || !ma_slot_is_used_unlocked(map);
 }
 
-static enum ma_attach stay_second(struct ma_image *map, struct ma_opening *found)
+static enum ma_visit stay_second(struct ma_image *map, struct ma_opening *found)
 {
 	found->first = false;
 	if (!(map->mode & MA_MAP_EXCLUSIVE))
-		return MA_ATTACH_DONE;
+		return MA_VISIT_DONE;
 	ma_fail(EBUSY,
 		"%s: cannot open it exclusively: another process, which closed the library's descriptor, has it open; wait for it to "
 		"close it",
 		map->name);
-	return MA_ATTACH_FAILED;
+	return MA_VISIT_FAILED;
 }
 
-enum ma_attach ma_map_first(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
+enum ma_visit ma_map_recover(struct ma_image *map, const struct ma_open *how, const struct ma_header *h,
+			     struct ma_opening *found)
 {
-	struct ma_header h = { 0 };
-	struct ma_origin from;
-	enum ma_attach result;
-	enum ma_refusal why;
-	struct stat st;
+	enum ma_visit result;
 
-	if (fstat(map->fd, &st) < 0)
-		return failed(ma_fail(errno, "%s: cannot open it: fstat(2) failed; check the file system", map->name));
-	if (lost_its_name(map, how, &st))
-		return MA_ATTACH_REOPEN;
-	why = read_header(map, how, &h);
-	if (ma_origin_find(map, how, &h, why, &from)) {
-		result = ma_map_create(map, how, &from, found);
-		if (result != MA_ATTACH_DONE)
-			ma_map_undo_create(map, how, &from, found->named);
-	} else if (why != MA_OK) {
-		result = refuse(map, why, &h);
-	} else {
-		note_opening(map, &h, found, true);
-		result = map_existing(map, how, &h);
-		if (result == MA_ATTACH_DONE)
-			result = is_first(map, &h) ? recover(map, &h, found) : stay_second(map, found);
-	}
-	return result == MA_ATTACH_DONE ? settle(map) : result;
+	note_opening(map, h, found, true);
+	result = map_existing(map, how, h);
+	if (result != MA_VISIT_DONE)
+		return result;
+	return is_first(map, h) ? recover(map, h, found) : stay_second(map, found);
 }
 
-enum ma_attach ma_map_join(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
+enum ma_visit ma_map_join(struct ma_image *map, const struct ma_open *how, const struct ma_header *h,
+			  struct ma_opening *found)
 {
-	struct ma_header h;
-
-	enum ma_refusal why = read_header(map, how, &h);
-
-	/* The magic number is written last: what follows it up to the checksum will not change any more. */
-	if (why == MA_REFUSE_READ || (why >= MA_REFUSE_ORDER && why <= MA_REFUSE_PAGE))
-		return refuse(map, why, &h);
-	if (why != MA_OK)
-		return MA_ATTACH_AGAIN;
-	if (!is_in_use(map, &h))
-		return MA_ATTACH_AGAIN;
-	note_opening(map, &h, found, false);
-	return map_existing(map, how, &h);
+	if (!is_in_use(map, h))
+		return MA_VISIT_AGAIN;
+	note_opening(map, h, found, false);
+	return map_existing(map, how, h);
 }
 
 static uint64_t file_end(const struct ma_image *map)
@@ -347,25 +273,22 @@ static int end_of_file(struct ma_image *map)
 	return 0;
 }
 
-enum ma_attach ma_map_look(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
+enum ma_visit ma_map_look(struct ma_image *map, const struct ma_open *how, const struct ma_header *h,
+			  struct ma_opening *found, bool first)
 {
-	struct ma_header h;
-	enum ma_refusal why = read_header(map, how, &h);
-	enum ma_attach result;
+	enum ma_visit result;
 	bool certain;
 
-	if (why != MA_OK)
-		return refuse(map, why, &h);
-	note_opening(map, &h, found, is_unused(map));
-	result = map_existing(map, how, &h);
-	if (result != MA_ATTACH_DONE || !(map->mode & MA_MAP_PRIVATE))
+	note_opening(map, h, found, first);
+	result = map_existing(map, how, h);
+	if (result != MA_VISIT_DONE || !(map->mode & MA_MAP_PRIVATE))
 		return result;
 	certain = ma_is_certain(ma_image_certainty(map));
 	found->verified = !certain;
 	map->slot = 0;
 	map->engine->privatize_metadata(map);
 	if (end_of_file(map) < 0)
-		return MA_ATTACH_FAILED;
+		return MA_VISIT_FAILED;
 	ma_image_close_fd(map);
 	return failed(ma_image_recover(map, MA_RECOVER_TAGS | (certain ? 0 : MA_RECOVER_CHECK)));
 }

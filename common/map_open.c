@@ -1,25 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Opening and closing. One mutex serialises both within the process (and is held across fork); between processes the
- * attach byte decides (proc.h):
- *
- *   got it exclusively: nobody is attached. The file is empty or half made: create. It is whole: recover what the
- *     dead left. Then turn the lock into a shared one.
- *   got it shared: somebody finished that before us, if the header says so; else let go and try again.
- *
- * A reader (read-only or private) holds the attach byte only while it opens, to sit out a creation.
+ * Opening and closing: handles, and what regfile.c calls for a map. One mutex serialises both within the process, and is held across a
+ * fork (registry.h).
  */
 #include "common/map.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <stddef.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/cancel.h"
@@ -27,18 +15,15 @@
 #include "common/file.h"
 #include "common/image_annotate.h"
 #include "common/image_fd.h"
-#include "common/map_file.h"
+#include "common/map_create.h"
+#include "common/map_recover.h"
 #include "common/owner.h"
 #include "common/recover.h"
 #include "common/regain.h"
+#include "common/regfile.h"
 #include "common/registry.h"
 #include "common/slot.h"
 #include "common/space.h"
-
-#define WAIT_MS      10000
-#define WAIT_BUSY_MS 100 /* For processes that only look, or are about to go. */
-
-/* ---- open ---- */
 
 static void publish(struct ma_map *map)
 {
@@ -83,99 +68,66 @@ static void give_up(struct ma_map *map)
 	errno = saved;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
+/* ---- the calls of regfile.c ---- */
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+struct opening {
+	struct ma_map *map;
+	const struct ma_open *how;
+	struct ma_map *known; /* The process has it open already. */
+};
+
+static enum ma_visit opened(struct ma_regfile *f)
+{
+	struct opening *o = f->arg;
+	struct ma_image *image = &o->map->image;
+
+	ma_image_set_file(image, *f->fd, f->st.st_dev, f->st.st_ino);
+	ma_image_set_fd(image, *f->fd);
+	o->known = ma_registry_find(&f->st);
+	if (o->known)
+		return MA_VISIT_DONE;
+	if (!(f->flags & MA_REGFILE_READ))
+		ma_image_probe(image);
+	return MA_VISIT_AGAIN;
 }
 
-static void nap(unsigned turn)
+static void lose(struct ma_regfile *f)
 {
-	struct timespec t = { .tv_nsec = 200000 + (long)(ma_mix((uint64_t)getpid() + turn) % 2000000) };
+	struct opening *o = f->arg;
 
-	nanosleep(&t, NULL);
+	ma_image_close_fd(&o->map->image);
 }
 
-/* Another process has the attach byte. An open does not wait for one that keeps it, and an exclusive open waits for none. */
-static bool is_busy(const struct ma_image *map, int64_t began)
+static int create(struct ma_regfile *f)
 {
-	if (ma_file_is_kept(map->fd)) {
-		ma_fail(EBUSY, "%s: cannot open it: another process has it open exclusively; wait for it to close it",
-			map->name);
-		return true;
-	}
-	if (now_ms() - began < WAIT_BUSY_MS)
-		return false;
-	if (ma_file_blame_self(map->fd, map->name))
-		return true;
-	if (!(map->mode & MA_MAP_EXCLUSIVE))
-		return false;
-	ma_fail(EBUSY, "%s: cannot open it exclusively: another process has it open; wait for it to close it", map->name);
-	return true;
+	struct opening *o = f->arg;
+
+	o->map->opening = (struct ma_opening){ .created = true, .first = true };
+	return ma_map_create(&o->map->image, o->how, f);
 }
 
-static void fail_waiting(const struct ma_image *map)
+static enum ma_visit recover(struct ma_regfile *f)
 {
-	if (!ma_file_blame(map->fd, MA_FILE_ATTACH_BYTE, map->name, "cannot open it"))
-		ma_fail(EAGAIN,
-			"%s: cannot open it: another process has been creating or recovering it for %d s; try again",
-			map->name, WAIT_MS / 1000);
+	struct opening *o = f->arg;
+
+	return ma_map_recover(&o->map->image, o->how, &f->header, &o->map->opening);
 }
 
-/* Attach for writing. See the head of this file. */
-static enum ma_attach attach_writer(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
+static enum ma_visit join(struct ma_regfile *f)
 {
-	int64_t began = now_ms();
-	int64_t deadline = began + WAIT_MS;
+	struct opening *o = f->arg;
 
-	for (unsigned turn = 0; now_ms() < deadline; turn++) {
-		if (ma_file_attach_exclusive(map->fd) == 0)
-			return ma_map_first(map, how, found);
-		if (errno != EAGAIN) {
-			ma_fail(errno,
-				"%s: cannot lock it: its file system has no open-file-description locks; use another "
-				"file system",
-				map->name);
-			return MA_ATTACH_FAILED;
-		}
-		if (is_busy(map, began))
-			return MA_ATTACH_FAILED;
-		if (!(map->mode & MA_MAP_EXCLUSIVE) && ma_file_attach_shared(map->fd) == 0) {
-			enum ma_attach result = ma_map_join(map, how, found);
-
-			if (result != MA_ATTACH_AGAIN)
-				return result;
-			ma_file_detach(map->fd);
-		}
-		nap(turn);
-	}
-	fail_waiting(map);
-	return MA_ATTACH_FAILED;
+	return ma_map_join(&o->map->image, o->how, &f->header, &o->map->opening);
 }
 
-static enum ma_attach attach_reader(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
+static enum ma_visit look(struct ma_regfile *f)
 {
-	int64_t began = now_ms(), deadline = began + WAIT_MS;
-	enum ma_attach result;
+	struct opening *o = f->arg;
 
-	for (unsigned turn = 0; ma_file_attach_shared(map->fd) < 0; turn++) {
-		if (errno != EAGAIN)
-			break; /* No locks there: then nobody can be creating under one either. */
-		if (is_busy(map, began))
-			return MA_ATTACH_FAILED;
-		if (now_ms() >= deadline) {
-			fail_waiting(map);
-			return MA_ATTACH_FAILED;
-		}
-		nap(turn);
-	}
-	result = ma_map_look(map, how, found);
-	if (result == MA_ATTACH_DONE && map->fd >= 0) /* Else closing it did, or will: errno stays as it is. */
-		ma_file_detach(map->fd);
-	return result;
+	return ma_map_look(&o->map->image, o->how, &f->header, &o->map->opening, ma_regfile_is_unused(f));
 }
+
+/* ---- open ---- */
 
 static struct ma_map *share_handle(struct ma_map *map, const struct ma_open *how)
 {
@@ -190,72 +142,85 @@ static struct ma_map *share_handle(struct ma_map *map, const struct ma_open *how
 	return map;
 }
 
+static bool open_anonymous(struct ma_map *map, const struct ma_open *how)
+{
+	ma_image_set_name(&map->image, "map without a file");
+	map->opening = (struct ma_opening){ .created = true, .first = true };
+	return ma_map_anonymous(&map->image, how) == 0;
+}
+
+static bool open_file(struct opening *o)
+{
+	static const struct ma_regfile_calls calls = { opened, lose, create, recover, join, look };
+	struct ma_image *image = &o->map->image;
+	unsigned flags = o->how->flags;
+	struct ma_regfile f = {
+		.filename = o->how->filename,
+		.from = o->how->fd,
+		.flags = (flags & MA_MAP_CREATE ? MA_REGFILE_CREATE : 0) |
+			 (flags & MA_MAP_EXCLUSIVE ? MA_REGFILE_EXCLUSIVE : 0) |
+			 (flags & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? MA_REGFILE_READ : 0),
+		.kinds = ma_map_kinds(o->how),
+		.name = image->name,
+		.calls = &calls,
+		.arg = o,
+		.fd = &image->fd,
+	};
+
+	if (f.filename)
+		ma_image_set_name(image, f.filename);
+	else
+		ma_file_name(f.from, image->name, sizeof(image->name));
+	return ma_regfile_enter(&f) == MA_VISIT_DONE;
+}
+
+/* The handle is new, or the caller's own, or one that is used again. */
+static struct ma_map *open_handle(struct ma_map *map, const struct ma_open *how)
+{
+	struct opening o = { .map = map, .how = how };
+	bool done;
+
+	map->image.mode = how->flags;
+	map->image.punch_bytes = how->punch_bytes;
+	map->fork_copy = how->fork_copy;
+	map->fork_begin = how->fork_begin;
+	done = how->flags & MA_MAP_ANON ? open_anonymous(map, how) : open_file(&o);
+	if (!done || o.known)
+		give_up(map);
+	else
+		publish(map);
+	if (!done)
+		return NULL;
+	return o.known ? share_handle(o.known, how) : map;
+}
+
 /* Closed handles in the registry are used again: the caller's own one enters it when it is open for good. */
 static struct ma_map *open_own(struct ma_map *map, const struct ma_open *how)
 {
 	if (map->image.id != MA_MAP_CLOSED)
 		return map;
 	ma_registry_begin(map);
-	if (ma_map_anonymous(&map->image, how, &map->opening) != MA_ATTACH_DONE) {
-		give_up(map);
+	if (!open_handle(map, how))
 		return NULL;
-	}
 	ma_registry_enter(map);
-	publish(map);
 	return map;
 }
 
-static struct ma_map *open_once(const struct ma_open *how, bool *again)
+static struct ma_map *open_new(const struct ma_open *how)
 {
 	struct ma_map *map = ma_registry_new();
-	enum ma_attach result;
-	struct ma_map *known;
-	struct stat st;
 
-	if (!map)
-		return NULL;
-	map->fork_copy = how->fork_copy;
-	map->fork_begin = how->fork_begin;
-	if (how->flags & MA_MAP_ANON) {
-		if (ma_map_anonymous(&map->image, how, &map->opening) != MA_ATTACH_DONE) {
-			give_up(map);
-			return NULL;
-		}
-		publish(map);
-		return map;
-	}
-	if (ma_map_open_file(&map->image, how, &map->opening, &st) < 0) {
-		give_up(map);
-		return NULL;
-	}
-	known = ma_registry_find(&st);
-	if (known) {
-		give_up(map);
-		return share_handle(known, how);
-	}
-	result = map->image.mode & (MA_MAP_RDONLY | MA_MAP_PRIVATE) ? attach_reader(&map->image, how, &map->opening)
-								    : attach_writer(&map->image, how, &map->opening);
-	if (result == MA_ATTACH_DONE) {
-		publish(map);
-		return map;
-	}
-	*again = result == MA_ATTACH_REOPEN;
-	give_up(map);
-	return NULL;
+	return map ? open_handle(map, how) : NULL;
 }
 
 struct ma_map *ma_map_open(const struct ma_open *how)
 {
 	MA_UNCANCELLED;
 	struct ma_map *map;
-	bool again;
 
 	ma_map_watch_forks();
 	pthread_mutex_lock(&ma_registry_mutex);
-	do {
-		again = false;
-		map = how->handle ? open_own(how->handle, how) : open_once(how, &again);
-	} while (again);
+	map = how->handle ? open_own(how->handle, how) : open_new(how);
 	pthread_mutex_unlock(&ma_registry_mutex);
 	return map;
 }
