@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a map or a region asks of its file, by descriptor alone: locks that the kernel gives back at any kind of death, disk space,
- * length. common/proc.h says what the locked bytes mean.
+ * length. common/slot.h says what the locked bytes mean.
  */
 #ifndef MA_FILE_H
 #define MA_FILE_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Which processes use a file: by the locks that common/proc.h describes, asked for and never taken, and the mappings that /proc shows.
+ * Which processes use a file: by the locks that common/slot.h describes, asked for and never taken, and the mappings that /proc shows.
  *
  * Regions (libshmbuddy) have no locks while they are in use, so there only the mappings tell; and those of processes of other
  * users, or in other containers, are not to be seen. processes_exclusive() asks the kernel, which knows them all.
