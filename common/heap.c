@@ -17,7 +17,7 @@ struct found {
 	uint64_t head;
 	uint64_t start;         /* Offset in the user area. */
 	uint64_t room;          /* Usable bytes. */
-	_Atomic uint8_t *truth; /* NULL for a run. */
+	_Atomic uint8_t *alloc_bytes; /* NULL for a run. */
 };
 
 static bool may_change(struct ma_image *map)
@@ -159,11 +159,11 @@ static bool locate_slot(struct ma_image *map, uint64_t word, uint64_t offset, st
 	slot = (offset - found->start) / found->room;
 	if (slot >= ma_slab_slots(map, class))
 		return false;
-	found->truth = ma_slab_truth(map, found->head, class);
-	if (!found->truth)
+	found->alloc_bytes = ma_slab_alloc_bytes(map, found->head, class);
+	if (!found->alloc_bytes)
 		return false;
 	found->start += slot * found->room;
-	found->truth += slot;
+	found->alloc_bytes += slot;
 	return true;
 }
 
@@ -182,7 +182,7 @@ static bool locate_in_cells(struct ma_image *map, uint64_t offset, struct found 
 	found->start = (uint64_t)(slab.base - map->user);
 	slot = (offset - found->start) / found->room;
 	found->start += slot * found->room;
-	found->truth = slab.truth + slot * slab.stride;
+	found->alloc_bytes = slab.alloc_bytes + slot * slab.stride;
 	return slot < slab.slots;
 }
 
@@ -206,13 +206,13 @@ static bool locate(struct ma_image *map, const void *address, struct found *foun
 		return locate_in_cells(map, offset, found);
 	found->start = found->head << MA_CHUNK_SHIFT;
 	found->room = ma_block_chunks(map, found->head, word) * MA_CHUNK;
-	found->truth = NULL;
+	found->alloc_bytes = NULL;
 	return ma_word_kind(word) == MA_RUN && found->room > 0;
 }
 
 static bool is_live(const struct found *found)
 {
-	return !found->truth || ma_load_acquire(found->truth) == 1;
+	return !found->alloc_bytes || ma_load_acquire(found->alloc_bytes) == 1;
 }
 
 /* What block is, if it is the start of an allocated block. */
@@ -231,7 +231,7 @@ bool ma_heap_find(struct ma_image *map, const void *address, struct ma_block *bl
 	*block = (struct ma_block){
 		.start = map->user + found.start,
 		.room = found.room,
-		.is_run = !found.truth,
+		.is_run = !found.alloc_bytes,
 		.is_live = is_live(&found),
 	};
 	return true;
@@ -272,8 +272,8 @@ void ma_heap_free_slow(struct ma_image *map, void *block)
 	}
 	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_free(block, found.room);
-	if (found.truth) {
-		ma_truth_free(found.truth);
+	if (found.alloc_bytes) {
+		ma_slot_free(found.alloc_bytes);
 		ma_search_note_free(map);
 		ma_image_measure(map); /* It may be the file's growth that kept it from the fast path. */
 	} else if (ma_run_free(map, found.head) < 0) {
@@ -302,7 +302,7 @@ static bool fits_in_place(struct ma_image *map, const struct found *found, size_
 	int saved = errno;
 	bool fits;
 
-	if (found->truth)
+	if (found->alloc_bytes)
 		return size <= found->room && (size > found->room / 2 || found->room <= 32);
 	fits = size > MA_SLAB_MAX && size <= map->lay.user_bytes && ma_run_resize(map, found->head, chunks_for(size));
 	errno = saved; /* If not, it moves. */

@@ -2,7 +2,7 @@
 /**
  * The heap engine: blocks of any size in a map.
  *
- * The user area is an array of chunks of 64 KiB. One word a chunk says what the chunk is, and is the only truth about it:
+ * The user area is an array of chunks of 64 KiB. One word a chunk says what the chunk is, and nothing else does:
  *
  *      63                    12 11     4 3    0
  *     | argument               | class  | kind |
@@ -12,29 +12,29 @@
  *     RUN   argument: number of chunks      one large block
  *     CONT  argument: index of the head     belongs to the slab or run that begins there
  *     ROOTS argument: the table's id        a table of roots (roots.h)
- *     TRUTH                                 truth bytes of slabs (heap_truth.c)
+ *     ALLOC_BYTES                           allocation bytes of slabs (heap_alloc_bytes.c)
  *     CELLS                                 64 cells of 1 KiB, of which small slabs are made (heap_cell.c)
  *
- * A slab's slots have one truth byte each: 0 free, 1 allocated. The chunk's spot says where they are, and has the
+ * A slab's slots have one allocation byte each: 0 free, 1 allocated. The chunk's slab descriptor says where they are, and has the
  * reciprocal that finds a block's slot; it is written before the chunk's word says SLAB, and cleared after:
  *
  *      63                          32 31                  0
  *     | line: 256 bytes from the base | reciprocal, or 0 |
  *
- * Nobody else's truth is ever there, as the area's head says too. The slot that a spot and a block's address lead to is
+ * The allocation bytes of another slab are never there, as the area's head says too. The slot that a slab descriptor and a block's address lead to is
  * always inside the map, whatever a damaged file says.
  *
  * Who may write what:
- *     truth byte 0 -> 1   the slab's owner, by a plain store
- *     truth byte 1 -> 0   whoever holds the block, by a plain store
+ *     allocation byte 0 -> 1   the slab's owner, by a plain store
+ *     allocation byte 1 -> 0   whoever holds the block, by a plain store
  *     chunk words         under the lock of the chunk's stream, with an intent; but the owner of a slab changes alone,
  *                         by compare-exchange, whenever the tag in it is dead, or is the writer's own
  *     leaf, hole, span, queue, next, areas   under the stream's lock. Derived from the chunk words, but for hole.
- *     spot                under the stream's lock, while the word is not SLAB
+ *     slab descriptor                under the stream's lock, while the word is not SLAB
  *
  * What a kill leaves in the middle of a change of chunk words, and what recover_stream() makes of it:
  *     CONT not covered by its head   -> FREE: a run or slab whose head was not stored, or was freed, or shrunk
- *     spot of a FREE chunk           -> 0
+ *     slab descriptor of a FREE chunk           -> 0
  *     leaf and span of the range     -> computed anew
  */
 #ifndef MA_HEAP_H
@@ -51,7 +51,15 @@
 #define MA_NO_CHUNK           UINT64_MAX
 #define MA_HEAP_PARAM_STREAMS 0
 
-enum ma_chunk_kind { MA_FREE = 0, MA_SLAB = 1, MA_RUN = 2, MA_CONT = 3, MA_ROOTS = 4, MA_TRUTH = 5, MA_CELLS = 6 };
+enum ma_chunk_kind {
+	MA_FREE = 0,
+	MA_SLAB = 1,
+	MA_RUN = 2,
+	MA_CONT = 3,
+	MA_ROOTS = 4,
+	MA_ALLOC_BYTES = 5,
+	MA_CELLS = 6
+};
 
 /* The same heap under two kinds; the second has room for MA_KEYS words of the program's own, at key_off. */
 #define MA_KEYS 64
@@ -101,7 +109,7 @@ MA_INLINE void *ma_cursor_pop(struct ma_cursor *cursor)
 	uint64_t slot = ma_lowest(mask);
 
 	cursor->mask = mask & (mask - 1);
-	ma_store(&cursor->now.truth[slot], 1);
+	ma_store(&cursor->now.alloc_bytes[slot], 1);
 	return cursor->now.base + slot * cursor->now.step;
 }
 
@@ -117,7 +125,7 @@ MA_INLINE void ma_cursor_begin(struct ma_cursor *cursor, struct ma_look look, ui
 /* The same, if it has so many free slots. */
 MA_INLINE bool ma_cursor_look(struct ma_cursor *cursor, struct ma_look look, uint32_t least)
 {
-	uint64_t mask = ma_scan64(look.truth) & look.valid;
+	uint64_t mask = ma_scan64(look.alloc_bytes) & look.valid;
 
 	if (mask == 0 || (least > 1 && ma_bits(mask) < least))
 		return false;
@@ -140,9 +148,9 @@ MA_INLINE bool ma_cursor_go_back(struct ma_cursor *cursor)
 	struct ma_look look = cursor->before;
 	uint64_t mask;
 
-	if (!look.truth)
+	if (!look.alloc_bytes)
 		return false;
-	mask = ma_scan64(look.truth) & look.valid;
+	mask = ma_scan64(look.alloc_bytes) & look.valid;
 	if (!ma_half_is_free((uint32_t)mask, (uint32_t)look.valid) &&
 	    !ma_half_is_free((uint32_t)(mask >> 32), (uint32_t)(look.valid >> 32)))
 		return false;
@@ -153,18 +161,18 @@ MA_INLINE bool ma_cursor_go_back(struct ma_cursor *cursor)
 /* The unit is not ours any more. */
 MA_INLINE void ma_cursor_forget(struct ma_cursor *cursor, uint64_t unit)
 {
-	if (cursor->before.truth && cursor->before.unit == unit)
-		cursor->before.truth = NULL;
-	if (cursor->now.truth && cursor->now.unit == unit) {
-		cursor->now.truth = NULL;
+	if (cursor->before.alloc_bytes && cursor->before.unit == unit)
+		cursor->before.alloc_bytes = NULL;
+	if (cursor->now.alloc_bytes && cursor->now.unit == unit) {
+		cursor->now.alloc_bytes = NULL;
 		cursor->mask = 0;
 	}
 }
 
-/* Free a slot whose truth byte is known to be one. Pairs with ma_scan64(). */
-MA_INLINE void ma_truth_free(_Atomic uint8_t *truth)
+/* Free a slot whose allocation byte is known to be one. Pairs with ma_scan64(). */
+MA_INLINE void ma_slot_free(_Atomic uint8_t *alloc_bytes)
 {
-	ma_store_release(truth, 0);
+	ma_store_release(alloc_bytes, 0);
 }
 
 /* For small blocks of this size; NULL when it is none, or the thread has no cache for the map. Size 0 has one that is empty. */
@@ -198,26 +206,26 @@ MA_INLINE void *ma_heap_malloc(struct ma_image *map, size_t size)
 /*
  * The product of the offset in the chunk and the reciprocal (2^32 / slot bytes, rounded up) has the slot in its upper half;
  * the lower half is below the reciprocal exactly when the offset is a slot's start. Reciprocal 0: no one-chunk slab here.
- * A closed or read-only map, and one whose every call must be seen, has a limit of 0 chunks. A spot's line is its upper half,
+ * A closed or read-only map, and one whose every call must be seen, has a limit of 0 chunks. A slab descriptor's line is its upper half,
  * as the limit is: the same line passes or not, for it is inside the file. The reciprocal may be any number: a slot's is below 64 Ki.
  */
 MA_INLINE bool ma_heap_free_fast(struct ma_image *map, void *block)
 {
 	uint64_t chunk = ((uint64_t)(uintptr_t)block >> MA_CHUNK_SHIFT) - ma_load_either(&map->first_chunk);
 	uint64_t limits = ma_load(&map->fast_limits);
-	uint64_t spot, product;
-	_Atomic uint8_t *truth;
+	uint64_t slab_desc, product;
+	_Atomic uint8_t *alloc_bytes;
 
 	if (MA_UNLIKELY(chunk >= (uint32_t)limits))
 		return false;
-	spot = ma_load(&map->spot[chunk]);
-	product = ((uintptr_t)block & (MA_CHUNK - 1)) * (uint32_t)spot;
-	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)spot || spot >= limits))
+	slab_desc = ma_load(&map->slab_desc[chunk]);
+	product = ((uintptr_t)block & (MA_CHUNK - 1)) * (uint32_t)slab_desc;
+	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)slab_desc || slab_desc >= limits))
 		return false;
-	truth = map->truth + (spot >> 32) * MA_UNIT + (product >> 32);
-	if (MA_UNLIKELY(!ma_byte_is_one(truth)))
+	alloc_bytes = map->alloc_bytes + (slab_desc >> 32) * MA_UNIT + (product >> 32);
+	if (MA_UNLIKELY(!ma_byte_is_one(alloc_bytes)))
 		return false;
-	ma_truth_free(truth);
+	ma_slot_free(alloc_bytes);
 	return true;
 }
 

@@ -62,7 +62,7 @@ int ma_chunk_back(struct ma_image *map)
 			return -1;
 		if (have && (ma_chunk_back_tables(map, s, 0, have) < 0 || back_blocks(map, s, have) < 0))
 			return -1;
-		if (ma_truth_back(map, s) < 0)
+		if (ma_alloc_bytes_back(map, s) < 0)
 			return -1;
 	}
 	return 0;

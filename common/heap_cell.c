@@ -4,7 +4,7 @@
  * So a thread that holds one block of each of many sizes takes little of the map.
  *
  * A chunk in cells has one allocation byte per 16 bytes, whatever the classes of its slabs: the byte of a block's first 16
- * bytes is the block's, the others stay zero. So the same spot serves all its blocks, and freeing one is as fast as elsewhere.
+ * bytes is the block's, the others stay zero. So the same slab descriptor serves all its blocks, and freeing one is as fast as elsewhere.
  *
  * A cell's word changes under the stream's lock, by one store: the cells behind a first cell are taken because of its
  * word alone. So no intent is needed. The list of chunks with free cells is derived: a stream that is stale gets a new one.
@@ -36,12 +36,12 @@ void ma_cell_layout(struct ma_layout *lay)
 
 struct ma_cells *ma_chunk_cells(struct ma_image *map, uint64_t chunk)
 {
-	_Atomic uint8_t *truth;
+	_Atomic uint8_t *alloc_bytes;
 
 	if (ma_word_kind(ma_chunk_load(map, chunk)) != MA_CELLS)
 		return NULL;
-	truth = ma_spot_truth(map, chunk, MA_UNITS_MOST * (uint32_t)MA_UNIT);
-	return truth ? (struct ma_cells *)(void *)(truth + MA_GRANULE_BYTES) : NULL;
+	alloc_bytes = ma_chunk_alloc_bytes(map, chunk, MA_UNITS_MOST * (uint32_t)MA_UNIT);
+	return alloc_bytes ? (struct ma_cells *)(void *)(alloc_bytes + MA_GRANULE_BYTES) : NULL;
 }
 
 uint32_t ma_cell_class(const struct ma_image *map, struct ma_cells *cells, uint32_t cell)

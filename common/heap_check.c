@@ -3,7 +3,7 @@
  * Looking at a whole heap: check, walk, statistics, and taking a private copy of the metadata.
  *
  * The check holds one stream's lock at a time, so chunk words and what is derived from them agree while it compares
- * them; truth bytes go on changing, but only between 0 and 1.
+ * them; allocation bytes go on changing, but only between 0 and 1.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -34,48 +34,48 @@ static uint64_t place_of_chunk(const struct ma_image *map, uint64_t chunk)
 }
 
 /* Eight bytes that are all zero: most are. They are part of one line. */
-static bool are_clear(const _Atomic uint8_t *truth)
+static bool are_clear(const _Atomic uint8_t *alloc_bytes)
 {
-	return __atomic_load_n((const uint64_t *)(const void *)truth, __ATOMIC_RELAXED) == 0;
+	return __atomic_load_n((const uint64_t *)(const void *)alloc_bytes, __ATOMIC_RELAXED) == 0;
 }
 
 /* Of the bytes only those below slots, and of these one in stride, stand for slots. */
-static void check_bytes(struct check *check, uint64_t chunk, const _Atomic uint8_t *truth, uint32_t slots, uint32_t bytes,
-			uint32_t stride)
+static void check_bytes(struct check *check, uint64_t chunk, const _Atomic uint8_t *alloc_bytes, uint32_t slots,
+			uint32_t bytes, uint32_t stride)
 {
 	for (uint32_t i = 0; i < bytes; i++) {
 		uint8_t byte;
 
-		if (i % 8 == 0 && are_clear(truth + i)) {
+		if (i % 8 == 0 && are_clear(alloc_bytes + i)) {
 			i += 7;
 			continue;
 		}
-		byte = ma_load(&truth[i]);
+		byte = ma_load(&alloc_bytes[i]);
 		if (byte && (i >= slots || i % stride))
 			chunk_found(check, chunk, ": slot %u is marked, but there is none", i / stride);
 		else if (byte > 1)
-			chunk_found(check, chunk, ": slot %u has truth byte %u", i / stride, byte);
+			chunk_found(check, chunk, ": slot %u has allocation byte %u", i / stride, byte);
 	}
 }
 
 static void check_slab(struct check *check, uint64_t head, uint32_t class)
 {
-	const _Atomic uint8_t *truth = ma_slab_truth(check->map, head, class);
+	const _Atomic uint8_t *alloc_bytes = ma_slab_alloc_bytes(check->map, head, class);
 	uint32_t slots = ma_slab_slots(check->map, class);
 	uint32_t bytes = ma_slab_units(check->map, class) * (uint32_t)MA_UNIT;
 
-	if ((uint32_t)ma_load(&check->map->spot[head]) != ma_slab_recip(check->map, class))
+	if ((uint32_t)ma_load(&check->map->slab_desc[head]) != ma_slab_recip(check->map, class))
 		chunk_found(check, head, ": the reciprocal does not fit class %u", class);
-	if (!truth || !ma_chunk_owns_truth(check->map, head, ma_slab_units(check->map, class))) {
-		chunk_found(check, head, ": its truth is not its own");
+	if (!alloc_bytes || !ma_chunk_owns_alloc_bytes(check->map, head, ma_slab_units(check->map, class))) {
+		chunk_found(check, head, ": its allocation bytes are not its own");
 		return;
 	}
-	check_bytes(check, head, truth, slots, bytes, 1);
+	check_bytes(check, head, alloc_bytes, slots, bytes, 1);
 }
 
 static int check_small_bytes(struct ma_image *map, const struct ma_slab *slab, void *arg)
 {
-	check_bytes(arg, ma_slab_chunk(slab->id), slab->truth, slab->slots * slab->stride,
+	check_bytes(arg, ma_slab_chunk(slab->id), slab->alloc_bytes, slab->slots * slab->stride,
 		    slab->cells * (uint32_t)(MA_CELL / MA_GRANULE), slab->stride);
 	(void)map;
 	return 0;
@@ -88,10 +88,10 @@ static void check_cells(struct check *check, uint64_t chunk)
 	struct ma_cells *cells = ma_chunk_cells(map, chunk);
 	uint32_t end = 0;
 
-	if ((uint32_t)ma_load(&map->spot[chunk]) != MA_GRANULE_RECIP)
+	if ((uint32_t)ma_load(&map->slab_desc[chunk]) != MA_GRANULE_RECIP)
 		chunk_found(check, chunk, ": the reciprocal does not fit its cells");
-	if (!cells || chunk >= MA_SMALL_CHUNKS || !ma_chunk_owns_truth(map, chunk, MA_UNITS_MOST)) {
-		chunk_found(check, chunk, ": its truth is not its own");
+	if (!cells || chunk >= MA_SMALL_CHUNKS || !ma_chunk_owns_alloc_bytes(map, chunk, MA_UNITS_MOST)) {
+		chunk_found(check, chunk, ": its allocation bytes are not its own");
 		return;
 	}
 	for (uint32_t cell = 0; cell < MA_CHUNK_CELLS; cell++) {
@@ -123,13 +123,13 @@ static void check_chunk(struct check *check, uint64_t chunk)
 		check_cells(check, chunk);
 		return;
 	}
-	if (kind > MA_TRUTH || (kind == MA_FREE && word != 0) ||
+	if (kind > MA_ALLOC_BYTES || (kind == MA_FREE && word != 0) ||
 	    (kind != MA_FREE && ma_chunk_head(map, chunk) == MA_NO_CHUNK))
 		chunk_found(check, chunk, ": word %#" PRIx64 " makes no sense", word);
 	if (kind == MA_ROOTS && !ma_root_is_linked(map, chunk))
 		chunk_found(check, chunk, ": a table of roots that cannot be reached");
-	if (ma_load(&map->spot[chunk]) != 0)
-		chunk_found(check, chunk, ": a spot where no slab is");
+	if (ma_load(&map->slab_desc[chunk]) != 0)
+		chunk_found(check, chunk, ": a slab descriptor where no slab is");
 }
 
 /*
@@ -252,7 +252,7 @@ static int walk_slab(struct ma_image *map, const struct ma_slab *slab, void *arg
 
 	(void)map;
 	for (uint32_t i = 0; i < slab->slots && result == 0; i++)
-		if (ma_load_acquire(&slab->truth[i * slab->stride]) == 1)
+		if (ma_load_acquire(&slab->alloc_bytes[i * slab->stride]) == 1)
 			result = walk->fn(slab->base + i * size, size, walk->arg);
 	return result;
 }
@@ -291,15 +291,15 @@ static void settle(struct ma_image *map, uint64_t chunk)
 	    (kind == MA_ROOTS && !ma_root_is_linked(map, chunk)))
 		ma_store(ma_chunk(map, chunk), MA_FREE);
 	if (kind != MA_SLAB && kind != MA_CELLS)
-		ma_store(&map->spot[chunk], 0);
+		ma_store(&map->slab_desc[chunk], 0);
 }
 
 /* Bytes that stand for no slot were copied when they served another slab. */
-static void settle_bytes(_Atomic uint8_t *truth, uint32_t slots, uint32_t bytes, uint32_t stride)
+static void settle_bytes(_Atomic uint8_t *alloc_bytes, uint32_t slots, uint32_t bytes, uint32_t stride)
 {
 	for (uint32_t i = 0; i < bytes; i++)
-		if (ma_load(&truth[i]) && (i >= slots || i % stride))
-			ma_store(&truth[i], 0);
+		if (ma_load(&alloc_bytes[i]) && (i >= slots || i % stride))
+			ma_store(&alloc_bytes[i], 0);
 }
 
 /* A small slab that overlaps the one before was made when that one had been given up already, or the other way round. */
@@ -310,22 +310,23 @@ static void settle_cells(struct ma_image *map, uint64_t chunk)
 
 	for (uint32_t cell = 0; cells && cell < MA_CHUNK_CELLS; cell++) {
 		uint32_t class = ma_cell_class(map, cells, cell);
-		_Atomic uint8_t *truth = (_Atomic uint8_t *)cells - MA_GRANULE_BYTES + cell * 64;
+		_Atomic uint8_t *alloc_bytes = (_Atomic uint8_t *)cells - MA_GRANULE_BYTES + cell * 64;
 
 		if (class < MA_CLASSES && cell >= end) {
 			end = cell + map->lay.small_span[class];
-			settle_bytes(truth, ma_small_slots(map, class) * (uint32_t)ma_class_bytes(class) / MA_GRANULE,
+			settle_bytes(alloc_bytes,
+				     ma_small_slots(map, class) * (uint32_t)ma_class_bytes(class) / MA_GRANULE,
 				     map->lay.small_span[class] * 64u, (uint32_t)ma_class_bytes(class) / MA_GRANULE);
 			continue;
 		}
 		if (ma_load(&cells->word[cell]))
 			ma_store(&cells->word[cell], 0);
 		if (cell >= end)
-			settle_bytes(truth, 0, 64, 1);
+			settle_bytes(alloc_bytes, 0, 64, 1);
 	}
 }
 
-/* A slab whose truth is not its own was made, or given up, meanwhile: it is free, and so is then what follows it. */
+/* A slab whose allocation bytes are not its own was made, or given up, meanwhile: it is free, and so is then what follows it. */
 static void settle_slab(struct ma_image *map, uint64_t head)
 {
 	uint64_t word = ma_chunk_load(map, head);
@@ -334,15 +335,15 @@ static void settle_slab(struct ma_image *map, uint64_t head)
 
 	if (ma_word_kind(word) != MA_SLAB && !is_cells)
 		return;
-	if (!ma_word_chunks(map, head, word) || !ma_chunk_owns_truth(map, head, ma_word_units(map, word)) ||
-	    (uint32_t)ma_load(&map->spot[head]) != (is_cells ? MA_GRANULE_RECIP : ma_slab_recip(map, class))) {
+	if (!ma_word_chunks(map, head, word) || !ma_chunk_owns_alloc_bytes(map, head, ma_word_units(map, word)) ||
+	    (uint32_t)ma_load(&map->slab_desc[head]) != (is_cells ? MA_GRANULE_RECIP : ma_slab_recip(map, class))) {
 		ma_store(ma_chunk(map, head), MA_FREE);
 		return;
 	}
 	if (is_cells)
 		settle_cells(map, head);
 	else
-		settle_bytes(ma_slab_truth(map, head, class), ma_slab_slots(map, class),
+		settle_bytes(ma_slab_alloc_bytes(map, head, class), ma_slab_slots(map, class),
 			     ma_slab_units(map, class) * (uint32_t)MA_UNIT, 1);
 }
 
@@ -389,10 +390,10 @@ static void own_tables(struct ma_image *map)
 		ma_privatize_void(map, lay->seg[k].stream_off + (uint64_t)lay->streams * lay->stream_stride,
 				  ma_up(lay->seg[k].own_end, ma_page()) - lay->seg[k].stream_off -
 					  (uint64_t)lay->streams * lay->stream_stride);
-	from = lay->spot_off;
+	from = lay->slab_desc_off;
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
-		own_used(map, &from, lay->spot_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
+		own_used(map, &from, lay->slab_desc_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
 		own_used(map, &from, lay->unit_off + ma_range_first(map, s) * 8, ma_range_used(map, s) * 8);
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
@@ -449,9 +450,9 @@ void ma_heap_privatize_metadata(struct ma_image *map)
 		uint64_t first = ma_range_first(map, s);
 		uint64_t used = ma_range_used(map, s);
 
-		ma_privatize(map, lay->spot_off + first * 8, used * 8);
+		ma_privatize(map, lay->slab_desc_off + first * 8, used * 8);
 		ma_privatize(map, lay->next_off + first * 4, used * 4);
-		ma_truth_own(map, s);
+		ma_alloc_bytes_own(map, s);
 		if (map->privatize_errno)
 			return;
 		for (uint64_t chunk = first; chunk < first + used; chunk++) {

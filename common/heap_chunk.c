@@ -121,7 +121,7 @@ static bool is_full(struct ma_image *map, uint32_t stream, uint64_t count)
 }
 
 /*
- * Chunks whose blocks have so many units of allocation bytes. The spot is there before the word is; recovery takes it away
+ * Chunks whose blocks have so many units of allocation bytes. The slab descriptor is there before the word is; recovery takes it away
  * from a chunk that is still free.
  */
 static uint64_t take_with_units(struct ma_image *map, uint32_t stream, uint64_t count, uint32_t units, uint32_t recip,
@@ -133,20 +133,21 @@ static uint64_t take_with_units(struct ma_image *map, uint32_t stream, uint64_t 
 	errno = ENOMEM;
 	if (is_full(map, stream, count))
 		return MA_NO_CHUNK;
-	line = ma_truth_find(map, stream, units);
+	line = ma_alloc_bytes_find(map, stream, units);
 	if (!line)
 		return MA_NO_CHUNK;
 	first = ready_chunks(map, stream, count, 1);
 	if (first == MA_NO_CHUNK || (ma_word_kind(word) == MA_CELLS && first >= MA_SMALL_CHUNKS)) {
 		int err = errno;
 
-		ma_truth_leave(map, stream, line);
+		ma_alloc_bytes_leave(map, stream, line);
 		errno = err;
 		return MA_NO_CHUNK;
 	}
-	ma_truth_claim(map, line, first, units);
+	ma_alloc_bytes_claim(map, line, first, units);
 	ma_intent_set(ma_stream(map, stream), first, count);
-	ma_store_kill(&map->spot[first], (uint64_t)line << 32 | recip); /* Pairs with common/heap_internal.h:ma_spot_truth. */
+	ma_store_kill(&map->slab_desc[first],
+		      (uint64_t)line << 32 | recip); /* Pairs with common/heap_internal.h:ma_chunk_alloc_bytes. */
 	write_words(map, first, count, word);
 	ma_tree_mark(map, stream, first, count, false);
 	ma_intent_clear(ma_stream(map, stream));
@@ -168,13 +169,13 @@ uint64_t ma_chunk_take_area(struct ma_image *map, uint32_t stream)
 {
 	uint64_t chunk = ready_chunks(map, stream, 1, 1);
 
-	/* A spot has 32 bits for a line: areas lie in the first TiB. */
+	/* A slab descriptor has 32 bits for a line: areas lie in the first TiB. */
 	if (chunk == MA_NO_CHUNK || map->lay.user_off + (chunk + 1) * MA_CHUNK > UINT32_MAX * MA_UNIT)
 		return MA_NO_CHUNK;
 	if (map->annotated)
 		ma_annotate_open(ma_chunk_address(map, chunk), MA_CHUNK);
 	memset(ma_chunk_address(map, chunk), 0, MA_AREA_HEAD * MA_UNIT);
-	deal(map, stream, chunk, 1, ma_word(MA_TRUTH, 0, 0));
+	deal(map, stream, chunk, 1, ma_word(MA_ALLOC_BYTES, 0, 0));
 	return chunk;
 }
 
@@ -285,13 +286,13 @@ static void give_parts(struct ma_image *map, uint32_t from, uint32_t to, uint64_
 void ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count)
 {
 	uint64_t word = ma_chunk_load(map, first);
-	uint32_t line = (uint32_t)(ma_load(&map->spot[first]) >> 32);
+	uint32_t line = (uint32_t)(ma_load(&map->slab_desc[first]) >> 32);
 
 	for (uint32_t s = from; s <= to; s++)
 		ma_intent_set(ma_stream(map, s), first, count);
 	ma_store_kill(ma_chunk(map, first), MA_FREE); /* The commit. */
 	ma_stream_count_return(map, from);
-	ma_store_kill(&map->spot[first], 0);          /* Not before: recovery clears what is left, but sets nothing. */
+	ma_store_kill(&map->slab_desc[first], 0); /* Not before: recovery clears what is left, but sets nothing. */
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
 	if (MA_LIKELY(from == to))
@@ -299,7 +300,7 @@ void ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t
 	else
 		give_parts(map, from, to, first, count);
 	if (ma_word_kind(word) != MA_RUN && ma_word_units(map, word))
-		ma_truth_give(map, line, first, ma_word_units(map, word));
+		ma_alloc_bytes_give(map, line, first, ma_word_units(map, word));
 }
 
 void ma_chunk_give(struct ma_image *map, uint64_t first, uint64_t count)

@@ -26,7 +26,7 @@
 
 /*
  * What is kept about the cells of a chunk, in the units behind its allocation bytes. The word of a small slab's first cell
- * has the form of a slab's chunk word, and is the only truth about the slab; all other cells have zero. How many cells it
+ * has the form of a slab's chunk word, and alone says what the slab is; all other cells have zero. How many cells it
  * takes, its class tells (small_span in struct ma_layout).
  */
 struct ma_cells {
@@ -198,13 +198,13 @@ void ma_tree_blank(struct ma_image *map, uint32_t stream);
 uint64_t ma_chunk_take(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word);
 /* The same over the bounds of lanes. The locks of so many are held. */
 uint64_t ma_chunk_take_across(struct ma_image *map, uint32_t lanes, uint64_t count, uint64_t align, uint64_t word);
-/* The same for a slab and its truth. */
+/* The same for a slab and its allocation bytes. */
 uint64_t ma_chunk_take_slab(struct ma_image *map, uint32_t stream, uint32_t class, uint64_t tag);
 /* The same for a chunk in cells, all of them free. */
 uint64_t ma_chunk_take_cells(struct ma_image *map, uint32_t stream);
 /* So many chunks of the stream's range are not taken. */
 uint64_t ma_chunk_free_count(struct ma_image *map, uint32_t stream);
-/* A chunk with the head of an area of truth that has nothing in it. */
+/* A chunk with the head of an area of allocation bytes that has nothing in it. */
 uint64_t ma_chunk_take_area(struct ma_image *map, uint32_t stream);
 /* A chunk of one stream for a table of roots: see struct ma_engine. */
 uint64_t ma_chunk_take_table(struct ma_image *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id);
@@ -235,45 +235,46 @@ uint64_t ma_chunk_punch_free(struct ma_image *map, uint32_t stream, bool idle_on
 int ma_chunk_back(struct ma_image *map);
 int ma_chunk_renew(struct ma_image *map);
 
-/* ---- truth (heap_truth.c) ---- */
+/* ---- allocation bytes (heap_alloc_bytes.c) ---- */
 
 uint32_t ma_slab_units(const struct ma_image *map, uint32_t class);
 /* Units that the chunk of this word has; 0 when it is neither a slab nor in cells. */
 uint32_t ma_word_units(const struct ma_image *map, uint64_t word);
-/* The truth bytes of a slab of so many slots; NULL when the file is damaged and they would lie outside of it. */
-MA_INLINE _Atomic uint8_t *ma_spot_truth(struct ma_image *map, uint64_t head, uint32_t slots)
+/* The allocation bytes of a slab of so many slots; NULL when the file is damaged and they would lie outside of it. */
+MA_INLINE _Atomic uint8_t *ma_chunk_alloc_bytes(struct ma_image *map, uint64_t head, uint32_t slots)
 {
-	uint64_t offset = (ma_load_acquire(&map->spot[head]) >> 32) * MA_UNIT; /* Pairs with common/heap_chunk.c:take_with_units. */
+	uint64_t offset = (ma_load_acquire(&map->slab_desc[head]) >> 32) *
+			  MA_UNIT; /* Pairs with common/heap_chunk.c:take_with_units. */
 	uint64_t bytes = ma_up(slots, MA_UNIT);
 
-	/* The file grows before a spot leads to its new part: there is no memory beyond it. */
+	/* The file grows before a slab descriptor leads to its new part: there is no memory beyond it. */
 	if (offset < map->lay.area_off || offset + bytes > ma_user_end(map))
 		return NULL;
 	return (_Atomic uint8_t *)(map->base + offset);
 }
 
-MA_INLINE _Atomic uint8_t *ma_slab_truth(struct ma_image *map, uint64_t head, uint32_t class)
+MA_INLINE _Atomic uint8_t *ma_slab_alloc_bytes(struct ma_image *map, uint64_t head, uint32_t class)
 {
-	return ma_spot_truth(map, head, ma_slab_slots(map, class));
+	return ma_chunk_alloc_bytes(map, head, ma_slab_slots(map, class));
 }
 
-/* Does the area that the chunk's spot leads to know of it? */
-bool ma_chunk_owns_truth(struct ma_image *map, uint64_t head, uint32_t units);
+/* Does the area that the chunk's slab descriptor leads to know of it? */
+bool ma_chunk_owns_alloc_bytes(struct ma_image *map, uint64_t head, uint32_t units);
 /* The line of so many free units, which may need a new area first; 0: errno. The lock is held. */
-uint32_t ma_truth_find(struct ma_image *map, uint32_t stream, uint32_t units);
+uint32_t ma_alloc_bytes_find(struct ma_image *map, uint32_t stream, uint32_t units);
 /* They are head's from now on, if its word comes to say so; and all zero. The lock is held. */
-void ma_truth_claim(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units);
+void ma_alloc_bytes_claim(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units);
 /* No slab came of what was found: an area that was taken for it alone is a free chunk again. The lock is held. */
-void ma_truth_leave(struct ma_image *map, uint32_t stream, uint32_t line);
+void ma_alloc_bytes_leave(struct ma_image *map, uint32_t stream, uint32_t line);
 /* The slab, or the chunk in cells, is gone. The lock is held. */
-void ma_truth_give(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units);
+void ma_alloc_bytes_give(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units);
 /* Would the area in this chunk be given back if all chunks were given back that gone() names? */
-bool ma_truth_would_go(struct ma_image *map, uint64_t chunk, bool (*gone)(struct ma_image *map, uint64_t chunk));
+bool ma_alloc_bytes_would_go(struct ma_image *map, uint64_t chunk, bool (*gone)(struct ma_image *map, uint64_t chunk));
 /* The stream was stale: make its list of areas, and their counts, anew. The lock is held. */
-void ma_truth_recount(struct ma_image *map, uint32_t stream);
-int ma_truth_back(struct ma_image *map, uint32_t stream);
+void ma_alloc_bytes_recount(struct ma_image *map, uint32_t stream);
+int ma_alloc_bytes_back(struct ma_image *map, uint32_t stream);
 /* A private view: make own copies. */
-void ma_truth_own(struct ma_image *map, uint32_t stream);
+void ma_alloc_bytes_own(struct ma_image *map, uint32_t stream);
 
 /* ---- intents (heap_recover.c) ---- */
 
@@ -314,7 +315,7 @@ struct ma_slab {
 	uint32_t stride; /* Allocation bytes from one slot to the next. */
 	uint32_t cells;
 	_Atomic uint64_t *word;
-	_Atomic uint8_t *truth;
+	_Atomic uint8_t *alloc_bytes;
 	char *base;
 };
 

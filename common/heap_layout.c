@@ -23,7 +23,7 @@ static uint64_t place_from(struct ma_layout *lay, uint64_t at)
 		lay->fixed_end = lay->table_end;
 	/*
 	 * In a small map the first areas suffice for all slabs of 32 bytes and more, and for all slabs where each of several
-	 * streams would need a chunk of its own for another area; and always for a chunk in cells. See heap_truth.c.
+	 * streams would need a chunk of its own for another area; and always for a chunk in cells. See heap_alloc_bytes.c.
 	 */
 	lay->area_off = ma_up(lay->table_end, lay->fixed_end == lay->table_end ? MA_UNIT : MA_PAGE);
 	units = first->per_stream * (lay->streams > 1 ? UNITS_BESIDE : UNITS_ALONE) + UNITS_SPARE;
@@ -50,7 +50,7 @@ bool ma_heap_layout(struct ma_layout *lay, const struct ma_header *sealed)
 		.reserved = sealed->reserved,
 		.unit_bytes = MA_CHUNK,
 		.align = MA_CHUNK,
-		.table = { { 8, 0, &lay->spot_off }, { 8, 0, &lay->unit_off }, { 4, 0, &lay->next_off } },
+		.table = { { 8, 0, &lay->slab_desc_off }, { 8, 0, &lay->unit_off }, { 4, 0, &lay->next_off } },
 		.tables = 3,
 		.has_tree = true,
 		.front = sealed->kind == MA_KIND_MMALLOC ? place_front_with_keys : place_front,

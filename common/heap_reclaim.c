@@ -28,7 +28,7 @@ static bool scavenge_own(struct ma_tcache *tc, bool idle_only)
 		for (uint32_t i = tc->cursor[c].count; i-- > 0;) {
 			uint32_t id = tc->ring[c][i];
 
-			if ((idle_only && tc->cursor[c].now.truth && tc->cursor[c].now.unit == id) ||
+			if ((idle_only && tc->cursor[c].now.alloc_bytes && tc->cursor[c].now.unit == id) ||
 			    !ma_slab_give_if_empty(tc->map, id))
 				continue;
 			ma_ring_drop(tc, &tc->cursor[c], i);

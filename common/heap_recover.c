@@ -29,7 +29,8 @@ uint64_t ma_word_chunks(const struct ma_image *map, uint64_t chunk, uint64_t wor
 
 	if (ma_word_kind(word) == MA_RUN)
 		count = ma_word_argument(word);
-	else if (ma_word_kind(word) == MA_ROOTS || ma_word_kind(word) == MA_TRUTH || ma_word_kind(word) == MA_CELLS)
+	else if (ma_word_kind(word) == MA_ROOTS || ma_word_kind(word) == MA_ALLOC_BYTES ||
+		 ma_word_kind(word) == MA_CELLS)
 		count = 1;
 	else if (ma_word_kind(word) == MA_SLAB && ma_word_class(word) < MA_CLASSES)
 		count = ma_slab_chunks(map, ma_word_class(word));
@@ -62,8 +63,8 @@ static void mend_chunk(struct ma_image *map, uint64_t chunk)
 	if (ma_word_kind(ma_chunk_load(map, chunk)) == MA_CONT && ma_chunk_head(map, chunk) == MA_NO_CHUNK)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
 	/* Only where there is something: the space of an untouched chunk's words may not be there yet. */
-	if (ma_chunk_load(map, chunk) == MA_FREE && ma_load(&map->spot[chunk]))
-		ma_store(&map->spot[chunk], 0);
+	if (ma_chunk_load(map, chunk) == MA_FREE && ma_load(&map->slab_desc[chunk]))
+		ma_store(&map->slab_desc[chunk], 0);
 }
 
 void ma_heap_recover_stream(struct ma_image *map, uint32_t stream)

@@ -217,13 +217,14 @@ bool ma_slab_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 
 /* ---- single blocks, of slabs that stay the stream's ---- */
 
-/* The slab is ours for the moment: a kill here leaves a slab of a dead owner. The store into truth is the commit. */
+/* The slab is ours for the moment: a kill here leaves a slab of a dead owner. The store into the allocation byte is the commit. */
 static void *take_slot(const struct ma_slab *slab)
 {
 	for (uint32_t slot = 0; slot < slab->slots; slot++) {
-		if (ma_load_acquire(&slab->truth[slot * slab->stride]) != 0) /* Pairs with common/heap.h:ma_truth_free. */
+		if (ma_load_acquire(&slab->alloc_bytes[slot * slab->stride]) !=
+		    0) /* Pairs with common/heap.h:ma_slot_free. */
 			continue;
-		ma_store(&slab->truth[slot * slab->stride], 1);
+		ma_store(&slab->alloc_bytes[slot * slab->stride], 1);
 		return slab->base + slot * ma_class_bytes(slab->class);
 	}
 	return NULL;

@@ -18,11 +18,11 @@ static bool look_at_large(struct ma_image *map, struct ma_cursor *cursor, uint32
 			  enum ma_want want)
 {
 	uint32_t slots = cursor->slots;
-	_Atomic uint8_t *truth = ma_spot_truth(map, id, slots);
+	_Atomic uint8_t *alloc_bytes = ma_chunk_alloc_bytes(map, id, slots);
 
-	for (; truth && group * 64 < slots; group++) {
+	for (; alloc_bytes && group * 64 < slots; group++) {
 		struct ma_look next = {
-			.truth = truth + group * 64,
+			.alloc_bytes = alloc_bytes + group * 64,
 			.base = ma_chunk_address(map, id) + group * 64 * cursor->slot_bytes,
 			.step = cursor->slot_bytes,
 			.valid = ma_low_bits(slots - group * 64),
@@ -52,12 +52,12 @@ static bool look_at_small(struct ma_image *map, struct ma_cursor *cursor, uint32
 {
 	uint64_t chunk = ma_slab_chunk(id);
 	uint32_t stride = (uint32_t)cursor->slot_bytes / MA_GRANULE;
-	_Atomic uint8_t *truth = ma_spot_truth(map, chunk, MA_GRANULE_BYTES);
+	_Atomic uint8_t *alloc_bytes = ma_chunk_alloc_bytes(map, chunk, MA_GRANULE_BYTES);
 	uint32_t cell = ma_slab_cell(id);
 
-	for (; truth && group * 64 < cursor->small_slots * stride; group++) {
+	for (; alloc_bytes && group * 64 < cursor->small_slots * stride; group++) {
 		struct ma_look next = {
-			.truth = truth + cell * (MA_CELL / MA_GRANULE) + group * 64,
+			.alloc_bytes = alloc_bytes + cell * (MA_CELL / MA_GRANULE) + group * 64,
 			.base = ma_chunk_address(map, chunk) + (cell + group) * MA_CELL,
 			.step = MA_GRANULE,
 			.valid = small_valid(cursor->small_slots, stride, group),
@@ -91,11 +91,11 @@ static bool go_round(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t lo
 
 bool ma_slab_look_on(struct ma_tcache *tc, struct ma_cursor *cursor)
 {
-	if (cursor->now.truth && cursor->now.unit & MA_SMALL && ma_cursor_churns(tc->map, cursor, 1))
+	if (cursor->now.alloc_bytes && cursor->now.unit & MA_SMALL && ma_cursor_churns(tc->map, cursor, 1))
 		return false;
 	if (ma_cursor_go_back(cursor))
 		return true;
-	if (cursor->now.truth && look(tc->map, cursor, cursor->now.unit, cursor->now.group + 1, MA_RICH_ROOM))
+	if (cursor->now.alloc_bytes && look(tc->map, cursor, cursor->now.unit, cursor->now.group + 1, MA_RICH_ROOM))
 		return true;
 	return go_round(tc, cursor, RING_LOOKS, MA_RICH_ROOM);
 }

@@ -21,7 +21,7 @@ static bool small_slab_at(struct ma_image *map, uint32_t id, struct ma_slab *sla
 		.stride = (uint32_t)ma_class_bytes(class) / MA_GRANULE,
 		.cells = map->lay.small_span[class],
 		.word = &cells->word[cell],
-		.truth = (_Atomic uint8_t *)cells - MA_GRANULE_BYTES + cell * (MA_CELL / MA_GRANULE),
+		.alloc_bytes = (_Atomic uint8_t *)cells - MA_GRANULE_BYTES + cell * (MA_CELL / MA_GRANULE),
 		.base = ma_chunk_address(map, chunk) + cell * MA_CELL,
 	};
 	return true;
@@ -41,10 +41,10 @@ static bool large_slab_at(struct ma_image *map, uint32_t id, struct ma_slab *sla
 		.stride = 1,
 		.cells = ma_slab_chunks(map, class) * MA_CHUNK_CELLS,
 		.word = ma_chunk(map, id),
-		.truth = ma_slab_truth(map, id, class),
+		.alloc_bytes = ma_slab_alloc_bytes(map, id, class),
 		.base = ma_chunk_address(map, id),
 	};
-	return slab->truth != NULL;
+	return slab->alloc_bytes != NULL;
 }
 
 bool ma_slab_at(struct ma_image *map, uint32_t id, struct ma_slab *slab)
@@ -78,11 +78,11 @@ static uint32_t count_free(const struct ma_slab *slab, uint32_t most)
 
 	if (slab->stride > 1) {
 		for (uint32_t i = 0; i < slab->slots && free < most; i++)
-			free += ma_load_acquire(&slab->truth[i * slab->stride]) == 0;
+			free += ma_load_acquire(&slab->alloc_bytes[i * slab->stride]) == 0;
 		return free;
 	}
 	for (uint32_t at = 0; at < slab->slots && free < most; at += 64)
-		free += ma_bits(ma_scan64(slab->truth + at) & ma_low_bits(slab->slots - at));
+		free += ma_bits(ma_scan64(slab->alloc_bytes + at) & ma_low_bits(slab->slots - at));
 	return free;
 }
 
@@ -96,7 +96,7 @@ bool ma_slab_is_empty(const struct ma_slab *slab)
 	if (slab->stride > 1)
 		return ma_slab_used(slab) == 0;
 	for (uint32_t at = 0; at < slab->slots; at += 64)
-		if (~ma_scan64(slab->truth + at) & ma_low_bits(slab->slots - at))
+		if (~ma_scan64(slab->alloc_bytes + at) & ma_low_bits(slab->slots - at))
 			return false;
 	return true;
 }
@@ -237,7 +237,7 @@ void ma_queues_freshen(struct ma_image *map, uint32_t stream)
 	ma_store(&st->stale, 0);
 	ma_stream_count_return(map, stream); /* Of slabs whose owner died: they come into the queues now. */
 	ma_store(&st->celled, 0);
-	ma_truth_recount(map, stream);
+	ma_alloc_bytes_recount(map, stream);
 	for (uint32_t c = 0; c < MA_CLASSES; c++) {
 		ma_store(&st->queue[c].head, 0);
 		ma_store(&st->small_queue[c].head, 0);

@@ -46,7 +46,7 @@ int ma_chunk_back_tables(struct ma_image *map, uint32_t stream, uint64_t had, ui
 	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
 	    ma_space_extend(map, lay->next_off + start * 4, had * 4, want * 4) < 0)
 		return -1;
-	return ma_space_extend(map, lay->spot_off + start * 8, had * 8, want * 8);
+	return ma_space_extend(map, lay->slab_desc_off + start * 8, had * 8, want * 8);
 }
 
 /* And for the chunks themselves. */
@@ -60,7 +60,7 @@ static int back_chunks(struct ma_image *map, uint32_t stream, uint64_t had, uint
 	if (ma_chunk_back_tables(map, stream, had, want) < 0)
 		return -1;
 	ma_privatize_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
-	ma_privatize_fresh(map, lay->spot_off + (start + had) * 8, (want - had) * 8);
+	ma_privatize_fresh(map, lay->slab_desc_off + (start + had) * 8, (want - had) * 8);
 	return ma_space_extend(map, lay->user_off + start * MA_CHUNK, had * MA_CHUNK, want * MA_CHUNK);
 }
 
@@ -208,7 +208,7 @@ static void blank_chunks(struct ma_image *map, uint32_t stream)
 
 	ma_space_blank(map, lay->unit_off + first * 8, count * 8);
 	ma_space_blank(map, lay->next_off + first * 4, count * 4);
-	ma_space_blank(map, lay->spot_off + first * 8, count * 8);
+	ma_space_blank(map, lay->slab_desc_off + first * 8, count * 8);
 }
 
 /* The tree is derived data: take disk space for its used part, then compute that part again. */

@@ -34,8 +34,8 @@ static bool is_to_be_had(struct ma_image *map, uint64_t chunk)
 {
 	uint64_t word = ma_chunk_load(map, chunk);
 
-	if (ma_word_kind(word) == MA_TRUTH)
-		return ma_truth_would_go(map, chunk, slabs_would_go);
+	if (ma_word_kind(word) == MA_ALLOC_BYTES)
+		return ma_alloc_bytes_would_go(map, chunk, slabs_would_go);
 	return word == MA_FREE || slabs_would_go(map, chunk);
 }
 

@@ -91,8 +91,8 @@ bool ma_image_lay_out(struct ma_image *image)
 	ma_store(&image->known.length, 0);
 	ma_store(&image->known.most, ma_load(&image->sealed.length));
 	image->user = image->base + image->lay.user_off;
-	image->truth = (_Atomic uint8_t *)(image->base + image->lay.truth_off);
-	image->spot = (_Atomic uint64_t *)(void *)(image->base + image->lay.spot_off);
+	image->alloc_bytes = (_Atomic uint8_t *)(image->base + image->lay.alloc_bytes_off);
+	image->slab_desc = (_Atomic uint64_t *)(void *)(image->base + image->lay.slab_desc_off);
 	image->item_bytes = image->lay.item_bytes;
 	if (image->item_bytes)
 		image->item_magic = UINT64_MAX / image->item_bytes + 1;

@@ -38,11 +38,11 @@ struct ma_image {
 	/* What the fast paths read: one line, written only by open, close, fork and ma_image_watch(). */
 	_Atomic uint64_t id;
 	char *user;             /* Address of unit 0. */
-	_Atomic uint8_t *truth; /* Of item 0. Dynamic: the base, which spots count from. */
-	_Atomic uint64_t *spot; /* Dynamic; see common/heap.h. */
+	_Atomic uint8_t *alloc_bytes; /* Of item 0. Dynamic: the base, which slab descriptors count from. */
+	_Atomic uint64_t *slab_desc;  /* Dynamic; see common/heap.h. */
 	/*
 	 * Low half: so many chunks may have blocks freed the fast way; 0 when every call must be seen. High half: this line,
-	 * and each one below it, may hold truth: the slots of any slab there are inside the file. One load for both.
+	 * and each one below it, may hold allocation bytes: the slots of any slab there are inside the file. One load for both.
 	 */
 	_Atomic uint64_t fast_limits;
 	uint64_t fast_items; /* The same as the low half, for items, in bytes. One of the two is 0: that is the kind. */

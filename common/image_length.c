@@ -25,7 +25,7 @@ static void note_length(struct ma_image *map, uint64_t said, uint64_t length)
 
 /*
  * The line of the image that all threads read is written only when there is news. A free reaches at most 64 KiB beyond the line
- * that a spot names, whatever its reciprocal is: so far before the end of the file such lines end.
+ * that a slab descriptor names, whatever its reciprocal is: so far before the end of the file such lines end.
  */
 static void measure(struct ma_image *map)
 {

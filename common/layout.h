@@ -73,11 +73,12 @@ struct ma_stream {
 	_Atomic uint64_t intent_first;
 	_Atomic uint64_t intent_count;
 	_Atomic uint32_t intent_valid; /* Stored last, cleared last. */
-	_Atomic uint32_t area_ready;   /* Dynamic: the stream's own area of truth has its disk space (heap_truth.c). */
+	_Atomic uint32_t
+		area_ready; /* Dynamic: the stream's own area of allocation bytes has its disk space (heap_alloc_bytes.c). */
 	_Atomic uint64_t top;          /* Units (groups, or 64 chunks) that were ever dealt out. Grows only. */
 	_Atomic uint64_t backed;  /* Units (groups, or chunks) that have their disk space, from the range's start. */
 	_Atomic uint64_t rover;   /* Static maps: where the last search ended. A hint. */
-	_Atomic uint32_t areas;   /* Dynamic: further areas of truth, by chunk + 1, as in a queue. */
+	_Atomic uint32_t areas;   /* Dynamic: further areas of allocation bytes, by chunk + 1, as in a queue. */
 	_Atomic uint32_t returns; /* How often slabs, chunks or groups came back to the stream (reclaim.h). A hint. */
 	/* Dynamic maps. A static map's streams end before this. */
 	struct ma_queue queue[MA_CLASSES];       /* Of slabs of whole chunks, by class. */
@@ -158,7 +159,7 @@ struct ma_layout {
 	uint64_t fixed_end; /* Everything before has its disk space from creation on. */
 	uint64_t
 		table_end; /* Dynamic: end of the first segment's trees; their space is taken as needed, when not fixed. */
-	uint64_t area_off;   /* Dynamic: the own areas of truth of the first segment's streams. */
+	uint64_t area_off; /* Dynamic: the own areas of allocation bytes of the first segment's streams. */
 	uint64_t area_units; /* Dynamic: units of each. */
 	uint64_t front_end;
 	uint64_t user_off;
@@ -166,8 +167,8 @@ struct ma_layout {
 	uint64_t units;      /* Chunks or groups of the whole range. */
 	uint64_t unit_bytes;
 	uint64_t unit_off;  /* Chunk words, or group words. */
-	uint64_t truth_off; /* Static. */
-	uint64_t spot_off;  /* Dynamic: by chunk, what a slab's slots are found with. */
+	uint64_t alloc_bytes_off; /* Static. */
+	uint64_t slab_desc_off;   /* Dynamic: by chunk, what a slab's slots are found with. */
 	uint64_t next_off;  /* Dynamic: links of the queues. */
 	uint64_t own_end;   /* The end of the range that is used. */
 	uint64_t file_end;  /* The longest that the file can get. */

@@ -6,7 +6,7 @@
  *
  * Only the owner of the slots may act on it: a byte seen as zero stays zero until the owner sets it. A byte seen as one
  * may be freed a moment later; that is found by the next scan. The scan acquires: it pairs with the release store of
- * ma_truth_free(), so that what the block's last user did to the block comes before what its next user does.
+ * ma_slot_free(), so that what the block's last user did to the block comes before what its next user does.
  */
 #ifndef MA_SCAN_H
 #define MA_SCAN_H

@@ -21,7 +21,7 @@ struct ma_image;
 
 /* One look: which 64 slots (fewer at a unit's end). */
 struct ma_look {
-	_Atomic uint8_t *truth; /* NULL: none. */
+	_Atomic uint8_t *alloc_bytes; /* NULL: none. */
 	char *base;             /* The address that the first bit stands for. */
 	uint64_t step;          /* Bytes from one bit to the next: a slot, or a granule of a small slab. */
 	uint64_t valid;         /* The bits that stand for slots. */

@@ -188,7 +188,7 @@ static void tally_chunk(struct tally *tally, struct ma_image *map, uint64_t chun
 		tally->runs.units += count;
 		tally->runs.used++;
 		tally->runs.used_bytes += count * MA_CHUNK;
-	} else if (kind == MA_ROOTS || kind == MA_TRUTH)
+	} else if (kind == MA_ROOTS || kind == MA_ALLOC_BYTES)
 		tally->figures->tables += MA_CHUNK;
 }
 
@@ -281,17 +281,17 @@ static void draw_chunk(struct view *view, struct picture *picture, uint64_t chun
 	} else if (kind == MA_SLAB && ma_slab_at(map, (uint32_t)chunk, &slab)) {
 		used = ma_slab_used(&slab);
 		picture_add(picture, at, count * MA_CHUNK,
-			    ma_chunk_owns_truth(map, chunk, ma_slab_units(map, class))
+			    ma_chunk_owns_alloc_bytes(map, chunk, ma_slab_units(map, class))
 				    ? picture_class(ma_class_bytes(class))
 				    : TILE_BAD,
 			    used * ma_class_bytes(class), used, ma_class_bytes(class));
-	} else if (word == ma_word(MA_CELLS, 0, 0) && ma_chunk_owns_truth(map, chunk, MA_UNITS_MOST)) {
+	} else if (word == ma_word(MA_CELLS, 0, 0) && ma_chunk_owns_alloc_bytes(map, chunk, MA_UNITS_MOST)) {
 		draw_cells(map, picture, chunk);
 	} else if (kind == MA_RUN && count) {
 		picture_add(picture, at, count * MA_CHUNK, TILE_RUN, count * MA_CHUNK, 1, 0);
 	} else {
-		picture_add(picture, at, MA_CHUNK, kind == MA_ROOTS || kind == MA_TRUTH ? TILE_TABLE : TILE_BAD, 0, 0,
-			    0);
+		picture_add(picture, at, MA_CHUNK, kind == MA_ROOTS || kind == MA_ALLOC_BYTES ? TILE_TABLE : TILE_BAD,
+			    0, 0, 0);
 	}
 }
 

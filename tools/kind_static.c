@@ -18,7 +18,7 @@ static bool lay_out(struct view *view)
 static uint64_t groups_there(const struct view *view, uint64_t first, uint64_t used)
 {
 	const struct ma_layout *lay = &view->map.lay;
-	uint64_t from = lay->truth_off + first * lay->group_items, end = from + used * lay->group_items;
+	uint64_t from = lay->alloc_bytes_off + first * lay->group_items, end = from + used * lay->group_items;
 	uint64_t size = ma_up((uint64_t)view->st.st_size, MA_PAGE), file, run;
 
 	for (uint64_t at = from; at < end; at += run) {

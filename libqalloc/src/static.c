@@ -98,7 +98,7 @@ bool qalloc__static_holds(struct ma_image *map, const void *block)
 	group = index / map->lay.group_items;
 	if (!qalloc__is_used(map, group))
 		return false;
-	return ma_load_acquire(&map->truth[index]) == 1;
+	return ma_load_acquire(&map->alloc_bytes[index]) == 1;
 }
 
 void qalloc__static_free_slow(struct ma_image *map, void *block)
@@ -119,7 +119,8 @@ void qalloc__static_free_slow(struct ma_image *map, void *block)
 	ma_image_measure(map); /* It may be the file's growth that kept it from the fast path. */
 	if (MA_UNLIKELY(map->annotated))
 		ma_annotate_free(block, map->item_bytes);
-	ma_store_release(&map->truth[(uint64_t)((char *)block - map->user) / map->item_bytes], 0); /* Pairs with common/scan.h:ma_scan64. */
+	ma_store_release(&map->alloc_bytes[(uint64_t)((char *)block - map->user) / map->item_bytes],
+			 0); /* Pairs with common/scan.h:ma_scan64. */
 	ma_search_note_free(map);
 }
 
@@ -133,7 +134,7 @@ int qalloc__static_walk(struct ma_image *map, int (*fn)(void *block, size_t size
 			ma_min(first + qalloc__range_used(map, s) * map->lay.group_items, qalloc__static_items(map));
 
 		for (uint64_t item = first; item < end && result == 0; item++)
-			if (ma_load_acquire(&map->truth[item]) == 1)
+			if (ma_load_acquire(&map->alloc_bytes[item]) == 1)
 				result = fn(map->user + item * map->item_bytes, map->item_bytes, arg);
 	}
 	return result;
@@ -174,7 +175,7 @@ static bool layout(struct ma_layout *lay, const struct ma_header *sealed)
 	plan.table[0].off = &lay->unit_off;
 	plan.table[1].bytes = (uint32_t)lay->group_items;
 	plan.table[1].slack = STATIC_SCAN_SLACK;
-	plan.table[1].off = &lay->truth_off;
+	plan.table[1].off = &lay->alloc_bytes_off;
 	return ma_segment_layout(lay, &plan, item, ma_load(&sealed->length));
 }
 
@@ -196,9 +197,11 @@ static int renew(struct ma_image *map)
 
 		backed = ma_max(backed, used);
 		memset(map->base + lay->unit_off + used * 8, 0, (backed - used) * 8);
-		memset(map->base + lay->truth_off + used * lay->group_items, 0, (backed - used) * lay->group_items);
+		memset(map->base + lay->alloc_bytes_off + used * lay->group_items, 0,
+		       (backed - used) * lay->group_items);
 		ma_space_blank(map, lay->unit_off + backed * 8, (end - backed) * 8);
-		ma_space_blank(map, lay->truth_off + backed * lay->group_items, (end - backed) * lay->group_items);
+		ma_space_blank(map, lay->alloc_bytes_off + backed * lay->group_items,
+			       (end - backed) * lay->group_items);
 	}
 	return 0;
 }
@@ -212,10 +215,11 @@ static int reserve_groups(struct ma_image *map, uint32_t stream, uint64_t had, u
 	uint64_t bytes = items * lay->item_bytes;
 
 	if (ma_space_extend(map, lay->unit_off + start * 8, had * 8, want * 8) < 0 ||
-	    ma_space_extend(map, lay->truth_off + start * items, had * items, want * items + STATIC_SCAN_SLACK) < 0)
+	    ma_space_extend(map, lay->alloc_bytes_off + start * items, had * items, want * items + STATIC_SCAN_SLACK) <
+		    0)
 		return -1;
 	ma_privatize_fresh(map, lay->unit_off + (start + had) * 8, (want - had) * 8);
-	ma_privatize_fresh(map, lay->truth_off + (start + had) * items, (want - had) * items);
+	ma_privatize_fresh(map, lay->alloc_bytes_off + (start + had) * items, (want - had) * items);
 	return ma_space_extend(map, lay->user_off + start * bytes, had * bytes, want * bytes);
 }
 
@@ -255,11 +259,11 @@ uint64_t qalloc__static_check_some(struct ma_image *map, uint64_t from, uint64_t
 	struct ma_findings to = { .fn = fn, .arg = arg };
 
 	for (uint64_t item = from; item < end; item++) {
-		uint8_t byte = ma_load(&map->truth[item]);
+		uint8_t byte = ma_load(&map->alloc_bytes[item]);
 
 		if (byte > 1 || (byte == 1 && item >= qalloc__static_items(map)))
-			ma_found(&to, "body/item", map->lay.truth_off + item, "item %" PRIu64 " has allocation byte %u",
-				 item, byte);
+			ma_found(&to, "body/item", map->lay.alloc_bytes_off + item,
+				 "item %" PRIu64 " has allocation byte %u", item, byte);
 	}
 	return to.count;
 }
@@ -281,7 +285,7 @@ struct qalloc__group qalloc__static_group(struct ma_image *map, uint64_t index)
 
 	group.is_table = ma_load(qalloc__group_word(map, index)) & STATIC_ROOTS;
 	for (uint64_t i = 0; i < group.items; i++) {
-		uint8_t byte = ma_load(&map->truth[first + i]);
+		uint8_t byte = ma_load(&map->alloc_bytes[first + i]);
 
 		group.used += byte == 1;
 		group.is_bad |= byte > 1;
@@ -331,14 +335,15 @@ static void privatize_metadata(struct ma_image *map)
 			backed_groups(map, s); /* The others are made zero when they get space (ma_privatize_fresh). */
 
 		ma_privatize(map, map->lay.unit_off + first * 8, count * 8);
-		ma_privatize(map, map->lay.truth_off + first * map->lay.group_items, count * map->lay.group_items);
+		ma_privatize(map, map->lay.alloc_bytes_off + first * map->lay.group_items,
+			     count * map->lay.group_items);
 		if (map->privatize_errno)
 			return;
 		ma_privatize_fresh(map, map->lay.unit_off + (first + qalloc__range_used(map, s)) * 8,
 				   (count - qalloc__range_used(map, s)) * 8);
-		ma_privatize_fresh(map,
-				   map->lay.truth_off + (first + qalloc__range_used(map, s)) * map->lay.group_items,
-				   (count - qalloc__range_used(map, s)) * map->lay.group_items);
+		ma_privatize_fresh(
+			map, map->lay.alloc_bytes_off + (first + qalloc__range_used(map, s)) * map->lay.group_items,
+			(count - qalloc__range_used(map, s)) * map->lay.group_items);
 	}
 }
 

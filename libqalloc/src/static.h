@@ -47,7 +47,7 @@ MA_INLINE bool qalloc__static_free_fast(struct ma_image *map, void *block)
 
 	if (MA_UNLIKELY(offset >= ma_load_either(&map->fast_items) || (uint64_t)product >= map->item_magic))
 		return false;
-	byte = map->truth + (uint64_t)(product >> 64);
+	byte = map->alloc_bytes + (uint64_t)(product >> 64);
 	if (MA_UNLIKELY(!ma_byte_is_one(byte)))
 		return false;
 	ma_store_release(byte, 0);

@@ -69,7 +69,7 @@ static bool look(struct ma_image *map, struct ma_cursor *cursor, uint64_t group,
 {
 	uint64_t first = group * map->lay.group_items;
 	struct ma_look next = {
-		.truth = map->truth + first,
+		.alloc_bytes = map->alloc_bytes + first,
 		.base = map->user + first * map->item_bytes,
 		.step = map->item_bytes,
 		.valid = ma_low_bits(ma_min(map->lay.group_items, qalloc__static_items(map) - first)),
@@ -222,7 +222,7 @@ static bool find_second(struct ma_tcache *tc, struct ma_cursor *cursor)
 	struct ma_look now = cursor->now;
 	uint64_t group;
 
-	if (!now.truth || ma_bits(ma_scan64(now.truth) & now.valid) * 2 < ma_bits(cursor->seen))
+	if (!now.alloc_bytes || ma_bits(ma_scan64(now.alloc_bytes) & now.valid) * 2 < ma_bits(cursor->seen))
 		return false;
 	if (go_round(tc, cursor, RING_LOOKS, DENSE) && cursor->now.unit != now.unit)
 		return true;
@@ -418,7 +418,7 @@ static bool make_table(struct ma_image *map, uint64_t group, _Atomic uint64_t *l
 
 static bool is_empty(struct ma_image *map, uint64_t group)
 {
-	_Atomic uint8_t *byte = map->truth + group * map->lay.group_items;
+	_Atomic uint8_t *byte = map->alloc_bytes + group * map->lay.group_items;
 
 	for (uint64_t i = 0; i < map->lay.group_items; i++)
 		if (ma_load_acquire(&byte[i]))

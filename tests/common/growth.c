@@ -213,18 +213,18 @@ static void trim_gives_back_what_is_free(void)
 }
 
 /* Its own file, closed in order, so it is believed: but no call may look behind the file's end. */
-static void truth_behind_the_end(void)
+static void alloc_bytes_behind_the_end(void)
 {
 	struct ma_image *map = open_map(support_path("behind"), MA_MAP_CREATE, GIB, 1);
 	char *block = take(map, 100, 1);
 	uint64_t chunk = (uint64_t)(block - map->user) / MA_CHUNK;
-	uint64_t was = ma_load(&map->spot[chunk]);
+	uint64_t was = ma_load(&map->slab_desc[chunk]);
 
-	ma_store(&map->spot[chunk], (map->mapped / MA_UNIT - 64) << 32 | (was & UINT32_MAX));
+	ma_store(&map->slab_desc[chunk], (map->mapped / MA_UNIT - 64) << 32 | (was & UINT32_MAX));
 	errno = 0;
 	ma_heap_free(map, block);
 	g_assert_cmpint(errno, ==, EINVAL);
-	ma_store(&map->spot[chunk], was);
+	ma_store(&map->slab_desc[chunk], was);
 	ma_heap_free(map, block);
 	close_map(map);
 }
@@ -237,7 +237,7 @@ int main(int argc, char **argv)
 	support_add("/growth/streams-grow-at-once", streams_grow_at_once);
 	support_add("/growth/anonymous", anonymous);
 	support_add("/growth/private-view", private_view_grows_by_itself);
-	support_add("/growth/truth-behind-the-end", truth_behind_the_end);
+	support_add("/growth/truth-behind-the-end", alloc_bytes_behind_the_end);
 	support_add("/growth/trim", trim_gives_back_what_is_free);
 	return support_run();
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The pure parts of the heap: size classes, reciprocals, the look at 64 truth bytes, CRC-32C. All exhaustive. */
+/* The pure parts of the heap: size classes, reciprocals, the look at 64 allocation bytes, CRC-32C. All exhaustive. */
 #include "common/crc32c.h"
 #include "common/heap.h"
 #include "tests/support/support.h"
@@ -49,16 +49,16 @@ static void reciprocal_finds_slots_exactly(void)
 
 static void scan_sees_each_byte(void)
 {
-	_Alignas(64) _Atomic uint8_t truth[64];
+	_Alignas(64) _Atomic uint8_t alloc_bytes[64];
 
 	for (unsigned i = 0; i < 64; i++)
-		ma_store(&truth[i], 1);
-	g_assert_cmphex(ma_scan64(truth), ==, 0);
+		ma_store(&alloc_bytes[i], 1);
+	g_assert_cmphex(ma_scan64(alloc_bytes), ==, 0);
 	for (unsigned i = 0; i < 64; i++) {
-		ma_store(&truth[i], 0);
-		g_assert_cmphex(ma_scan64(truth), ==, (uint64_t)1 << i);
-		ma_store(&truth[i], (uint8_t)(i + 2)); /* Anything but zero is not free. */
-		g_assert_cmphex(ma_scan64(truth), ==, 0);
+		ma_store(&alloc_bytes[i], 0);
+		g_assert_cmphex(ma_scan64(alloc_bytes), ==, (uint64_t)1 << i);
+		ma_store(&alloc_bytes[i], (uint8_t)(i + 2)); /* Anything but zero is not free. */
+		g_assert_cmphex(ma_scan64(alloc_bytes), ==, 0);
 	}
 }
 

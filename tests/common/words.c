@@ -63,12 +63,12 @@ static void free_reaches_no_further(void)
 		for (uint64_t line = lines - 300; line < lines + 300; line++)
 			for (size_t i = 0; i < count; i++) {
 				uint64_t chunk = (uint64_t)(blocks[i] - map->user) / MA_CHUNK;
-				uint64_t was = ma_load(&map->spot[chunk]);
+				uint64_t was = ma_load(&map->slab_desc[chunk]);
 
-				ma_store(&map->spot[chunk], line << 32 | recips[r]);
+				ma_store(&map->slab_desc[chunk], line << 32 | recips[r]);
 				ma_heap_free(map, blocks[i]);
 				ma_heap_usable_size(map, blocks[i]);
-				ma_store(&map->spot[chunk], was);
+				ma_store(&map->slab_desc[chunk], was);
 			}
 	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }

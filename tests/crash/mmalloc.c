@@ -46,7 +46,7 @@ static void take_16(void *md)
 	scratch = mmalloc(md, 16);
 }
 
-/* All that a stream's own area has truth for, so that the next slab needs another area. */
+/* All that a stream's own area has allocation bytes for, so that the next slab needs another area. */
 static void take_16_until_the_area_is_full(void *md)
 {
 	for (size_t i = 0; i < 15 * 4096; i++)

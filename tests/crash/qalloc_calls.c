@@ -41,7 +41,7 @@ void take_65(void *map)
 	take_64_often(map);
 }
 
-/* All that a stream's own area has truth for, so that the next slab needs another area. */
+/* All that a stream's own area has allocation bytes for, so that the next slab needs another area. */
 void take_16_until_the_area_is_full(void *map)
 {
 	for (size_t i = 0; i < 15 * 4096; i++)
@@ -53,7 +53,7 @@ void take_16(void *map)
 	scratch = qalloc_malloc(map, 16);
 }
 
-/* A slab with truth in a second area, and nothing in it but free slots. */
+/* A slab with allocation bytes in a second area, and nothing in it but free slots. */
 void empty_the_second_area(void *map)
 {
 	void **blocks = g_new(void *, 16 * 4096);

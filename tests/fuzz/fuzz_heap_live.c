@@ -80,8 +80,8 @@ static void list_heap(const struct ma_layout *lay)
 	field(FUZZ_WORD, lay->area_off, areas / 8, 8);
 	field(FUZZ_WORD, lay->unit_off, seg->count, 8);
 	field(FUZZ_WORD, lay->unit_off, seg->count, 8); /* Twice as often. */
-	field(FUZZ_SPOT, lay->spot_off, seg->count, 8);
-	field(FUZZ_SPOT, lay->spot_off, seg->count, 8);
+	field(FUZZ_SPOT, lay->slab_desc_off, seg->count, 8);
+	field(FUZZ_SPOT, lay->slab_desc_off, seg->count, 8);
 	field(FUZZ_LINK, lay->next_off, seg->count, 4);
 }
 
@@ -89,7 +89,7 @@ static void list_items(const struct ma_layout *lay)
 {
 	field(FUZZ_TAG, lay->unit_off, lay->seg[0].count, 8);
 	field(FUZZ_ANY, lay->unit_off, lay->seg[0].count, 8);
-	field(FUZZ_BYTE, lay->truth_off, lay->seg[0].count * lay->group_items, 1);
+	field(FUZZ_BYTE, lay->alloc_bytes_off, lay->seg[0].count * lay->group_items, 1);
 }
 
 int fuzz_heap_live_file(char path[64])

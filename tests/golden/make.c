@@ -108,11 +108,11 @@ static void damage_bodies(void)
 
 	save("bad-short.map", size - 4096);
 	save("bad-tiny.map", 100);
-	for (uint64_t item = 0;; item += 8) { /* The truth of a live item. */
-		char *truth = (char *)word_at(&static_lay, static_lay.truth_off + item);
+	for (uint64_t item = 0;; item += 8) { /* The allocation byte of a live item. */
+		char *alloc_bytes = (char *)word_at(&static_lay, static_lay.alloc_bytes_off + item);
 
-		if (*truth == 1) {
-			*truth = 7;
+		if (*alloc_bytes == 1) {
+			*alloc_bytes = 7;
 			break;
 		}
 	}

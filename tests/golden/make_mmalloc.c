@@ -72,21 +72,21 @@ static void damage_bodies(void)
 	save("bad-mmalloc-run.map", size);
 	size = load("mmalloc-1.map");
 	for (size_t chunk = 0; chunk < lay.units; chunk++) {
-		uint64_t spot = *word_at(&lay, lay.spot_off + chunk * 8);
-		char *truth = spot ? (char *)word_at(&lay, (spot >> 32) * MA_UNIT) : NULL;
+		uint64_t slab_desc = *word_at(&lay, lay.slab_desc_off + chunk * 8);
+		char *alloc_bytes = slab_desc ? (char *)word_at(&lay, (slab_desc >> 32) * MA_UNIT) : NULL;
 
-		if (truth && *truth == 1) { /* The truth of a live block. */
-			*truth = 7;
+		if (alloc_bytes && *alloc_bytes == 1) { /* The allocation bytes of a live block. */
+			*alloc_bytes = 7;
 			break;
 		}
 	}
 	save("bad-mmalloc-truth.map", size);
 	size = load("mmalloc-1.map");
 	for (size_t chunk = 0; chunk < lay.units; chunk++) { /* In the range, but behind the file's end. */
-		uint64_t *spot = word_at(&lay, lay.spot_off + chunk * 8);
+		uint64_t *slab_desc = word_at(&lay, lay.slab_desc_off + chunk * 8);
 
-		if (*spot && *(char *)word_at(&lay, (*spot >> 32) * MA_UNIT) == 1) {
-			*spot = (uint64_t)0xc00 << 32 | (uint32_t)*spot;
+		if (*slab_desc && *(char *)word_at(&lay, (*slab_desc >> 32) * MA_UNIT) == 1) {
+			*slab_desc = (uint64_t)0xc00 << 32 | (uint32_t)*slab_desc;
 			break;
 		}
 	}

@@ -14,8 +14,8 @@ static const struct support_damaged damaged[] = {
 	{ "bad-mmalloc-top.map", EBADMSG, "base" },
 	{ "bad-mmalloc-streams.map", EUCLEAN, "damaged body" },
 	{ "bad-mmalloc-run.map", EUCLEAN, "makes no sense" },
-	{ "bad-mmalloc-truth.map", EUCLEAN, "truth byte 7" },
-	{ "bad-mmalloc-spot.map", EUCLEAN, "truth" },
+	{ "bad-mmalloc-truth.map", EUCLEAN, "allocation byte 7" },
+	{ "bad-mmalloc-spot.map", EUCLEAN, "allocation bytes" },
 	{ "bad-mmalloc-table.map", EUCLEAN, "cannot be reached" },
 	{ "dynamic-1.map", EPROTOTYPE, "cannot open it here: it is a" },
 	{ "static-1.map", EPROTOTYPE, "cannot open it here: it is a" },
@@ -109,7 +109,7 @@ static int see(void *block, size_t size, void *arg)
 	return 0;
 }
 
-/* Read-only, a heap is not checked: its truth is said to lie behind the end of the file, and nobody looks there. */
+/* Read-only, a heap is not checked: its allocation bytes are said to lie behind the end of the file, and nobody looks there. */
 static void looks_at_damaged(void)
 {
 	struct mmalloc_options options = { .flags = MMALLOC_RDONLY };

@@ -171,7 +171,7 @@ static void full_map_comes_back_whole(void)
 	}
 }
 
-/* The last free chunk may not become a home for truth that no slab then comes to use. */
+/* The last free chunk may not become a home for allocation bytes that no slab then comes to use. */
 static void every_size_of_map_comes_back_whole(void)
 {
 	for (size_t kib = 1024; kib <= 3584; kib += support_size(64, 1280))

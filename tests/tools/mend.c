@@ -361,13 +361,13 @@ static void damage(void)
 {
 	const char *path = begin("static-1.map");
 
-	put(path, view.base + view.map.lay.truth_off, 7, 1);
+	put(path, view.base + view.map.lay.alloc_bytes_off, 7, 1);
 	leaves(path, "body/item");
 	path = begin("dynamic-1.map");
 	for (uint64_t chunk = 0; chunk < view.map.lay.units; chunk++)
 		if (ma_word_units(&view.map, ma_chunk_load(&view.map, chunk)))
-			put(path, &view.map.spot[chunk], 0, 8);
-	leaves(path, "its truth is not its own");
+			put(path, &view.map.slab_desc[chunk], 0, 8);
+	leaves(path, "its allocation bytes are not its own");
 }
 
 /* Also while somebody uses the region, and the copy is all that can be checked. */

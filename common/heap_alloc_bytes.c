@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Where the truth bytes of slabs are: in areas, apart from the blocks, so that no overrun reaches them, and close together,
+ * Where the allocation bytes of slabs are: in areas, apart from the blocks, so that no overrun reaches them, and close together,
  * so that they cost little memory and few cache lines. Each stream has one area from the start, before the user area;
- * chunks become further ones (ma_chunk_kind TRUTH) and are free again when no slab uses them.
+ * chunks become further ones (ma_chunk_kind ALLOC_BYTES) and are free again when no slab uses them.
  *
  *     an area: units of 256 bytes      0..3   the head, which says of each unit which chunk's slab it belongs to, plus 1
- *                                      4..    truth
+ *                                      4..    allocation bytes
  *
- * A unit belongs to a slab if the head says so, and the chunk's word is SLAB, and its spot leads to the unit: whatever
+ * A unit belongs to a slab if the head says so, and the chunk's word is SLAB, and its slab descriptor leads to the unit: whatever
  * else a head says was left by a kill. So taking and giving units needs no intent: a slab's word is the commit of both.
  * How many units are in use, and the list of a stream's areas, are derived; they are made anew when a stream is stale.
  */
@@ -74,7 +74,7 @@ static bool find_area(struct ma_image *map, uint32_t stream, uint32_t line, stru
 		       line - place->line < place->units;
 	}
 	if (chunk >= ma_units(map) || ma_stream_of(map, chunk) != stream || !ma_chunk_is_backed(map, chunk) ||
-	    ma_word_kind(ma_chunk_load(map, chunk)) != MA_TRUTH)
+	    ma_word_kind(ma_chunk_load(map, chunk)) != MA_ALLOC_BYTES)
 		return false;
 	*place = chunk_area(map, chunk);
 	return line - place->line >= MA_AREA_HEAD;
@@ -89,14 +89,15 @@ uint32_t ma_word_units(const struct ma_image *map, uint64_t word)
 {
 	if (ma_word_kind(word) == MA_CELLS)
 		return MA_UNITS_MOST;
-	return ma_word_kind(word) == MA_SLAB && ma_word_class(word) < MA_CLASSES ?
-		       ma_slab_units(map, ma_word_class(word)) :
-		       0;
+	return ma_word_kind(word) == MA_SLAB && ma_word_class(word) < MA_CLASSES
+		       ? ma_slab_units(map, ma_word_class(word))
+		       : 0;
 }
 
-bool ma_chunk_owns_truth(struct ma_image *map, uint64_t head, uint32_t units)
+bool ma_chunk_owns_alloc_bytes(struct ma_image *map, uint64_t head, uint32_t units)
 {
-	uint32_t line = (uint32_t)(ma_load_acquire(&map->spot[head]) >> 32); /* Pairs with common/heap_chunk.c:take_with_units. */
+	uint32_t line = (uint32_t)(ma_load_acquire(&map->slab_desc[head]) >>
+				   32); /* Pairs with common/heap_chunk.c:take_with_units. */
 	struct place place;
 
 	if (!find_area(map, ma_stream_of(map, head), line, &place) || line - place.line + units > place.units)
@@ -117,7 +118,7 @@ static uint64_t holder_of(struct ma_image *map, const struct place *place, uint3
 
 	if (chunk >= ma_units(map) || !ma_chunk_is_backed(map, chunk))
 		return MA_NO_CHUNK;
-	line = (uint32_t)(ma_load(&map->spot[chunk]) >> 32);
+	line = (uint32_t)(ma_load(&map->slab_desc[chunk]) >> 32);
 	if (place->line + unit < line || place->line + unit - line >= ma_word_units(map, ma_chunk_load(map, chunk)))
 		return MA_NO_CHUNK;
 	return chunk;
@@ -209,7 +210,7 @@ static uint32_t new_area(struct ma_image *map, uint32_t stream)
 	return chunk_area(map, chunk).line + MA_AREA_HEAD;
 }
 
-uint32_t ma_truth_find(struct ma_image *map, uint32_t stream, uint32_t units)
+uint32_t ma_alloc_bytes_find(struct ma_image *map, uint32_t stream, uint32_t units)
 {
 	uint32_t line = 0;
 
@@ -235,7 +236,7 @@ static void clear_units(struct ma_image *map, uint32_t line, uint32_t units)
 			ma_store(&word[i], 0);
 }
 
-void ma_truth_claim(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units)
+void ma_alloc_bytes_claim(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units)
 {
 	struct place place;
 
@@ -275,7 +276,7 @@ static void give_area(struct ma_image *map, uint32_t stream, uint32_t line, cons
 	ma_chunk_give(map, chunk, 1);
 }
 
-void ma_truth_leave(struct ma_image *map, uint32_t stream, uint32_t line)
+void ma_alloc_bytes_leave(struct ma_image *map, uint32_t stream, uint32_t line)
 {
 	struct place place;
 
@@ -283,7 +284,7 @@ void ma_truth_leave(struct ma_image *map, uint32_t stream, uint32_t line)
 		give_area(map, stream, line, &place);
 }
 
-void ma_truth_give(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units)
+void ma_alloc_bytes_give(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units)
 {
 	uint32_t stream = ma_stream_of(map, head);
 	struct place place;
@@ -300,7 +301,7 @@ void ma_truth_give(struct ma_image *map, uint32_t line, uint64_t head, uint32_t 
 	give_area(map, stream, line, &place);
 }
 
-bool ma_truth_would_go(struct ma_image *map, uint64_t chunk, bool (*gone)(struct ma_image *map, uint64_t chunk))
+bool ma_alloc_bytes_would_go(struct ma_image *map, uint64_t chunk, bool (*gone)(struct ma_image *map, uint64_t chunk))
 {
 	struct place place = chunk_area(map, chunk);
 
@@ -313,7 +314,7 @@ bool ma_truth_would_go(struct ma_image *map, uint64_t chunk, bool (*gone)(struct
 	return true;
 }
 
-void ma_truth_recount(struct ma_image *map, uint32_t stream)
+void ma_alloc_bytes_recount(struct ma_image *map, uint32_t stream)
 {
 	uint64_t first = ma_range_first(map, stream);
 	struct place place = fixed_area(map, stream);
@@ -322,7 +323,7 @@ void ma_truth_recount(struct ma_image *map, uint32_t stream)
 		ma_store(&place.area->owner[0], count_taken(map, &place));
 	ma_store(&ma_stream(map, stream)->areas, 0);
 	for (uint64_t chunk = first; chunk < first + ma_range_used(map, stream); chunk++) {
-		if (ma_word_kind(ma_chunk_load(map, chunk)) != MA_TRUTH)
+		if (ma_word_kind(ma_chunk_load(map, chunk)) != MA_ALLOC_BYTES)
 			continue;
 		place = chunk_area(map, chunk);
 		ma_store(&place.area->owner[0], count_taken(map, &place));
@@ -335,7 +336,7 @@ void ma_truth_recount(struct ma_image *map, uint32_t stream)
 
 /* ---- a file that was copied, a private view ---- */
 
-int ma_truth_back(struct ma_image *map, uint32_t stream)
+int ma_alloc_bytes_back(struct ma_image *map, uint32_t stream)
 {
 	struct place place = fixed_area(map, stream);
 
@@ -344,7 +345,7 @@ int ma_truth_back(struct ma_image *map, uint32_t stream)
 	return ma_space_take(map, (uint64_t)place.line * MA_UNIT, (uint64_t)place.units * MA_UNIT);
 }
 
-void ma_truth_own(struct ma_image *map, uint32_t stream)
+void ma_alloc_bytes_own(struct ma_image *map, uint32_t stream)
 {
 	uint64_t first = ma_range_first(map, stream);
 	struct place place = fixed_area(map, stream);
@@ -352,6 +353,6 @@ void ma_truth_own(struct ma_image *map, uint32_t stream)
 	if (has_fixed_area(map, stream))
 		ma_privatize(map, (uint64_t)place.line * MA_UNIT, (uint64_t)place.units * MA_UNIT);
 	for (uint64_t chunk = first; chunk < first + ma_range_used(map, stream); chunk++)
-		if (ma_word_kind(ma_chunk_load(map, chunk)) == MA_TRUTH)
+		if (ma_word_kind(ma_chunk_load(map, chunk)) == MA_ALLOC_BYTES)
 			ma_privatize(map, map->lay.user_off + chunk * MA_CHUNK, MA_CHUNK);
 }
