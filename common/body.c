@@ -199,7 +199,7 @@ static bool reap_slot(struct ma_image *map, int fd, uint32_t slot)
 
 /*
  * The kernel takes a microsecond or two for each process that it is asked about, and there may be thousands that live. So a call asks
- * of some, the next call of others; first of those whose pid is nobody's. (That alone says little: it may be of another pid
+ * of some, the next call of others; first of those whose pid no process has. (That alone says little: it may be of another pid
  * namespace.) A call that finds some goes on as if it had just begun.
  */
 static bool seems_dead(struct ma_image *map, uint32_t slot)

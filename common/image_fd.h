@@ -14,7 +14,7 @@ int ma_image_fd(struct ma_image *image);
 struct ma_fd_id ma_image_fd_id(const struct ma_image *image);
 /* Where its number is, for a runner that moves it to another one (run/descriptors.c). */
 int *ma_image_fd_place(struct ma_image *image);
-/* From now on this one, which nobody else has; it is marked. */
+/* From now on this one, which nothing else uses; it is marked. */
 void ma_image_set_fd(struct ma_image *image, int fd);
 /* Close it, when it still is ours. */
 void ma_image_close_fd(struct ma_image *image);

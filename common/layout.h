@@ -69,7 +69,7 @@ struct ma_queue {
 struct ma_stream {
 	struct ma_lock lock;
 	_Atomic uint32_t
-		stale; /* 1: the queues may lack slabs that nobody owns; look through the range before growing. */
+		stale; /* 1: the queues may lack slabs without an owner; look through the range before growing. */
 	_Atomic uint64_t intent_first;
 	_Atomic uint64_t intent_count;
 	_Atomic uint32_t intent_valid; /* Stored last, cleared last. */

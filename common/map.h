@@ -35,7 +35,7 @@ struct ma_map {
 	struct ma_image image; /* The first member: a handle is passed where an image is wanted. */
 	uint32_t uses;         /* Opens of this process minus closes. */
 	uint64_t closed_at;
-	int32_t tls_own;           /* The handle's own place, where tls_at is while nobody watches. */
+	int32_t tls_own;           /* The handle's own place, where tls_at is while the map is not watched. */
 	struct ma_opening opening; /* Written once, before the map is open. */
 	int (*fork_copy)(struct ma_image *image);
 	int (*fork_begin)(struct ma_image *image);

@@ -140,7 +140,7 @@ static void child_map(struct ma_map *map)
 		alive = child_copy(map);
 	else if (map->image.mode & (MA_MAP_PRIVATE | MA_MAP_ANON))
 		ma_image_recover(&map->image,
-				 0); /* The copy is ours alone, and nobody else of the parent came along. */
+				 0); /* The copy is ours alone, and no other thread of the parent came along. */
 	else if (ma_image_writable(&map->image))
 		alive = child_attach(&map->image);
 	if (!alive && !is_copied(map) && ma_under_valgrind())

@@ -227,7 +227,7 @@ struct ma_map *ma_map_open(const struct ma_open *how)
 
 /* ---- close ---- */
 
-/* When nobody else is attached, the header may say that the map was closed in order. */
+/* When no other process is attached, the header may say that the map was closed in order. */
 static void sign_off(struct ma_image *map, bool sync)
 {
 	if (ma_file_attach_exclusive(map->fd) < 0 || ma_slot_is_used_unlocked(map))
@@ -235,7 +235,7 @@ static void sign_off(struct ma_image *map, bool sync)
 	ma_image_mark_closed(map, sync);
 }
 
-/* All that this process's threads own is anybody's. */
+/* All that this process's threads own is free for other owners. */
 static void leave(struct ma_image *map)
 {
 	if (ma_load(&map->slot) == MA_NO_SLOT)
@@ -279,7 +279,7 @@ static void close_now(struct ma_map *map, bool sync)
 	give_up(map);
 }
 
-/* Nobody comes in any more: the attach byte stays exclusively ours until the kernel takes it back. */
+/* No process comes in any more: the attach byte stays exclusively ours until the kernel takes it back. */
 void ma_map_sign_off(struct ma_map *map)
 {
 	MA_UNCANCELLED;

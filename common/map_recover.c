@@ -100,7 +100,7 @@ static enum ma_visit map_existing(struct ma_image *map, const struct ma_open *ho
 	int flags = (map->mode & MA_MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE;
 	uint32_t reach;
 
-	/* From here on only the sealed copy is used: the file may be changed under us by whoever may write to it. */
+	/* From here on only the sealed copy is used: any process that may write to the file can change it meanwhile. */
 	map->sealed = *h;
 	map->engine = engine_of(how, h->kind);
 	map->mapped = h->reserved;
@@ -198,7 +198,7 @@ static bool is_in_use(const struct ma_image *map, const struct ma_header *h)
 	return ready && ma_load(&h->state) == MA_STATE_IN_USE && c.same_file && c.same_boot;
 }
 
-/* Nobody has a lock. But a process may have lost its own, and know nothing of it. */
+/* No process has a lock. But one may have lost its own, and not know it. */
 static bool is_first(struct ma_image *map, const struct ma_header *h)
 {
 	return !is_in_use(map, h) || !ma_slot_is_used_unlocked(map);

@@ -16,7 +16,7 @@ struct ma_process *ma_slot_row(const struct ma_image *map, uint32_t slot)
 	return (struct ma_process *)(void *)(map->base + map->lay.process_off) + slot;
 }
 
-/* Nobody holds its lock. On a fickle map that alone does not say that its process is gone. */
+/* No process holds its lock. On a fickle map that alone does not say that its process is gone. */
 static bool is_here_unlocked(struct ma_image *map, uint32_t slot)
 {
 	uint32_t pid = map->fickle ? ma_load(&ma_slot_row(map, slot)->pid) : 0;
@@ -71,7 +71,7 @@ void ma_slot_enter(struct ma_image *map, uint32_t slot)
 	ma_store(&ma_body(map)->process_hint, (slot + 1) % map->lay.processes);
 }
 
-/* Is what we wrote there still there? Whoever takes a slot, or reclaims it, writes something else. */
+/* Is what we wrote there still there? A process that takes a slot, or reclaims it, writes something else. */
 static bool is_still_ours(const struct ma_process *p, const struct ma_image *map)
 {
 	return ma_load_acquire(&p->pid) == (uint32_t)getpid() && ma_load(&p->since) == map->slot_since;

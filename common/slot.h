@@ -3,7 +3,7 @@
  * The table of process slots: a row for people, and a byte that the process of the slot has locked. Pids lie across containers and after
  * reuse, so every attached process holds open-file-description locks on the map file, through an open file description of its own.
  *
- *   the attach byte   shared: "I am attached". Exclusive: "nobody else is": whoever gets that may create or recover.
+ *   the attach byte   shared: "I am attached". Exclusive: "no other process is": its holder may create or recover.
  *   one byte a slot   exclusive: "this process slot is mine".
  *
  * The bytes lie far beyond the end of any file. The kernel drops the locks when the last copy of the descriptor is
@@ -28,7 +28,7 @@ bool ma_slot_blame(struct ma_image *map, int fd, const char *what);
 /* The row is this process's from now on: its byte is locked. Before it is known to other threads. */
 void ma_slot_enter(struct ma_image *map, uint32_t slot);
 /*
- * The map's descriptor was lost and this is a new one: take the byte of our slot again, if nobody took it meanwhile. False: another process
+ * The map's descriptor was lost and this is a new one: take the byte of our slot again, if no process took it meanwhile. False: another process
  * took the slot, or reclaimed what was ours.
  */
 bool ma_slot_keep(struct ma_image *map, int fd);
