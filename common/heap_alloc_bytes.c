@@ -97,7 +97,7 @@ uint32_t ma_word_units(const struct ma_image *map, uint64_t word)
 bool ma_chunk_owns_alloc_bytes(struct ma_image *map, uint64_t head, uint32_t units)
 {
 	uint32_t line = (uint32_t)(ma_load_acquire(&map->slab_desc[head]) >>
-				   32); /* Pairs with common/heap_chunk.c:take_with_units. */
+				   32); /* Pairs with common/heap_chunk.c:ma_chunk_deal_slab. */
 	struct place place;
 
 	if (!find_area(map, ma_stream_of(map, head), line, &place) || line - place.line + units > place.units)
@@ -210,7 +210,8 @@ static uint32_t new_area(struct ma_image *map, uint32_t stream)
 	return chunk_area(map, chunk).line + MA_AREA_HEAD;
 }
 
-uint32_t ma_alloc_bytes_find(struct ma_image *map, uint32_t stream, uint32_t units)
+/* The line of so many free units, which may need a new area first; 0: errno. */
+static uint32_t find_anywhere(struct ma_image *map, uint32_t stream, uint32_t units)
 {
 	uint32_t line = 0;
 
@@ -236,7 +237,8 @@ static void clear_units(struct ma_image *map, uint32_t line, uint32_t units)
 			ma_store(&word[i], 0);
 }
 
-void ma_alloc_bytes_claim(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units)
+/* They are head's from now on, if its word comes to say so; and all zero. */
+static void claim(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units)
 {
 	struct place place;
 
@@ -276,7 +278,8 @@ static void give_area(struct ma_image *map, uint32_t stream, uint32_t line, cons
 	ma_chunk_give(map, chunk, 1);
 }
 
-void ma_alloc_bytes_leave(struct ma_image *map, uint32_t stream, uint32_t line)
+/* No slab came of what was found: an area that was taken for it alone is a free chunk again. */
+static void leave(struct ma_image *map, uint32_t stream, uint32_t line)
 {
 	struct place place;
 
@@ -284,7 +287,8 @@ void ma_alloc_bytes_leave(struct ma_image *map, uint32_t stream, uint32_t line)
 		give_area(map, stream, line, &place);
 }
 
-void ma_alloc_bytes_give(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units)
+/* The slab, or the chunk in cells, is gone. */
+static void give_units(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units)
 {
 	uint32_t stream = ma_stream_of(map, head);
 	struct place place;
@@ -299,6 +303,55 @@ void ma_alloc_bytes_give(struct ma_image *map, uint32_t line, uint64_t head, uin
 	used -= (uint32_t)ma_min(units, used);
 	ma_store(&place.area->owner[0], used);
 	give_area(map, stream, line, &place);
+}
+
+/* ---- the chunks of slabs; the stream's lock is held ---- */
+
+/* Chunks whose blocks have so many units of allocation bytes. */
+static uint64_t take_with_units(struct ma_image *map, uint32_t stream, uint64_t count, uint32_t units, uint32_t recip,
+				uint64_t word)
+{
+	uint32_t line;
+	uint64_t first;
+
+	errno = ENOMEM;
+	if (ma_chunk_is_full(map, stream, count))
+		return MA_NO_CHUNK;
+	line = find_anywhere(map, stream, units);
+	if (!line)
+		return MA_NO_CHUNK;
+	first = ma_chunk_ready(map, stream, count, 1);
+	if (first == MA_NO_CHUNK || (ma_word_kind(word) == MA_CELLS && first >= MA_SMALL_CHUNKS)) {
+		int err = errno;
+
+		leave(map, stream, line);
+		errno = err;
+		return MA_NO_CHUNK;
+	}
+	claim(map, line, first, units);
+	ma_chunk_deal_slab(map, stream, first, count, (uint64_t)line << 32 | recip, word);
+	return first;
+}
+
+uint64_t ma_slab_chunks_take(struct ma_image *map, uint32_t stream, uint32_t class, uint64_t tag)
+{
+	return take_with_units(map, stream, ma_slab_chunks(map, class), ma_slab_units(map, class),
+			       ma_slab_recip(map, class), ma_word(MA_SLAB, class, tag));
+}
+
+uint64_t ma_cell_chunk_take(struct ma_image *map, uint32_t stream)
+{
+	return take_with_units(map, stream, 1, MA_UNITS_MOST, MA_GRANULE_RECIP, ma_word(MA_CELLS, 0, 0));
+}
+
+void ma_slab_chunks_give(struct ma_image *map, uint64_t first, uint64_t count)
+{
+	uint32_t units = ma_word_units(map, ma_chunk_load(map, first));
+	uint32_t line = (uint32_t)(ma_load(&map->slab_desc[first]) >> 32);
+
+	ma_chunk_give(map, first, count);
+	if (units)
+		give_units(map, line, first, units);
 }
 
 bool ma_alloc_bytes_would_go(struct ma_image *map, uint64_t chunk, bool (*gone)(struct ma_image *map, uint64_t chunk))

@@ -103,7 +103,7 @@ void ma_cell_relist(struct ma_image *map, uint32_t stream, uint64_t chunk)
 	uint64_t free = cells ? ma_cells_free(map, cells) : 0;
 
 	if (free == ~(uint64_t)0)
-		ma_chunk_give(map, chunk, 1);
+		ma_slab_chunks_give(map, chunk, 1);
 	else if (free)
 		list_chunk(map, stream, chunk);
 }
@@ -122,7 +122,7 @@ bool ma_cell_reap(struct ma_image *map, uint32_t stream)
 			break;
 		if (ma_cells_free(map, cells) == ~(uint64_t)0) {
 			ma_store(link, ma_load(ma_chunk_next(map, chunk)));
-			ma_chunk_give(map, chunk, 1);
+			ma_slab_chunks_give(map, chunk, 1);
 			any = true;
 		} else {
 			link = ma_chunk_next(map, chunk);
@@ -192,7 +192,7 @@ uint32_t ma_cell_take(struct ma_image *map, uint32_t stream, uint32_t class, uin
 
 	if (id != MA_NO_SLAB)
 		return id;
-	chunk = ma_chunk_take_cells(map, stream);
+	chunk = ma_cell_chunk_take(map, stream);
 	if (chunk != MA_NO_CHUNK)
 		list_chunk(map, stream, chunk);
 	return take_listed(map, stream, class, tag, chunk != MA_NO_CHUNK ? 1 : ma_range_used(map, stream));
@@ -216,6 +216,6 @@ void ma_cell_give(struct ma_image *map, uint32_t id)
 	/* Elsewhere in the list it stays until ma_cell_reap() comes by: it may soon be used again. */
 	if (ma_load(first) == chunk + 1 && ma_cells_free(map, cells) == ~(uint64_t)0) {
 		ma_store(first, ma_load(ma_chunk_next(map, chunk)));
-		ma_chunk_give(map, chunk, 1);
+		ma_slab_chunks_give(map, chunk, 1);
 	}
 }

@@ -74,8 +74,7 @@ static void write_words(struct ma_image *map, uint64_t first, uint64_t count, ui
 	ma_store_kill(ma_chunk(map, first), word); /* The commit. */
 }
 
-/* Free chunks of one stream that have their disk space; nothing is changed yet. MA_NO_CHUNK: errno. */
-static uint64_t ready_chunks(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align)
+uint64_t ma_chunk_ready(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align)
 {
 	uint64_t start = ma_range_first(map, stream);
 
@@ -101,15 +100,14 @@ static void deal(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t
 
 uint64_t ma_chunk_take(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word)
 {
-	uint64_t first = ready_chunks(map, stream, count, align);
+	uint64_t first = ma_chunk_ready(map, stream, count, align);
 
 	if (first != MA_NO_CHUNK)
 		deal(map, stream, first, count, word);
 	return first;
 }
 
-/* No more chunks can come into the tree, and those in it have no such run: then nothing else need be tried. */
-static bool is_full(struct ma_image *map, uint32_t stream, uint64_t count)
+bool ma_chunk_is_full(struct ma_image *map, uint32_t stream, uint64_t count)
 {
 	uint64_t range = ma_range_count(map, stream);
 	uint64_t at;
@@ -120,54 +118,20 @@ static bool is_full(struct ma_image *map, uint32_t stream, uint64_t count)
 	return at == MA_NO_CHUNK || at + count > range;
 }
 
-/*
- * Chunks whose blocks have so many units of allocation bytes. The slab descriptor is there before the word is; recovery takes it away
- * from a chunk that is still free.
- */
-static uint64_t take_with_units(struct ma_image *map, uint32_t stream, uint64_t count, uint32_t units, uint32_t recip,
-				uint64_t word)
+/* The slab descriptor is there before the word is; recovery takes it away from a chunk that is still free. */
+void ma_chunk_deal_slab(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count, uint64_t slab_desc,
+			uint64_t word)
 {
-	uint32_t line;
-	uint64_t first;
-
-	errno = ENOMEM;
-	if (is_full(map, stream, count))
-		return MA_NO_CHUNK;
-	line = ma_alloc_bytes_find(map, stream, units);
-	if (!line)
-		return MA_NO_CHUNK;
-	first = ready_chunks(map, stream, count, 1);
-	if (first == MA_NO_CHUNK || (ma_word_kind(word) == MA_CELLS && first >= MA_SMALL_CHUNKS)) {
-		int err = errno;
-
-		ma_alloc_bytes_leave(map, stream, line);
-		errno = err;
-		return MA_NO_CHUNK;
-	}
-	ma_alloc_bytes_claim(map, line, first, units);
 	ma_intent_set(ma_stream(map, stream), first, count);
-	ma_store_kill(&map->slab_desc[first],
-		      (uint64_t)line << 32 | recip); /* Pairs with common/heap_internal.h:ma_chunk_alloc_bytes. */
+	ma_store_kill(&map->slab_desc[first], slab_desc); /* Pairs with common/heap_internal.h:ma_chunk_alloc_bytes. */
 	write_words(map, first, count, word);
 	ma_tree_mark(map, stream, first, count, false);
 	ma_intent_clear(ma_stream(map, stream));
-	return first;
-}
-
-uint64_t ma_chunk_take_slab(struct ma_image *map, uint32_t stream, uint32_t class, uint64_t tag)
-{
-	return take_with_units(map, stream, ma_slab_chunks(map, class), ma_slab_units(map, class),
-			       ma_slab_recip(map, class), ma_word(MA_SLAB, class, tag));
-}
-
-uint64_t ma_chunk_take_cells(struct ma_image *map, uint32_t stream)
-{
-	return take_with_units(map, stream, 1, MA_UNITS_MOST, MA_GRANULE_RECIP, ma_word(MA_CELLS, 0, 0));
 }
 
 uint64_t ma_chunk_take_area(struct ma_image *map, uint32_t stream)
 {
-	uint64_t chunk = ready_chunks(map, stream, 1, 1);
+	uint64_t chunk = ma_chunk_ready(map, stream, 1, 1);
 
 	/* A slab descriptor has 32 bits for a line: areas lie in the first TiB. */
 	if (chunk == MA_NO_CHUNK || map->lay.user_off + (chunk + 1) * MA_CHUNK > UINT32_MAX * MA_UNIT)
@@ -182,7 +146,7 @@ uint64_t ma_chunk_take_area(struct ma_image *map, uint32_t stream)
 /* The chunk is free until its word says ROOTS, and until then the link means nothing. */
 uint64_t ma_chunk_take_table(struct ma_image *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id)
 {
-	uint64_t chunk = ready_chunks(map, stream, 1, 1);
+	uint64_t chunk = ma_chunk_ready(map, stream, 1, 1);
 
 	if (chunk == MA_NO_CHUNK)
 		return MA_NO_CHUNK;
@@ -285,9 +249,6 @@ static void give_parts(struct ma_image *map, uint32_t from, uint32_t to, uint64_
 
 void ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count)
 {
-	uint64_t word = ma_chunk_load(map, first);
-	uint32_t line = (uint32_t)(ma_load(&map->slab_desc[first]) >> 32);
-
 	for (uint32_t s = from; s <= to; s++)
 		ma_intent_set(ma_stream(map, s), first, count);
 	ma_store_kill(ma_chunk(map, first), MA_FREE); /* The commit. */
@@ -299,8 +260,6 @@ void ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t
 		give_part(map, from, first, count, count);
 	else
 		give_parts(map, from, to, first, count);
-	if (ma_word_kind(word) != MA_RUN && ma_word_units(map, word))
-		ma_alloc_bytes_give(map, line, first, ma_word_units(map, word));
 }
 
 void ma_chunk_give(struct ma_image *map, uint64_t first, uint64_t count)

@@ -198,10 +198,13 @@ void ma_tree_blank(struct ma_image *map, uint32_t stream);
 uint64_t ma_chunk_take(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align, uint64_t word);
 /* The same over the bounds of lanes. The locks of so many are held. */
 uint64_t ma_chunk_take_across(struct ma_image *map, uint32_t lanes, uint64_t count, uint64_t align, uint64_t word);
-/* The same for a slab and its allocation bytes. */
-uint64_t ma_chunk_take_slab(struct ma_image *map, uint32_t stream, uint32_t class, uint64_t tag);
-/* The same for a chunk in cells, all of them free. */
-uint64_t ma_chunk_take_cells(struct ma_image *map, uint32_t stream);
+/* Free chunks of one stream that have their disk space; nothing is changed yet. MA_NO_CHUNK: errno. */
+uint64_t ma_chunk_ready(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align);
+/* No more chunks can come into the tree, and those in it have no such run: then nothing else need be tried. */
+bool ma_chunk_is_full(struct ma_image *map, uint32_t stream, uint64_t count);
+/* Deal out such chunks, with this slab descriptor and this word on the head. */
+void ma_chunk_deal_slab(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count, uint64_t slab_desc,
+			uint64_t word);
 /* So many chunks of the stream's range are not taken. */
 uint64_t ma_chunk_free_count(struct ma_image *map, uint32_t stream);
 /* A chunk with the head of an area of allocation bytes that has nothing in it. */
@@ -244,7 +247,7 @@ uint32_t ma_word_units(const struct ma_image *map, uint64_t word);
 MA_INLINE _Atomic uint8_t *ma_chunk_alloc_bytes(struct ma_image *map, uint64_t head, uint32_t slots)
 {
 	uint64_t offset = (ma_load_acquire(&map->slab_desc[head]) >> 32) *
-			  MA_UNIT; /* Pairs with common/heap_chunk.c:take_with_units. */
+			  MA_UNIT; /* Pairs with common/heap_chunk.c:ma_chunk_deal_slab. */
 	uint64_t bytes = ma_up(slots, MA_UNIT);
 
 	/* The file grows before a slab descriptor leads to its new part: there is no memory beyond it. */
@@ -260,14 +263,12 @@ MA_INLINE _Atomic uint8_t *ma_slab_alloc_bytes(struct ma_image *map, uint64_t he
 
 /* Does the area that the chunk's slab descriptor leads to know of it? */
 bool ma_chunk_owns_alloc_bytes(struct ma_image *map, uint64_t head, uint32_t units);
-/* The line of so many free units, which may need a new area first; 0: errno. The lock is held. */
-uint32_t ma_alloc_bytes_find(struct ma_image *map, uint32_t stream, uint32_t units);
-/* They are head's from now on, if its word comes to say so; and all zero. The lock is held. */
-void ma_alloc_bytes_claim(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units);
-/* No slab came of what was found: an area that was taken for it alone is a free chunk again. The lock is held. */
-void ma_alloc_bytes_leave(struct ma_image *map, uint32_t stream, uint32_t line);
-/* The slab, or the chunk in cells, is gone. The lock is held. */
-void ma_alloc_bytes_give(struct ma_image *map, uint32_t line, uint64_t head, uint32_t units);
+/* ma_chunk_take() for a slab and its allocation bytes, all of them zero. The lock is held. */
+uint64_t ma_slab_chunks_take(struct ma_image *map, uint32_t stream, uint32_t class, uint64_t tag);
+/* The same for a chunk in cells, all of them free. */
+uint64_t ma_cell_chunk_take(struct ma_image *map, uint32_t stream);
+/* Take back the chunks of a slab, or a chunk in cells, and their allocation bytes. The lock is held. */
+void ma_slab_chunks_give(struct ma_image *map, uint64_t first, uint64_t count);
 /* Would the area in this chunk be given back if all chunks were given back that gone() names? */
 bool ma_alloc_bytes_would_go(struct ma_image *map, uint64_t chunk, bool (*gone)(struct ma_image *map, uint64_t chunk));
 /* The stream was stale: make its list of areas, and their counts, anew. The lock is held. */

@@ -83,7 +83,7 @@ static uint32_t large_from(struct ma_tcache *tc, uint32_t stream, uint32_t class
 
 	if (id != MA_NO_SLAB || want == MA_ANY_ROOM)
 		return id;
-	chunk = ma_chunk_take_slab(tc->map, stream, class, tc->tag);
+	chunk = ma_slab_chunks_take(tc->map, stream, class, tc->tag);
 	return chunk != MA_NO_CHUNK ? (uint32_t)chunk : MA_NO_SLAB;
 }
 

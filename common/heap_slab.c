@@ -263,7 +263,7 @@ void ma_slab_give(struct ma_image *map, const struct ma_slab *slab)
 	if (slab->id & MA_SMALL)
 		ma_cell_give(map, slab->id);
 	else
-		ma_chunk_give(map, slab->id, slab->cells / MA_CHUNK_CELLS);
+		ma_slab_chunks_give(map, slab->id, slab->cells / MA_CHUNK_CELLS);
 }
 
 bool ma_slab_give_if_empty(struct ma_image *map, uint32_t id)
