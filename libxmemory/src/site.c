@@ -34,7 +34,7 @@ static struct xmemory__site *find_site(uint32_t hash, const char *file, int line
 /* A record with the file's name, for what the caller has may be unloaded. */
 static struct xmemory__site *new_site(const char *file)
 {
-	size_t length = strnlen(file ? file : "?", NAME_MAX_);
+	size_t length = file ? strnlen(file, NAME_MAX_) : 1;
 	size_t bytes = ma_up(sizeof(struct xmemory__site) + length + 1, 16);
 	struct xmemory__site *site;
 
