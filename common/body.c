@@ -192,7 +192,7 @@ static bool reap_slot(struct ma_image *map, int fd, uint32_t slot)
 	if (slot == ma_load(&map->slot) || !ma_load(&ma_slot_row(map, slot)->pid) || !ma_slot_lock(map, fd, slot))
 		return false;
 	sweep(map, slot, true);
-	ma_store_kill(&ma_slot_row(map, slot)->pid, 0);
+	ma_store_kill(&ma_slot_row(map, slot)->pid, 0); /* Pairs with common/slot.c:is_still_ours. */
 	ma_slot_unlock(fd, slot);
 	return true;
 }

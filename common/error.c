@@ -39,6 +39,7 @@ static const char *program = MA_LIBRARY;
 static void drop(void *text)
 {
 	if (text == first_text)
+		/* Pairs with common/error.c:new_text. */
 		atomic_store_explicit(&first_taken, false, memory_order_release);
 	else
 		munmap(text, MA_PAGE);
@@ -65,7 +66,7 @@ static char *new_text(void)
 {
 	void *page;
 
-	if (!atomic_exchange_explicit(&first_taken, true, memory_order_acquire))
+	if (!atomic_exchange_explicit(&first_taken, true, memory_order_acquire)) /* Pairs with common/error.c:drop. */
 		return memset(first_text, 0, sizeof(first_text));
 	page = mmap(NULL, MA_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return page == MAP_FAILED ? NULL : page;

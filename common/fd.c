@@ -98,7 +98,7 @@ static void park(int fd, int mark)
 	for (unsigned i = 0; i < PARKED; i++) {
 		uint64_t none = 0;
 
-		if (ma_cas(&parked[i], &none, word))
+		if (ma_cas(&parked[i], &none, word)) /* Pairs with common/fd.c:ma_fd_unpark. */
 			return;
 	}
 }
@@ -113,6 +113,7 @@ int ma_fd_unpark(uint64_t device, uint64_t inode, int access_mode)
 		uint64_t word = ma_load(&parked[i]);
 		int fd = (int)(uint32_t)word - 1;
 
+		/* Pairs with common/fd.c:park. */
 		if (word && ma_fd_is(fd, (struct ma_fd_id){ device, inode, (int)(word >> 32) }) &&
 		    (fcntl(fd, F_GETFL) & O_ACCMODE) == access_mode && ma_cas(&parked[i], &word, 0))
 			found = fd;

@@ -169,7 +169,7 @@ MA_INLINE void ma_cursor_forget(struct ma_cursor *cursor, uint64_t unit)
 	}
 }
 
-/* Free a slot whose allocation byte is known to be one. Pairs with ma_scan64(). */
+/* Free a slot whose allocation byte is known to be one. Pairs with common/scan.h:ma_scan64. */
 MA_INLINE void ma_slot_free(_Atomic uint8_t *alloc_bytes)
 {
 	ma_store_release(alloc_bytes, 0);

@@ -164,6 +164,7 @@ static bool make_ready(struct ma_image *map, uint32_t stream)
 	if (ma_space_take(map, (uint64_t)place.line * MA_UNIT, bytes) < 0)
 		return false;
 	memset(place.area, 0, sizeof(*place.area));
+	/* Pairs with common/heap_alloc_bytes.c:has_fixed_area. */
 	ma_store_kill(&ma_stream(map, stream)->area_ready, 1);
 	return true;
 }

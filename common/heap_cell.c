@@ -175,6 +175,7 @@ static uint32_t take_listed(struct ma_image *map, uint32_t stream, uint32_t clas
 			return MA_NO_SLAB;
 		if (at < MA_CHUNK_CELLS) {
 			ma_store(&cells->next[at], 0);
+			/* Pairs with common/heap_cell.c:ma_cell_class. */
 			ma_store_kill(&cells->word[at], ma_word(MA_SLAB, class, tag)); /* The commit. */
 			if ((free & ~(ma_low_bits(span) << at)) == 0)
 				ma_store(link, ma_load(ma_chunk_next(map, chunk)));
@@ -209,7 +210,7 @@ void ma_cell_give(struct ma_image *map, uint32_t id)
 	if (!cells)
 		return;
 	was_full = ma_cells_free(map, cells) == 0;
-	ma_store_kill(&cells->word[ma_slab_cell(id)], 0); /* The commit. */
+	ma_store_kill(&cells->word[ma_slab_cell(id)], 0); /* The commit. Pairs with common/heap_cell.c:ma_cell_class. */
 	ma_stream_count_return(map, stream);
 	if (was_full)
 		list_chunk(map, stream, chunk);

@@ -93,7 +93,7 @@ static void check_cells(struct check *check, uint64_t chunk)
 		return;
 	}
 	for (uint32_t cell = 0; cell < MA_CHUNK_CELLS; cell++) {
-		uint64_t word = ma_load_acquire(&cells->word[cell]);
+		uint64_t word = ma_load_acquire(&cells->word[cell]); /* Pairs with common/heap_cell.c:take_listed. */
 		uint32_t class = ma_cell_class(map, cells, cell);
 
 		if (word && (class == MA_CLASSES || cell < end))

@@ -31,7 +31,7 @@ static bool widen(struct ma_image *map, uint32_t stream, uint64_t chunks)
 		ma_chunk_clear_holes(map, stream, leaf);
 	}
 	ma_intent_set(st, from, to - from);
-	ma_store_kill(&st->top, top + more);
+	ma_store_kill(&st->top, top + more); /* Pairs with common/heap_recover.c:ma_heap_recover_stream. */
 	ma_tree_mend(map, stream, from, to - from);
 	ma_intent_clear(st);
 	return true;
@@ -71,7 +71,7 @@ static void write_words(struct ma_image *map, uint64_t first, uint64_t count, ui
 {
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), ma_word(MA_CONT, 0, first));
-	ma_store_kill(ma_chunk(map, first), word); /* The commit. */
+	ma_store_kill(ma_chunk(map, first), word); /* The commit. Pairs with common/heap_internal.h:ma_chunk_load. */
 }
 
 uint64_t ma_chunk_ready(struct ma_image *map, uint32_t stream, uint64_t count, uint64_t align)
@@ -151,7 +151,7 @@ uint64_t ma_chunk_take_table(struct ma_image *map, uint32_t stream, _Atomic uint
 	if (chunk == MA_NO_CHUNK)
 		return MA_NO_CHUNK;
 	ma_root_clear(map, ma_chunk_address(map, chunk), MA_CHUNK);
-	ma_store_kill(link, chunk + 1);
+	ma_store_kill(link, chunk + 1); /* Pairs with common/roots.c:go_down. */
 	deal(map, stream, chunk, 1, ma_word(MA_ROOTS, 0, id));
 	return chunk;
 }
@@ -251,8 +251,9 @@ void ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t
 {
 	for (uint32_t s = from; s <= to; s++)
 		ma_intent_set(ma_stream(map, s), first, count);
-	ma_store_kill(ma_chunk(map, first), MA_FREE); /* The commit. */
+	ma_store_kill(ma_chunk(map, first), MA_FREE); /* The commit. Pairs with common/heap_recover.c:mend_chunk. */
 	ma_stream_count_return(map, from);
+	/* Pairs with common/heap_recover.c:mend_chunk. */
 	ma_store_kill(&map->slab_desc[first], 0); /* Not before: recovery clears what is left, but sets nothing. */
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
@@ -285,6 +286,7 @@ static bool grow_run(struct ma_image *map, uint32_t stream, uint64_t head, uint6
 	ma_intent_set(ma_stream(map, stream), behind, more);
 	for (uint64_t chunk = behind; chunk < head + count; chunk++)
 		ma_store(ma_chunk(map, chunk), ma_word(MA_CONT, 0, head));
+	/* Pairs with common/heap_internal.h:ma_chunk_load. */
 	ma_store_kill(ma_chunk(map, head), ma_word(MA_RUN, 0, count)); /* The commit. */
 	ma_tree_mark(map, stream, behind, more, false);
 	ma_intent_clear(ma_stream(map, stream));
@@ -298,6 +300,7 @@ bool ma_chunk_resize(struct ma_image *map, uint64_t head, uint64_t old, uint64_t
 	if (count > old)
 		return grow_run(map, stream, head, old, count);
 	ma_intent_set(ma_stream(map, stream), head + count, old - count);
+	/* Pairs with common/heap_recover.c:mend_chunk. */
 	ma_store_kill(ma_chunk(map, head), ma_word(MA_RUN, 0, count)); /* The commit. */
 	for (uint64_t chunk = head + count; chunk < head + old; chunk++)
 		ma_store(ma_chunk(map, chunk), MA_FREE);

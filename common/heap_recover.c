@@ -20,7 +20,7 @@ void ma_intent_set(struct ma_stream *st, uint64_t first, uint64_t count)
 void ma_intent_clear(struct ma_stream *st)
 {
 	atomic_signal_fence(memory_order_seq_cst);
-	ma_store_kill(&st->intent_valid, 0);
+	ma_store_kill(&st->intent_valid, 0); /* Pairs with common/heap_recover.c:ma_heap_recover_stream. */
 }
 
 uint64_t ma_word_chunks(const struct ma_image *map, uint64_t chunk, uint64_t word)
@@ -76,6 +76,7 @@ void ma_heap_recover_stream(struct ma_image *map, uint32_t stream)
 	uint64_t used = ma_range_used(map, stream);
 	uint64_t top = ma_min(ma_load(&st->top), ma_leaves(map, stream)) * MA_LEAF;
 
+	/* Pairs with common/heap_recover.c:ma_intent_set. */
 	if (ma_load_acquire(&st->intent_valid) && first < map->lay.units && count <= map->lay.units - first) {
 		uint64_t lo = ma_max(first, start);
 		uint64_t hi = ma_min(first + count, start + ma_min(top, ma_range_whole(map, stream)));

@@ -78,6 +78,7 @@ static uint32_t count_free(const struct ma_slab *slab, uint32_t most)
 
 	if (slab->stride > 1) {
 		for (uint32_t i = 0; i < slab->slots && free < most; i++)
+			/* Pairs with common/heap.h:ma_slot_free. */
 			free += ma_load_acquire(&slab->alloc_bytes[i * slab->stride]) == 0;
 		return free;
 	}
@@ -104,6 +105,7 @@ bool ma_slab_is_empty(const struct ma_slab *slab)
 /* Only what memory says of the owner: what a death left there ma_body_reap() has taken away, or will. */
 bool ma_slab_is_unowned(struct ma_image *map, const struct ma_slab *slab, uint64_t tag)
 {
+	/* Pairs with common/heap_slab.c:ma_slab_disown. */
 	uint64_t holder = ma_word_argument(ma_load_acquire(slab->word));
 
 	return holder == 0 || holder == tag || !ma_owner_is_held(map, holder);

@@ -85,6 +85,7 @@ static int fill_holes(struct ma_image *map, uint32_t stream, uint64_t chunk, uin
 {
 	if (ma_space_take(map, map->lay.user_off + (ma_range_first(map, stream) + chunk) * MA_CHUNK, count * MA_CHUNK) < 0)
 		return -1;
+	/* Pairs with common/heap_space.c:ma_chunk_back_to. */
 	ma_store_kill(&holes->hole, ma_load(&holes->hole) & ~bits);
 	return 0;
 }
@@ -92,6 +93,7 @@ static int fill_holes(struct ma_image *map, uint32_t stream, uint64_t chunk, uin
 /* Do the chunks up to this one of the range have their space? The caller knows that the range has them. */
 static bool is_backed_to(struct ma_image *map, uint32_t stream, uint64_t end)
 {
+	/* Pairs with common/heap_space.c:back_more. */
 	return end <= ma_load_acquire(&ma_stream(map, stream)->backed) &&
 	       ma_range_first(map, stream) + end <= ma_chunks_there(map);
 }
@@ -131,6 +133,7 @@ void ma_chunk_mark_hole(struct ma_image *map, uint32_t stream, uint64_t chunk)
 {
 	_Atomic uint64_t *hole = &holes_at(map, stream, chunk / MA_LEAF)->hole;
 
+	/* Pairs with common/heap_space.c:ma_chunk_back_to. */
 	ma_store_kill(hole, ma_load(hole) | (uint64_t)1 << chunk % MA_LEAF);
 }
 

@@ -21,7 +21,7 @@ uint64_t ma_image_new_id(void)
 
 bool ma_image_is_open(const struct ma_image *image)
 {
-	if (image && ma_load_acquire(&image->id) != MA_MAP_CLOSED)
+	if (image && ma_load_acquire(&image->id) != MA_MAP_CLOSED) /* Pairs with common/map_open.c:publish. */
 		return true;
 	if (!image)
 		ma_fail(EBADF, "the map is NULL: none is open, or opening it failed; open a map first");

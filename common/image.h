@@ -196,6 +196,7 @@ MA_INLINE uint32_t ma_segments_at(const struct ma_layout *lay, uint64_t length)
 /* Does this length still have the numbers that ma_image_measure() noted? It notes the length last. */
 MA_INLINE bool ma_image_is_known(const struct ma_image *image, uint64_t length)
 {
+	/* Pairs with common/image_length.c:note_length. */
 	return MA_LIKELY(length == ma_load_acquire(&image->known.length) && length);
 }
 

@@ -38,7 +38,7 @@ int *ma_image_fd_place(struct ma_image *image)
 void ma_image_set_fd(struct ma_image *map, int fd)
 {
 	__atomic_store_n(&map->mark, fd >= 0 ? ma_fd_mark(fd) : 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&map->fd, fd, __ATOMIC_RELEASE);
+	__atomic_store_n(&map->fd, fd, __ATOMIC_RELEASE); /* Pairs with common/image_fd.c:ma_image_fd. */
 }
 
 void ma_image_close_fd(struct ma_image *map)
@@ -149,6 +149,7 @@ static int replace(struct ma_image *map)
 
 int ma_image_fd(struct ma_image *map)
 {
+	/* Pairs with common/image_fd.c:ma_image_set_fd. */
 	int fd = __atomic_load_n(&map->fd, __ATOMIC_ACQUIRE), saved = errno;
 
 	if (MA_LIKELY(ma_fd_is(fd, ma_image_fd_id(map))))

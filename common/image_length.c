@@ -29,6 +29,7 @@ static void note_length(struct ma_image *map, uint64_t said, uint64_t length)
  */
 static void measure(struct ma_image *map)
 {
+	/* Pairs with common/space.c:grow. */
 	uint64_t said = ma_load_acquire(&map->header->length), length = ma_image_believe(map, said);
 	uint64_t lines = ma_user_end_at(map, length) / MA_UNIT;
 	uint64_t last = ma_min(UINT32_MAX, lines - ma_min(lines, MA_CHUNK / MA_UNIT)) << 32;
@@ -51,6 +52,6 @@ static void measure(struct ma_image *map)
 /* The file may have grown: let the fast paths know. */
 void ma_image_measure(struct ma_image *map)
 {
-	if (!ma_image_is_known(map, ma_load_acquire(&map->header->length)))
+	if (!ma_image_is_known(map, ma_load_acquire(&map->header->length))) /* Pairs with common/space.c:grow. */
 		measure(map);
 }

@@ -186,6 +186,7 @@ int ma_map_create(struct ma_image *map, const struct ma_open *asked, const struc
 		return -1;
 	ma_image_mark_ready(map);
 	memcpy(&magic, MA_MAGIC, sizeof(magic));
+	/* Pairs with common/header.c:check_identity. */
 	ma_store_kill((_Atomic uint64_t *)(void *)map->header->magic, magic);
 	return 0;
 }

@@ -275,5 +275,5 @@ void ma_map_orphan(struct ma_map *map)
 	const struct ma_image *image = &map->image;
 
 	mprotect(image->base, image->hole_end ? image->hole_at : image->mapped, PROT_READ);
-	ma_store_release(&map->image.id, MA_MAP_CLOSED);
+	ma_store_release(&map->image.id, MA_MAP_CLOSED); /* Pairs with common/thread.c:ma_tcache_get. */
 }

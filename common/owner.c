@@ -74,7 +74,7 @@ static uint64_t take_among(struct ma_image *map, uint32_t count, uint32_t looks,
 	for (uint32_t i = 0; i < ma_min(looks, count); i++) {
 		uint32_t at = (start + i) % count;
 		_Atomic uint64_t *word = &record(map, at)->word;
-		uint64_t seen = ma_load_acquire(word);
+		uint64_t seen = ma_load_acquire(word); /* Pairs with common/owner.c:ma_owner_give. */
 
 		while (word_is_free(map, seen, ask_kernel, &alive)) {
 			uint64_t mine = next_word(seen ? seen : first_word(map, at), slot);
@@ -95,7 +95,7 @@ static bool widen(struct ma_image *map, uint32_t seen)
 
 	if (seen >= map->lay.owners)
 		return false;
-	ma_cas(&ma_body(map)->owner_top, &seen, seen + 1);
+	ma_cas(&ma_body(map)->owner_top, &seen, seen + 1); /* Pairs with common/owner.c:top. */
 	ma_store(&ma_body(map)->owner_hint, was);
 	return true;
 }
@@ -127,6 +127,7 @@ void ma_owner_give(struct ma_image *map, uint64_t tag)
 	_Atomic uint64_t *word = &record(map, index)->word;
 	uint64_t seen = ma_load(word);
 
+	/* Pairs with common/owner.c:slot_of. */
 	if (tag_of(index, seen) == tag && ma_cas(word, &seen, seen & ~(uint64_t)SLOT_PART))
 		ma_store(&ma_body(map)->owner_hint, (uint32_t)index);
 }
@@ -139,7 +140,7 @@ static uint32_t slot_of(struct ma_image *map, uint64_t tag)
 
 	if (tag == 0 || index >= map->lay.owners)
 		return 0;
-	word = ma_load_acquire(&record(map, index)->word);
+	word = ma_load_acquire(&record(map, index)->word); /* Pairs with common/owner.c:ma_owner_give. */
 	return tag_of(index, word) == tag ? (uint32_t)(word & SLOT_PART) : 0;
 }
 
@@ -166,6 +167,7 @@ static uint32_t retire(struct ma_image *map, bool all, uint32_t slot)
 		uint32_t named = (uint32_t)(seen & SLOT_PART);
 
 		if (named != 0 && (all || named == slot + 1))
+			/* Pairs with common/owner.c:slot_of. */
 			retired += ma_cas(word, &seen, seen & ~(uint64_t)SLOT_PART);
 	}
 	return retired;

@@ -15,6 +15,7 @@ uint64_t ma_reclaim_now(clockid_t clock)
 /* A number that changes with all that makes a new search worth its time. Each part only grows; in a damaged file it is a hint. */
 static uint64_t news(struct ma_image *map)
 {
+	/* Pairs with common/reclaim.c:ma_search_lift. */
 	uint64_t sum = ma_load_acquire(&map->frees) + ma_load(&map->header->length);
 
 	for (uint32_t lane = 0; lane < ma_lanes(map); lane++)
@@ -44,7 +45,7 @@ static void limit_frees(struct ma_image *map)
 {
 	atomic_fetch_and_explicit(&map->fast_limits, ~(uint64_t)UINT32_MAX, memory_order_seq_cst);
 	ma_store_either(&map->fast_items, 0);
-	atomic_thread_fence(memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst); /* Pairs with common/reclaim.h:ma_search_note_free. */
 }
 
 void ma_search_see_frees(struct ma_image *map)
@@ -74,14 +75,14 @@ void ma_search_lift(struct ma_image *map)
 {
 	bool were_seen = true;
 
-	atomic_fetch_add(&map->frees, 1);
+	atomic_fetch_add(&map->frees, 1); /* Pairs with common/reclaim.c:news. */
 	if (!atomic_compare_exchange_strong(&map->frees_are_seen, &were_seen, false))
 		return;
 	if (map->item_bytes)
 		ma_store_either(&map->fast_items, ma_capacity(map));
 	else
 		atomic_fetch_or(&map->fast_limits, ma_units(map));
-	atomic_thread_fence(memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst); /* Pairs with common/reclaim.c:ma_search_see_frees. */
 	if (ma_load(&map->frees_are_seen) || ma_load(&map->is_watched) || ma_load(&map->id) == MA_MAP_CLOSED)
 		limit_frees(map);
 }

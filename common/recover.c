@@ -60,6 +60,7 @@ int ma_image_recover(struct ma_image *image, unsigned how)
 	int result = 0;
 
 	if (how & MA_RECOVER_MARK)
+		/* Pairs with common/map_recover.c:is_in_use. */
 		ma_store_kill(&image->header->phase, 0);
 	ma_store(&image->slot, 0); /* No other process is here: any slot will do meanwhile. */
 	if (how & MA_RECOVER_RENEW)
@@ -82,6 +83,7 @@ void ma_image_mark_ready(struct ma_image *image)
 	h->device = image->device;
 	h->inode = image->inode;
 	image->generation = atomic_fetch_add_explicit(&h->generation, 1, memory_order_relaxed) + 1;
+	/* Pairs with common/map_recover.c:is_in_use. */
 	ma_store_kill(&h->state, MA_STATE_IN_USE);
 	ma_store_kill(&h->phase, 1); /* Pairs with common/map_recover.c:is_in_use. */
 }
@@ -95,6 +97,6 @@ int ma_image_mark_closed(struct ma_image *image, bool sync)
 		return 0;
 	if (ma_space_sync_all(image) < 0)
 		return -1;
-	ma_store_release(&h->state, MA_STATE_SYNCED);
+	ma_store_release(&h->state, MA_STATE_SYNCED); /* Pairs with common/header.c:ma_header_certainty. */
 	return ma_space_sync(image, 0, MA_PAGE);
 }

@@ -97,6 +97,7 @@ bool ma_root_is_linked(struct ma_image *map, uint64_t unit)
 		uint64_t parent = table.id / 2;
 
 		if (parent == 0)
+			/* Pairs with common/heap_chunk.c:ma_chunk_take_table. */
 			return table.id == 0 && ma_load_acquire(&ma_body(map)->root_link) == unit + 1;
 		if (!map->engine->table_at(map, parent - 1, &above) ||
 		    ma_load_acquire((_Atomic uint64_t *)(void *)(map->base + above.offset) + table.id % 2) != unit + 1)
@@ -164,7 +165,7 @@ static bool make_key(struct ma_image *map, const char *name, struct key *key)
 static bool has_name(const struct ma_root *root, const struct key *key)
 {
 	for (size_t i = 0; i < MA_COUNT(key->word); i++)
-		if (ma_load_acquire(&root->name[i]) != key->word[i])
+		if (ma_load_acquire(&root->name[i]) != key->word[i]) /* Pairs with common/roots.c:insert. */
 			return false;
 	return true;
 }
@@ -177,7 +178,7 @@ static bool look_in(const struct table *t, const struct key *key, struct place *
 		uint64_t state = ma_load_acquire(&root->state); /* Pairs with common/roots.c:insert. */
 		bool same = state & 1 && has_name(root, key);
 
-		p->offset = ma_load_acquire(&root->offset);
+		p->offset = ma_load_acquire(&root->offset); /* Pairs with common/roots.c:put. */
 		if (same && ma_load(&root->state) == state) {
 			p->found = root;
 			return true;
@@ -261,7 +262,8 @@ static int insert(struct ma_image *map, const struct key *key, uint64_t offset, 
 		ma_store(&root->state, ++state);
 	/* Each store of the name releases: whoever sees a word of it finds the even state when looking again. */
 	for (size_t i = 0; i < MA_COUNT(key->word); i++)
-		ma_store_release(&root->name[i], key->word[i]);
+		ma_store_release(&root->name[i], key->word[i]); /* Pairs with common/roots.c:has_name. */
+	/* Pairs with common/roots.c:look_in. */
 	ma_store_release(&root->offset, offset);
 	ma_store_kill(&root->state, state + 1); /* Pairs with common/roots.c:look_in. */
 	return 0;
@@ -277,7 +279,7 @@ static uint64_t offset_of(const struct ma_image *map, const struct place *p)
 static int put(struct ma_image *map, const struct key *key, uint64_t offset, struct place *p)
 {
 	if (p->found)
-		ma_store_kill(&p->found->offset, offset);
+		ma_store_kill(&p->found->offset, offset); /* Pairs with common/roots.c:look_in. */
 	else if (offset)
 		return insert(map, key, offset, p);
 	return 0;
@@ -431,12 +433,12 @@ struct walk {
 /* A name that is being changed meanwhile is seen whole, or passed by. */
 static int show_root(struct ma_root *root, struct walk *walk)
 {
-	uint64_t state = ma_load_acquire(&root->state); /* Pairs with common/roots.c:insert. */
-	uint64_t offset = ma_load_acquire(&root->offset);
+	uint64_t state = ma_load_acquire(&root->state);   /* Pairs with common/roots.c:insert. */
+	uint64_t offset = ma_load_acquire(&root->offset); /* Pairs with common/roots.c:put. */
 	struct key key;
 
 	for (size_t i = 0; i < MA_COUNT(key.word); i++)
-		key.word[i] = ma_load_acquire(&root->name[i]);
+		key.word[i] = ma_load_acquire(&root->name[i]); /* Pairs with common/roots.c:insert. */
 	if (!(state & 1) || offset == 0 || ma_load(&root->state) != state)
 		return 0;
 	return walk->fn((const char *)key.word, strnlen((const char *)key.word, MA_ROOT_NAME), offset, walk->arg);

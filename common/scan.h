@@ -29,7 +29,7 @@ MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *from)
 	uint64_t mask =
 		ma_scan16(from) | ma_scan16(from + 16) << 16 | ma_scan16(from + 32) << 32 | ma_scan16(from + 48) << 48;
 
-	atomic_signal_fence(memory_order_acquire);
+	atomic_signal_fence(memory_order_acquire); /* Pairs with common/heap.h:ma_slot_free. */
 	return mask;
 }
 #else
@@ -38,7 +38,7 @@ MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *from)
 	uint64_t mask = 0;
 
 	for (unsigned i = 0; i < 64; i++)
-		mask |= (uint64_t)(ma_load_acquire(&from[i]) == 0) << i;
+		mask |= (uint64_t)(ma_load_acquire(&from[i]) == 0) << i; /* Pairs with common/heap.h:ma_slot_free. */
 	return mask;
 }
 #endif

@@ -74,6 +74,7 @@ void ma_slot_enter(struct ma_image *map, uint32_t slot)
 /* Is what we wrote there still there? A process that takes a slot, or reclaims it, writes something else. */
 static bool is_still_ours(const struct ma_process *p, const struct ma_image *map)
 {
+	/* Pairs with common/body.c:reap_slot. */
 	return ma_load_acquire(&p->pid) == (uint32_t)getpid() && ma_load(&p->since) == map->slot_since;
 }
 
@@ -94,7 +95,7 @@ void ma_slot_leave(struct ma_image *map)
 {
 	uint32_t slot = ma_load(&map->slot);
 
-	ma_store_kill(&ma_slot_row(map, slot)->pid, 0);
+	ma_store_kill(&ma_slot_row(map, slot)->pid, 0); /* Pairs with common/body.c:move_in. */
 	ma_store(&ma_body(map)->process_hint, slot);
 }
 

@@ -35,7 +35,7 @@ static int key_error;
 
 static bool is_current(const struct ma_tcache *tc)
 {
-	return tc->id != 0 && tc->id == ma_load_acquire(&tc->map->id);
+	return tc->id != 0 && tc->id == ma_load_acquire(&tc->map->id); /* Pairs with common/map_open.c:publish. */
 }
 
 static void thread_detach(struct ma_tcache *tc)
@@ -65,7 +65,7 @@ static void lock_all(void)
 {
 	int32_t me = getpid(), seen = 0;
 
-	while (!ma_cas(&all.holder, &seen, me)) {
+	while (!ma_cas(&all.holder, &seen, me)) { /* Pairs with common/thread.c:unlock_all. */
 		if (seen != 0 && seen != me && ma_cas(&all.holder, &seen, me))
 			break;
 		sched_yield();
@@ -81,7 +81,7 @@ static void lock_all(void)
 
 static void unlock_all(void)
 {
-	ma_store_release(&all.holder, 0);
+	ma_store_release(&all.holder, 0); /* Pairs with common/thread.c:lock_all. */
 }
 
 static void enlist(struct ma_tcache *tc)

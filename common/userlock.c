@@ -56,7 +56,7 @@ static bool is_free(uint64_t word)
 /* Take the lock if it is free, or, when we may ask the kernel, if its holder is dead. EBUSY: a live thread holds it. */
 static int attempt(struct ma_image *map, _Atomic uint64_t *word, uint64_t mine, bool ask)
 {
-	uint64_t seen = ma_load_acquire(word);
+	uint64_t seen = ma_load_acquire(word); /* Pairs with common/userlock.c:ma_userlock_give. */
 
 	while (is_free(seen) || (ask && !ma_owner_alive(map, seen >> 1)))
 		if (ma_cas(word, &seen, mine | (seen & WAITERS)))
@@ -160,6 +160,7 @@ int ma_userlock_give(struct ma_image *map, void *lock)
 		ma_fail(EPERM, "%s: cannot unlock %p: this thread does not hold it; lock it first", map->name, lock);
 		return EPERM;
 	}
+	/* Pairs with common/userlock.c:attempt. */
 	if (atomic_exchange_explicit(word, 0, memory_order_release) & WAITERS)
 		futex(word, FUTEX_WAKE, 1, NULL);
 	errno = saved;

@@ -54,6 +54,7 @@ static uint64_t born(const void *md)
 {
 	const struct ma_map *map = md;
 
+	/* Pairs with common/map_open.c:publish. */
 	return map && ma_load_acquire(&map->image.id) != MA_MAP_CLOSED ? map->closed_at : 0;
 }
 
@@ -239,7 +240,7 @@ struct ma_image *mmalloc__map(void *md)
 {
 	struct ma_map *map = md ? md : &mmalloc__default;
 
-	if (!md && ma_load_acquire(&map->image.id) == MA_MAP_CLOSED)
+	if (!md && ma_load_acquire(&map->image.id) == MA_MAP_CLOSED) /* Pairs with common/map_open.c:publish. */
 		map = attach_to(-1, NULL, &defaults, map);
 	else if (!ma_image_is_open(&map->image))
 		map = NULL;

@@ -132,7 +132,7 @@ static void write_header(char *at, struct header header)
 	struct header *to = (struct header *)(void *)at;
 
 	__atomic_store_n(&to->seal, header.seal, __ATOMIC_RELAXED);
-	__atomic_store_n(&to->word, header.word, __ATOMIC_RELEASE);
+	__atomic_store_n(&to->word, header.word, __ATOMIC_RELEASE); /* Pairs with libmmalloc/src/check.c:read_header. */
 }
 
 /* The word goes first: with another one neither seal nor tail is right. */
@@ -141,7 +141,7 @@ static void wipe_header(char *at)
 	struct header *header = (struct header *)(void *)at;
 	uint64_t freed = FREED * ODD_BYTES;
 
-	__atomic_store_n(&header->word, freed, __ATOMIC_RELEASE);
+	__atomic_store_n(&header->word, freed, __ATOMIC_RELEASE); /* Pairs with libmmalloc/src/check.c:read_header. */
 	atomic_signal_fence(memory_order_seq_cst);
 	__atomic_store_n(&header->seal, freed, __ATOMIC_RELEASE);
 }
@@ -437,7 +437,7 @@ int mmcheckf(void *md, void (*abortfunc)(void), int force)
 			      "first allocation, or mmcheckf() with force",
 			      map);
 	/* Before the first guarded block is dealt out, or whoever meets it would not know. */
-	ma_store_kill(&ma_body(map)->guarded, 1);
+	ma_store_kill(&ma_body(map)->guarded, 1); /* Pairs with libmmalloc/src/inspect.h:mmalloc__has_guards. */
 	ma_image_set_hook(map, (uintptr_t)(abortfunc ? abortfunc : abort));
 	ma_image_watch(map);
 	return 1;

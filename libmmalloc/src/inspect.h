@@ -6,7 +6,7 @@
 #include "common/heap.h"
 #include "common/image.h"
 
-/* Was a block with guards ever allocated here, by any process? Pairs with mmcheckf(). */
+/* Was a block with guards ever allocated here, by any process? Pairs with libmmalloc/src/check.c:mmcheckf. */
 MA_INLINE bool mmalloc__has_guards(struct ma_image *map)
 {
 	return ma_load_acquire(&ma_body(map)->guarded) != 0;

@@ -41,7 +41,7 @@ int mmalloc_setkey(void *md, int keynum, void *key)
 
 	if (!word)
 		return 0;
-	ma_store_kill(word, (uint64_t)(uintptr_t)key);
+	ma_store_kill(word, (uint64_t)(uintptr_t)key); /* Pairs with libmmalloc/src/roots.c:mmalloc_getkey. */
 	return 1;
 }
 
@@ -49,6 +49,7 @@ void *mmalloc_getkey(void *md, int keynum)
 {
 	_Atomic uint64_t *word = key_word(md, mmalloc__map(md), keynum);
 
+	/* Pairs with libmmalloc/src/roots.c:mmalloc_setkey. */
 	return word ? (void *)(uintptr_t)ma_load_acquire(word) : NULL;
 }
 
@@ -65,7 +66,7 @@ int mmalloc_caskey(void *md, int keynum, void **expected, void *desired)
 			md, ma_fail(EINVAL, "%s: cannot compare key %d: expected is NULL; pass an address", map->name,
 				    keynum));
 	seen = (uint64_t)(uintptr_t)*expected;
-	if (ma_cas(word, &seen, (uint64_t)(uintptr_t)desired))
+	if (ma_cas(word, &seen, (uint64_t)(uintptr_t)desired)) /* Pairs with libmmalloc/src/roots.c:mmalloc_getkey. */
 		return 1;
 	*expected = (void *)(uintptr_t)seen;
 	return 0;

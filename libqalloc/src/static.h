@@ -50,7 +50,7 @@ MA_INLINE bool qalloc__static_free_fast(struct ma_image *map, void *block)
 	byte = map->alloc_bytes + (uint64_t)(product >> 64);
 	if (MA_UNLIKELY(!ma_byte_is_one(byte)))
 		return false;
-	ma_store_release(byte, 0);
+	ma_store_release(byte, 0); /* Pairs with common/scan.h:ma_scan64. */
 	return true;
 }
 
@@ -64,6 +64,7 @@ MA_INLINE _Atomic uint64_t *qalloc__group_word(struct ma_image *map, uint64_t gr
 /* Groups of the range that were ever in use. */
 MA_INLINE uint64_t qalloc__range_used(struct ma_image *map, uint32_t stream)
 {
+	/* Pairs with libqalloc/src/static_group.c:next_group. */
 	return ma_min(ma_load_acquire(&ma_stream(map, stream)->top), ma_range_count(map, stream));
 }
 

@@ -33,6 +33,7 @@ enum { VAIN_GROUPS = 0, VAIN_ITEMS = 1 };
 /* Only memory is asked about the owner: what a death left there ma_body_reap() takes away. */
 static bool adopt(struct ma_tcache *tc, uint64_t group)
 {
+	/* Pairs with libqalloc/src/static_group.c:disown. */
 	uint64_t tag = ma_load_acquire(qalloc__group_word(tc->map, group));
 
 	if (tag & STATIC_ROOTS || (tag != 0 && ma_owner_is_held(tc->map, tag)))
@@ -53,7 +54,7 @@ static uint64_t ownable(struct ma_image *map, uint32_t stream)
 
 static void disown(struct ma_image *map, uint64_t group)
 {
-	ma_store_kill(qalloc__group_word(map, group), 0);
+	ma_store_kill(qalloc__group_word(map, group), 0); /* Pairs with libqalloc/src/static_group.c:adopt. */
 }
 
 /* Let go of a group that may have free items. No lock is held, as ma_stream_count_return() has it. */
@@ -142,6 +143,7 @@ static uint64_t next_group(struct ma_tcache *tc, uint32_t stream, uint64_t end)
 			break;
 		if (adopt(tc, ma_range_first(map, stream) + used))
 			group = ma_range_first(map, stream) + used;
+		/* Pairs with libqalloc/src/static.h:qalloc__range_used. */
 		ma_store_kill(&ma_stream(map, stream)->top, used + 1);
 	}
 	return group;
@@ -394,6 +396,7 @@ bool qalloc__static_table_at(struct ma_image *map, uint64_t group, struct ma_tab
 
 	if (!qalloc__is_used(map, group))
 		return false;
+	/* Pairs with libqalloc/src/static_group.c:make_table. */
 	word = ma_load_acquire(qalloc__group_word(map, group));
 	*table = (struct ma_table){
 		.id = word & ~STATIC_ROOTS,
@@ -411,7 +414,8 @@ static bool make_table(struct ma_image *map, uint64_t group, _Atomic uint64_t *l
 		return false;
 	}
 	ma_root_clear(map, group_address(map, group), table_bytes(map, group));
-	ma_store_kill(link, group + 1);
+	ma_store_kill(link, group + 1); /* Pairs with common/roots.c:go_down. */
+	/* Pairs with libqalloc/src/static_group.c:qalloc__static_table_at. */
 	ma_store_kill(qalloc__group_word(map, group), STATIC_ROOTS | id);
 	return true;
 }
@@ -421,7 +425,7 @@ static bool is_empty(struct ma_image *map, uint64_t group)
 	_Atomic uint8_t *byte = map->alloc_bytes + group * map->lay.group_items;
 
 	for (uint64_t i = 0; i < map->lay.group_items; i++)
-		if (ma_load_acquire(&byte[i]))
+		if (ma_load_acquire(&byte[i])) /* Pairs with libqalloc/src/static.h:qalloc__static_free_fast. */
 			return false;
 	return true;
 }

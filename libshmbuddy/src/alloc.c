@@ -97,7 +97,7 @@ MA_HOT shm_offt shmbuddy_malloc(shmbuddy_t *h, size_t size)
 	if (MA_UNLIKELY(!hint))
 		return malloc_slow(h, shift);
 	word = (_Atomic uint64_t *)(void *)(h->meta + ((hint & UINT32_MAX) - 1) * 8);
-	w = ma_load_acquire(word);
+	w = ma_load_acquire(word); /* Pairs with libshmbuddy/src/alloc.c:give. */
 	ends = word_ends(w, class->beyond, class->highest);
 	if (MA_UNLIKELY(!ends || !(w & class->open)))
 		return malloc_slow(h, shift);
@@ -246,6 +246,7 @@ MA_INLINE int give(struct shmbuddy *h, const struct given *g, unsigned n)
 	/* As word_give(): these bits are all set, but for the head's of leaf 0, which is OPEN. The block is known last. */
 	next = w + stamp - (first << n & ~word_open(n)) - block;
 	/* Sequentially consistent, as are all looks at the index: whoever takes the listing off before our second look sees the change. */
+	/* Pairs with libshmbuddy/src/alloc.c:shmbuddy_malloc. */
 	if (MA_UNLIKELY(!atomic_compare_exchange_strong(word, &w, next)))
 		return free_slow(h, g->offset);
 	location_push(location, class, location_hint(g->i, (uint64_t)((char *)word - h->meta)));

@@ -69,12 +69,13 @@ void shmbuddy__region_adopt(struct shmbuddy *h, uint64_t area)
 uint64_t shmbuddy__region_update_area(const struct shmbuddy *known)
 {
 	struct shmbuddy *h = (struct shmbuddy *)(uintptr_t)known; /* What it remembers may change in any call. */
+	/* Pairs with libshmbuddy/src/grow.c:publish. */
 	uint64_t length = atomic_load(&region_header(h)->length), area = shmbuddy__layout_area(&h->lay, length);
 	int saved = errno;
 
 	if (area > ma_load(&h->area) && area <= h->most && is_there(h, length))
 		shmbuddy__region_adopt(h, area);
 	errno = saved;
-	ma_store_release(&h->seen, length);
+	ma_store_release(&h->seen, length); /* Pairs with libshmbuddy/src/region.h:region_area. */
 	return ma_load(&h->area);
 }

@@ -45,6 +45,7 @@ static int fill_parts(struct shmbuddy *h, int fd, uint64_t now, uint64_t area)
 	     ma_file_take(fd, lay->area_at + now, lay->area_at + area) < 0))
 		return -1;
 	for (uint64_t part = first; part < parts; part++)
+		/* Pairs with libshmbuddy/src/region.h:region_is_backed. */
 		atomic_fetch_or(&h->backed[part / 64], (uint64_t)1 << part % 64);
 	return 0;
 }
@@ -67,6 +68,7 @@ static int publish(struct shmbuddy *h, int fd, uint64_t length, uint64_t *was)
 	struct ma_header *header;
 
 	if (!h->mapped) {
+		/* Pairs with libshmbuddy/src/region.h:region_area. */
 		*was = raise_word(&region_header(h)->length, length);
 		return 0;
 	}

@@ -355,6 +355,7 @@ uint64_t shmbuddy__index_find_part(const struct shmbuddy *h, const struct level 
 
 		bits &= ma_low_bits(end - line * 64);
 		if (only_backed)
+			/* Pairs with libshmbuddy/src/space.c:shmbuddy__region_reserve_part. */
 			bits &= ma_load_acquire(&h->backed[line]);
 		if (bits)
 			return line * 64 + ma_lowest(bits);

@@ -32,6 +32,7 @@ static uint64_t next_readable(const struct shmbuddy *h, const struct level *l, u
 /* The end of the area, as the region says it is: a view of an earlier moment does not see blocks there, but they are no damage. */
 static uint64_t end_of(const struct shmbuddy *h)
 {
+	/* Pairs with libshmbuddy/src/grow.c:publish. */
 	return ma_max(region_area(h), shmbuddy__layout_area(&h->lay, ma_load_acquire(&region_header(h)->length)));
 }
 
@@ -48,6 +49,7 @@ static bool ends_well(const struct shmbuddy *h, const struct level *l, uint64_t 
 static const char *fault_of(const struct shmbuddy *h, unsigned k, uint64_t i)
 {
 	const struct level *l = region_level(h, k);
+	/* Pairs with libshmbuddy/src/tree.c:open_down. */
 	uint64_t w = ma_load_acquire(region_word(h, l, i)), view = region_view(l, w), up;
 
 	if (!word_is_open(view, l->leaves))

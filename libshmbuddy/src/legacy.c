@@ -30,7 +30,7 @@ bool shm_init(void *optional_addr, const char *shm_filename)
 			ma_fail(EINVAL,
 				"shm_init() failed: no file name was given and $SHM_FILE is not set; give one of them");
 		if (h)
-			ma_store_release(&region, h);
+			ma_store_release(&region, h); /* Pairs with libshmbuddy/src/legacy.c:shm_malloc. */
 	}
 	pthread_mutex_unlock(&mutex);
 	return h != NULL;
@@ -38,6 +38,7 @@ bool shm_init(void *optional_addr, const char *shm_filename)
 
 bool shm_grow(uint64_t capacity)
 {
+	/* Pairs with libshmbuddy/src/legacy.c:shm_init. */
 	return shmbuddy_grow(ma_load_acquire(&region), capacity) == 0;
 }
 
@@ -54,22 +55,23 @@ void shm_deinit(void)
 
 void *get_shm_user_base(void)
 {
-	return shmbuddy_base(ma_load_acquire(&region));
+	return shmbuddy_base(ma_load_acquire(&region)); /* Pairs with libshmbuddy/src/legacy.c:shm_init. */
 }
 
 shm_offt shm_malloc(size_t size)
 {
-	return shmbuddy_malloc(ma_load_acquire(&region), size);
+	return shmbuddy_malloc(ma_load_acquire(&region), size); /* Pairs with libshmbuddy/src/legacy.c:shm_init. */
 }
 
 shm_offt shm_calloc(size_t count, size_t size)
 {
+	/* Pairs with libshmbuddy/src/legacy.c:shm_init. */
 	return shmbuddy_calloc(ma_load_acquire(&region), count, size);
 }
 
 void shm_free(shm_offt offset)
 {
-	shmbuddy_free(ma_load_acquire(&region), offset);
+	shmbuddy_free(ma_load_acquire(&region), offset); /* Pairs with libshmbuddy/src/legacy.c:shm_init. */
 }
 
 static void *address_of(shmbuddy_t *h, shm_offt offset)
@@ -79,21 +81,21 @@ static void *address_of(shmbuddy_t *h, shm_offt offset)
 
 void *ptr_malloc(size_t size)
 {
-	shmbuddy_t *h = ma_load_acquire(&region);
+	shmbuddy_t *h = ma_load_acquire(&region); /* Pairs with libshmbuddy/src/legacy.c:shm_init. */
 
 	return address_of(h, shmbuddy_malloc(h, size));
 }
 
 void *ptr_calloc(size_t count, size_t size)
 {
-	shmbuddy_t *h = ma_load_acquire(&region);
+	shmbuddy_t *h = ma_load_acquire(&region); /* Pairs with libshmbuddy/src/legacy.c:shm_init. */
 
 	return address_of(h, shmbuddy_calloc(h, count, size));
 }
 
 void ptr_free(void *ptr)
 {
-	shmbuddy_t *h = ma_load_acquire(&region);
+	shmbuddy_t *h = ma_load_acquire(&region); /* Pairs with libshmbuddy/src/legacy.c:shm_init. */
 	shm_offt offset;
 
 	if (!ptr)
@@ -106,7 +108,7 @@ void ptr_free(void *ptr)
 /* Of the region, or of one with the options of shm_init(); and its length. */
 static uint64_t numbers(struct layout *lay)
 {
-	shmbuddy_t *h = ma_load_acquire(&region);
+	shmbuddy_t *h = ma_load_acquire(&region); /* Pairs with libshmbuddy/src/legacy.c:shm_init. */
 
 	if (region_is_open(h)) {
 		*lay = h->lay;

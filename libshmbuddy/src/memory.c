@@ -89,7 +89,7 @@ shmbuddy_t *shmbuddy_format(void *mem, size_t size, const struct shmbuddy_option
 		memset((char *)mem + sizeof(struct ma_header), 0, (size_t)(lay.area_at - sizeof(struct ma_header)));
 	shmbuddy__handle_mark_backed(h);
 	memcpy(&magic, MA_MAGIC, sizeof(magic));
-	ma_store_release((_Atomic uint64_t *)mem, magic);
+	ma_store_release((_Atomic uint64_t *)mem, magic); /* Pairs with libshmbuddy/src/memory.c:shmbuddy_join. */
 	h->opening = (struct shmbuddy_opening){ .generation = 1, .created = 1, .first = 1 };
 	shmbuddy__handle_open(h);
 	errno = saved;
@@ -106,7 +106,7 @@ shmbuddy_t *shmbuddy_join(void *mem)
 	if (!h)
 		return NULL;
 	/* With acquire, before the rest: it was stored last. */
-	(void)ma_load_acquire((_Atomic uint64_t *)mem);
+	(void)ma_load_acquire((_Atomic uint64_t *)mem); /* Pairs with libshmbuddy/src/memory.c:shmbuddy_format. */
 	memcpy(&header, mem, sizeof(header));
 	why = ma_header_check(&header, sizeof(header), UINT64_MAX, 1u << MA_KIND_SHMBUDDY, true);
 	if (shmbuddy__handle_accept(h, &header, why, NULL) < 0) {

@@ -106,6 +106,7 @@ MA_INLINE uint64_t region_part_of(const struct shmbuddy *h, uint64_t at)
 
 MA_INLINE bool region_is_backed(const struct shmbuddy *h, uint64_t part)
 {
+	/* Pairs with libshmbuddy/src/space.c:shmbuddy__region_reserve_part. */
 	return ma_load_acquire(&h->backed[part / 64]) >> part % 64 & 1;
 }
 
@@ -133,9 +134,9 @@ uint64_t shmbuddy__region_update_area(const struct shmbuddy *h);
  */
 MA_INLINE uint64_t region_area(const struct shmbuddy *h)
 {
-	uint64_t seen = ma_load_acquire(&h->seen);
+	uint64_t seen = ma_load_acquire(&h->seen); /* Pairs with libshmbuddy/src/area.c:shmbuddy__region_update_area. */
 
-	if (MA_LIKELY(atomic_load(&region_header(h)->length) == seen))
+	if (MA_LIKELY(atomic_load(&region_header(h)->length) == seen)) /* Pairs with libshmbuddy/src/grow.c:publish. */
 		return ma_load(&h->area);
 	return shmbuddy__region_update_area(h);
 }

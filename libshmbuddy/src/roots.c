@@ -99,10 +99,11 @@ static bool make_name(const struct shmbuddy *h, const char *text, struct name *n
 /* Has this entry this name, in use or on offer? Then its state is left in *state. */
 static bool names(struct root *root, const struct name *name, uint64_t *state)
 {
-	*state = atomic_load(&root->state);
+	*state = atomic_load(&root->state); /* Pairs with libshmbuddy/src/roots.c:offer_name. */
 	if (kind_of(*state) != KIND_USED && kind_of(*state) != KIND_OFFERED)
 		return false;
 	for (unsigned k = 0; k < WORDS; k++)
+		/* Pairs with libshmbuddy/src/roots.c:write_name. */
 		if (ma_load_acquire(&root->name[k]) != (name->word[k] | tag_of(*state) << 48))
 			return false;
 	return tag_of(ma_load_acquire(&root->state)) == tag_of(*state);
@@ -173,9 +174,9 @@ static bool write_name(struct root *root, const struct name *name, uint64_t stat
 {
 	for (unsigned k = 0; k < WORDS; k++) {
 		struct naming n = { root, state, name->word[k] | tag_of(state) << 48 };
-		uint64_t old = ma_load_acquire(&root->name[k]);
+		uint64_t old = ma_load_acquire(&root->name[k]); /* Pairs with libshmbuddy/src/roots.c:write_name. */
 
-		if (!update_word(&root->name[k], &old, named, &n))
+		if (!update_word(&root->name[k], &old, named, &n)) /* Pairs with libshmbuddy/src/roots.c:names. */
 			return false;
 	}
 	return true;
@@ -207,6 +208,7 @@ static int commit(const struct shmbuddy *h, const struct name *name, struct root
 			return 0;
 		}
 	}
+	/* Pairs with libshmbuddy/src/roots.c:shmbuddy__root_at. */
 	return ma_cas(&root->state, &state, state_of(KIND_USED, tag_of(offer), offset_of(offer))) ? 1 : -1;
 }
 
@@ -215,6 +217,7 @@ static uint64_t offer_name(struct root *root, const struct name *name, uint64_t 
 {
 	uint64_t offer = state_of(KIND_OFFERED, tag_of(state), offset);
 
+	/* Pairs with libshmbuddy/src/roots.c:names. */
 	return write_name(root, name, state) && atomic_compare_exchange_strong(&root->state, &state, offer) ? offer : 0;
 }
 
@@ -249,11 +252,12 @@ _Static_assert(SHMBUDDY__ROOTS == LAYOUT_ROOTS, "inspect.h says how many there a
 bool shmbuddy__root_at(const struct shmbuddy *h, unsigned i, char name[SHMBUDDY_ROOT_MAX + 1], uint64_t *offset)
 {
 	struct root *root = root_at(h, i);
-	uint64_t state = ma_load_acquire(&root->state);
+	uint64_t state = ma_load_acquire(&root->state); /* Pairs with libshmbuddy/src/roots.c:commit. */
 
 	if (kind_of(state) != KIND_USED)
 		return false;
 	for (unsigned k = 0; k < SHMBUDDY_ROOT_MAX; k++) {
+		/* Pairs with libshmbuddy/src/roots.c:write_name. */
 		uint64_t word = ma_load_acquire(&root->name[k / WORD_NAME]);
 
 		if (word >> 48 != tag_of(state))
@@ -283,6 +287,7 @@ static int put(const struct shmbuddy *h, const struct name *name, struct root *r
 		return offset ? add(h, name, offset) : 1;
 	if (!offset)
 		return empty(root, state);
+	/* Pairs with libshmbuddy/src/roots.c:names. */
 	return ma_cas(&root->state, &state, state_of(KIND_USED, tag_of(state), offset));
 }
 
@@ -326,6 +331,7 @@ static int change_unnamed(const struct shmbuddy *h, uint64_t *expected, uint64_t
 {
 	uint64_t seen = ma_load_acquire(&h->control->root);
 
+	/* Pairs with libshmbuddy/src/roots.c:read_root. */
 	return update_word(&h->control->root, &seen, exchanged, &(struct exchange){ h, expected, offset });
 }
 
@@ -381,7 +387,7 @@ static bool read_root(shmbuddy_t *h, const char *text, uint64_t *offset)
 		return false;
 	}
 	if (!text)
-		state = ma_load_acquire(&h->control->root);
+		state = ma_load_acquire(&h->control->root); /* Pairs with libshmbuddy/src/roots.c:change_unnamed. */
 	else if (!make_name(h, text, &name))
 		return false;
 	else if (!find(h, &name, &state))
@@ -461,6 +467,7 @@ int shmbuddy_walkroots(shmbuddy_t *h, shmbuddy_root_fn *fn, void *arg)
 	}
 	if (!fn)
 		return shmbuddy__fail(h, EINVAL, "cannot walk over the roots: the function is NULL; pass one");
+	/* Pairs with libshmbuddy/src/roots.c:change_unnamed. */
 	offset = believe(h, ma_load_acquire(&h->control->root));
 	if (offset)
 		result = fn(NULL, (shm_offt)offset, arg);

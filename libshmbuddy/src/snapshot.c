@@ -75,6 +75,7 @@ static void copy_words(const struct shmbuddy *from, struct shmbuddy *to)
 	uint64_t parts = layout_parts(&to->lay, ma_load(&to->area));
 
 	for (uint64_t i = 0; i * 64 < to->lay.parts; i++)
+		/* Pairs with libshmbuddy/src/space.c:shmbuddy__region_reserve_part. */
 		ma_store(&to->backed[i],
 			 i * 64 < parts ? ma_load_acquire(&from->backed[i]) & ma_low_bits(parts - i * 64) : 0);
 	for (unsigned k = from->lay.top + 1u; k-- > 0;)
@@ -143,6 +144,7 @@ static int settle(const struct shmbuddy *from, int fd, uint64_t bytes, uint64_t 
  */
 static int fill(const struct shmbuddy *from, int fd, uint64_t bytes, const struct ma_target *target)
 {
+	/* Pairs with libshmbuddy/src/grow.c:publish. */
 	uint64_t length = ma_load_acquire(&region_header(from)->length), area = ma_load(&from->area);
 	char *path = ma_target_path(target);
 	int result = path ? 0 : -1, saved;
@@ -190,7 +192,7 @@ int shmbuddy__view_snapshot(const struct shmbuddy *h, uint64_t bytes, const char
 {
 	int result = write_copy(h, h->fd, bytes, filename);
 
-	/* Whatever failed, with a view of an earlier moment, did so for that reason. */
+	/* Whatever failed, with a view of an earlier moment, did so for that reason. Pairs with libshmbuddy/src/grow.c:publish. */
 	if (result < 0 &&
 	    shmbuddy__layout_area(&h->lay, ma_load_acquire(&region_header(h)->length)) != ma_load(&h->area))
 		errno = EAGAIN;

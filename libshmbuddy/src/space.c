@@ -34,7 +34,7 @@ static int adopt(struct shmbuddy *h, uint64_t seen, int fd)
 	/* The mapping keeps the lock of the old one, where it does; there are others where it does not. */
 	if (h->attached && !h->exclusive)
 		fcntl(fd, F_OFD_SETLK, &shared);
-	if (ma_cas(&h->again, &seen, mine))
+	if (ma_cas(&h->again, &seen, mine)) /* Pairs with libshmbuddy/src/space.c:shmbuddy__region_fd. */
 		return fd;
 	ma_fd_close(fd, id_of(h, mine));
 	fd = (int)(uint32_t)seen - 1;
@@ -45,7 +45,7 @@ int shmbuddy__region_fd(struct shmbuddy *h)
 {
 	MA_UNCANCELLED;
 	int flags = (h->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-	uint64_t again = ma_load_acquire(&h->again);
+	uint64_t again = ma_load_acquire(&h->again); /* Pairs with libshmbuddy/src/space.c:adopt. */
 	int fd = again ? (int)(uint32_t)again - 1 : h->fd;
 	int saved = errno;
 
@@ -90,6 +90,7 @@ int shmbuddy__region_reserve_part(struct shmbuddy *h, uint64_t part)
 
 	if (take(h, meta, meta + lay->meta_bytes) < 0 || take(h, lay->area_at + from, lay->area_at + to) < 0)
 		return -1;
+	/* Pairs with libshmbuddy/src/region.h:region_is_backed. */
 	atomic_fetch_or_explicit(&h->backed[part / 64], (uint64_t)1 << part % 64, memory_order_acq_rel);
 	return 0;
 }

@@ -13,6 +13,7 @@ int shmbuddy_settag(shmbuddy_t *h, uint64_t tag)
 		return -1;
 	if (tag == 0)
 		return shmbuddy__fail(h, EINVAL, "cannot set a tag of 0: it means that none is set; use another number");
+	/* Pairs with libshmbuddy/src/tag.c:shmbuddy_gettag. */
 	if (!ma_cas(&h->control->tag, &was, tag) && was != tag)
 		return shmbuddy__fail(h, EEXIST, "cannot set the tag: another one is set; make a new region for another layout");
 	errno = saved;
@@ -22,7 +23,7 @@ int shmbuddy_settag(shmbuddy_t *h, uint64_t tag)
 uint64_t shmbuddy_gettag(shmbuddy_t *h)
 {
 	if (region_is_open(h))
-		return ma_load_acquire(&h->control->tag);
+		return ma_load_acquire(&h->control->tag); /* Pairs with libshmbuddy/src/tag.c:shmbuddy_settag. */
 	shmbuddy__fail_closed(h);
 	return 0;
 }

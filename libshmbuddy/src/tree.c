@@ -62,7 +62,7 @@ static void free_leaf(struct shmbuddy *h, unsigned level, uint64_t i, uint64_t c
 			     .i = i / WORD_UPPER,
 			     .leaf = (unsigned)(i % WORD_UPPER) };
 	_Atomic uint64_t *up = upper_word(h, level, i);
-	uint64_t w = ma_load_acquire(up);
+	uint64_t w = ma_load_acquire(up); /* Pairs with libshmbuddy/src/tree.c:shmbuddy__tree_split. */
 
 	if (!update_word(up, &w, freed_leaf, &f))
 		return;
@@ -166,6 +166,7 @@ uint64_t shmbuddy__tree_take(struct search *s, uint64_t i)
 	_Atomic uint64_t *at = region_word(s->h, t.l, i);
 	uint64_t w = ma_load_acquire(at);
 
+	/* Pairs with libshmbuddy/src/tree.c:shmbuddy__tree_give. */
 	return update_word(at, &w, taken, &t) ? leaf_at(t.l, i, (unsigned)t.leaf) : TREE_NONE;
 }
 
@@ -210,6 +211,7 @@ static uint64_t open_down(struct shmbuddy *h, const struct want *want, unsigned 
 			sound = come_to_rest(h, l - 1, i * WORD_UPPER, &below, &renewed);
 		if (!last)
 			next = word_divide(next, 0);
+		/* Pairs with libshmbuddy/src/inspect.c:fault_of. */
 		if (!sound || !ma_cas(region_word(h, l, i), &expected, next)) {
 			if (renewed)
 				shmbuddy__tree_mend(h, level - 1, i * WORD_UPPER);
@@ -255,6 +257,7 @@ uint64_t shmbuddy__tree_split(struct search *s, unsigned level, uint64_t i)
 				damaged |= 1u << leaf;
 			continue;
 		}
+		/* Pairs with libshmbuddy/src/tree.c:free_leaf. */
 		if (!ma_cas(at, &w, word_divide(view, (unsigned)leaf))) {
 			if (renewed)
 				shmbuddy__tree_mend(h, level - 1, below_i);
@@ -339,6 +342,7 @@ bool shmbuddy__tree_give(struct shmbuddy *h, struct block *block)
 {
 	struct giving g = { .h = h, .block = block };
 
+	/* Pairs with libshmbuddy/src/tree.c:shmbuddy__tree_take. */
 	if (!update_word(block->at, &block->w, given_back, &g))
 		return false;
 	if (g.appears)

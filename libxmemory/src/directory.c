@@ -38,6 +38,7 @@ static _Atomic(struct directory *) directory; /* NULL: not set. */
 
 static const char *current_directory(void)
 {
+	/* Pairs with libxmemory/src/directory.c:xmemory_settmpdir. */
 	struct directory *set = ma_load_acquire(&directory);
 	const char *given = set ? set->name : ma_env("XMEMORY_TMPDIR");
 
@@ -86,7 +87,7 @@ static void drop_folder(void)
 		return;
 	if (is_folder(fd))
 		close(fd);
-	__atomic_store_n(&folder, NO_FOLDER, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&folder, NO_FOLDER, __ATOMIC_SEQ_CST); /* Pairs with libxmemory/src/directory.c:keep_folder. */
 }
 
 static int open_folder(void)
@@ -107,7 +108,7 @@ static int open_folder(void)
 
 /*
  * The first thread keeps it. Another may set another directory meanwhile: it finds the folder busy, and this thread sees the other
- * directory afterwards, or it finds the folder set. Either drops it: pairs with xmemory_settmpdir().
+ * directory afterwards, or it finds the folder set. Either drops it: pairs with libxmemory/src/directory.c:xmemory_settmpdir.
  */
 static void keep_folder(void)
 {
@@ -116,6 +117,7 @@ static void keep_folder(void)
 
 	ma_store(&folder_worked, true);
 	if (__atomic_compare_exchange_n(&folder, &none, BUSY_FOLDER, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+		/* Pairs with libxmemory/src/directory.c:file_all_the_same. */
 		__atomic_store_n(&folder, open_folder(), __ATOMIC_SEQ_CST);
 		if (atomic_load(&directory) != begin)
 			drop_folder();
@@ -147,7 +149,8 @@ void xmemory_settmpdir(const char *dirname)
 	xmemory__lock();
 	d = dirname ? directory_of(dirname) : NULL;
 	if ((d || !dirname) && d != ma_load(&directory)) {
-		atomic_store(&directory, d); /* Before the folder is looked at: pairs with keep_folder(). */
+		/* Before the folder is looked at: pairs with libxmemory/src/directory.c:keep_folder. */
+		atomic_store(&directory, d);
 		drop_folder();
 	}
 	xmemory__unlock();
@@ -189,6 +192,7 @@ static int named_file(const char *dir, uint32_t id)
 /* The name leads there no more, or this user may not write there any more: in the directory itself, else in memory. */
 static int file_all_the_same(void)
 {
+	/* Pairs with libxmemory/src/directory.c:keep_folder. */
 	int error = errno, fd = -1, in = __atomic_load_n(&folder, __ATOMIC_ACQUIRE);
 
 	if (!ma_load(&folder_worked) ||

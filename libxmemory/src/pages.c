@@ -36,6 +36,7 @@ void xmemory__reserve_take(void)
 		if (!ma_load(&reserve[i]))
 			pages = mmap(NULL, RESERVE, PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		/* Pairs with libxmemory/src/pages.c:xmemory__reserve_drop. */
 		if (pages != MAP_FAILED && !ma_cas(&reserve[i], &none, pages))
 			munmap(pages, RESERVE);
 	}
@@ -44,6 +45,7 @@ void xmemory__reserve_take(void)
 bool xmemory__reserve_drop(void)
 {
 	for (size_t i = 0; i < RESERVES; i++) {
+		/* Pairs with libxmemory/src/pages.c:xmemory__reserve_take. */
 		void *pages = atomic_exchange(&reserve[i], NULL);
 
 		if (pages) {

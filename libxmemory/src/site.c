@@ -24,7 +24,7 @@ static struct {
 
 static struct xmemory__site *find_site(uint32_t hash, const char *file, int line)
 {
-	struct xmemory__site *site = ma_load_acquire(&chains[hash]);
+	struct xmemory__site *site = ma_load_acquire(&chains[hash]); /* Pairs with libxmemory/src/site.c:add_site. */
 
 	while (site && (site->file != file || site->line != line))
 		site = site->next;
@@ -57,12 +57,13 @@ static bool number_site(struct xmemory__site *site)
 	_Atomic(struct xmemory__site **) *dir = &sites.dir[ma_load(&sites.end) >> DIR_BITS];
 
 	if (!ma_load(dir))
+		/* Pairs with libxmemory/src/site.c:xmemory__site_of. */
 		ma_store_release(dir, xmemory__pages(sizeof(site) << DIR_BITS));
 	if (!ma_load(dir))
 		return false;
 	site->id = ma_load(&sites.end);
 	ma_load(dir)[site->id & ((1 << DIR_BITS) - 1)] = site;
-	ma_store_release(&sites.end, site->id + 1);
+	ma_store_release(&sites.end, site->id + 1); /* Pairs with libxmemory/src/site.c:xmemory__site_end. */
 	return true;
 }
 
@@ -81,10 +82,11 @@ static uint32_t add_site(uint32_t hash, const char *file, int line)
 	site->file = file;
 	site->line = line;
 	site->next = ma_load(&chains[hash]);
-	ma_store_release(&chains[hash], site);
+	ma_store_release(&chains[hash], site); /* Pairs with libxmemory/src/site.c:find_site. */
 	if (!site->next && file) {
 		xmemory__heads[hash].line = line;
 		xmemory__heads[hash].id = site->id;
+		/* Pairs with libxmemory/src/site.h:xmemory__head_is. */
 		ma_store_release(&xmemory__heads[hash].file, file);
 	}
 	return site->id;
@@ -127,7 +129,7 @@ void xmemory__sites_let_go(bool child)
 
 uint32_t xmemory__site_end(void)
 {
-	return ma_load_acquire(&sites.end);
+	return ma_load_acquire(&sites.end); /* Pairs with libxmemory/src/site.c:number_site. */
 }
 
 const struct xmemory__site *xmemory__site_of(uint32_t id)
@@ -139,5 +141,6 @@ const struct xmemory__site *xmemory__site_of(uint32_t id)
 
 	if (id == 0 || id >= xmemory__site_end())
 		return &unknown.site;
+	/* Pairs with libxmemory/src/site.c:number_site. */
 	return ma_load_acquire(&sites.dir[id >> DIR_BITS])[id & ((1 << DIR_BITS) - 1)];
 }

@@ -47,6 +47,7 @@ MA_INLINE const struct xmemory__head *xmemory__head(const char *file, int line)
 
 MA_INLINE bool xmemory__head_is(const struct xmemory__head *head, const char *file, int line)
 {
+	/* Pairs with libxmemory/src/site.c:add_site. */
 	return MA_LIKELY(ma_load_acquire(&head->file) == file) && MA_LIKELY(head->line == line);
 }
 

@@ -23,7 +23,7 @@ static void *grow(_Atomic(void *) *link, size_t bytes)
 	if (had)
 		return had;
 	pages = xmemory__pages(bytes);
-	if (pages && !ma_cas(link, &had, pages)) {
+	if (pages && !ma_cas(link, &had, pages)) { /* Pairs with libxmemory/src/table.h:xmemory__leaf. */
 		munmap(pages, bytes);
 		return had;
 	}
@@ -72,11 +72,13 @@ static void walk_entries(_Atomic uint64_t *entries, uint32_t count, uintptr_t fi
 void xmemory__table_walk(walk_fn *fn, void *arg)
 {
 	for (uintptr_t r = 0; r < MA_COUNT(xmemory__root); r++) {
+		/* Pairs with libxmemory/src/table.c:grow. */
 		struct xmemory__leaf *leaves = ma_load_acquire(&xmemory__root[r]);
 
 		for (uintptr_t l = 0; leaves && l < LEAVES; l++) {
 			uintptr_t first = r << 34 | l << 20;
 
+			/* Pairs with libxmemory/src/table.c:grow, and so does the next one. */
 			walk_entries(ma_load_acquire(&leaves[l].wide), WIDE, first, fn, arg);
 			walk_entries(ma_load_acquire(&leaves[l].narrow), NARROW, first, fn, arg);
 		}

@@ -75,20 +75,20 @@ MA_INLINE struct xmemory__leaf *xmemory__leaf(const void *ptr)
 
 	if (MA_UNLIKELY(turned >> 30 >= XMEMORY__ROOTS))
 		return NULL;
-	leaves = ma_load_acquire(&xmemory__root[turned >> 30]);
+	leaves = ma_load_acquire(&xmemory__root[turned >> 30]); /* Pairs with libxmemory/src/table.c:grow. */
 	return MA_LIKELY(leaves != NULL) ? leaves + ((uintptr_t)ptr >> 20 & 16383) : NULL;
 }
 
 MA_INLINE _Atomic uint64_t *xmemory__wide(struct xmemory__leaf *leaf, const void *ptr)
 {
-	_Atomic uint64_t *entries = ma_load_acquire(&leaf->wide);
+	_Atomic uint64_t *entries = ma_load_acquire(&leaf->wide); /* Pairs with libxmemory/src/table.c:grow. */
 
 	return MA_LIKELY(entries != NULL) ? entries + ((uintptr_t)ptr >> 8 & 4095) : NULL;
 }
 
 MA_INLINE _Atomic uint64_t *xmemory__narrow(struct xmemory__leaf *leaf, const void *ptr)
 {
-	_Atomic uint64_t *entries = ma_load_acquire(&leaf->narrow);
+	_Atomic uint64_t *entries = ma_load_acquire(&leaf->narrow); /* Pairs with libxmemory/src/table.c:grow. */
 
 	return MA_LIKELY(entries != NULL) ? entries + ((uintptr_t)ptr >> 5 & 32767) : NULL;
 }
@@ -106,6 +106,7 @@ MA_INLINE bool xmemory__put_at(const void *ptr, uint64_t word, bool is_wide)
 
 	if (MA_UNLIKELY(!leaf))
 		return xmemory__put_slow(ptr, word);
+	/* Pairs with libxmemory/src/table.c:grow, and so does the next one. */
 	wide = ma_load_acquire(&leaf->wide);
 	entries = ma_load_acquire(&leaf->narrow);
 	entries = is_wide ? wide : entries;
