@@ -66,6 +66,13 @@
 #define ma_cas(p, expected, desired) \
 	atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acq_rel, memory_order_acquire)
 
+/* Stores before it and loads behind it are in this order for all. ThreadSanitizer knows no fences: to it this is nothing. */
+#if MA_TSAN
+#define ma_fence() __sync_synchronize()
+#else
+#define ma_fence() atomic_thread_fence(memory_order_seq_cst)
+#endif
+
 /*
  * A word that may change while others read it, and of which the old value does no harm. A plain load of an aligned word is one
  * load, which the compiler may make part of the instruction that needs it: an atomic one it may not. (ThreadSanitizer must

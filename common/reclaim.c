@@ -45,7 +45,7 @@ static void limit_frees(struct ma_image *map)
 {
 	atomic_fetch_and_explicit(&map->fast_limits, ~(uint64_t)UINT32_MAX, memory_order_seq_cst);
 	ma_store_either(&map->fast_items, 0);
-	atomic_thread_fence(memory_order_seq_cst); /* Pairs with common/reclaim.h:ma_search_note_free. */
+	ma_fence(); /* Pairs with common/reclaim.h:ma_search_note_free. */
 }
 
 void ma_search_see_frees(struct ma_image *map)
@@ -82,7 +82,7 @@ void ma_search_lift(struct ma_image *map)
 		ma_store_either(&map->fast_items, ma_capacity(map));
 	else
 		atomic_fetch_or(&map->fast_limits, ma_units(map));
-	atomic_thread_fence(memory_order_seq_cst); /* Pairs with common/reclaim.c:ma_search_see_frees. */
+	ma_fence(); /* Pairs with common/reclaim.c:ma_search_see_frees. */
 	if (ma_load(&map->frees_are_seen) || ma_load(&map->is_watched) || ma_load(&map->id) == MA_MAP_CLOSED)
 		limit_frees(map);
 }

@@ -75,7 +75,7 @@ void ma_search_lift(struct ma_image *map);
 MA_INLINE void ma_search_note_free(struct ma_image *map)
 {
 	/* The byte goes first: pairs with common/reclaim.c:ma_search_see_frees. */
-	atomic_thread_fence(memory_order_seq_cst);
+	ma_fence();
 	if (MA_UNLIKELY(ma_load(&map->frees_are_seen)))
 		ma_search_lift(map);
 }
