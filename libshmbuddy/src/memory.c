@@ -83,7 +83,7 @@ shmbuddy_t *shmbuddy_format(void *mem, size_t size, const struct shmbuddy_option
 	shmbuddy__handle_new_area(h);
 	shmbuddy__handle_point(h);
 	memset(mem, 0, 8); /* What was there before is no region any more. */
-	atomic_thread_fence(memory_order_seq_cst);
+	ma_fence();
 	put_header(h, mem);
 	if (!options || !(options->flags & SHMBUDDY_ZEROED))
 		memset((char *)mem + sizeof(struct ma_header), 0, (size_t)(lay.area_at - sizeof(struct ma_header)));

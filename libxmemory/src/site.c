@@ -77,11 +77,14 @@ static uint32_t add_site(uint32_t hash, const char *file, int line)
 	if (ma_load(&sites.end) >= XMEMORY__SITES - 1)
 		return 0;
 	site = new_site(file);
-	if (!site || !number_site(site))
+	if (!site)
 		return 0;
+	/* Before its number leads others to it. */
 	site->file = file;
 	site->line = line;
 	site->next = ma_load(&chains[hash]);
+	if (!number_site(site))
+		return 0;
 	ma_store_release(&chains[hash], site); /* Pairs with libxmemory/src/site.c:find_site. */
 	if (!site->next && file) {
 		xmemory__heads[hash].line = line;
