@@ -92,7 +92,7 @@ static void closed_view_is_forgotten(void)
 {
 #if MA_ASAN
 	const char *path = support_path("forgotten");
-	struct ma_map *map = (struct ma_map *)qalloc_makedynmap((off_t)MIB, NULL, path, 1);
+	struct ma_image *map = (struct ma_image *)qalloc_makedynmap((off_t)MIB, NULL, path, 1);
 	char *base, *block;
 	uint64_t bytes;
 
