@@ -46,6 +46,12 @@ struct ma_map {
 
 _Static_assert(offsetof(struct ma_map, image) == 0, "the fast paths, and all that take an image, are given a handle");
 
+/* A handle may be NULL, and then so is its image. */
+MA_INLINE struct ma_image *ma_image_of(struct ma_map *map)
+{
+	return (struct ma_image *)(void *)map;
+}
+
 /* Of an image that has one. */
 MA_INLINE struct ma_map *ma_map_of(struct ma_image *image)
 {

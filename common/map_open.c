@@ -296,7 +296,7 @@ int ma_map_close(struct ma_map *map)
 	int result = 0;
 
 	pthread_mutex_lock(&ma_registry_mutex);
-	if (!ma_image_is_open(&map->image))
+	if (!ma_image_is_open(ma_image_of(map)))
 		result = -1;
 	else if (--map->uses == 0)
 		close_now(map, false);

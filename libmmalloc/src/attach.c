@@ -242,7 +242,7 @@ struct ma_image *mmalloc__map(void *md)
 
 	if (!md && ma_load_acquire(&map->image.id) == MA_MAP_CLOSED) /* Pairs with common/map_open.c:publish. */
 		map = attach_to(-1, NULL, &defaults, map);
-	else if (!ma_image_is_open(&map->image))
+	else if (!ma_image_is_open(ma_image_of(map)))
 		map = NULL;
 	if (map)
 		return &map->image;
