@@ -87,7 +87,7 @@ uint64_t qalloc_gettag(void *map)
 int qalloc_opening(void *map, struct qalloc_opening *opening)
 {
 	const struct ma_image *m = map;
-	const struct ma_opening *found = &((const struct ma_map *)map)->opening;
+	const struct ma_opening *found = map ? &((const struct ma_map *)map)->opening : NULL;
 
 	if (!ma_image_is_open(m))
 		return -1;
