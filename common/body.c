@@ -14,7 +14,7 @@
 #include "common/process.h"
 #include "common/slot.h"
 
-#define LOOKS_MOST  4096 /* Of a call that looks for the dead: entries, */
+#define LOOKS_MOST  4096 /* A call that searches for dead processes reads so many entries, */
 #define PROBES_MOST 32   /* pids, */
 #define ASKS_MOST   4    /* and questions to the kernel that take longer. */
 
@@ -124,7 +124,7 @@ static uint32_t take_among(struct ma_image *map, int fd, bool was_used)
 	return MA_NO_SLOT;
 }
 
-/* Who has a slot may have to mend anything for the dead. So what others have made must be within reach. */
+/* A process with a slot may have to repair any part for a dead one. So it must have all segments mapped that others have made. */
 static bool sees_all(struct ma_image *map)
 {
 	if (map->reach == map->lay.segments || ma_image_length(map) < map->lay.seg[map->reach].user_file)

@@ -11,7 +11,10 @@
 /* The stream that the calling thread belongs to. */
 uint32_t ma_stream_mine(struct ma_image *map);
 
-/* Take a stream's lock; when a dead holder had it, what it left undone is mended first. False: errno; there is no process slot, or the lock is stuck. */
+/*
+ * Take a stream's lock. When a dead process held it, repair first what that process left unfinished. False: errno; there is no process
+ * slot, or the lock is stuck.
+ */
 bool ma_stream_lock(struct ma_image *map, uint32_t index);
 void ma_stream_unlock(struct ma_image *map, uint32_t index);
 

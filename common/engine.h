@@ -25,7 +25,7 @@ struct ma_engine {
 	bool (*layout)(struct ma_layout *lay, const struct ma_header *sealed);
 	/* How long the file must be for what is in use, as the body's words have it. NULL: that is not asked. */
 	uint64_t (*end)(struct ma_image *map);
-	/* Redo or undo what the dead holder of this stream's lock was doing. The lock is ours. */
+	/* Finish or undo the change that a dead process left while it held this stream's lock. The caller holds the lock. */
 	void (*recover_stream)(struct ma_image *map, uint32_t stream);
 	/*
 	 * The file is a copy, or its machine died: what is not in use becomes zero again, as a new body is, and what is

@@ -81,9 +81,9 @@ static void *slot_from(struct ma_tcache *tc, struct ma_cursor *cursor)
 {
 	if (ma_regain_now_and_then(tc->map) < 0)
 		return NULL;
-	if (!ma_search_is_vain(tc->map, cursor->class))
+	if (!ma_search_would_fail(tc->map, cursor->class))
 		return ma_slab_refill(tc, cursor) ? ma_cursor_pop(cursor) : ma_slab_take_one(tc, cursor);
-	if (!ma_search_ring_is_vain(tc->map, cursor) && ma_ring_search(tc, cursor))
+	if (!ma_search_ring_would_fail(tc->map, cursor) && ma_ring_search(tc, cursor))
 		return ma_cursor_pop(cursor);
 	ma_search_ring_failed(tc->map, cursor);
 	errno = ENOMEM;

@@ -26,7 +26,7 @@
  *
  * Who may write what:
  *     allocation byte 0 -> 1   the slab's owner, by a plain store
- *     allocation byte 1 -> 0   whoever holds the block, by a plain store
+ *     allocation byte 1 -> 0   the user of the block, by a plain store
  *     chunk words         under the lock of the chunk's stream, with an intent; but the owner of a slab changes alone,
  *                         by compare-exchange, whenever the tag in it is dead, or is the writer's own
  *     leaf, hole, span, queue, next, areas   under the stream's lock. Derived from the chunk words, but for hole.

@@ -102,7 +102,7 @@ static void own_used(struct ma_image *map, uint64_t *from, uint64_t offset, uint
 
 /*
  * The tables of a huge map are mostly holes of the file, so between what is in use they are left out. So are leaves and
- * spans: recovery computes them anew.
+ * spans: recovery computes them again.
  */
 static void own_tables(struct ma_image *map)
 {

@@ -133,7 +133,7 @@ static uint64_t run_chunks(const struct ma_image *map, uint64_t head, uint64_t w
 	return ma_word_kind(word) == MA_RUN && head < there && count <= there - head ? count : 0;
 }
 
-/* Lock all streams that the run of this head lies in. Its length may change until the lock is had: look again then. */
+/* Lock all streams that the run of this head lies in. Its length may change before the lock is taken: read it again then. */
 static bool lock_run(struct ma_image *map, uint64_t head, uint32_t *from, uint32_t *to, uint64_t *count)
 {
 	for (;;) {

@@ -78,9 +78,9 @@ struct ma_image {
 	_Atomic bool is_watched;     /* Every call does. */
 	_Atomic uint64_t frees;      /* Blocks that this process freed the slow way. */
 	struct {
-		_Atomic uint64_t until_ns; /* 0: no search was in vain. */
+		_Atomic uint64_t until_ns; /* 0: no search failed. */
 		_Atomic uint64_t news;     /* ma_search_news() before it. */
-	} vain[MA_CLASSES]; /* Static maps: the first two. */
+	} failed[MA_CLASSES];              /* Static maps: the first two. */
 
 	/* What follows from the length that the header had at the last ma_image_measure(). */
 	struct {

@@ -37,7 +37,7 @@ struct ma_lock {
 
 struct ma_body {
 	struct ma_lock root_lock;
-	_Atomic uint32_t owner_top; /* Records ever used. Grows only; a record is used after this says so. */
+	_Atomic uint32_t owner_top; /* Records ever used. Never falls; a record is used only after this counts it. */
 	_Atomic uint64_t root_link; /* To the table below the fixed one (roots.h). */
 	struct ma_lock length_lock; /* Over the file's length. Taken last. */
 	_Atomic uint32_t guarded; /* Kind MMALLOC: 1 when blocks may have guards of the library's own. Never 0 again. */
@@ -75,7 +75,7 @@ struct ma_stream {
 	_Atomic uint32_t intent_valid; /* Stored last, cleared last. */
 	_Atomic uint32_t
 		area_ready; /* Dynamic: the stream's own area of allocation bytes has its disk space (heap_alloc_bytes.c). */
-	_Atomic uint64_t top;          /* Units (groups, or 64 chunks) that were ever dealt out. Grows only. */
+	_Atomic uint64_t top;     /* Units (groups, or 64 chunks) that were ever allocated. Never falls. */
 	_Atomic uint64_t backed;  /* Units (groups, or chunks) that have their disk space, from the range's start. */
 	_Atomic uint64_t rover;   /* Static maps: where the last search ended. A hint. */
 	_Atomic uint32_t areas;   /* Dynamic: further areas of allocation bytes, by chunk + 1, as in a queue. */

@@ -43,7 +43,7 @@ extern int64_t ma_lock_patience_ns;
 enum ma_lock_result ma_lock_take(struct ma_image *map, struct ma_lock *lock, uint32_t slot);
 void ma_lock_give(struct ma_lock *lock);
 
-/* If a dead holder's word names this slot, whose byte is now ours, inherit it. False: it names somebody else or nobody. */
+/* When the word of a dead process names this slot, whose byte is now ours, inherit the lock. False: it names another slot or none. */
 bool ma_lock_inherit(struct ma_lock *lock, uint32_t slot);
 /* Nobody else is attached: hold it, whatever the word says. */
 void ma_lock_seize(struct ma_lock *lock, uint32_t slot);

@@ -26,7 +26,7 @@ static bool interrupted;
 
 /*
  * The inherited descriptor is the parent's open file description: its locks are the parent's, and closing our copy
- * leaves them with the parent. The parent is attached, so nobody can hold the attach byte exclusively: ours is had at once.
+ * leaves them with the parent. The parent is attached, so no process can hold the attach byte exclusively: the child gets it at once.
  */
 static bool child_attach(struct ma_image *map)
 {

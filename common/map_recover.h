@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What is done with a file that is a map already, once the attach byte is had (regfile.h). */
+/* Opens a file that is a map already, after regfile.h took the attach byte. */
 #ifndef MA_MAP_RECOVER_H
 #define MA_MAP_RECOVER_H
 

@@ -24,15 +24,16 @@ static uint64_t news(struct ma_image *map)
 }
 
 /* until_ns is stored last: whatever another thread stores meanwhile, news is that of this search or of a later one. */
-bool ma_search_is_vain(struct ma_image *map, uint32_t class)
+bool ma_search_would_fail(struct ma_image *map, uint32_t class)
 {
-	uint64_t until = ma_load_acquire(&map->vain[class].until_ns); /* Pairs with common/reclaim.c:ma_search_failed. */
+	uint64_t until =
+		ma_load_acquire(&map->failed[class].until_ns); /* Pairs with common/reclaim.c:ma_search_failed. */
 
 	if (MA_LIKELY(until == 0))
 		return false;
-	if (ma_load(&map->vain[class].news) == news(map) && ma_reclaim_now(CLOCK_MONOTONIC) < until)
+	if (ma_load(&map->failed[class].news) == news(map) && ma_reclaim_now(CLOCK_MONOTONIC) < until)
 		return true;
-	ma_cas(&map->vain[class].until_ns, &until, 0);
+	ma_cas(&map->failed[class].until_ns, &until, 0);
 	return false;
 }
 
@@ -62,9 +63,9 @@ void ma_search_failed(struct ma_image *map, uint32_t class, const struct ma_sear
 
 	if (took < MA_SEARCH_CHEAP_NS || !ma_patience)
 		return;
-	ma_store(&map->vain[class].news, search->news);
-	/* Pairs with common/reclaim.c:ma_search_is_vain. */
-	ma_store_release(&map->vain[class].until_ns, search->begin_ns + (1 + ma_patience) * took);
+	ma_store(&map->failed[class].news, search->news);
+	/* Pairs with common/reclaim.c:ma_search_would_fail. */
+	ma_store_release(&map->failed[class].until_ns, search->begin_ns + (1 + ma_patience) * took);
 }
 
 /*

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * How often a full map is searched for what deaths and frees have left. Both kinds of maps do it.
+ * How often a full map is searched for space that dead processes and frees have left. Both kinds of maps do it.
  *
- * Two things bound what a thread spends that fails again and again:
+ * Two rules limit the time that a thread spends when its calls fail again and again:
  *
- * - It asks the kernel which processes are alive for a part of its time only: when that was in vain, not again until ma_patience
- *   times as long has passed. Such a thread is barren.
- * - A free is one store into an allocation byte, so a search reads the bytes of all blocks of the class. When it was in vain, the
- *   process remembers that, and does not search again until there is news: a block freed by this process, or a slab or chunks
- *   given back by any process, or a longer file. The fast path of a free cannot count; so before the search all frees of the
- *   process are sent the slow way, by the limits that the fast path compares with. The first one that comes lets the others go
- *   the fast way again. Blocks that other processes free the fast way are no news. For them the search is repeated, when
- *   ma_patience times its duration has passed; one that takes less than MA_SEARCH_CHEAP_NS each time.
+ * - The thread asks the kernel which processes live. When that found no dead process, it asks again only after ma_patience times as
+ *   long as it took. Until then the thread is barren.
+ * - A free is one store into an allocation byte, so a search reads the bytes of all blocks of the class. When the search finds no free
+ *   block, the process notes that it failed. The process searches again when there is news: this process freed a block, any process
+ *   gave a slab or chunks back, or the file became longer. The fast path of a free counts nothing. So the search first sends all frees
+ *   of the process through the slow path, by means of the limits that the fast path compares with. The first free on the slow path
+ *   counts, and restores the fast path. Frees on the fast path of other processes are no news. For them the process repeats the
+ *   search after ma_patience times its duration. It makes a search of less than MA_SEARCH_CHEAP_NS for each call.
  *
- * A free of another thread that read the limits before they changed, and stores after the search passed by, is found by the
- * repeated search too.
+ * Another thread may have read the limits before they changed, and store its byte after the search has read it. The repeated search
+ * finds that block too.
  */
 #ifndef MA_RECLAIM_H
 #define MA_RECLAIM_H
@@ -43,25 +43,25 @@ MA_INLINE bool ma_reclaim(struct ma_tcache *tc, bool (*search)(struct ma_tcache 
 	return any;
 }
 
-/* ---- searches in vain ---- */
+/* ---- failed searches ---- */
 
 struct ma_search {
 	uint64_t news;
 	uint64_t begin_ns;
 };
 
-/* Would a search for a block of this class that the thread does not own be in vain? Static maps have two of their own. */
-bool ma_search_is_vain(struct ma_image *map, uint32_t class);
+/* Would a search for a block of this class, among those that the thread does not own, fail? Static maps number their searches. */
+bool ma_search_would_fail(struct ma_image *map, uint32_t class);
 
 /* When it would: of what the thread itself owns this is known only when it was searched since. */
-MA_INLINE bool ma_search_ring_is_vain(const struct ma_image *map, const struct ma_cursor *cursor)
+MA_INLINE bool ma_search_ring_would_fail(const struct ma_image *map, const struct ma_cursor *cursor)
 {
-	return cursor->ring_news == ma_load(&map->vain[cursor->class].news);
+	return cursor->ring_news == ma_load(&map->failed[cursor->class].news);
 }
 
 MA_INLINE void ma_search_ring_failed(const struct ma_image *map, struct ma_cursor *cursor)
 {
-	cursor->ring_news = ma_load(&map->vain[cursor->class].news);
+	cursor->ring_news = ma_load(&map->failed[cursor->class].news);
 }
 
 struct ma_search ma_search_begin(struct ma_image *map);

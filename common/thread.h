@@ -41,7 +41,7 @@ struct ma_cursor {
 	uint32_t class;
 	uint32_t slots; /* Dynamic maps: of a slab of whole chunks. */
 	uint64_t seen;  /* The mask when the look began. */
-	uint64_t ring_news; /* As ma_map.vain had it, when the whole ring was searched in vain. */
+	uint64_t ring_news; /* failed[].news of the image when a search of the whole ring last failed. */
 	/* Dynamic maps: of small slabs (heap_cell.c). */
 	uint32_t small_slots; /* Of each. */
 	uint32_t small_cells; /* That the thread owns, in all. */

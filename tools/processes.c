@@ -233,7 +233,7 @@ void processes_find(struct processes *processes, int fd, const char *name, const
 		processes->proc_unknown = true;
 }
 
-/* A write lease is had when no other open file description of the file exists; mappings keep theirs. */
+/* The kernel grants a write lease when no other open file description of the file exists; mappings keep theirs. */
 int processes_exclusive(int fd)
 {
 	if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {

@@ -3,7 +3,7 @@
  * Static maps: one array of items of one size, an allocation byte for each, and a word for each group of up to 64 items.
  *
  * A group's word is its owner's tag (common/owner.h), or 0. Only the thread that owns a group sets allocation bytes in it;
- * whoever holds an item clears its byte. A group is taken by compare-exchange from 0 or from a dead tag, so nothing needs
+ * the user of an item clears its byte. A group is taken by compare-exchange from 0 or from a dead tag, so nothing needs
  * mending after a death. A stream's lock is held to bring groups into use that never were (their disk space first), and to take
  * single items of the last groups of its range, which no thread owns for longer than that.
  *

@@ -25,8 +25,8 @@
 #define RING_MAX        (MA_CLASSES * MA_RING)
 #define TABLE_BYTES_MAX (64 << 10)
 
-/* What reclaim.h remembers apart: no group to own has room; no group at all. */
-enum { VAIN_GROUPS = 0, VAIN_ITEMS = 1 };
+/* The searches that reclaim.h notes: for a group to own, with room; for a free item in any group. */
+enum { SEARCH_GROUPS = 0, SEARCH_ITEMS = 1 };
 
 /* ---- groups ---- */
 
@@ -342,15 +342,15 @@ static bool own_with_room(struct ma_tcache *tc, const struct ma_search *search)
 {
 	struct ma_cursor *cursor = &tc->items;
 
-	if (ma_search_is_vain(tc->map, VAIN_GROUPS)) {
-		if (!ma_search_ring_is_vain(tc->map, cursor) && search_ring(tc))
+	if (ma_search_would_fail(tc->map, SEARCH_GROUPS)) {
+		if (!ma_search_ring_would_fail(tc->map, cursor) && search_ring(tc))
 			return true;
 		ma_search_ring_failed(tc->map, cursor);
 		return false;
 	}
 	if (search_ring(tc) || ma_reclaim(tc, own_any))
 		return true;
-	ma_search_failed(tc->map, VAIN_GROUPS, search);
+	ma_search_failed(tc->map, SEARCH_GROUPS, search);
 	return false;
 }
 
@@ -364,13 +364,13 @@ void *qalloc__static_search(struct ma_tcache *tc)
 	if (own_with_room(tc, &search))
 		return ma_cursor_pop(&tc->items);
 	errno = err;
-	if (err == ENOMEM && ma_search_is_vain(tc->map, VAIN_ITEMS))
+	if (err == ENOMEM && ma_search_would_fail(tc->map, SEARCH_ITEMS))
 		return NULL;
 	item = one_from_any(tc);
 	if (!item && err != ENOMEM)
 		errno = err;
 	else if (!item && errno == ENOMEM)
-		ma_search_failed(tc->map, VAIN_ITEMS, &search);
+		ma_search_failed(tc->map, SEARCH_ITEMS, &search);
 	return item;
 }
 

@@ -137,7 +137,7 @@ void *xmemory_malloc(size_t size, const char *file, int line)
 }
 
 /*
- * Its class is had from the C library's own word in front of it, which has the size and three bits of another sort: by way of
+ * Its class comes from the C library's own word in front of it, which has the size and three bits of another sort: by way of
  * the table it would come later, and a block that is wanted at once has to wait for it. Where the C library gave more than
  * was asked for, that class may be of the other sort than the entry: then it is not kept.
  */

@@ -275,7 +275,7 @@ static void failing_disk_is_eio(void)
 	support_run_or_skip(sync_fails, "no seccomp filter here");
 }
 
-/* Where fallocate(2) is not known the space is had by writing. */
+/* Where fallocate(2) is not known writes take the space. */
 static int without_fallocate(void *arg)
 {
 	const char *path = support_path("nofalloc");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Full maps, of both kinds: a process that searched in vain does not search again before there is news. What it costs, and that
+ * Full maps, of both kinds: after a search that failed, a process does not search again before there is news. What it costs, and that
  * each free, by the thread itself, another thread or another process, is found.
  */
 #include "tests/support/support_qalloc.h"
@@ -51,7 +51,7 @@ static void fail_often(struct full *full, size_t size, unsigned times)
 
 /* ---- cost ---- */
 
-/* Before the process remembered a search in vain, each call cost what the first one did. */
+/* Before the process noted a failed search, each call cost what the first one did. */
 static void many_failures_cost_a_few_searches(struct full *full, size_t size)
 {
 	const unsigned calls = 1000;
@@ -255,7 +255,7 @@ static void frees_of_another_process_are_found(void)
 	frees_of_another_process_are_found_soon(&full);
 }
 
-/* A child has the memory of what its parent searched in vain, and makes its own experience. */
+/* A child inherits the notes of the searches that failed in its parent, and its own frees are news. */
 static int fails_and_finds(void *arg)
 {
 	struct full *full = arg;
