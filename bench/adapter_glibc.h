@@ -6,28 +6,11 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-typedef const char *ad_heap;
+#define AD_MALLOC(size) malloc(size)
+#define AD_FREE(block)  free(block)
+#define AD_BEGIN()      ((void)0)
+#define AD_COLLECT()    malloc_trim(0)
 
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	(void)heap;
-	return malloc(size);
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	(void)heap;
-	free(block);
-}
-
-/* For adapter_private.c. */
-static inline void ad_begin(void)
-{
-}
-
-static inline void ad_collect(void)
-{
-	malloc_trim(0);
-}
+#include "adapter_private.h"
 
 #endif /* BENCH_ADAPTER_GLIBC_H */

@@ -5,29 +5,17 @@
 
 #include <jemalloc/jemalloc.h>
 
-typedef const char *ad_heap;
-
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	(void)heap;
-	return malloc(size);
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	(void)heap;
-	free(block);
-}
-
-/* For adapter_private.c. */
-static inline void ad_begin(void)
-{
-}
-
-static inline void ad_collect(void)
+static inline void purge(void)
 {
 	mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
 	mallctl("arena.4096.purge", NULL, NULL, NULL, 0); /* MALLCTL_ARENAS_ALL */
 }
+
+#define AD_MALLOC(size) malloc(size)
+#define AD_FREE(block)  free(block)
+#define AD_BEGIN()      ((void)0)
+#define AD_COLLECT()    purge()
+
+#include "adapter_private.h"
 
 #endif /* BENCH_ADAPTER_JEMALLOC_H */

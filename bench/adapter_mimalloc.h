@@ -5,28 +5,11 @@
 
 #include <mimalloc.h>
 
-typedef const char *ad_heap;
+#define AD_MALLOC(size) mi_malloc(size)
+#define AD_FREE(block)  mi_free(block)
+#define AD_BEGIN()      ((void)0)
+#define AD_COLLECT()    mi_collect(true)
 
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	(void)heap;
-	return mi_malloc(size);
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	(void)heap;
-	mi_free(block);
-}
-
-/* For adapter_private.c. */
-static inline void ad_begin(void)
-{
-}
-
-static inline void ad_collect(void)
-{
-	mi_collect(true);
-}
+#include "adapter_private.h"
 
 #endif /* BENCH_ADAPTER_MIMALLOC_H */

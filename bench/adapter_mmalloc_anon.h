@@ -5,28 +5,11 @@
 
 #include <mmalloc.h>
 
-typedef const char *ad_heap;
+#define AD_MALLOC(size) mmalloc(NULL, size)
+#define AD_FREE(block)  mfree(NULL, block)
+#define AD_BEGIN()      ((void)0)
+#define AD_COLLECT()    mmalloc_trim(NULL)
 
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	(void)heap;
-	return mmalloc(NULL, size);
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	(void)heap;
-	mfree(NULL, block);
-}
-
-/* For adapter_private.c. */
-static inline void ad_begin(void)
-{
-}
-
-static inline void ad_collect(void)
-{
-	mmalloc_trim(NULL);
-}
+#include "adapter_private.h"
 
 #endif /* BENCH_ADAPTER_MMALLOC_ANON_H */

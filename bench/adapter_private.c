@@ -11,7 +11,7 @@ static void *create(const char *path, uint64_t bytes)
 {
 	(void)path;
 	(void)bytes;
-	ad_begin();
+	AD_BEGIN();
 	return &heap_of_all;
 }
 
@@ -29,7 +29,7 @@ static void leave(void *heap)
 static void collect(void *heap)
 {
 	(void)heap;
-	ad_collect();
+	AD_COLLECT();
 }
 
 const struct adapter adapter = {

@@ -6,28 +6,11 @@
 #include <gperftools/malloc_extension_c.h>
 #include <gperftools/tcmalloc.h>
 
-typedef const char *ad_heap;
+#define AD_MALLOC(size) tc_malloc(size)
+#define AD_FREE(block)  tc_free(block)
+#define AD_BEGIN()      ((void)0)
+#define AD_COLLECT()    MallocExtension_ReleaseFreeMemory()
 
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	(void)heap;
-	return tc_malloc(size);
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	(void)heap;
-	tc_free(block);
-}
-
-/* For adapter_private.c. */
-static inline void ad_begin(void)
-{
-}
-
-static inline void ad_collect(void)
-{
-	MallocExtension_ReleaseFreeMemory();
-}
+#include "adapter_private.h"
 
 #endif /* BENCH_ADAPTER_TCMALLOC_H */

@@ -8,29 +8,11 @@
 #include <stdint.h>
 #include <xmemory.h>
 
-typedef const char *ad_heap;
+#define AD_MALLOC(size) xmemory_malloc(size, __FILE__, __LINE__)
+#define AD_FREE(block)  xmemory_free(block, __FILE__, __LINE__)
+#define AD_BEGIN()      xmemory_setlimit(SIZE_MAX)
+#define AD_COLLECT()    malloc_trim(0)
 
-static inline void *ad_malloc(ad_heap heap, size_t size)
-{
-	(void)heap;
-	return xmemory_malloc(size, __FILE__, __LINE__);
-}
-
-static inline void ad_free(ad_heap heap, void *block)
-{
-	(void)heap;
-	xmemory_free(block, __FILE__, __LINE__);
-}
-
-/* For adapter_private.c. */
-static inline void ad_begin(void)
-{
-	xmemory_setlimit(SIZE_MAX);
-}
-
-static inline void ad_collect(void)
-{
-	malloc_trim(0);
-}
+#include "adapter_private.h"
 
 #endif /* BENCH_ADAPTER_XMEMORY_H */

@@ -27,23 +27,6 @@ static void refused(const char *path, int error)
 		buddy_fails(error, !shmbuddy_open(path, ways[i]));
 }
 
-/* In one way, and no file is left. */
-static void not_made(const char *path, int error)
-{
-	buddy_fails(error, !shmbuddy_open(path, NULL));
-	g_assert_cmpint(access(path, F_OK), ==, -1);
-}
-
-static void goes_on(shmbuddy_t *region)
-{
-	shm_offt block = shmbuddy_malloc(region, 1000);
-
-	g_assert_cmpuint(block, !=, SHM_NULL);
-	memset(shmbuddy_address(region, block), 1, 1000);
-	g_assert_cmpint(shmbuddy_free(region, block), ==, 0);
-	buddy_close(region);
-}
-
 /* --- names --- */
 
 static void names(void)
@@ -63,7 +46,7 @@ static void names(void)
 	support_file_write(file, "#!/bin/sh\necho what somebody else wrote\n", 39);
 	refused(file, EMEDIUMTYPE);
 	g_assert_cmpint(support_file_size(file), ==, 39);
-	goes_on(buddy_open(support_path("sound"), 64 * KIB, 32, 1024));
+	buddy_goes_on(buddy_open(support_path("sound"), 64 * KIB, 32, 1024));
 	buddy_fails(ENOENT, shmbuddy_unlink(nowhere) == -1);
 	buddy_fails(EINVAL, shmbuddy_unlink(NULL) == -1);
 	buddy_fails(EPROTOTYPE, shmbuddy_unlink(MA_TEST_SRCDIR "/golden/dynamic-1.map") == -1);
@@ -78,7 +61,7 @@ static void links(void)
 
 	buddy_close(buddy_open(path, 64 * KIB, 32, 1024));
 	g_assert_cmpint(symlink(path, link), ==, 0);
-	goes_on(buddy_open(link, 0, 0, 0));
+	buddy_goes_on(buddy_open(link, 0, 0, 0));
 }
 
 static void no_regular_files(void)
@@ -160,16 +143,16 @@ static int with_limits(void *arg)
 	none.rlim_cur = none.rlim_max = RLIM_INFINITY;
 	if (!support_asan() && !support_tsan()) {
 		g_assert_cmpint(setrlimit(RLIMIT_AS, &room), ==, 0);
-		not_made(path, ENOMEM);
+		buddy_is_not_made(path, ENOMEM);
 		buddy_fails(ENOMEM, !shmbuddy_open(large, NULL));
 		buddy_fails(ENOMEM, !shmbuddy_open(large, &look));
 		g_assert_cmpint(setrlimit(RLIMIT_AS, &none), ==, 0);
 	}
 	signal(SIGXFSZ, SIG_DFL);
 	g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &length), ==, 0);
-	not_made(path, EFBIG);
-	goes_on(buddy_open(path, 16 * MIB, 32, 1024));
-	goes_on(buddy_open(large, 0, 0, 0));
+	buddy_is_not_made(path, EFBIG);
+	buddy_goes_on(buddy_open(path, 16 * MIB, 32, 1024));
+	buddy_goes_on(buddy_open(large, 0, 0, 0));
 	return 0;
 }
 
@@ -222,7 +205,7 @@ static int use_small_disk(void *arg)
 	(void)arg;
 	if (!support_small_disk("size=1m"))
 		return SUPPORT_CANNOT;
-	not_made(path, ENOSPC); /* Tables and a first part of 2 MiB. */
+	buddy_is_not_made(path, ENOSPC); /* Tables and a first part of 2 MiB. */
 	region = buddy_open(path, 512 * KIB, 32, 1024);
 	for (shm_offt at; (at = shmbuddy_malloc(region, 1000)) != SHM_NULL; count++)
 		memset(shmbuddy_address(region, at), 1, 1000);
@@ -255,8 +238,8 @@ static int without_fallocate(void *arg)
 	g_assert_cmpuint(buddy_stats(region).backed_bytes, ==, buddy_stats(region).capacity);
 	buddy_close(region);
 	support_file_copy(path, copy);
-	goes_on(buddy_open(copy, 0, 0, 0));
-	goes_on(buddy_open(path, 3 * MIB, 0, 0));
+	buddy_goes_on(buddy_open(copy, 0, 0, 0));
+	buddy_goes_on(buddy_open(path, 3 * MIB, 0, 0));
 	return 0;
 }
 
@@ -279,11 +262,11 @@ static int without_locks(void *arg)
 	support_file_copy(path, copy);
 	if (!support_make_fail(SYS_fcntl, F_OFD_SETLK, fault_error))
 		return SUPPORT_CANNOT;
-	goes_on(buddy_open(path, 0, 0, 0)); /* Locks are for making and for checking. */
+	buddy_goes_on(buddy_open(path, 0, 0, 0)); /* Locks are for making and for checking. */
 	buddy_close(shmbuddy_open(path, &look));
 	buddy_close(shmbuddy_open(copy, &look));
 	buddy_fails(ENOLCK, !shmbuddy_open(copy, NULL));
-	not_made(support_path("new"), ENOLCK);
+	buddy_is_not_made(support_path("new"), ENOLCK);
 	return 0;
 }
 
@@ -311,7 +294,7 @@ static int without_proc(void *arg)
 	region = buddy_open(path, 0, 0, 0); /* Of this boot or not, nobody knows: it is checked. */
 	g_assert_cmpuint(buddy_stats(region).used_blocks, ==, 1);
 	buddy_free_all(region);
-	goes_on(region);
+	buddy_goes_on(region);
 	region = shmbuddy_open_fd(open(path, O_RDWR | O_CLOEXEC), NULL);
 	g_assert_true(!region && errno == ENOENT); /* It is opened anew through /proc/self/fd. */
 	return 0;

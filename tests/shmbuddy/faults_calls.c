@@ -15,23 +15,6 @@
 static const struct shmbuddy_options look = { .flags = SHMBUDDY_RDONLY };
 static int fault_error;
 
-/* In one way, and no file is left. */
-static void not_made(const char *path, int error)
-{
-	buddy_fails(error, !shmbuddy_open(path, NULL));
-	g_assert_cmpint(access(path, F_OK), ==, -1);
-}
-
-static void goes_on(shmbuddy_t *region)
-{
-	shm_offt block = shmbuddy_malloc(region, 1000);
-
-	g_assert_cmpuint(block, !=, SHM_NULL);
-	memset(shmbuddy_address(region, block), 1, 1000);
-	g_assert_cmpint(shmbuddy_free(region, block), ==, 0);
-	buddy_close(region);
-}
-
 /* --- system calls that fail --- */
 
 struct fault {
@@ -48,7 +31,7 @@ static int make_with_fault(void *arg)
 	(void)arg;
 	if (!support_make_fail(fault->call, -1, fault_error))
 		return SUPPORT_CANNOT;
-	not_made(path, fault_error);
+	buddy_is_not_made(path, fault_error);
 	/* What the caller made stays his, and empty. */
 	close(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
 	buddy_fails(fault_error, !shmbuddy_open(path, NULL));
@@ -93,7 +76,7 @@ static int use_with_fault(void *arg)
 	g_assert_cmpuint(shmbuddy_usable_size(region, block), ==, 1024);
 	buddy_fails(EIO, shmbuddy_sync(region) == -1);
 	buddy_fails(fault_error, !shmbuddy_open(copy, NULL));
-	goes_on(buddy_open(path, 0, 0, 0)); /* Beside another one: only the first opener looks for lost space. */
+	buddy_goes_on(buddy_open(path, 0, 0, 0)); /* Beside another one: only the first opener looks for lost space. */
 	buddy_close(region);
 	if (!support_make_fail(SYS_pread64, -1, EIO))
 		return SUPPORT_CANNOT;
@@ -202,7 +185,7 @@ static void half_made_for_long(void)
 	g_assert_cmpint(fcntl(holder, F_OFD_SETLK, &all), ==, 0);
 	buddy_fails(EAGAIN, !shmbuddy_open(path, NULL));
 	close(holder);
-	goes_on(buddy_open(path, 64 * KIB, 32, 1024));
+	buddy_goes_on(buddy_open(path, 64 * KIB, 32, 1024));
 }
 
 int main(int argc, char **argv)

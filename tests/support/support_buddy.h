@@ -89,4 +89,22 @@ static inline size_t buddy_fill(shmbuddy_t *region, size_t size, shm_offt *block
 		g_assert_cmpint(errno, ==, error); \
 	} while (0)
 
+/* To open it in one way fails, and no file is left. */
+static inline void buddy_is_not_made(const char *path, int error)
+{
+	buddy_fails(error, !shmbuddy_open(path, NULL));
+	g_assert_cmpint(access(path, F_OK), ==, -1);
+}
+
+/* The region serves a block, and is closed. */
+static inline void buddy_goes_on(shmbuddy_t *region)
+{
+	shm_offt block = shmbuddy_malloc(region, 1000);
+
+	g_assert_cmpuint(block, !=, SHM_NULL);
+	memset(shmbuddy_address(region, block), 1, 1000);
+	g_assert_cmpint(shmbuddy_free(region, block), ==, 0);
+	buddy_close(region);
+}
+
 #endif /* SUPPORT_BUDDY_H */
