@@ -108,6 +108,7 @@ missing_packages() {
 	have valgrind && [ -e /usr/include/valgrind/memcheck.h ] || echo valgrind
 	[ -e /usr/share/aclocal/ax_append_compile_flags.m4 ] || echo autoconf-archive
 	have pkg-config && pkg-config --exists glib-2.0 || echo libglib2.0-dev
+	[ -e /usr/include/xxhash.h ] || echo libxxhash-dev
 	[ "$want_check" = no ] || have mtrace || echo libc-devtools
 	# Without it tests/install/m32 is skipped, so it is asked of nobody.
 	[ "$want_check" = no ] || [ "$(id -u)" -ne 0 ] || ! have apt-get || [ "$(uname -m)" != x86_64 ] ||

@@ -9,7 +9,8 @@
 #include <xmemory.h>
 
 #define AD_MALLOC(size) xmemory_malloc(size, __FILE__, __LINE__)
-#define AD_FREE(block)  xmemory_free(block, __FILE__, __LINE__)
+/* It warns of free(NULL), which the loops make of slots that are empty yet. */
+#define AD_FREE(block)  ((block) ? xmemory_free(block, __FILE__, __LINE__) : (void)0)
 #define AD_BEGIN()      xmemory_setlimit(SIZE_MAX)
 #define AD_COLLECT()    malloc_trim(0)
 

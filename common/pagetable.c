@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See pagetable.h. */
+#include "common/pagetable.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LEAF_PAGES 512
+
+struct ma_page_leaf {
+	uint32_t place[LEAF_PAGES];
+	struct ma_hash hash[LEAF_PAGES];
+};
+
+/* An array of at least so many members, the new ones zero. False: no memory. */
+static bool grow(void *array, uint64_t *have, uint64_t want, size_t each)
+{
+	void **at = array;
+	uint64_t count = ma_max(want, *have + *have / 2);
+	void *longer;
+
+	if (want <= *have)
+		return true;
+	longer = realloc(*at, count * each);
+	if (!longer)
+		return false;
+	memset((char *)longer + *have * each, 0, (count - *have) * each);
+	*at = longer;
+	*have = count;
+	return true;
+}
+
+/* ---- pages ---- */
+
+static struct ma_page_leaf *leaf_of(struct ma_pagetable *t, uint64_t page)
+{
+	uint64_t at = page / LEAF_PAGES;
+
+	if (!grow(&t->leaf, &t->leaves, at + 1, sizeof(struct ma_page_leaf *)))
+		return NULL;
+	if (!t->leaf[at])
+		t->leaf[at] = calloc(1, sizeof(struct ma_page_leaf));
+	return t->leaf[at];
+}
+
+bool ma_pagetable_reserve(struct ma_pagetable *t, uint64_t page)
+{
+	return leaf_of(t, page) != NULL;
+}
+
+bool ma_pagetable_set(struct ma_pagetable *t, const struct ma_page_entry *e)
+{
+	struct ma_page_leaf *leaf = leaf_of(t, e->page);
+	uint32_t at = e->page % LEAF_PAGES;
+
+	if (!leaf)
+		return false;
+	if (!leaf->place[at] && e->place)
+		t->pages++;
+	else if (leaf->place[at] && !e->place)
+		t->pages--;
+	leaf->place[at] = e->place;
+	leaf->hash[at] = e->hash;
+	return true;
+}
+
+struct ma_page_entry ma_pagetable_get(const struct ma_pagetable *t, uint64_t page)
+{
+	const struct ma_page_leaf *leaf = page / LEAF_PAGES < t->leaves ? t->leaf[page / LEAF_PAGES] : NULL;
+	struct ma_page_entry e = { .page = (uint32_t)page };
+
+	if (leaf) {
+		e.place = leaf->place[page % LEAF_PAGES];
+		e.hash = leaf->hash[page % LEAF_PAGES];
+	}
+	return e;
+}
+
+uint64_t ma_pagetable_next(const struct ma_pagetable *t, uint64_t page)
+{
+	while (page / LEAF_PAGES < t->leaves) {
+		const struct ma_page_leaf *leaf = t->leaf[page / LEAF_PAGES];
+
+		if (!leaf)
+			page = (page / LEAF_PAGES + 1) * LEAF_PAGES;
+		else if (leaf->place[page % LEAF_PAGES])
+			return page;
+		else
+			page++;
+	}
+	return MA_PAGES_MOST;
+}
+
+void ma_pagetable_clear(struct ma_pagetable *t)
+{
+	for (uint64_t i = 0; i < t->leaves; i++)
+		free(t->leaf[i]);
+	free(t->leaf);
+	*t = (struct ma_pagetable){ 0 };
+}
+
+/* ---- places ---- */
+
+static bool is_used(const struct ma_places *p, uint64_t place)
+{
+	return place / 64 < p->words && (p->word[place / 64] >> place % 64 & 1);
+}
+
+bool ma_places_use(struct ma_places *p, uint64_t first, uint64_t count)
+{
+	if (!grow(&p->word, &p->words, (first + count + 63) / 64, sizeof(*p->word)))
+		return false;
+	for (uint64_t i = first; i < first + count; i++)
+		p->word[i / 64] |= (uint64_t)1 << i % 64;
+	return true;
+}
+
+void ma_places_free(struct ma_places *p, uint64_t first, uint64_t count)
+{
+	for (uint64_t i = first; i < first + count; i++)
+		if (is_used(p, i))
+			p->word[i / 64] &= ~((uint64_t)1 << i % 64);
+}
+
+/* The first of so many free places in a row, from here on. */
+static uint64_t find(const struct ma_places *p, uint64_t from, uint64_t count)
+{
+	uint64_t free_from = from;
+
+	for (uint64_t at = from; at - free_from < count && at < p->words * 64; at++) {
+		if (at % 64 == 0 && p->word[at / 64] == UINT64_MAX) {
+			at += 63;
+			free_from = at + 1;
+		} else if (is_used(p, at)) {
+			free_from = at + 1;
+		}
+	}
+	return free_from;
+}
+
+uint64_t ma_places_take(struct ma_places *p, uint64_t count)
+{
+	uint64_t end = p->words * 64;
+	uint64_t first = find(p, p->next, count);
+
+	/* One more search from the start before the file becomes longer. */
+	if (first + count > end && p->next > 0)
+		first = ma_min(first, find(p, 0, count));
+	if (first + count > MA_PAGES_MOST || !ma_places_use(p, first, count))
+		return 0;
+	p->next = first + count;
+	return first;
+}
+
+void ma_places_clear(struct ma_places *p)
+{
+	free(p->word);
+	*p = (struct ma_places){ 0 };
+}
