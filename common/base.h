@@ -65,6 +65,9 @@
 #define ma_store_kill(p, v)    atomic_store_explicit((p), (v), memory_order_release)
 #define ma_cas(p, expected, desired) \
 	atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acq_rel, memory_order_acquire)
+/* Of a word that orders no other: a counter, a maximum, an election without data, the waiters' bit of a lock. */
+#define ma_cas_relaxed(p, expected, desired) \
+	atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_relaxed, memory_order_relaxed)
 
 /* Stores before it and loads behind it are in this order for all. ThreadSanitizer knows no fences: to it this is nothing. */
 #if MA_TSAN

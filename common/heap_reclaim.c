@@ -127,7 +127,7 @@ static void age_stream(struct ma_image *map, uint32_t stream, uint32_t now)
 	_Atomic uint32_t *aged = &ma_stream(map, stream)->aged;
 	uint32_t was = ma_load(aged);
 
-	if (was == now || !ma_cas(aged, &was, now) || !ma_stream_lock(map, stream))
+	if (was == now || !ma_cas_relaxed(aged, &was, now) || !ma_stream_lock(map, stream))
 		return;
 	scavenge_stream(map, stream, QUEUE_AGE);
 	ma_chunk_punch_free(map, stream, true);

@@ -161,7 +161,7 @@ static void raise_to(_Atomic uint64_t *at, uint64_t to)
 {
 	uint64_t is = ma_load(at);
 
-	while (is < to && !ma_cas(at, &is, to))
+	while (is < to && !ma_cas_relaxed(at, &is, to))
 		;
 }
 

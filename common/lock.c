@@ -64,7 +64,7 @@ static bool wait_round(struct ma_image *map, struct ma_lock *lock, uint32_t mine
 
 	if (!(seen & MA_LOCK_SLOT))
 		return false;
-	if (!(seen & MA_LOCK_WAITERS) && !ma_cas(&lock->word, &seen, seen | MA_LOCK_WAITERS))
+	if (!(seen & MA_LOCK_WAITERS) && !ma_cas_relaxed(&lock->word, &seen, seen | MA_LOCK_WAITERS))
 		return false;
 	seen |= MA_LOCK_WAITERS;
 	if (wait->seen != seen)

@@ -31,7 +31,7 @@ void ma_process_notice(void)
 {
 	uint32_t zero = 0;
 
-	if (ma_cas(ma_process_mark, &zero, 1)) {
+	if (ma_cas_relaxed(ma_process_mark, &zero, 1)) {
 		ma_debug("this process is a fork child of which fork's handlers know nothing: maps with a copy for "
 			 "each child are closed");
 		in_child();

@@ -85,7 +85,7 @@ int ma_regain_now_and_then(struct ma_image *map)
 	uint64_t looked = ma_load(&map->looked);
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	if (MA_LIKELY(looked == (uint64_t)now.tv_sec) || !ma_cas(&map->looked, &looked, (uint64_t)now.tv_sec)) {
+	if (MA_LIKELY(looked == (uint64_t)now.tv_sec) || !ma_cas_relaxed(&map->looked, &looked, (uint64_t)now.tv_sec)) {
 		if (MA_LIKELY(!ma_load(&map->lacks_space)))
 			return 0;
 		return ma_fail(ENOSPC, "%s: the file lost disk space of blocks in use; free space on its file system",

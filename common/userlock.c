@@ -67,7 +67,7 @@ static int attempt(struct ma_image *map, _Atomic uint64_t *word, uint64_t mine, 
 static bool mark_waiting(_Atomic uint64_t *word, uint64_t *seen)
 {
 	*seen = ma_load(word);
-	if (is_free(*seen) || (!(*seen & WAITERS) && !ma_cas(word, seen, *seen | WAITERS)))
+	if (is_free(*seen) || (!(*seen & WAITERS) && !ma_cas_relaxed(word, seen, *seen | WAITERS)))
 		return false;
 	*seen |= WAITERS;
 	return true;

@@ -124,7 +124,7 @@ static void sum_up(void)
 	int fd = stats_descriptor();
 	char text[1000] = "";
 
-	if (fd < 0 || !shim_is_this_process() || atomic_exchange(&summed_up, true))
+	if (fd < 0 || !shim_is_this_process() || atomic_exchange_explicit(&summed_up, true, memory_order_relaxed))
 		return;
 	shim_figures(text, sizeof(text));
 	say_to(fd, "%s[%d]: %llu calls%s%s", program_invocation_short_name, (int)getpid(),
@@ -221,7 +221,7 @@ static MA_NOINLINE void enter_slow(unsigned mode)
 
 	if (mode & UNREADY) {
 		shim_prepare();
-		if (environ && !atomic_exchange(&begun, true))
+		if (environ && !atomic_exchange_explicit(&begun, true, memory_order_relaxed))
 			begin();
 	}
 	if (mode & COUNTING)
@@ -268,7 +268,7 @@ static _Atomic uintptr_t early_from = UINTPTR_MAX, early_to;
 static void *note_early(void *block, size_t bytes)
 {
 	uintptr_t at = (uintptr_t)block;
-	unsigned i = block ? atomic_fetch_add(&early_count, 1) : EARLY_MOST;
+	unsigned i = block ? atomic_fetch_add_explicit(&early_count, 1, memory_order_relaxed) : EARLY_MOST;
 
 	if (i >= EARLY_MOST)
 		return block;

@@ -101,7 +101,7 @@ static bool is_time(struct shmbuddy *h, uint64_t now)
 
 	if (now < at && at - now < LATER_NS)
 		return false;
-	return ma_cas(&h->control->mend_at, &at, now + PAUSE_NS);
+	return ma_cas_relaxed(&h->control->mend_at, &at, now + PAUSE_NS);
 }
 
 bool shmbuddy__region_mend_some(struct shmbuddy *h)

@@ -60,7 +60,7 @@ void xmemory__warnings_set_up(void)
 
 int xmemory__warnings_most(int most)
 {
-	return atomic_exchange(&chosen, most < 0 ? BY_DEFAULT : most);
+	return atomic_exchange_explicit(&chosen, most < 0 ? BY_DEFAULT : most, memory_order_relaxed);
 }
 
 static void say(const char *call, const void *ptr, const char *file, int line, bool last)
@@ -86,7 +86,7 @@ static bool may_say(enum xmemory__warning kind, int most, bool *last)
 	do
 		if (before >= (uint64_t)most)
 			return false;
-	while (!ma_cas(&counts[kind].said, &before, before + 1));
+	while (!ma_cas_relaxed(&counts[kind].said, &before, before + 1));
 	*last = before + 1 == (uint64_t)most;
 	return true;
 }
@@ -123,7 +123,7 @@ void xmemory__warnings_forked(void)
 __attribute__((destructor)) static void at_exit(void)
 {
 	for (size_t i = 0; i < XMEMORY__WARNINGS; i++) {
-		unsigned long long unsaid = atomic_exchange(&counts[i].unsaid, 0);
+		unsigned long long unsaid = atomic_exchange_explicit(&counts[i].unsaid, 0, memory_order_relaxed);
 
 		if (unsaid > 0)
 			xmemory__say("xmemory: %llu more warnings of %s were not printed; XMEMORY_WARNINGS=N prints up "
