@@ -212,7 +212,7 @@ static bool locate(struct ma_image *map, const void *address, struct found *foun
 
 static bool is_live(const struct found *found)
 {
-	return !found->alloc_bytes || ma_load_acquire(found->alloc_bytes) == 1;
+	return !found->alloc_bytes || ma_load(found->alloc_bytes) == 1;
 }
 
 /* What block is, if it is the start of an allocated block. */

@@ -250,7 +250,7 @@ static int walk_slab(struct ma_image *map, const struct ma_slab *slab, void *arg
 
 	(void)map;
 	for (uint32_t i = 0; i < slab->slots && result == 0; i++)
-		if (ma_load_acquire(&slab->alloc_bytes[i * slab->stride]) == 1)
+		if (ma_load(&slab->alloc_bytes[i * slab->stride]) == 1)
 			result = walk->fn(slab->base + i * size, size, walk->arg);
 	return result;
 }

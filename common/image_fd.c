@@ -91,7 +91,7 @@ static void begin_anew(struct ma_image *map)
 		 "had "
 		 "reserved; do not close descriptors that the library opened",
 		 map->name);
-	map->generation = ma_load_acquire(&map->header->generation);
+	map->generation = ma_load(&map->header->generation);
 	ma_store_release(&map->slot, MA_NO_SLOT);      /* Pairs with common/body.c:ma_body_slot. */
 	ma_store_release(&map->id, ma_image_new_id()); /* Pairs with common/thread.c:ma_tcache_get. */
 }
@@ -113,7 +113,7 @@ static bool lock_again(struct ma_image *map, int fd)
 		return true;
 	if (!attach_again(map, fd))
 		return false;
-	if (ma_load_acquire(&map->header->generation) != map->generation || !ma_slot_keep(map, fd))
+	if (ma_load(&map->header->generation) != map->generation || !ma_slot_keep(map, fd))
 		begin_anew(map);
 	return true;
 }

@@ -207,8 +207,8 @@ static void after_fork_in_child(void)
 	if (ma_load(&map->id) == MA_MAP_CLOSED) {
 		shim_say(
 			"this fork child has no copy of the heap: it must not touch blocks that were allocated before");
-		ma_store_release(&heap, NULL);
-		ma_store_release(&mapped, NULL);
+		ma_store(&heap, NULL);
+		ma_store(&mapped, NULL);
 	}
 	inside--;
 	errno = saved;

@@ -98,7 +98,7 @@ bool qalloc__static_holds(struct ma_image *map, const void *block)
 	group = index / map->lay.group_items;
 	if (!qalloc__is_used(map, group))
 		return false;
-	return ma_load_acquire(&map->alloc_bytes[index]) == 1;
+	return ma_load(&map->alloc_bytes[index]) == 1;
 }
 
 void qalloc__static_free_slow(struct ma_image *map, void *block)
@@ -134,7 +134,7 @@ int qalloc__static_walk(struct ma_image *map, int (*fn)(void *block, size_t size
 			ma_min(first + qalloc__range_used(map, s) * map->lay.group_items, qalloc__static_items(map));
 
 		for (uint64_t item = first; item < end && result == 0; item++)
-			if (ma_load_acquire(&map->alloc_bytes[item]) == 1)
+			if (ma_load(&map->alloc_bytes[item]) == 1)
 				result = fn(map->user + item * map->item_bytes, map->item_bytes, arg);
 	}
 	return result;

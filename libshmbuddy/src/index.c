@@ -273,8 +273,7 @@ uint64_t shmbuddy__index_room(const struct shmbuddy *h, const struct level *l, u
 			uint64_t w;
 
 			i = first + ((ma_lowest(turned) + from) & 63);
-			w = ma_load_acquire(region_local_word(h, l, i)) | l->always |
-			    (whole ? 0 : region_fence(h, l, i));
+			w = ma_load(region_local_word(h, l, i)) | l->always | (whole ? 0 : region_fence(h, l, i));
 			if ((w & l->open) && word_ends(w, l->beyond, word_highest(order)))
 				return i;
 		}

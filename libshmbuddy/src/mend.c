@@ -29,7 +29,7 @@ static uint64_t now_ns(void)
 static void mend_word(struct shmbuddy *h, unsigned level, uint64_t i)
 {
 	const struct level *l = region_level(h, level);
-	uint64_t w = region_view(l, ma_load_acquire(region_word(h, l, i)));
+	uint64_t w = region_view(l, ma_load(region_word(h, l, i)));
 	int room;
 
 	if (!word_is_open(w, l->leaves)) {

@@ -133,7 +133,7 @@ static void remember(const struct search *s, uint64_t i)
 
 		if (next >= words || next >> l->fan_shift != i >> l->fan_shift)
 			continue;
-		w = ma_load_acquire(region_word(h, l, next)) | l->always;
+		w = ma_load(region_word(h, l, next)) | l->always;
 		at = (const char *)region_local_word(h, l, next);
 		if ((w & l->open) && word_ends(w, l->beyond, word_highest(s->want.order)))
 			location_push(s->location, class_of(s), location_hint(next, (uint64_t)(at - h->meta)));
