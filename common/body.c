@@ -224,13 +224,13 @@ static bool reap_some(struct ma_image *map, int fd, bool probe)
 		if (seems_dead(map, slot) && reap_slot(map, fd, slot))
 			any = true, probes = 0;
 	}
-	for (uint32_t i = 0, asks = 0; i < most && asks < ASKS_MOST && map->reap_left > 0; i++) {
+	for (uint32_t i = 0, asks = 0; i < most && asks < ASKS_MOST && ma_load(&map->reap_left) > 0; i++) {
 		uint32_t slot = map->reap_next++ % processes;
 
 		asks += ma_load(&ma_slot_row(map, slot)->pid) != 0;
 		if (reap_slot(map, fd, slot))
 			any = true, asks = 0;
-		ma_store(&map->reap_left, map->reap_left - 1);
+		ma_store(&map->reap_left, ma_load(&map->reap_left) - 1);
 	}
 	return any;
 }

@@ -40,7 +40,7 @@ void ma_image_clear(struct ma_image *image, int32_t tls_at)
 	ma_store_either(&image->tls_at, tls_at);
 	memset(&image->kind, 0, offsetof(struct ma_image, name) - offsetof(struct ma_image, kind));
 	image->fd = -1;
-	image->slot = MA_NO_SLOT;
+	ma_store(&image->slot, MA_NO_SLOT);
 	pthread_mutex_init(&image->mutex, NULL);
 	pthread_mutex_init(&image->fd_mutex, NULL);
 }
@@ -109,7 +109,7 @@ bool ma_image_make(struct ma_image *image, const struct ma_engine *engine, const
 {
 	ma_image_clear(image, ma_tls_at(MA_TLS_WATCHED));
 	ma_image_set_name(image, name);
-	image->id = ma_image_new_id();
+	ma_store(&image->id, ma_image_new_id());
 	image->engine = engine;
 	image->kind = engine->kind;
 	image->sealed = *header;
@@ -140,7 +140,7 @@ void ma_image_part(struct ma_image *image)
 {
 	image->mode = MA_MAP_PRIVATE;
 	image->fd = -1;
-	image->slot = 0;
+	ma_store(&image->slot, 0);
 }
 
 /* ---- the length that is believed ---- */

@@ -199,6 +199,6 @@ int ma_map_anonymous(struct ma_image *map, const struct ma_open *how)
 	write_header(map);
 	memcpy(map->header->magic, MA_MAGIC, 8);
 	ma_image_mark_ready(map);
-	map->slot = 0;
+	ma_store(&map->slot, 0);
 	return 0;
 }

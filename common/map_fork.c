@@ -172,7 +172,7 @@ static void keep_from_child(struct ma_map *map)
 static void begin(void)
 {
 	for (struct ma_map *map = ma_registry; map; map = map->next) {
-		if (map->image.id == MA_MAP_CLOSED)
+		if (ma_load(&map->image.id) == MA_MAP_CLOSED)
 			continue;
 		if (shares_this_stack(map))
 			keep_from_child(map);
@@ -204,7 +204,7 @@ static void fork_parent(void)
 		if (map->fork_barred)
 			each_part(&map->image, advise, MADV_DOFORK);
 		map->fork_barred = false;
-		if (map->image.id == MA_MAP_CLOSED || !(map->image.mode & MA_MAP_FORKS) || map->fork_fd < 0)
+		if (ma_load(&map->image.id) == MA_MAP_CLOSED || !(map->image.mode & MA_MAP_FORKS) || map->fork_fd < 0)
 			continue;
 		close(map->fork_fd);
 		map->fork_fd = -1;
@@ -223,7 +223,7 @@ static void fork_child(void)
 
 	ma_store(ma_process_mark, 1);
 	for (struct ma_map *map = ma_registry; map; map = map->next)
-		if (map->image.id != MA_MAP_CLOSED)
+		if (ma_load(&map->image.id) != MA_MAP_CLOSED)
 			child_map(map);
 	ma_forkmutex_renew(&ma_registry_mutex);
 	interrupted = false;

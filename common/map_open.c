@@ -197,7 +197,7 @@ static struct ma_map *open_handle(struct ma_map *map, const struct ma_open *how)
 /* Closed handles in the registry are used again: the caller's own one enters it when it is open for good. */
 static struct ma_map *open_own(struct ma_map *map, const struct ma_open *how)
 {
-	if (map->image.id != MA_MAP_CLOSED)
+	if (ma_load(&map->image.id) != MA_MAP_CLOSED)
 		return map;
 	ma_registry_begin(map);
 	if (!open_handle(map, how))
@@ -240,7 +240,7 @@ static void leave(struct ma_image *map)
 {
 	if (ma_load(&map->slot) == MA_NO_SLOT)
 		return;
-	if (ma_owner_retire_slot(map, map->slot) > 0)
+	if (ma_owner_retire_slot(map, ma_load(&map->slot)) > 0)
 		for (uint32_t i = 0; i < ma_lanes(map); i++)
 			ma_store(&ma_stream(map, i)->stale, 1);
 	if (map->engine->rest)
@@ -312,7 +312,7 @@ int ma_map_sync_all(bool then_close)
 
 	pthread_mutex_lock(&ma_registry_mutex);
 	for (struct ma_map *map = ma_registry; map; map = map->next) {
-		if (map->image.id == MA_MAP_CLOSED)
+		if (ma_load(&map->image.id) == MA_MAP_CLOSED)
 			continue;
 		if (ma_image_sync(&map->image) < 0) {
 			err = errno;

@@ -285,7 +285,7 @@ enum ma_visit ma_map_look(struct ma_image *map, const struct ma_open *how, const
 		return result;
 	certain = ma_is_certain(ma_image_certainty(map));
 	found->verified = !certain;
-	map->slot = 0;
+	ma_store(&map->slot, 0);
 	map->engine->privatize_metadata(map);
 	if (end_of_file(map) < 0)
 		return MA_VISIT_FAILED;

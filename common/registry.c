@@ -49,7 +49,7 @@ static struct ma_map *rested(void)
 {
 	struct ma_map *map = ma_registry;
 
-	while (map && (map->image.id != MA_MAP_CLOSED || closes - map->closed_at < MA_MAP_REST))
+	while (map && (ma_load(&map->image.id) != MA_MAP_CLOSED || closes - map->closed_at < MA_MAP_REST))
 		map = map->next;
 	return map;
 }
@@ -85,7 +85,8 @@ void ma_registry_count_close(void)
 struct ma_map *ma_registry_find(const struct stat *st)
 {
 	for (struct ma_map *map = ma_registry; map; map = map->next)
-		if (map->image.id != MA_MAP_CLOSED && map->image.device == st->st_dev && map->image.inode == st->st_ino)
+		if (ma_load(&map->image.id) != MA_MAP_CLOSED && map->image.device == st->st_dev &&
+		    map->image.inode == st->st_ino)
 			return map;
 	return NULL;
 }
@@ -115,7 +116,7 @@ void ma_map_watch_all(void)
 	pthread_mutex_lock(&ma_registry_mutex);
 	watch_all = true;
 	for (struct ma_map *map = ma_registry; map; map = map->next)
-		if (map->image.id != MA_MAP_CLOSED)
+		if (ma_load(&map->image.id) != MA_MAP_CLOSED)
 			ma_image_watch(&map->image);
 	pthread_mutex_unlock(&ma_registry_mutex);
 }
@@ -126,7 +127,7 @@ __attribute__((destructor(101))) static void at_end(void)
 	if (!ma_under_valgrind())
 		return;
 	for (struct ma_map *map = ma_registry; map; map = map->next)
-		if (map->image.id != MA_MAP_CLOSED) {
+		if (ma_load(&map->image.id) != MA_MAP_CLOSED) {
 			ma_annotate_gone(map->image.base,
 					 map->image.mapped); /* Or Valgrind's last words would be of it. */
 			ma_image_hide(&map->image, map->image.base + map->image.mapped);
