@@ -11,7 +11,10 @@
 /* What the word becomes, now that it is w. False: it is not to be changed. */
 typedef bool update_fn(void *arg, uint64_t w, uint64_t *next);
 
-/* *w is what the word was at the last look, and afterwards what it is. False: it was not to be changed. */
+/*
+ * *w is what the word was when it was last read, and afterwards what it is. False: it was not to be changed. Sequentially consistent:
+ * a thread that makes room reads the index after this change, and a thread that removes a listing reads the word after it.
+ */
 MA_INLINE bool update_word(_Atomic uint64_t *at, uint64_t *w, update_fn *next_of, void *arg)
 {
 	uint64_t next;
@@ -19,7 +22,7 @@ MA_INLINE bool update_word(_Atomic uint64_t *at, uint64_t *w, update_fn *next_of
 	do {
 		if (!next_of(arg, *w, &next))
 			return false;
-	} while (!ma_cas(at, w, next));
+	} while (!atomic_compare_exchange_strong(at, w, next)); /* Pairs with libshmbuddy/src/index.c:room_of_fenced. */
 	*w = next;
 	return true;
 }
