@@ -56,7 +56,7 @@ void ma_image_watch(struct ma_image *image)
 
 void ma_image_set_hook(struct ma_image *image, uintptr_t hook)
 {
-	ma_store_release(&image->hook, hook);
+	ma_store_release(&image->hook, hook); /* Pairs with libmmalloc/src/check.c:mmalloc__take. */
 }
 
 void ma_image_set_name(struct ma_image *image, const char *name)

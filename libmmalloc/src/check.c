@@ -314,7 +314,8 @@ static void *take_guarded(struct ma_image *map, uint64_t front, size_t size)
 
 void *mmalloc__take(struct ma_image *map, size_t alignment, size_t size)
 {
-	if (!ma_load(&map->hook) || !ma_is_pow2(alignment))
+	/* Pairs with common/image.c:ma_image_set_hook: a process that sees the block has_guards() too. */
+	if (!ma_load_acquire(&map->hook) || !ma_is_pow2(alignment))
 		return ma_heap_memalign(map, alignment, size);
 	return take_guarded(map, ma_max(alignment, HEADER), size);
 }
