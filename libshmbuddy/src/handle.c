@@ -77,7 +77,7 @@ static void in_child(void)
 	int saved = errno;
 
 	for (struct shmbuddy *h = handles; h; h = h->next) {
-		if (!ma_load(&h->id))
+		if (!ma_load_acquire(&h->id)) /* Pairs with libshmbuddy/src/handle.c:shmbuddy__handle_open. */
 			continue;
 		attach_child(h);
 		ma_store(&h->id, new_id());
@@ -109,7 +109,7 @@ static void before_fork(void)
 
 	interrupted = pthread_mutex_lock(&mutex) == EDEADLK;
 	for (struct shmbuddy *h = handles; h; h = h->next)
-		if (ma_load(&h->id))
+		if (ma_load_acquire(&h->id)) /* Pairs with libshmbuddy/src/handle.c:shmbuddy__handle_open. */
 			bar(h);
 	errno = saved;
 }
@@ -204,7 +204,7 @@ void shmbuddy__handle_open(struct shmbuddy *h)
 	sort_classes(h);
 	shmbuddy__region_adopt(h, ma_load(&h->area));
 	h->named = new_id();
-	ma_store_release(&h->id, h->named);
+	ma_store_release(&h->id, h->named); /* Pairs with libshmbuddy/src/handle.c:before_fork. */
 }
 
 static void unmap(struct shmbuddy *h)
