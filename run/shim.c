@@ -105,6 +105,7 @@ void shim_stderr_changed(void)
 {
 	int saved = errno, fd = ma_load(&stats_fd);
 
+	/* Pairs with run/shim.c:open_stats. */
 	if (fd >= 0 && shim_is_this_process() && atomic_compare_exchange_strong(&stats_fd, &fd, -1))
 		ma_fd_close(fd, stats_id);
 	errno = saved;
@@ -112,7 +113,7 @@ void shim_stderr_changed(void)
 
 static int stats_descriptor(void)
 {
-	int fd = ma_load(&stats_fd);
+	int fd = ma_load_acquire(&stats_fd); /* Pairs with run/shim.c:open_stats. */
 
 	if (fd >= 0 && ma_fd_is(fd, stats_id))
 		return fd;
@@ -189,7 +190,7 @@ static void open_stats(void)
 		fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, HIGH_FLOOR);
 	if (fd >= 0 && fstat(fd, &st) == 0)
 		stats_id = (struct ma_fd_id){ .device = st.st_dev, .inode = st.st_ino };
-	ma_store(&stats_fd, fd);
+	ma_store_release(&stats_fd, fd); /* Pairs with run/shim.c:stats_descriptor. */
 }
 
 static void begin(void)
