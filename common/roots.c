@@ -407,9 +407,10 @@ void *ma_root_find_or_create(struct ma_image *map, const char *name, const struc
 static void check_table(struct ma_image *map, const struct table *t, void *arg)
 {
 	for (uint64_t i = 0; i < t->places; i++) {
+		uint64_t state = ma_load_acquire(&t->first[i].state); /* Pairs with common/roots.c:insert. */
 		uint64_t offset = ma_load(&t->first[i].offset);
 
-		if ((ma_load_acquire(&t->first[i].state) & 1) && offset != 0 && !is_inside(map, offset))
+		if ((state & 1) && offset != 0 && !is_inside(map, offset))
 			ma_found(arg, "body/root", (uint64_t)((char *)&t->first[i] - map->base),
 				 "root in place %" PRIu64 " of table %" PRIu64 " points out of the map", i, t->unit_plus_1);
 	}
