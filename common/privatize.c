@@ -42,6 +42,7 @@ static void copy_words(struct ma_image *map, uint64_t from, uint64_t end)
 		if (count == 0)
 			return;
 
+		/* Pairs with common/roots.c:insert: the streams, copied again after the roots, are not older. */
 		for (uint64_t i = 0; i < count; i++)
 			words[i] = ma_load_acquire((_Atomic uint64_t *)(void *)(map->source->base + from) + i);
 		if (from == 0)
@@ -69,6 +70,7 @@ void ma_privatize(struct ma_image *map, uint64_t from, uint64_t bytes)
 		/*
 		 * A write makes the kernel copy the page. It must be one indivisible step with its own look: a byte that was
 		 * read before the copy and written after it would tear a word that changed in between.
+		 * Pairs with common/roots.c:insert, as in copy_words().
 		 */
 		while (!ma_cas(page, &byte, byte))
 			;

@@ -53,6 +53,7 @@ void ma_search_see_frees(struct ma_image *map)
 {
 	if (!ma_patience) /* Then each call searches. */
 		return;
+	/* Before the limits and the search: pairs with common/reclaim.c:ma_search_lift. */
 	atomic_store(&map->frees_are_seen, true);
 	limit_frees(map);
 }
