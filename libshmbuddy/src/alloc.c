@@ -258,7 +258,7 @@ MA_INLINE int give(struct shmbuddy *h, const struct given *g, unsigned n)
 MA_INLINE void look_up(struct given *g)
 {
 	g->i = g->at >> g->l->cover_shift;
-	g->w = ma_load_acquire(given_word(g));
+	g->w = ma_load_acquire(given_word(g)); /* Pairs with libshmbuddy/src/tree.c:open_down. */
 }
 
 MA_HOT int shmbuddy_free(shmbuddy_t *h, shm_offt offset)

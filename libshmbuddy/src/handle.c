@@ -42,7 +42,7 @@ static uint64_t new_id(void)
 
 void shmbuddy__handle_close_fd(struct shmbuddy *h)
 {
-	uint64_t again = atomic_exchange(&h->again, 0);
+	uint64_t again = atomic_exchange(&h->again, 0); /* Pairs with libshmbuddy/src/space.c:adopt. */
 
 	ma_fd_close(h->fd, (struct ma_fd_id){ h->device, h->inode, h->mark });
 	h->fd = -1;
@@ -333,6 +333,7 @@ void shmbuddy__handle_mark_backed(struct shmbuddy *h)
 	uint64_t parts = layout_parts(&h->lay, h->lay.first);
 
 	for (uint64_t part = 0; part < parts && !h->lay.sparse; part++)
+		/* Pairs with libshmbuddy/src/region.h:region_is_backed. */
 		atomic_fetch_or(&h->backed[part / 64], (uint64_t)1 << part % 64);
 }
 

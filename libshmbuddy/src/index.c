@@ -68,6 +68,7 @@ static uint64_t listed(const struct level *l, const struct rung *r, uint64_t lin
 
 	if (line * 64 >= r->items)
 		return 0;
+	/* Pairs with libshmbuddy/src/index.c:put. */
 	bits = atomic_load(&r->lines[line].mask[order]) ^ inverted(l, order);
 	return bits & ma_low_bits(r->items - line * 64);
 }
@@ -87,6 +88,7 @@ static void put(const struct level *l, struct line *lines, uint64_t item, unsign
 	_Atomic uint64_t *mask = &lines[item / 64].mask[order];
 	uint64_t bit = (uint64_t)1 << item % 64, inv = inverted(l, order);
 
+	/* Pairs with libshmbuddy/src/index.c:listed. */
 	if (((atomic_load(mask) ^ inv) & bit) == (on ? bit : 0))
 		return;
 	if (on == !inv)
@@ -151,6 +153,7 @@ void shmbuddy__index_list(struct shmbuddy *h, const struct level *l, uint64_t i,
 /* The fence is the leaves beyond the end of the area. A leaf that the area ends in counts: it can be split. */
 static int room_of_fenced(const struct shmbuddy *h, const struct level *l, uint64_t i, uint32_t fence)
 {
+	/* Pairs with libshmbuddy/src/alloc.c:give, and with update_word() of update.h. */
 	uint64_t w = region_view(l, atomic_load(region_word(h, l, i)));
 
 	return word_is_open(w, l->leaves) ? word_room(w | fence, l->leaves, l->cap) : -1;
@@ -207,6 +210,7 @@ static struct rooms rooms_of(const struct shmbuddy *h, const struct level *l, ui
 static void unlist_many(struct shmbuddy *h, const struct level *l, const struct rung *r, uint64_t part, uint64_t line,
 			unsigned order, uint64_t bits)
 {
+	/* Pairs with libshmbuddy/src/index.h:index_is_listed. */
 	if (inverted(l, order))
 		atomic_fetch_or(&r->lines[line].mask[order], bits);
 	else

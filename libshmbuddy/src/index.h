@@ -50,6 +50,7 @@ MA_INLINE bool index_is_listed(const struct level *l, const char *meta, uint64_t
 	const _Atomic uint64_t *mask =
 		(const _Atomic uint64_t *)(const void *)(meta + l->cap_at + (item & ~UINT64_C(63)));
 
+	/* Pairs with libshmbuddy/src/index.c:unlist_many, and with put() there. */
 	return (atomic_load(mask) >> item % 64 & 1) != l->top;
 }
 

@@ -72,6 +72,7 @@ static const char *lasting_fault(const struct shmbuddy *h, unsigned k, uint64_t 
 	const char *fault = NULL;
 
 	for (unsigned tries = 0, again = 0; tries < TRIES && again < MOST_AGAIN; tries++, again++) {
+		/* Pairs with libshmbuddy/src/tree.c:open_down. */
 		uint64_t before = ma_load_acquire(region_word(h, l, i));
 
 		fault = fault_of(h, k, i);
@@ -162,6 +163,7 @@ static struct at scan_at(const struct shmbuddy *h, uint64_t at, uint64_t area)
 
 			return (struct at){ part - at % part, false };
 		}
+		/* From the top down: pairs with libshmbuddy/src/tree.c:shmbuddy__tree_split. */
 		w = region_view(l, ma_load_acquire(region_word(h, l, i)));
 		order = word_is_open(w, l->leaves) ? word_order(w, l->leaves, leaf) : -1;
 		if (order < 0)
@@ -211,6 +213,7 @@ static int count(shm_offt offset, size_t size, void *arg)
 /* What a word says when all below it that has no block is merged, as malloc does when it wants the space. */
 static uint64_t merged(const struct shmbuddy *h, const struct level *l, uint64_t i)
 {
+	/* From the top down: pairs with libshmbuddy/src/tree.c:shmbuddy__tree_split. */
 	uint64_t w = region_view(l, ma_load_acquire(region_word(h, l, i)));
 
 	if (l == h->lay.level || !word_is_open(w, WORD_UPPER))

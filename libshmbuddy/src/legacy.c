@@ -47,7 +47,7 @@ void shm_deinit(void)
 	shmbuddy_t *h;
 
 	pthread_mutex_lock(&mutex);
-	h = atomic_exchange(&region, NULL);
+	h = atomic_exchange(&region, NULL); /* Pairs with libshmbuddy/src/legacy.c:shm_init. */
 	if (h)
 		shmbuddy_close(h);
 	pthread_mutex_unlock(&mutex);

@@ -126,6 +126,7 @@ static struct root *find(const struct shmbuddy *h, const struct name *name, uint
 /* To a name that nobody has. */
 static bool empty(struct root *root, uint64_t state)
 {
+	/* Pairs with libshmbuddy/src/roots.c:claim. */
 	return ma_cas(&root->state, &state, state_of(KIND_FREE, tag_of(state) + 1, 0));
 }
 
@@ -142,12 +143,12 @@ static struct root *claim(const struct shmbuddy *h, uint64_t *state)
 	for (int take_over = 0; take_over < 2; take_over++) {
 		for (unsigned i = 0; i < LAYOUT_ROOTS; i++) {
 			struct root *root = root_at(h, i);
-			uint64_t seen = ma_load_acquire(&root->state);
+			uint64_t seen = ma_load_acquire(&root->state); /* Pairs with libshmbuddy/src/roots.c:empty. */
 
 			if (!may_claim(seen, take_over))
 				continue;
 			*state = state_of(KIND_CLAIMED, tag_of(seen) + (uint64_t)take_over, 0);
-			if (ma_cas(&root->state, &seen, *state))
+			if (ma_cas(&root->state, &seen, *state)) /* Pairs with libshmbuddy/src/roots.c:named. */
 				return root;
 		}
 	}
@@ -166,7 +167,7 @@ MA_INLINE bool named(void *arg, uint64_t old, uint64_t *next)
 
 	(void)old;
 	*next = n->word;
-	return ma_load_acquire(&n->root->state) == n->state;
+	return ma_load_acquire(&n->root->state) == n->state; /* Pairs with libshmbuddy/src/roots.c:claim. */
 }
 
 /* False: the entry was taken over. */

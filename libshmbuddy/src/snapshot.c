@@ -33,6 +33,7 @@ static void copy_level(const struct shmbuddy *from, struct shmbuddy *to, const s
 		if (l->local && !region_is_backed(to, i >> l->fan_shift))
 			i |= ((uint64_t)1 << l->fan_shift) - 1;
 		else
+			/* From the top down: pairs with libshmbuddy/src/tree.c:shmbuddy__tree_split. */
 			ma_store(region_word(to, l, i), ma_load_acquire(region_word(from, l, i)));
 	}
 }

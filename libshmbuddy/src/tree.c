@@ -42,7 +42,7 @@ MA_INLINE bool freed_leaf(void *arg, uint64_t w, uint64_t *next)
 {
 	struct freeing *f = arg;
 
-	/* After the upper word: a change since then fails by its stamp. */
+	/* After the upper word, whose stamp shows a change since then. Pairs with libshmbuddy/src/tree.c:come_to_rest. */
 	if (ma_load_acquire(f->low) != f->closed || !word_is_open(w, WORD_UPPER) ||
 	    !word_is_split(w, WORD_UPPER, f->leaf))
 		return false;
@@ -75,11 +75,12 @@ void shmbuddy__tree_merge(struct shmbuddy *h, unsigned level, uint64_t i)
 {
 	const struct level *l = region_level(h, level);
 	_Atomic uint64_t *at = region_word(h, l, i);
-	uint64_t w = ma_load_acquire(at), next;
+	uint64_t w = ma_load_acquire(at), next; /* Pairs with libshmbuddy/src/tree.c:shmbuddy__tree_give. */
 
 	if (l->top || !word_is_empty(w, l->leaves))
 		return;
 	next = closed_again(h, l, w, true);
+	/* Pairs with libshmbuddy/src/tree.c:come_to_rest. */
 	if (ma_cas(at, &w, next))
 		free_leaf(h, level, i, next);
 }
@@ -92,12 +93,14 @@ void shmbuddy__tree_mend(struct shmbuddy *h, unsigned level, uint64_t i)
 
 	if (l->top)
 		return;
+	/* Pairs with libshmbuddy/src/tree.c:shmbuddy__tree_split. */
 	up = ma_load_acquire(upper_word(h, level, i));
-	w = ma_load_acquire(at);
+	w = ma_load_acquire(at); /* Pairs with libshmbuddy/src/tree.c:come_to_rest. */
 	if (!word_is_open(up, WORD_UPPER) || !word_is_split(up, WORD_UPPER, (unsigned)(i % WORD_UPPER)) ||
 	    word_is_open(w, l->leaves))
 		return;
 	next = closed_again(h, l, w, true);
+	/* A splitter that was only slow fails: pairs with libshmbuddy/src/tree.c:open_down. */
 	if (ma_cas(at, &w, next))
 		free_leaf(h, level, i, next);
 }
@@ -180,13 +183,13 @@ static bool come_to_rest(struct shmbuddy *h, const struct level *l, uint64_t i, 
 	uint64_t next;
 
 	*renewed = false;
-	*w = ma_load_acquire(at);
+	*w = ma_load_acquire(at); /* Pairs with libshmbuddy/src/tree.c:shmbuddy__tree_merge. */
 	if (word_is_open(*w, l->leaves))
 		return false;
 	if (!word_is_merging(*w))
 		return true;
 	next = closed_again(h, l, *w, false);
-	if (!ma_cas(at, w, next))
+	if (!ma_cas(at, w, next)) /* Pairs with libshmbuddy/src/tree.c:freed_leaf. */
 		return false;
 	*w = next;
 	*renewed = true;
@@ -285,7 +288,7 @@ bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct block *bl
 		if (at & (((uint64_t)1 << l->leaf_shift) - 1))
 			return false;
 		word = region_word(h, l, i);
-		w = region_view(l, ma_load_acquire(word));
+		w = region_view(l, ma_load_acquire(word)); /* Pairs with libshmbuddy/src/tree.c:open_down. */
 		if (!word_is_open(w, l->leaves))
 			continue;
 		*block = (struct block){ .l = l, .at = word, .i = i, .w = w, .level = k };

@@ -12,8 +12,9 @@
 typedef bool update_fn(void *arg, uint64_t w, uint64_t *next);
 
 /*
- * *w is what the word was when it was last read, and afterwards what it is. False: it was not to be changed. Sequentially consistent:
- * a thread that makes room reads the index after this change, and a thread that removes a listing reads the word after it.
+ * *w is what the word was when it was last read, and afterwards what it is. False: it was not to be
+ * changed. Sequentially consistent: a thread that makes room reads the index after this change, and
+ * a thread that removes a listing reads the word after that.
  */
 MA_INLINE bool update_word(_Atomic uint64_t *at, uint64_t *w, update_fn *next_of, void *arg)
 {
@@ -32,6 +33,7 @@ MA_INLINE uint64_t raise_word(_Atomic uint64_t *at, uint64_t to)
 {
 	uint64_t was = atomic_load(at);
 
+	/* The length of a region pairs with libshmbuddy/src/region.h:region_area; others need no order. */
 	while (was < to && !atomic_compare_exchange_strong(at, &was, to))
 		;
 	return was;
