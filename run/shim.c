@@ -203,7 +203,7 @@ static void begin(void)
 	/* Before there is a heap: a sanitizer's program has no room for one. */
 	if (other_allocator) {
 		unserved = true;
-		ma_store_release(&state, 0);
+		ma_store_release(&state, 0); /* Pairs with run/shim.c:enter. */
 		return;
 	}
 	if (wants_stats())
@@ -213,7 +213,7 @@ static void begin(void)
 	shim_begin();
 	pthread_atfork(NULL, NULL, forked);
 	at_quick_exit(at_exit);
-	ma_store_release(&state, mode);
+	ma_store_release(&state, mode); /* Pairs with run/shim.c:enter. */
 }
 
 static MA_NOINLINE void enter_slow(unsigned mode)
@@ -232,7 +232,7 @@ static MA_NOINLINE void enter_slow(unsigned mode)
 
 MA_INLINE void enter(void)
 {
-	unsigned mode = ma_load_acquire(&state);
+	unsigned mode = ma_load_acquire(&state); /* Pairs with run/shim.c:begin. */
 
 	if (MA_UNLIKELY(mode))
 		enter_slow(mode);

@@ -197,7 +197,7 @@ static int fork_copy(struct ma_image *map)
 
 static void after_fork_in_child(void)
 {
-	struct ma_image *map = ma_load_acquire(&mapped);
+	struct ma_image *map = ma_load_acquire(&mapped); /* Pairs with run/shim_mmalloc.c:attach. */
 	int saved = errno;
 
 	if (!map)
@@ -244,7 +244,7 @@ void shim_fork_end(bool child)
 /* It sees the heap as it is, or will be, and changes pages of its own. */
 void shim_fork_orphaned(void)
 {
-	struct ma_image *map = atomic_exchange(&heap, NULL);
+	struct ma_image *map = atomic_exchange(&heap, NULL); /* Pairs with run/shim_mmalloc.c:attach. */
 
 	if (!map)
 		return;
@@ -283,8 +283,8 @@ static void attach(void)
 	heap_end = map->base + map->mapped;
 	ma_map_watch_forks();
 	pthread_atfork(NULL, after_fork_in_parent, after_fork_in_child);
-	ma_store_release(&mapped, map);
-	ma_store_release(&heap, map);
+	ma_store_release(&mapped, map); /* Pairs with run/shim_mmalloc.c:shim_room. */
+	ma_store_release(&heap, map);   /* Pairs with run/shim_mmalloc.c:come_in. */
 	shim_watch_signals();
 }
 
@@ -323,7 +323,7 @@ static void let_others_out(void)
 void shim_end(void)
 {
 	MA_UNCANCELLED;
-	struct ma_image *map = atomic_exchange(&heap, NULL);
+	struct ma_image *map = atomic_exchange(&heap, NULL); /* Pairs with run/shim_mmalloc.c:attach. */
 	int saved = errno;
 
 	/* A handler that interrupted a call of this thread: the locks that it holds are given up with the process. */
@@ -339,7 +339,7 @@ void shim_end(void)
 /* The heap to allocate in, and this thread inside it; or NULL: the C library. */
 MA_INLINE struct ma_image *come_in(void)
 {
-	struct ma_image *map = ma_load_acquire(&heap);
+	struct ma_image *map = ma_load_acquire(&heap); /* Pairs with run/shim_mmalloc.c:attach. */
 
 	if (MA_UNLIKELY(!map) || MA_UNLIKELY(inside > 0))
 		return NULL;
@@ -397,7 +397,7 @@ static void *move_out(void *ptr, size_t size)
 /* A block keeps to where it is: its neighbours may be of its kind. */
 void *shim_resize(void *ptr, size_t size)
 {
-	struct ma_image *map = ma_load_acquire(&heap);
+	struct ma_image *map = ma_load_acquire(&heap); /* Pairs with run/shim_mmalloc.c:attach. */
 	unsigned was = inside;
 	void *block;
 
@@ -413,7 +413,7 @@ void *shim_resize(void *ptr, size_t size)
 
 void shim_give(void *ptr)
 {
-	struct ma_image *map = ma_load_acquire(&heap);
+	struct ma_image *map = ma_load_acquire(&heap); /* Pairs with run/shim_mmalloc.c:attach. */
 	unsigned was = inside;
 
 	if (!is_heaps(ptr)) {
@@ -429,14 +429,14 @@ void shim_give(void *ptr)
 size_t shim_room(void *ptr)
 {
 	if (is_heaps(ptr))
-		return mmalloc_usable_size(ma_load_acquire(&mapped), ptr);
+		return mmalloc_usable_size(ma_load_acquire(&mapped), ptr); /* Pairs with run/shim_mmalloc.c:attach. */
 	/* The C library keeps the size of a block's chunk in front of it, with three bits of another sort. */
 	return (((const size_t *)ptr)[-1] & ~(size_t)7) - 2 * sizeof(size_t);
 }
 
 int *shim_kept(unsigned i)
 {
-	struct ma_image *map = ma_load_acquire(&mapped);
+	struct ma_image *map = ma_load_acquire(&mapped); /* Pairs with run/shim_mmalloc.c:attach. */
 
 	if (!map)
 		return NULL;
@@ -445,14 +445,14 @@ int *shim_kept(unsigned i)
 
 bool shim_kept_is_ours(unsigned i)
 {
-	struct ma_image *map = ma_load_acquire(&mapped);
+	struct ma_image *map = ma_load_acquire(&mapped); /* Pairs with run/shim_mmalloc.c:attach. */
 
 	return i == 0 ? map && ma_fd_is(map->fd, ma_image_fd_id(map)) : shim_folder_is_ours(i - 1);
 }
 
 void shim_figures(char *text, size_t size)
 {
-	struct ma_image *map = ma_load_acquire(&mapped);
+	struct ma_image *map = ma_load_acquire(&mapped); /* Pairs with run/shim_mmalloc.c:attach. */
 	struct mmalloc_stats stats;
 
 	if (inside > 0)

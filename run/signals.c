@@ -59,6 +59,7 @@ static int index_of(int number)
 {
 	for (size_t i = 0; i < MA_COUNT(watched); i++)
 		if (watched[i] == number)
+			/* Pairs with run/signals.c:shim_watch_signals. */
 			return ma_load_acquire(&active) ? (int)i : -1;
 	return -1;
 }
@@ -207,7 +208,7 @@ void shim_watch_signals(void)
 	if (getpid() == 1)
 		return;
 	find_all();
-	ma_store_release(&active, true);
+	ma_store_release(&active, true); /* Pairs with run/signals.c:index_of. */
 	for (size_t i = 0; i < MA_COUNT(watched); i++)
 		show((int)i);
 }

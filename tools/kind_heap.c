@@ -29,7 +29,7 @@ static void cut_stream(struct view *view, uint32_t stream)
 	struct ma_stream *st = ma_stream(map, stream);
 	uint64_t first = ma_range_first(map, stream), used = ma_range_backed(map, stream);
 	uint64_t end = ma_segment_length(&map->lay, (first + used) * MA_CHUNK), most;
-	/* Read last: who grows stores it first. */
+	/* Loaded last, as growth stores it first: pairs with common/space.c:grow. */
 	uint64_t length = ma_load_acquire(&map->header->length), size = (uint64_t)view->st.st_size;
 
 	if (used == 0 || end <= length)

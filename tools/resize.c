@@ -147,11 +147,12 @@ static int cut(struct view *view, int fd, uint64_t size)
 	struct stat st;
 
 	for (uint32_t s = 0; s < ma_lanes(map); s++)
+		/* Pairs with common/heap_internal.h:ma_range_backed. */
 		ma_store_kill(&ma_stream(map, s)->backed, needed(map, s));
 	/* Zeros first: a process that grows the file again must not find tables there, should this end before the file is cut. */
 	if (fstat(fd, &st) < 0 || clear_behind(fd, size, (uint64_t)st.st_size) < 0)
 		return -1;
-	ma_store_kill(&map->header->length, size);
+	ma_store_kill(&map->header->length, size); /* Pairs with common/image.h:ma_image_length. */
 	return ma_file_set_length(fd, size);
 }
 

@@ -63,7 +63,11 @@ static void *memalign_apart(size_t alignment, size_t size)
 
 extern void *__libc_malloc(size_t size) __attribute__((weak));
 
-/* Two threads at it at once: the last one stores what fits. */
+/*
+ * Two threads may be here at once. Each stores the limit between two loads of the mode, and again
+ * when the mode changed: so the last store of the limit fits the mode. Sequentially consistent:
+ * pairs with libxmemory/src/state.c:set_mode of the other thread.
+ */
 static void set_mode(unsigned clear, unsigned set)
 {
 	unsigned mode;
