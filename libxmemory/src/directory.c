@@ -213,7 +213,7 @@ int xmemory__vm_file(uint32_t *id)
 	const char *dir = current_directory();
 	int fd;
 
-	*id = atomic_fetch_add(&last_id, 1) + 1;
+	*id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
 	fd = open(dir, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL || errno == ENOENT))
 		fd = named_file(dir, *id);
