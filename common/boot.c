@@ -6,7 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#ifndef STATX_MNT_ID
+#define STATX_MNT_ID 0x1000u
+#endif
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000u
+#endif
 
 #define TEXT 36
 
@@ -52,4 +60,26 @@ bool ma_boot_is(const uint8_t id[MA_BOOT_ID])
 
 	ma_boot_id(now);
 	return memcmp(now, none, sizeof(none)) != 0 && memcmp(now, id, sizeof(now)) == 0;
+}
+
+static bool ask_mount(int fd, unsigned what, uint64_t *id)
+{
+	struct statx found;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, what, &found) < 0 || !(found.stx_mask & what))
+		return false;
+	*id = found.stx_mnt_id;
+	return true;
+}
+
+/* A kernel that does not know what is asked for answers without it. */
+uint64_t ma_boot_mount(int fd)
+{
+	uint64_t id = 0;
+	int saved = errno;
+
+	if (!ask_mount(fd, STATX_MNT_ID_UNIQUE, &id))
+		ask_mount(fd, STATX_MNT_ID, &id);
+	errno = saved;
+	return id;
 }

@@ -46,9 +46,28 @@ int ma_file_attach_exclusive(int fd)
 	return attach(fd, F_WRLCK);
 }
 
-int ma_file_attach_shared(int fd)
+int ma_file_visit(int fd)
 {
 	return attach(fd, F_RDLCK);
+}
+
+/* Without the second lock only processes that come by another mount are the worse off: they do not see this one. */
+int ma_file_attach_shared(int fd)
+{
+	if (attach(fd, F_RDLCK) < 0)
+		return -1;
+	ma_file_lock(fd, F_OFD_SETLK, F_RDLCK, MA_FILE_MEMBER_BYTE, NULL);
+	return 0;
+}
+
+bool ma_file_has_members(int fd)
+{
+	struct flock found;
+	int saved = errno;
+	bool has = ma_file_lock(fd, F_OFD_GETLK, F_WRLCK, MA_FILE_MEMBER_BYTE, &found) == 0 && found.l_type == F_RDLCK;
+
+	errno = saved;
+	return has;
 }
 
 int ma_file_stay_exclusive(int fd)
@@ -113,6 +132,7 @@ bool ma_file_blame_self(int fd, const char *name)
 
 void ma_file_detach(int fd)
 {
+	ma_file_lock(fd, F_OFD_SETLK, F_UNLCK, MA_FILE_MEMBER_BYTE, NULL);
 	ma_file_lock(fd, F_OFD_SETLK, F_UNLCK, MA_FILE_ATTACH_BYTE, NULL);
 }
 

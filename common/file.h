@@ -14,13 +14,20 @@
 #define MA_FILE_ATTACH_BYTE ((off_t)((uint64_t)1 << (sizeof(off_t) * 8 - 2)))
 /* Locked by a process that has the attach byte exclusively and keeps it: an opener need not wait for that process. */
 #define MA_FILE_EXCLUSIVE_BYTE (MA_FILE_ATTACH_BYTE - 1)
+/* Locked, shared, by each process that is attached, but by none that only looks. Behind the bytes of all slots (slot.h). */
+#define MA_FILE_MEMBER_BYTE    (MA_FILE_ATTACH_BYTE + (1 << 22))
 
 /* fcntl(2) for an open-file-description lock of one byte, begun again when interrupted. out may be NULL. */
 int ma_file_lock(int fd, int command, short type, off_t byte, struct flock *out);
 
 /* Try for the attach byte. 0 got it; -1: EAGAIN somebody else has it in the way; ENOLCK no such locks here. */
 int ma_file_attach_exclusive(int fd);
+/* For a process that may be going to attach, or only looks. */
+int ma_file_visit(int fd);
+/* The same for a process that is attached now: others can tell. */
 int ma_file_attach_shared(int fd);
+/* Is a process attached by ma_file_attach_shared()? errno stays. */
+bool ma_file_has_members(int fd);
 /* Keep the attach byte exclusively: a lock of the second byte says so. 0, or -1 with errno. */
 int ma_file_stay_exclusive(int fd);
 /* Does another process keep the attach byte? */

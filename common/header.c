@@ -155,11 +155,17 @@ void ma_header_uuid(uint8_t uuid[16])
 	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
 }
 
-struct ma_certainty ma_header_certainty(const struct ma_header *h, uint64_t device, uint64_t inode)
+struct ma_place ma_place_of(int fd, const struct stat *st)
+{
+	return (struct ma_place){ st->st_dev, st->st_ino, ma_boot_mount(fd) };
+}
+
+struct ma_certainty ma_header_certainty(const struct ma_header *h, const struct ma_place *place)
 {
 	return (struct ma_certainty){
-		.same_file = h->device == device && h->inode == inode,
+		.same_file = h->device == place->device && h->inode == place->inode,
 		.same_boot = ma_boot_is(h->boot_id),
+		.same_mount = h->mount == place->mount,
 		.synced = ma_load(&h->state) == MA_STATE_SYNCED,
 	};
 }

@@ -28,7 +28,7 @@
  *    216  boot_id    16 bytes  of the last first attacher's kernel
  *    232  device     u64       st_dev and
  *    240  inode      u64       st_ino of the file at that time: tells a copy from its original
- *    248  (zero)     to 255
+ *    248  mount      u64       the kernel's id of the mount by which that opener found the file; 0: it gives none
  *    256  tag        u64       the application's own number, set once; 0: not set. Regions have theirs in the body
  *    264  (zero)     to 4095
  *   4096  the body
@@ -37,6 +37,8 @@
  */
 #ifndef MA_HEADER_H
 #define MA_HEADER_H
+
+#include <sys/stat.h>
 
 #include "common/base.h"
 
@@ -84,7 +86,7 @@ struct ma_header {
 	uint8_t boot_id[16];
 	uint64_t device;
 	uint64_t inode;
-	uint8_t zero3[8];
+	uint64_t mount;
 	_Atomic uint64_t tag;
 	uint8_t zero4[3832];
 };
@@ -102,6 +104,7 @@ _Static_assert(offsetof(struct ma_header, length) == 192, "format 1");
 _Static_assert(offsetof(struct ma_header, phase) == 208, "format 1");
 _Static_assert(offsetof(struct ma_header, boot_id) == 216, "format 1");
 _Static_assert(offsetof(struct ma_header, inode) == 240, "format 1");
+_Static_assert(offsetof(struct ma_header, mount) == 248, "format 1");
 _Static_assert(offsetof(struct ma_header, tag) == 256, "format 1");
 _Static_assert(sizeof(struct ma_header) == 4096, "format 1");
 
@@ -145,22 +148,39 @@ const char *ma_kind_text(uint32_t kind);
 enum ma_refusal ma_header_check(const struct ma_header *h, size_t got, uint64_t file_bytes, unsigned kinds,
 				bool writing);
 
+/* Where a process finds a file now. */
+struct ma_place {
+	uint64_t device, inode; /* fstat(2)'s. */
+	uint64_t mount;         /* ma_boot_mount()'s. */
+};
+
+/* errno stays. */
+struct ma_place ma_place_of(int fd, const struct stat *st);
+
 /*
- * What a header says of the time since its map was last in order, to a process that finds it in this file now. Nothing is certain in a
- * copy, and in a file that was not on the disk when the machine went down: then any word may be older than another one.
+ * What a header says of the time since its map was last in order, to a process that finds it at this place now. Nothing is certain in a
+ * copy, and in a file that was not on the disk when the machine went down, or when its file system went away: then any word may be
+ * older than another one.
  */
 struct ma_certainty {
 	bool same_file; /* It is the file that the header names, not a copy. */
 	bool same_boot; /* The machine has run since. */
-	bool synced;    /* Its last user closed it, and all of it was on the disk. */
+	bool same_mount; /* Its file system has been mounted since. Another mount of it, such as a container's, does not prove that. */
+	bool synced; /* Its last user closed it, and all of it was on the disk. */
 };
 
-struct ma_certainty ma_header_certainty(const struct ma_header *h, uint64_t device, uint64_t inode);
+struct ma_certainty ma_header_certainty(const struct ma_header *h, const struct ma_place *place);
+
+/* Does the kernel still have every store that processes made? */
+MA_INLINE bool ma_is_same_run(struct ma_certainty c)
+{
+	return c.same_boot && c.same_mount;
+}
 
 /* Did at most processes die since? Then all words that say so can be believed. */
 MA_INLINE bool ma_is_certain(struct ma_certainty c)
 {
-	return c.same_file && (c.same_boot || c.synced);
+	return c.same_file && (ma_is_same_run(c) || c.synced);
 }
 
 /* A new random UUID, version 4. */

@@ -117,11 +117,10 @@ bool ma_image_make(struct ma_image *image, const struct ma_engine *engine, const
 	return ma_image_plan(image);
 }
 
-void ma_image_set_file(struct ma_image *image, int fd, uint64_t device, uint64_t inode)
+void ma_image_set_file(struct ma_image *image, int fd, const struct ma_place *place)
 {
 	image->fd = fd;
-	image->device = device;
-	image->inode = inode;
+	image->place = *place;
 }
 
 bool ma_image_place(struct ma_image *image, void *at)
@@ -151,7 +150,7 @@ static bool is_there(const struct ma_image *image, uint64_t length)
 	struct stat st;
 	int saved = errno;
 	bool there = image->fd >= 0 && fstat(image->fd, &st) == 0 && (uint64_t)st.st_size >= length &&
-		     (image->inode == 0 || (st.st_ino == image->inode && st.st_dev == image->device));
+		     (image->place.inode == 0 || (st.st_ino == image->place.inode && st.st_dev == image->place.device));
 
 	errno = saved;
 	return there;

@@ -95,7 +95,7 @@ struct ma_image {
 	/* The file (image_fd.h). */
 	int fd;   /* ma_image_fd() says whether it still is ours. */
 	int mark; /* fd.h */
-	uint64_t device, inode;
+	struct ma_place place;    /* As in regfile.h. */
 	bool fickle;              /* The process's locks end with the descriptor. */
 	bool was_replaced;        /* The mapping belongs to an open file description before this one. */
 	_Atomic bool lost;        /* The descriptor is gone, and could not be opened again. */
@@ -140,7 +140,7 @@ bool ma_image_lay_out(struct ma_image *image);
 bool ma_image_make(struct ma_image *image, const struct ma_engine *engine, const struct ma_header *header,
 		   const char *name);
 /* It is in this file, and so it is used (enum ma_map_flags). */
-void ma_image_set_file(struct ma_image *image, int fd, uint64_t device, uint64_t inode);
+void ma_image_set_file(struct ma_image *image, int fd, const struct ma_place *place);
 void ma_image_set_mode(struct ma_image *image, unsigned mode);
 /* All of it is mapped here, wherever that is. False: impossible numbers. */
 bool ma_image_place(struct ma_image *image, void *at);

@@ -27,7 +27,7 @@
 
 struct ma_fd_id ma_image_fd_id(const struct ma_image *map)
 {
-	return (struct ma_fd_id){ map->device, map->inode, __atomic_load_n(&map->mark, __ATOMIC_RELAXED) };
+	return (struct ma_fd_id){ map->place.device, map->place.inode, __atomic_load_n(&map->mark, __ATOMIC_RELAXED) };
 }
 
 int *ma_image_fd_place(struct ma_image *image)

@@ -87,8 +87,7 @@ static bool take_copy(struct ma_image *map, int fd)
 	ma_store(&map->blocks, 0);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return false;
-	map->device = st.st_dev;
-	map->inode = st.st_ino;
+	map->place = ma_place_of(fd, &st);
 	if (ma_file_attach_exclusive(fd) < 0)
 		return false;
 	each_part(map, empty, PROT_NONE);
@@ -98,8 +97,9 @@ static bool take_copy(struct ma_image *map, int fd)
 	/* The copy is as long as the map was then; the parent may have grown since. */
 	ma_store(&map->known.length, 0);
 	ma_store(&map->known.most, ma_min(ma_load(&map->header->length), (uint64_t)st.st_size));
-	map->header->device = map->device;
-	map->header->inode = map->inode;
+	map->header->device = map->place.device;
+	map->header->inode = map->place.inode;
+	map->header->mount = map->place.mount;
 	if (map->engine->reserve_space(map) < 0)
 		return false;
 	ma_store(&map->slot, MA_NO_SLOT);

@@ -81,7 +81,7 @@ static enum ma_visit opened(struct ma_regfile *f)
 	struct opening *o = f->arg;
 	struct ma_image *image = &o->map->image;
 
-	ma_image_set_file(image, *f->fd, f->st.st_dev, f->st.st_ino);
+	ma_image_set_file(image, *f->fd, &f->place);
 	ma_image_set_fd(image, *f->fd);
 	o->known = ma_registry_find(&f->st);
 	if (o->known)
@@ -110,6 +110,7 @@ static enum ma_visit recover(struct ma_regfile *f)
 {
 	struct opening *o = f->arg;
 
+	o->map->image.place = f->place;
 	return ma_map_recover(&o->map->image, o->how, &f->header, &o->map->opening);
 }
 
@@ -117,6 +118,7 @@ static enum ma_visit join(struct ma_regfile *f)
 {
 	struct opening *o = f->arg;
 
+	o->map->image.place = f->place;
 	return ma_map_join(&o->map->image, o->how, &f->header, &o->map->opening);
 }
 
@@ -124,6 +126,7 @@ static enum ma_visit look(struct ma_regfile *f)
 {
 	struct opening *o = f->arg;
 
+	o->map->image.place = f->place;
 	return ma_map_look(&o->map->image, o->how, &f->header, &o->map->opening, ma_regfile_is_unused(f));
 }
 

@@ -125,13 +125,13 @@ static enum ma_visit map_existing(struct ma_image *map, const struct ma_open *ho
 /* What an existing map's header says, before anything is changed. */
 static void note_opening(struct ma_image *map, const struct ma_header *h, struct ma_opening *found, bool first)
 {
-	struct ma_certainty c = ma_header_certainty(h, map->device, map->inode);
+	struct ma_certainty c = ma_header_certainty(h, &map->place);
 
 	map->generation = ma_load(&h->generation);
 	*found = (struct ma_opening){
 		.first = first,
 		.copied = !c.same_file,
-		.machine_died = !c.same_boot && !c.synced,
+		.machine_died = !ma_is_same_run(c) && !c.synced,
 		.state = (enum ma_state)ma_min(ma_load(&h->state), MA_STATE_SYNCED),
 	};
 }
@@ -189,11 +189,11 @@ static enum ma_visit recover(struct ma_image *map, const struct ma_header *h, st
 
 /* ---- the three ways in ---- */
 
-/* Do processes use it that came in by this file, on this run of the machine, and is recovery finished? */
+/* Do processes use it that came in by this file, on this run of the machine, and is recovery finished? They may have come by any mount. */
 static bool is_in_use(const struct ma_image *map, const struct ma_header *h)
 {
 	bool ready = ma_load_acquire(&h->phase) == 1; /* Pairs with common/recover.c:ma_image_mark_ready. */
-	struct ma_certainty c = ma_header_certainty(h, map->device, map->inode);
+	struct ma_certainty c = ma_header_certainty(h, &map->place);
 
 	return ready && ma_load(&h->state) == MA_STATE_IN_USE && c.same_file && c.same_boot;
 }
@@ -231,7 +231,8 @@ enum ma_visit ma_map_recover(struct ma_image *map, const struct ma_open *how, co
 enum ma_visit ma_map_join(struct ma_image *map, const struct ma_open *how, const struct ma_header *h,
 			  struct ma_opening *found)
 {
-	if (!is_in_use(map, h))
+	/* Where it came by another mount, and no process is attached: the attach byte may be a reader's, and the file's last users cut off. */
+	if (!is_in_use(map, h) || !ma_is_certain(ma_header_certainty(h, &map->place)))
 		return MA_VISIT_AGAIN;
 	note_opening(map, h, found, false);
 	return map_existing(map, how, h);

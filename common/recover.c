@@ -15,7 +15,7 @@
 
 struct ma_certainty ma_image_certainty(const struct ma_image *image)
 {
-	return ma_header_certainty(&image->sealed, image->device, image->inode);
+	return ma_header_certainty(&image->sealed, &image->place);
 }
 
 int ma_image_take_space(struct ma_image *image)
@@ -51,7 +51,7 @@ static uint64_t salt_of(const struct ma_image *image)
 {
 	if (image->mode & MA_MAP_PRIVATE)
 		return ma_mix((uint64_t)getpid()) ^ (uint64_t)clock();
-	return ma_mix(image->inode ^ image->device << 32);
+	return ma_mix(image->place.inode ^ image->place.device << 32);
 }
 
 int ma_image_recover(struct ma_image *image, unsigned how)
@@ -79,12 +79,16 @@ void ma_image_mark_ready(struct ma_image *image)
 {
 	struct ma_header *h = image->header;
 
-	ma_boot_id(h->boot_id);
-	h->device = image->device;
-	h->inode = image->inode;
-	image->generation = atomic_fetch_add_explicit(&h->generation, 1, memory_order_relaxed) + 1;
-	/* Pairs with common/map_recover.c:is_in_use. */
+	/*
+	 * Pairs with common/map_recover.c:is_in_use. Before the rest: a copy that says "closed and synced" must not reach the disk as if that was
+	 * said of this file.
+	 */
 	ma_store_kill(&h->state, MA_STATE_IN_USE);
+	ma_boot_id(h->boot_id);
+	h->device = image->place.device;
+	h->inode = image->place.inode;
+	h->mount = image->place.mount;
+	image->generation = atomic_fetch_add_explicit(&h->generation, 1, memory_order_relaxed) + 1;
 	ma_store_kill(&h->phase, 1); /* Pairs with common/map_recover.c:is_in_use. */
 }
 

@@ -90,6 +90,8 @@ static int open_file(struct ma_regfile *f)
 		return ma_fail(S_ISDIR(f->st.st_mode) ? EISDIR : EINVAL,
 			       "%s: cannot open it: it is %s, not a regular file; name a file", f->name,
 			       S_ISDIR(f->st.st_mode) ? "a directory" : "a device, a FIFO or a socket");
+	f->place = ma_place_of(fd, &f->st);
+	f->mount = f->place.mount;
 	return 0;
 }
 
@@ -114,6 +116,14 @@ bool ma_regfile_is_unused(const struct ma_regfile *f)
 	return ma_file_lock(*f->fd, F_OFD_GETLK, F_WRLCK, MA_FILE_ATTACH_BYTE, &found) == 0 && found.l_type == F_UNLCK;
 }
 
+/* A process that is attached has found the file in order, and keeps its file system mounted: then it is no matter by which mount we came. */
+static void find_place(struct ma_regfile *f)
+{
+	f->place.mount = f->mount;
+	if (f->mount != f->header.mount && ma_file_has_members(*f->fd))
+		f->place.mount = f->header.mount;
+}
+
 /* A disk that fails: errno says how. False: it was empty, and is not any more: something has come since. */
 static bool read_header(struct ma_regfile *f)
 {
@@ -124,6 +134,8 @@ static bool read_header(struct ma_regfile *f)
 		return true;
 	f->why =
 		ma_header_check(&f->header, (size_t)got, (uint64_t)f->st.st_size, f->kinds, !wants(f, MA_REGFILE_READ));
+	if (f->why == MA_OK)
+		find_place(f);
 	return got > 0 || f->st.st_size == 0;
 }
 
@@ -276,10 +288,12 @@ static enum ma_visit be_another(struct ma_regfile *f)
 {
 	enum ma_visit visit;
 
-	if (ma_file_attach_shared(*f->fd) < 0)
+	if (ma_file_visit(*f->fd) < 0)
 		return MA_VISIT_AGAIN;
 	visit = join(f);
 	f->attached = visit == MA_VISIT_DONE;
+	if (f->attached)
+		ma_file_attach_shared(*f->fd);
 	if (visit == MA_VISIT_AGAIN)
 		ma_file_detach(*f->fd);
 	return visit;
@@ -364,7 +378,7 @@ static enum ma_visit try_to_write(struct ma_regfile *f)
 /* Without locks no process can be creating under one either. */
 static enum ma_visit try_to_read(struct ma_regfile *f)
 {
-	bool locked = !wants(f, MA_REGFILE_UNLOCKED) && ma_file_attach_shared(*f->fd) == 0;
+	bool locked = !wants(f, MA_REGFILE_UNLOCKED) && ma_file_visit(*f->fd) == 0;
 	enum ma_visit visit;
 
 	if (!locked && errno == EAGAIN && !wants(f, MA_REGFILE_UNLOCKED))

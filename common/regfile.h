@@ -64,6 +64,9 @@ struct ma_regfile {
 	/* What is found. */
 	struct ma_header header;
 	struct stat st;
+	uint64_t mount; /* By which this process opened the file. */
+	struct ma_place
+		place; /* By the header's mount when other processes are attached: they prove that nothing was lost since. */
 	enum ma_refusal why;
 	bool named;    /* This opening made the name. */
 	bool half;     /* A creation was not finished. */

@@ -85,8 +85,8 @@ void ma_registry_count_close(void)
 struct ma_map *ma_registry_find(const struct stat *st)
 {
 	for (struct ma_map *map = ma_registry; map; map = map->next)
-		if (ma_load(&map->image.id) != MA_MAP_CLOSED && map->image.device == st->st_dev &&
-		    map->image.inode == st->st_ino)
+		if (ma_load(&map->image.id) != MA_MAP_CLOSED && map->image.place.device == st->st_dev &&
+		    map->image.place.inode == st->st_ino)
 			return map;
 	return NULL;
 }

@@ -105,11 +105,23 @@ static int fail_layout(const struct ma_image *copy)
 	return ma_fail(EUCLEAN, "%s: cannot be laid out: its numbers are damaged; run: mapalloc check", copy->name);
 }
 
+/* Apart from its caller, whose frame has a header already. */
+static MA_NOINLINE int place_in(struct ma_image *copy, int fd)
+{
+	struct ma_place place;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -1;
+	place = ma_place_of(fd, &st);
+	ma_image_set_file(copy, fd, &place);
+	return 0;
+}
+
 static int copy_open(struct ma_image *copy, struct ma_image *map, int fd)
 {
 	struct ma_header header = map->sealed;
 	char name[sizeof(copy->name)];
-	struct stat st;
 	void *at;
 
 	ma_store(&header.length, length_now(map));
@@ -118,12 +130,11 @@ static int copy_open(struct ma_image *copy, struct ma_image *map, int fd)
 		return fail_layout(copy);
 	copy->source = map;
 	copy->reach = ma_segments_at(&copy->lay, ma_load(&header.length));
-	if (fstat(fd, &st) < 0 || ma_file_set_length(fd, ma_load(&header.length)) < 0)
+	if (place_in(copy, fd) < 0 || ma_file_set_length(fd, ma_load(&header.length)) < 0)
 		return ma_fail(errno,
 			       "%s: cannot be %" PRIu64
 			       " bytes long: ftruncate(2) failed; check `ulimit -f` and the disk",
 			       copy->name, ma_load(&header.length));
-	ma_image_set_file(copy, fd, st.st_dev, st.st_ino);
 	at = map_somewhere(copy);
 	if (!at)
 		return ma_fail(errno,
@@ -267,7 +278,7 @@ int ma_image_snapshot(struct ma_image *map, const char *filename)
 {
 	MA_UNCANCELLED;
 	struct ma_target t;
-	int result = ma_target_for_copy(&t, map->name, map->device, map->inode, filename);
+	int result = ma_target_for_copy(&t, map->name, map->place.device, map->place.inode, filename);
 
 	if (result == 0)
 		result = ma_target_open(&t, "snapshot", 0600) < 0

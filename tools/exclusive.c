@@ -52,7 +52,9 @@ enum status exclusive_open(struct tool *tool, const char *name, const struct vie
 
 bool exclusive_map(struct view *view, int fd)
 {
-	ma_image_set_file(&view->map, fd, view->st.st_dev, view->st.st_ino);
+	const struct ma_place place = ma_place_of(fd, &view->st);
+
+	ma_image_set_file(&view->map, fd, &place);
 	ma_image_set_mode(&view->map, 0);
 	if (!view->region)
 		return ma_segment_map(&view->map.lay, view->base, view->map.reach, PROT_READ | PROT_WRITE,

@@ -11,8 +11,8 @@
 
 static bool lay_out(struct view *view)
 {
-	struct shmbuddy *h =
-		shmbuddy__view_new(&view->header, view->fd, (uint64_t)view->st.st_dev, (uint64_t)view->st.st_ino);
+	const struct ma_place place = view_place(view);
+	struct shmbuddy *h = shmbuddy__view_new(&view->header, view->fd, &place);
 
 	if (!h)
 		return false;

@@ -23,14 +23,15 @@ static void check_in_use(struct view *view)
 				 "recovery was not finished: the next open completes it");
 	if (ma_load(&h->state) != MA_STATE_IN_USE)
 		return;
-	if (c.same_boot || !c.same_file)
+	if (ma_is_same_run(c) || !c.same_file)
 		view_add_finding(
 			view, SEVERITY_UNCLOSED, "state/in-use", STATE_AT,
 			"no process uses it, and it was not closed: its last user ended without that, or the file was "
 			"copied while it was in use");
 	else
 		view_add_finding(view, SEVERITY_UNCLOSED, "state/in-use", STATE_AT,
-				 "it was in use when the machine went down: the next open verifies all of it");
+				 "it was in use when the machine went down, or its file system was unmounted: the next "
+				 "open verifies all of it");
 }
 
 static void check_state(struct view *view)

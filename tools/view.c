@@ -34,9 +34,20 @@ const char *kind_name(uint32_t number)
 
 /* ---- where it comes from ---- */
 
+struct ma_place view_place(const struct view *view)
+{
+	struct ma_place place = ma_place_of(view->fd, &view->st);
+
+	if (view->processes.is_attached)
+		place.mount = view->header.mount;
+	return place;
+}
+
 struct ma_certainty view_certainty(const struct view *view)
 {
-	return ma_header_certainty(&view->header, view->st.st_dev, view->st.st_ino);
+	const struct ma_place place = view_place(view);
+
+	return ma_header_certainty(&view->header, &place);
 }
 
 /* ---- opening ---- */

@@ -154,7 +154,9 @@ bool view_open_again(const struct view *view, struct view *again);
 void view_check(struct view *view);
 void view_add_finding(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
 	MA_PRINTF(5, 6);
-/* Was it last opened in this file, which is no copy, and since this machine began? */
+/* Where its file is, as an opener sees it now. */
+struct ma_place view_place(const struct view *view);
+/* Was it last opened in this file, which is no copy, and since this machine began and its file system was mounted? */
 struct ma_certainty view_certainty(const struct view *view);
 /* Users of a region hold no lock: some may not be seen, and what they change meanwhile would be taken for damage. */
 bool view_users_unknown(const struct view *view);

@@ -36,7 +36,8 @@ static bool is_there(const struct shmbuddy *h, uint64_t length)
 
 	if (!h->mapped && h->fd < 0)
 		return true; /* The caller's memory: `most` is what there is of it. */
-	if (h->fd >= 0 && fstat(h->fd, &st) == 0 && (uint64_t)st.st_dev == h->device && (uint64_t)st.st_ino == h->inode)
+	if (h->fd >= 0 && fstat(h->fd, &st) == 0 && (uint64_t)st.st_dev == h->place.device &&
+	    (uint64_t)st.st_ino == h->place.inode)
 		return (uint64_t)st.st_size >= length;
 	return length <= h->mapped && madvise(h->base + ma_down(length - 1, ma_page()), ma_page(), MADV_POPULATE_READ) == 0;
 }

@@ -11,20 +11,20 @@
 
 bool shmbuddy__handle_is_certain(const struct shmbuddy *h, const struct ma_header *header)
 {
-	return ma_is_certain(ma_header_certainty(header, h->device, h->inode));
+	return ma_is_certain(ma_header_certainty(header, &h->place));
 }
 
 /* What an existing region's header says. */
 void shmbuddy__handle_note_opening(struct shmbuddy *h, const struct ma_header *header, bool first)
 {
-	struct ma_certainty c = ma_header_certainty(header, h->device, h->inode);
+	struct ma_certainty c = ma_header_certainty(header, &h->place);
 	bool closed = ma_load(&header->state) != MA_STATE_IN_USE;
 
 	h->opening = (struct shmbuddy_opening){
 		.generation = ma_load(&header->generation) + first,
 		.first = first,
 		.copied = !c.same_file,
-		.machine_died = !c.same_boot,
+		.machine_died = !ma_is_same_run(c) && !c.synced,
 		.closed = closed,
 		.recovered = first && !closed,
 	};
@@ -47,12 +47,15 @@ int shmbuddy__handle_begin_generation(struct shmbuddy *h)
 /* From now on it is. Killed before or while writing: the next opener checks it all again. */
 int shmbuddy__handle_make_certain(struct shmbuddy *h, struct ma_header *header)
 {
-	size_t first = offsetof(struct ma_header, boot_id);
+	size_t first = offsetof(struct ma_header, state), end = offsetof(struct ma_header, tag);
 
+	/* With the rest: a copy that says "closed and synced" must not reach the disk as if that was said of this file. */
+	ma_store(&header->state, MA_STATE_IN_USE);
 	ma_boot_id(header->boot_id);
-	header->device = h->device;
-	header->inode = h->inode;
-	if (pwrite(h->fd, (char *)header + first, 32, (off_t)first) != 32)
+	header->device = h->place.device;
+	header->inode = h->place.inode;
+	header->mount = h->place.mount;
+	if (pwrite(h->fd, (char *)header + first, end - first, (off_t)first) != (ssize_t)(end - first))
 		return ma_fail(errno,
 			       "%s: cannot write its header: pwrite(2) failed; check the disk and its free space",
 			       h->name);

@@ -44,10 +44,11 @@ void shmbuddy__handle_close_fd(struct shmbuddy *h)
 {
 	uint64_t again = atomic_exchange(&h->again, 0); /* Pairs with libshmbuddy/src/space.c:adopt. */
 
-	ma_fd_close(h->fd, (struct ma_fd_id){ h->device, h->inode, h->mark });
+	ma_fd_close(h->fd, (struct ma_fd_id){ h->place.device, h->place.inode, h->mark });
 	h->fd = -1;
 	if (again)
-		ma_fd_close((int)(uint32_t)again - 1, (struct ma_fd_id){ h->device, h->inode, (int)(again >> 32) });
+		ma_fd_close((int)(uint32_t)again - 1,
+			    (struct ma_fd_id){ h->place.device, h->place.inode, (int)(again >> 32) });
 }
 
 /*

@@ -14,10 +14,10 @@
 /* ---- a view (view.c) ---- */
 
 /*
- * A view by the header's numbers, of the area that there is at this moment. fd, of this device and inode, stays the caller's. NULL: no
+ * A view by the header's numbers, of the area that there is at this moment. fd, at this place, stays the caller's. NULL: no
  * region has such numbers, or no memory.
  */
-struct shmbuddy *shmbuddy__view_new(const struct ma_header *header, int fd, uint64_t device, uint64_t inode);
+struct shmbuddy *shmbuddy__view_new(const struct ma_header *header, int fd, const struct ma_place *place);
 void shmbuddy__view_free(struct shmbuddy *h);
 /* The file is mapped at base: from now on the other calls are possible. */
 void shmbuddy__view_attach(struct shmbuddy *h, void *base);
@@ -56,7 +56,7 @@ uint64_t shmbuddy__check_words(const struct shmbuddy *h, unsigned k, uint64_t fi
 /* The same of what is said of parts. */
 uint64_t shmbuddy__check_parts(const struct shmbuddy *h, shmbuddy_report_fn *report, void *arg);
 
-/* Did only processes die since this region was last opened, and is it the same file? Else nothing is certain. By h->device, h->inode. */
+/* Did only processes die since this region was last opened, and is it the same file? Else nothing is certain. By h->place. */
 bool shmbuddy__handle_is_certain(const struct shmbuddy *h, const struct ma_header *header);
 /*
  * Is nothing known of parts without disk space, as it should be? Else the bit that says of one that it has it was lost on the way to the

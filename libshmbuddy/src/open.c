@@ -91,10 +91,15 @@ static int check_whole(struct shmbuddy *h)
 }
 
 /* locked: we have the attach byte exclusively. */
-static enum ma_visit take_existing(struct opening *how, struct ma_header *header, bool locked)
+static enum ma_visit take_existing(struct ma_regfile *f, bool locked)
 {
+	struct opening *how = f->arg;
+	struct ma_header *header = &f->header;
 	struct shmbuddy *h = how->h;
-	bool certain = shmbuddy__handle_is_certain(h, header);
+	bool certain;
+
+	h->place = f->place;
+	certain = shmbuddy__handle_is_certain(h, header);
 
 	if (wants(how, SHMBUDDY_NEW)) {
 		ma_fail(EEXIST,
@@ -124,8 +129,7 @@ static enum ma_visit opened(struct ma_regfile *f)
 {
 	struct shmbuddy *h = ((struct opening *)f->arg)->h;
 
-	h->device = (uint64_t)f->st.st_dev;
-	h->inode = (uint64_t)f->st.st_ino;
+	h->place = f->place;
 	h->mark = ma_fd_mark(h->fd);
 	return MA_VISIT_AGAIN;
 }
@@ -143,20 +147,20 @@ static int create(struct ma_regfile *f)
 static enum ma_visit recover(struct ma_regfile *f)
 {
 	struct opening *how = f->arg;
-	enum ma_visit visit = take_existing(how, &f->header, true);
+	enum ma_visit visit = take_existing(f, true);
 
 	return visit == MA_VISIT_DONE && shmbuddy__handle_begin_generation(how->h) < 0 ? MA_VISIT_FAILED : visit;
 }
 
 static enum ma_visit join(struct ma_regfile *f)
 {
-	return take_existing(f->arg, &f->header, false);
+	return take_existing(f, false);
 }
 
 static enum ma_visit look(struct ma_regfile *f)
 {
 	struct opening *how = f->arg;
-	enum ma_visit visit = take_existing(how, &f->header, false);
+	enum ma_visit visit = take_existing(f, false);
 
 	if (visit == MA_VISIT_DONE)
 		how->h->opening.first = ma_regfile_is_unused(f);

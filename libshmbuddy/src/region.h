@@ -32,7 +32,7 @@ struct shmbuddy {
 	uint64_t most; /* No more area is ever believed. */
 	uint64_t own; /* Bytes of the area that this process has mapped, or may: what is beyond it does not allocate. */
 	uint64_t mapped; /* By us, bytes; 0: the memory is the caller's. */
-	uint64_t device, inode;
+	struct ma_place place; /* As in common/regfile.h. */
 	int fd;   /* As it was opened; -1: none. shmbuddy__region_fd() says which one is ours now. */
 	int mark; /* common/fd.h */
 	_Atomic uint64_t again; /* The program closed it: mark and number + 1 of one that was opened since. 0: none. */

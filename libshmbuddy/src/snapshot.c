@@ -170,7 +170,7 @@ static int fill(const struct shmbuddy *from, int fd, uint64_t bytes, const struc
 static int write_copy(const struct shmbuddy *h, int fd, uint64_t bytes, const char *filename)
 {
 	struct ma_target target;
-	int result = ma_target_for_copy(&target, h->name, h->device, h->inode, filename);
+	int result = ma_target_for_copy(&target, h->name, h->place.device, h->place.inode, filename);
 
 	if (result == 0 && ma_target_open(&target, "snapshot", 0600) < 0)
 		result = ma_fail(

@@ -22,18 +22,17 @@
 
 static struct ma_fd_id id_of(const struct shmbuddy *h, uint64_t again)
 {
-	return (struct ma_fd_id){ h->device, h->inode, again ? (int)(again >> 32) : h->mark };
+	return (struct ma_fd_id){ h->place.device, h->place.inode, again ? (int)(again >> 32) : h->mark };
 }
 
 /* Ours since now, or another one that was quicker. */
 static int adopt(struct shmbuddy *h, uint64_t seen, int fd)
 {
-	struct flock shared = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = MA_FILE_ATTACH_BYTE, .l_len = 1 };
 	uint64_t mine = (uint64_t)ma_fd_mark(fd) << 32 | (uint32_t)(fd + 1);
 
 	/* The mapping keeps the lock of the old one, where it does; there are others where it does not. */
 	if (h->attached && !h->exclusive)
-		fcntl(fd, F_OFD_SETLK, &shared);
+		ma_file_attach_shared(fd);
 	if (ma_cas(&h->again, &seen, mine)) /* Pairs with libshmbuddy/src/space.c:shmbuddy__region_fd. */
 		return fd;
 	ma_fd_close(fd, id_of(h, mine));

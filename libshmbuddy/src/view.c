@@ -5,7 +5,7 @@
 #include "handle.h"
 #include "inspect.h"
 
-struct shmbuddy *shmbuddy__view_new(const struct ma_header *header, int fd, uint64_t device, uint64_t inode)
+struct shmbuddy *shmbuddy__view_new(const struct ma_header *header, int fd, const struct ma_place *place)
 {
 	struct shmbuddy *h = calloc(1, sizeof(*h));
 
@@ -18,8 +18,7 @@ struct shmbuddy *shmbuddy__view_new(const struct ma_header *header, int fd, uint
 	ma_store(&h->area, shmbuddy__layout_area(&h->lay, ma_load(&h->seen)));
 	h->most = h->own = ma_load(&h->area);
 	h->fd = fd;
-	h->device = device;
-	h->inode = inode;
+	h->place = *place;
 	return h;
 }
 

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/boot.h"
 #include "common/header.h"
 
 #define PAGE      4096u
@@ -394,6 +395,7 @@ static void mend(unsigned options)
 	if (options & FUZZ_CERTAIN) {
 		h->device = file_stat.st_dev;
 		h->inode = file_stat.st_ino;
+		h->mount = ma_boot_mount(file);
 		memcpy(h->boot_id, boot, sizeof(boot));
 	} else {
 		h->inode = 0; /* Most templates were made in this very file. */

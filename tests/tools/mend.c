@@ -235,6 +235,7 @@ static const char *begin_original(const char *golden)
 		put(path, view.map.header->boot_id + i * 8, boot[i], 8);
 	put(path, &view.map.header->device, view.st.st_dev, 8);
 	put(path, &view.map.header->inode, view.st.st_ino, 8);
+	put(path, &view.map.header->mount, ma_boot_mount(view.fd), 8);
 	return path;
 }
 
