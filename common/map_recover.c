@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "common/image_fd.h"
+#include "common/inuse.h"
 #include "common/page.h"
 #include "common/plan.h"
 #include "common/recover.h"
@@ -171,7 +172,7 @@ static enum ma_visit recover(struct ma_image *map, const struct ma_header *h, st
 	enum ma_visit seen = MA_VISIT_DONE;
 
 	/* Disk space first: to read a hole may take some. */
-	if (ma_image_take_space(map) < 0)
+	if (ma_image_take_space(map) < 0 || ma_inuse_begin(map->fd, map->name, h, &map->place) < 0)
 		return MA_VISIT_FAILED;
 	if (!ma_is_certain(ma_image_certainty(map))) {
 		found->verified = true;

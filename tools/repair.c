@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/file.h"
+#include "common/inuse.h"
 #include "common/recover.h"
 #include "tools/exclusive.h"
 #include "tools/commands.h"
@@ -26,7 +27,8 @@ static int recover(struct view *view)
 
 	if (!ma_image_certainty(map).same_file && ma_image_take_space(map) < 0)
 		return -1;
-	if (ma_image_recover(map, MA_RECOVER_MARK | MA_RECOVER_RENEW) < 0)
+	if (ma_inuse_begin(map->fd, map->name, &map->sealed, &map->place) < 0 ||
+	    ma_image_recover(map, MA_RECOVER_MARK | MA_RECOVER_RENEW) < 0)
 		return -1;
 	if (view->kind->rebuild)
 		view->kind->rebuild(view);

@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/fd.h"
 #include "common/file.h"
+#include "common/inuse.h"
 #include "common/lost.h"
 #include "inspect.h"
 #include "opening.h"
@@ -108,13 +109,14 @@ static enum ma_visit take_existing(struct ma_regfile *f, bool locked)
 			h->name);
 		return MA_VISIT_FAILED;
 	}
-	if (!certain && h->writable && !locked)
+	/* Beside a reader there may be no first opener yet, who has to take back that it was synced. */
+	if ((!certain || ma_load(&header->state) == MA_STATE_SYNCED) && h->writable && !locked)
 		return MA_VISIT_AGAIN;
 	shmbuddy__handle_note_opening(h, header, locked);
 	if (shmbuddy__handle_accept(h, header, MA_OK, &how->options) < 0 ||
 	    shmbuddy__handle_map(h, how->options.address) < 0)
 		return MA_VISIT_FAILED;
-	if (h->writable && locked && back_again(h) < 0)
+	if (h->writable && locked && (back_again(h) < 0 || ma_inuse_begin(h->fd, h->name, header, &h->place) < 0))
 		return MA_VISIT_FAILED;
 	if (certain)
 		return MA_VISIT_DONE;

@@ -79,6 +79,7 @@ CALL(ssize_t, pwrite, int fd, const void *from, size_t bytes, off_t at);
 CALL(off_t, lseek, int fd, off_t at, int whence);
 CALL(int, ftruncate, int fd, off_t length);
 CALL(int, fallocate, int fd, int mode, off_t at, off_t bytes);
+CALL(int, fdatasync, int fd);
 CALL(void *, mmap, void *at, size_t bytes, int prot, int flags, int fd, off_t from);
 CALL(int, munmap, void *at, size_t bytes);
 CALL(int, madvise, void *at, size_t bytes, int advice);
@@ -412,6 +413,11 @@ ssize_t __wrap_pwrite(int fd, const void *from, size_t bytes, off_t at)
 	if (file && written > 0)
 		file->st.st_size = (off_t)ma_max((uint64_t)file->st.st_size, (uint64_t)(at + written));
 	return written;
+}
+
+int __wrap_fdatasync(int fd)
+{
+	return file_of(fd) ? 0 : __real_fdatasync(fd);
 }
 
 /* ---- memory ---- */

@@ -9,13 +9,42 @@
 #include <qalloc.h>
 #include <sched.h>
 #include <shmbuddy.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/file.h"
 #include "common/header.h"
 #include "tests/support/support_fault.h"
 #include "tests/tools/heaps.h"
+
+/* ---- the disk ---- */
+
+/* Of the file that a library writes to the disk: how often, and what it has as its first page since. */
+static struct disk {
+	_Atomic unsigned syncs;
+	_Atomic int error; /* The disk fails. */
+	_Atomic int dies;  /* The process is killed there. */
+	char page[MA_PAGE];
+} * disk;
+
+/* The libraries are linked into this program, and call this one. */
+int fdatasync(int fd)
+{
+	if (!disk)
+		return (int)syscall(SYS_fdatasync, fd);
+	disk->syncs++;
+	if (disk->error) {
+		errno = disk->error;
+		return -1;
+	}
+	g_assert_cmpint(pread(fd, disk->page, MA_PAGE, 0), ==, MA_PAGE);
+	if (disk->dies)
+		raise(SIGKILL);
+	return 0;
+}
 
 /* ---- the header, and what was found ---- */
 
@@ -40,6 +69,11 @@ static void forget_mount(const char *path)
 	const uint64_t other = 12345;
 
 	put(path, offsetof(struct ma_header, mount), &other, sizeof(other));
+}
+
+static void forget_boot(const char *path)
+{
+	put(path, offsetof(struct ma_header, boot_id), "another machine ", 16);
 }
 
 static void put_state(const char *path, uint32_t state)
@@ -125,12 +159,14 @@ static void other_mounts(void)
 		forget_mount(path);
 		put_state(path, MA_STATE_SYNCED);
 		opens(&heaps[i], path, false);
+		opens(&heaps[i], path, false);
 	}
 }
 
 struct holder {
 	const struct heap *heap;
 	const char *path;
+	unsigned round;
 	struct support_sync sync;
 };
 
@@ -248,9 +284,202 @@ static void other_mount_points(void)
 	}
 }
 
+/* ---- "in use" is on the disk first ---- */
+
+static unsigned syncs_of(const struct heap *heap, const char *path,
+			 void *(*open_it)(const struct heap *heap, const char *path))
+{
+	void *map;
+	unsigned count;
+
+	disk->syncs = 0;
+	map = open_it(heap, path);
+	g_assert_nonnull(map);
+	count = disk->syncs;
+	g_assert_cmpint(heap->close(map), ==, 0);
+	return count;
+}
+
+static void *open_to_write(const struct heap *heap, const char *path)
+{
+	return heap->open(path);
+}
+
+static void *open_to_read(const struct heap *heap, const char *path)
+{
+	const struct shmbuddy_options region = { .flags = SHMBUDDY_RDONLY };
+	const struct mmalloc_options options = { .flags = MMALLOC_RDONLY };
+	void *map;
+	int fd;
+
+	if (is_of(heap, "qalloc"))
+		return qalloc_open(path, QALLOC_RDONLY);
+	if (is_of(heap, "shmbuddy"))
+		return shmbuddy_open(path, &region);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	map = mmalloc_attach_opt(fd, NULL, &options);
+	close(fd);
+	return map;
+}
+
+static void *open_privately(const struct heap *heap, const char *path)
+{
+	const struct mmalloc_options options = { .flags = MMALLOC_PRIVATE };
+	void *map;
+	int fd;
+
+	if (is_of(heap, "qalloc"))
+		return qalloc_open(path, QALLOC_PRIVATE);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	map = mmalloc_attach_opt(fd, NULL, &options);
+	close(fd);
+	return map;
+}
+
+/* One write of one page where it was synced, none where nothing is to be taken back. */
+static void in_use_costs(void)
+{
+	const char *copy = support_path("copy");
+
+	disk = support_shared(sizeof(*disk));
+	for (size_t i = 0; i < HEAPS; i++) {
+		const char *path = make(&heaps[i]);
+
+		g_assert_cmpuint(syncs_of(&heaps[i], path, open_to_write), ==, 0);
+		put_state(path, MA_STATE_SYNCED);
+		support_file_copy(path, copy);
+		g_assert_cmpuint(syncs_of(&heaps[i], copy, open_to_write), ==, 0);
+		unlink(copy);
+		g_assert_cmpuint(syncs_of(&heaps[i], path, open_to_read), ==, 0);
+		if (!is_of(&heaps[i], "shmbuddy"))
+			g_assert_cmpuint(syncs_of(&heaps[i], path, open_privately), ==, 0);
+		g_assert_cmpuint(syncs_of(&heaps[i], path, open_to_write), ==, 1);
+		g_assert_cmpuint(syncs_of(&heaps[i], path, open_to_write), ==, 0);
+		put_state(path, MA_STATE_IN_USE);
+		g_assert_cmpuint(syncs_of(&heaps[i], path, open_to_write), ==, 0);
+	}
+	disk = NULL;
+}
+
+static void in_use_fails(void)
+{
+	disk = support_shared(sizeof(*disk));
+	for (size_t i = 0; i < HEAPS; i++) {
+		const char *path = make(&heaps[i]);
+		size_t size, size_then;
+		char *before, *then;
+
+		put_state(path, MA_STATE_SYNCED);
+		before = support_file_read(path, &size);
+		disk->error = EIO;
+		g_assert_null(heaps[i].open(path));
+		g_assert_cmpint(errno, ==, EIO);
+		then = support_file_read(path, &size_then);
+		g_assert_true(size == size_then && memcmp(before, then, size) == 0);
+		disk->error = 0;
+		opens(&heaps[i], path, false);
+		g_free(before);
+		g_free(then);
+	}
+	disk = NULL;
+}
+
+static int open_and_work(void *arg)
+{
+	const struct holder *holder = arg;
+	const struct heap *heap = holder->heap;
+	void *map = heap->open(holder->path);
+	uint64_t blocks[64] = { 0 };
+	struct support_rand r;
+
+	g_assert_nonnull(map);
+	support_rand_seed(&r, holder->round);
+	for (unsigned i = 0; i < 3000; i++) {
+		uint64_t *block = &blocks[support_rand_below(&r, G_N_ELEMENTS(blocks))];
+
+		if (*block)
+			heap->free(map, *block);
+		*block = heap->malloc(map, heap_size(heap, &r));
+	}
+	_exit(0);
+}
+
+/* The next one of the same run finds it in order. */
+static void in_use_and_killed(void)
+{
+	struct holder *holder = support_shared(sizeof(*holder));
+
+	disk = support_shared(sizeof(*disk));
+	for (size_t i = 0; i < HEAPS; i++) {
+		holder->heap = &heaps[i];
+		holder->path = make(&heaps[i]);
+		put_state(holder->path, MA_STATE_SYNCED);
+		forget_boot(holder->path);
+		disk->dies = 1;
+		g_assert_true(WIFSIGNALED(support_wait(support_fork(open_and_work, holder))));
+		disk->dies = 0;
+		opens(&heaps[i], holder->path, false);
+	}
+	disk = NULL;
+}
+
+/* Page 0 as it was written last; of the others some are new. Then the next boot. */
+static void cut(const char *path, const char *before, size_t size, struct support_rand *r)
+{
+	for (size_t at = MA_PAGE; at + MA_PAGE <= size; at += MA_PAGE)
+		if (support_rand_below(r, 2))
+			put(path, (off_t)at, before + at, MA_PAGE);
+	put(path, 0, disk->page, MA_PAGE);
+	if (((const struct ma_header *)(const void *)disk->page)->state == MA_STATE_IN_USE)
+		forget_boot(path);
+}
+
+/* Sound, or refused as damaged. It was believed as it is. */
+static void power_cuts(void)
+{
+	struct holder *holder = support_shared(sizeof(*holder));
+	unsigned refused = 0;
+	struct support_rand r;
+
+	disk = support_shared(sizeof(*disk));
+	support_rand_seed(&r, 1);
+	for (size_t i = 0; i < HEAPS * support_scale(10); i++) {
+		const struct heap *heap = &heaps[i % HEAPS];
+		size_t size;
+		char *before;
+		void *map;
+
+		holder->round = (unsigned)i;
+		holder->heap = heap;
+		holder->path = make(heap);
+		put_state(holder->path, MA_STATE_SYNCED);
+		before = support_file_read(holder->path, &size);
+		memcpy(disk->page, before, MA_PAGE);
+		support_run_child(open_and_work, holder);
+		cut(holder->path, before, size, &r);
+		map = heap->open(holder->path);
+		if (map)
+			g_assert_cmpuint(found(heap, map).verified, ==, 1);
+		else
+			g_assert_cmpint(errno, ==, EUCLEAN);
+		refused += !map;
+		if (map)
+			g_assert_cmpint(heap->close(map), ==, 0);
+		if (map)
+			assert_status(0, "check", holder->path);
+		g_free(before);
+	}
+	g_test_message("%u refused", refused);
+	disk = NULL;
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
+	support_add("/tools/power/in-use-costs", in_use_costs);
+	support_add("/tools/power/in-use-fails", in_use_fails);
+	support_add("/tools/power/in-use-and-killed", in_use_and_killed);
+	support_add("/tools/power/cuts", power_cuts);
 	support_add("/tools/power/other-mounts", other_mounts);
 	support_add("/tools/power/other-mount-joins", other_mount_joins);
 	support_add("/tools/power/other-mount-beside-a-reader", other_mount_beside_a_reader);
