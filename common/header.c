@@ -169,3 +169,10 @@ struct ma_certainty ma_header_certainty(const struct ma_header *h, const struct 
 		.synced = ma_load(&h->state) == MA_STATE_SYNCED,
 	};
 }
+
+bool ma_header_was_cut(const struct ma_header *h, const struct ma_place *place)
+{
+	struct ma_certainty c = ma_header_certainty(h, place);
+
+	return c.same_file && !ma_is_same_run(c) && !c.synced;
+}

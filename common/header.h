@@ -177,6 +177,12 @@ MA_INLINE bool ma_is_same_run(struct ma_certainty c)
 	return c.same_boot && c.same_mount;
 }
 
+/*
+ * Of a file that is shorter than its header says, and of nothing else is wrong: did the machine die while it grew? Then the length reached the disk,
+ * and the file's end did not. Else it was cut off.
+ */
+bool ma_header_was_cut(const struct ma_header *h, const struct ma_place *place);
+
 /* Did at most processes die since? Then all words that say so can be believed. */
 MA_INLINE bool ma_is_certain(struct ma_certainty c)
 {

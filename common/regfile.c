@@ -124,6 +124,17 @@ static void find_place(struct ma_regfile *f)
 		f->place.mount = f->header.mount;
 }
 
+/* The whole header is there, and all else is right with it. */
+static bool is_short(const struct ma_regfile *f)
+{
+	return f->why == MA_REFUSE_SHORT && f->st.st_size >= (off_t)sizeof(f->header);
+}
+
+static bool was_cut(const struct ma_regfile *f)
+{
+	return is_short(f) && ma_header_was_cut(&f->header, &f->place);
+}
+
 /* A disk that fails: errno says how. False: it was empty, and is not any more: something has come since. */
 static bool read_header(struct ma_regfile *f)
 {
@@ -134,14 +145,21 @@ static bool read_header(struct ma_regfile *f)
 		return true;
 	f->why =
 		ma_header_check(&f->header, (size_t)got, (uint64_t)f->st.st_size, f->kinds, !wants(f, MA_REGFILE_READ));
-	if (f->why == MA_OK)
+	if (f->why == MA_OK || is_short(f))
 		find_place(f);
 	return got > 0 || f->st.st_size == 0;
 }
 
 static enum ma_visit refuse(const struct ma_regfile *f)
 {
-	ma_refuse(f->why, f->name, &f->header);
+	if (was_cut(f))
+		ma_fail(ma_refusal_errno(f->why),
+			"%s: cannot open it: it is shorter than its header says, because the machine died while it "
+			"grew; open it once "
+			"for writing, which makes it longer and verifies it",
+			f->name);
+	else
+		ma_refuse(f->why, f->name, &f->header);
 	return MA_VISIT_FAILED;
 }
 
@@ -241,6 +259,38 @@ static void take_name_back(struct ma_regfile *f)
 	errno = saved;
 }
 
+/* ---- one that a power cut left too short ---- */
+
+/* As long as it says, of zeros: whether these will do the whole check decides, for nothing is certain in such a file. */
+static bool make_whole(struct ma_regfile *f)
+{
+	uint64_t length = ma_load(&f->header.length);
+
+	f->cut_at = (uint64_t)f->st.st_size;
+	if (ma_file_allowed(length) && ma_file_lengthen(*f->fd, length) == 0) {
+		ma_debug("%s: it was shorter than its header says, because the machine died while it grew: %" PRIu64
+			 " bytes, now %" PRIu64,
+			 f->name, f->cut_at, length);
+		f->why = MA_OK;
+		return true;
+	}
+	ma_fail(errno,
+		"%s: cannot open it: the machine died while it grew, and it cannot be made %" PRIu64
+		" bytes long again; check `ulimit -f`, disk space and quota",
+		f->name, length);
+	return false;
+}
+
+/* It is refused: it stays as it was. */
+static void leave_short(const struct ma_regfile *f)
+{
+	int saved = errno;
+
+	if (f->cut_at && *f->fd >= 0 && ma_file_set_length(*f->fd, f->cut_at) < 0)
+		ma_debug("%s: cannot make it as short again as it was", f->name);
+	errno = saved;
+}
+
 /* ---- the ways in ---- */
 
 /* We are the first: let the others in, or keep them out. */
@@ -250,6 +300,21 @@ static enum ma_visit settle(struct ma_regfile *f)
 
 	f->attached = result == 0;
 	return failed(result);
+}
+
+/* It is a map, or refused. */
+static enum ma_visit use(struct ma_regfile *f)
+{
+	enum ma_visit visit = MA_VISIT_FAILED;
+
+	f->cut_at = 0;
+	if (!was_cut(f) && f->why != MA_OK)
+		return refuse(f);
+	if (f->why == MA_OK || make_whole(f))
+		visit = f->calls->recover(f);
+	if (visit != MA_VISIT_DONE)
+		leave_short(f);
+	return visit;
 }
 
 static enum ma_visit be_first(struct ma_regfile *f)
@@ -263,16 +328,19 @@ static enum ma_visit be_first(struct ma_regfile *f)
 		return MA_VISIT_REOPEN;
 	}
 	if (read_header(f))
-		visit = may_be_made(f) ? create(f) : f->why != MA_OK ? refuse(f) : f->calls->recover(f);
+		visit = may_be_made(f) ? create(f) : use(f);
 	if (visit == MA_VISIT_AGAIN)
 		ma_file_detach(*f->fd);
 	return visit == MA_VISIT_DONE ? settle(f) : visit;
 }
 
-/* The magic number is written last: a file without it may still become what it is to be. Any other refusal is final. */
+/*
+ * The magic number is written last: a file without it may still become what it is to be. One that was cut short is made longer by the first opener, which
+ * may be us: beside us may be a reader. Any other refusal is final.
+ */
 static bool is_pending(const struct ma_regfile *f)
 {
-	return f->why == MA_REFUSE_MAGIC || f->why == MA_REFUSE_HALF;
+	return f->why == MA_REFUSE_MAGIC || f->why == MA_REFUSE_HALF || was_cut(f);
 }
 
 static enum ma_visit join(struct ma_regfile *f)

@@ -68,6 +68,7 @@ struct ma_regfile {
 	struct ma_place
 		place; /* By the header's mount when other processes are attached: they prove that nothing was lost since. */
 	enum ma_refusal why;
+	uint64_t cut_at; /* How long it was when the machine died while it grew; 0: any other. */
 	bool named;    /* This opening made the name. */
 	bool half;     /* A creation was not finished. */
 	bool attached; /* The attach byte is held. */

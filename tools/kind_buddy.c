@@ -11,8 +11,7 @@
 
 static bool lay_out(struct view *view)
 {
-	const struct ma_place place = view_place(view);
-	struct shmbuddy *h = shmbuddy__view_new(&view->header, view->fd, &place);
+	struct shmbuddy *h = shmbuddy__view_new(&view->header, view->fd, &view->place);
 
 	if (!h)
 		return false;

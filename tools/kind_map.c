@@ -16,12 +16,10 @@
 bool kind_map_lay_out(struct view *view, const struct ma_engine *engine)
 {
 	struct ma_image *map = &view->map;
-	struct ma_place place;
 
 	if (!ma_image_make(map, engine, &view->header, view->name))
 		return false;
-	place = view_place(view);
-	ma_image_set_file(map, view->fd, &place);
+	ma_image_set_file(map, view->fd, &view->place);
 	/* Of what is in use the engines look again at what seems wrong; what is at rest stays wrong. */
 	ma_image_set_mode(map, view->processes.is_attached || view->processes.locks_unknown ? MA_MAP_RDONLY : MA_MAP_PRIVATE);
 	view->mapped = map->mapped;

@@ -84,6 +84,8 @@ static enum status repair(struct tool *tool, const char *name, const struct view
 	if (tool->options.backup && copy_to_name(fd, tool->options.backup) < 0) {
 		last_error_clear();
 		status = complain_making(tool, tool->options.backup, "not repaired: cannot make the backup");
+	} else if (view_was_cut(seen) && ma_file_lengthen(fd, ma_load(&seen->header.length)) < 0) {
+		status = complain_last_error(tool, name, "not repaired: cannot be made as long as it says");
 	} else if (MA_KIND_FLOATS(seen->header.kind)) {
 		ma_file_detach(fd); /* The library takes it itself. */
 		status = repair_region(tool, name);

@@ -124,7 +124,7 @@ void view_check(struct view *view)
 	if (!view->kind)
 		return;
 	view->kind->check(view);
-	if (!view->processes.is_attached && view->refusal == MA_OK)
+	if (!view->processes.is_attached && (view->refusal == MA_OK || view_was_cut(view)))
 		rehearse(view);
 	check_roots(view);
 }

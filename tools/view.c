@@ -34,7 +34,7 @@ const char *kind_name(uint32_t number)
 
 /* ---- where it comes from ---- */
 
-struct ma_place view_place(const struct view *view)
+static struct ma_place place_of(const struct view *view)
 {
 	struct ma_place place = ma_place_of(view->fd, &view->st);
 
@@ -45,9 +45,13 @@ struct ma_place view_place(const struct view *view)
 
 struct ma_certainty view_certainty(const struct view *view)
 {
-	const struct ma_place place = view_place(view);
+	return ma_header_certainty(&view->header, &view->place);
+}
 
-	return ma_header_certainty(&view->header, &place);
+bool view_was_cut(const struct view *view)
+{
+	return view->refusal == MA_REFUSE_SHORT && view->header_bytes == sizeof(view->header) &&
+	       !view->processes.is_attached && ma_header_was_cut(&view->header, &view->place);
 }
 
 /* ---- opening ---- */
@@ -118,6 +122,11 @@ static void find_in_header(struct view *view)
 	if (why == MA_REFUSE_SHORT && view->header_bytes < sizeof(view->header))
 		view_add_finding(view, SEVERITY_DAMAGE, rules[why], view->header_bytes,
 				 "ends within its header, after %" PRIu64 " bytes", view->header_bytes);
+	else if (view_was_cut(view))
+		view_add_finding(view, SEVERITY_UNCLOSED, rules[why], field_of(why),
+				 "is shorter than its header says, because the machine died while it grew: %" PRIu64
+				 " bytes of %" PRIu64 "; the next open makes it longer and verifies it",
+				 (uint64_t)view->st.st_size, (uint64_t)ma_load(&view->header.length));
 	else if (why == MA_REFUSE_SHORT)
 		view_add_finding(view, SEVERITY_DAMAGE, rules[why], field_of(why), "%s: %" PRIu64 " bytes of %" PRIu64,
 				 text_of(why), (uint64_t)view->st.st_size, (uint64_t)ma_load(&view->header.length));
@@ -258,12 +267,13 @@ enum status view_open(struct tool *tool, const char *name, struct view *view)
 		view->fd = -1;
 		return status;
 	}
-	find_in_header(view);
-	find_behind(view);
 	is_map = view->header_bytes == sizeof(view->header) && view->refusal != MA_REFUSE_MAGIC &&
 		 view->refusal != MA_REFUSE_HALF;
 	processes_find(&view->processes, view->fd, name, &view->st,
 		       is_map && !MA_KIND_FLOATS(view->header.kind) ? &view->header : NULL);
+	view->place = place_of(view);
+	find_in_header(view);
+	find_behind(view);
 	lay_out(view);
 	return STATUS_OK;
 }
@@ -274,6 +284,7 @@ bool view_open_again(const struct view *view, struct view *again)
 	again->name = view->name;
 	again->tool = view->tool;
 	again->st = view->st;
+	again->place = view->place;
 	again->header_bytes = view->header_bytes;
 	again->header = view->header;
 	again->refusal = view->refusal;

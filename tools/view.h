@@ -128,6 +128,7 @@ struct view {
 	struct stat st;
 	uint64_t header_bytes; /* Of the header, as many as the file has. */
 	struct ma_header header;
+	struct ma_place place; /* Where an opener finds it now. */
 	enum ma_refusal refusal;
 	const struct kind *kind; /* NULL: its numbers make no map. Everything below is nothing then. */
 	char *base;
@@ -154,10 +155,10 @@ bool view_open_again(const struct view *view, struct view *again);
 void view_check(struct view *view);
 void view_add_finding(struct view *view, enum severity severity, const char *rule, uint64_t at, const char *format, ...)
 	MA_PRINTF(5, 6);
-/* Where its file is, as an opener sees it now. */
-struct ma_place view_place(const struct view *view);
 /* Was it last opened in this file, which is no copy, and since this machine began and its file system was mounted? */
 struct ma_certainty view_certainty(const struct view *view);
+/* Did the machine die while it grew, so that it is shorter than its header says? The next open makes it longer. */
+bool view_was_cut(const struct view *view);
 /* Users of a region hold no lock: some may not be seen, and what they change meanwhile would be taken for damage. */
 bool view_users_unknown(const struct view *view);
 /* The worst finding; the status and the word for it. */
