@@ -28,11 +28,14 @@ static struct ma_fd_id id_of(const struct shmbuddy *h, uint64_t again)
 /* Ours since now, or another one that was quicker. */
 static int adopt(struct shmbuddy *h, uint64_t seen, int fd)
 {
+	struct flock shared = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = MA_FILE_ATTACH_BYTE, .l_len = 1 };
+	struct flock member = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = MA_FILE_MEMBER_BYTE, .l_len = 1 };
 	uint64_t mine = (uint64_t)ma_fd_mark(fd) << 32 | (uint32_t)(fd + 1);
 
 	/* The mapping keeps the lock of the old one, where it does; there are others where it does not. */
-	if (h->attached && !h->exclusive)
-		ma_file_attach_shared(fd);
+	if (h->attached && !h->exclusive && fcntl(fd, F_OFD_SETLK, &shared) == 0)
+		fcntl(fd, F_OFD_SETLK,
+		      &member);             /* As ma_file_attach_shared() does, which a signal handler cannot call. */
 	if (ma_cas(&h->again, &seen, mine)) /* Pairs with libshmbuddy/src/space.c:shmbuddy__region_fd. */
 		return fd;
 	ma_fd_close(fd, id_of(h, mine));

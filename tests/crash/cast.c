@@ -7,7 +7,9 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include "common/header.h"
 #include "tests/support/support.h"
 #include "tests/support/support_step.h"
 
@@ -60,6 +62,15 @@ static void make_the_call(struct cast *cast)
 	crash_call_ends();
 }
 
+static void say_synced(void)
+{
+	const uint32_t state = MA_STATE_SYNCED;
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	g_assert_cmpint(pwrite(fd, &state, sizeof(state), offsetof(struct ma_header, state)), ==, sizeof(state));
+	close(fd);
+}
+
 static int do_prepare(void *arg)
 {
 	struct cast *cast = arg;
@@ -67,6 +78,8 @@ static int do_prepare(void *arg)
 	cast->library->prepare(cast->scenario);
 	if (cast_has(cast, CRASH_COPIED))
 		image_copy_file(path);
+	if (cast_has(cast, CRASH_SYNCED))
+		say_synced();
 	return 0;
 }
 

@@ -45,6 +45,7 @@ enum crash_flags {
 	CRASH_ANYWHERE =
 		64, /**< Each victim works in another place: real kills leave other bytes than the first one's. */
 	CRASH_COPIED = 128, /**< The map is a copy of the one that was prepared. */
+	CRASH_SYNCED = 256, /**< It says that it was closed and synced. */
 };
 
 /** A library's scenario begins with this. */

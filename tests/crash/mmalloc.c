@@ -290,6 +290,7 @@ static const struct scenario scenarios[] = {
 	SCENE("attach-new-two-openers", KEEPS, nothing, attach_heap, .prepared = NOT_THERE,
 	      FLAGS(CRASH_ABSENT | CRASH_ALONE | CRASH_WAITED)),
 	SCENE("attach-first", KEEPS, nothing, attach_heap, FLAGS(CRASH_ALONE)),
+	SCENE("attach-synced", KEEPS, nothing, attach_heap, FLAGS(CRASH_ALONE | CRASH_SYNCED)),
 	SCENE("attach-copy", KEEPS, nothing, attach_heap, FLAGS(CRASH_ALONE | CRASH_COPIED)),
 	SCENE("attach-second", KEEPS, nothing, attach_heap),
 	SCENE("attach-two-openers", KEEPS, nothing, attach_heap, FLAGS(CRASH_ALONE | CRASH_WAITED)),

@@ -382,6 +382,7 @@ static const struct scenario scenarios[] = {
 	{ .base = { "grow", 0 }, .call = grow },
 	{ .base = { "close", 0 }, .call = close_it },
 	{ .base = { "open", 0 }, .call = open_flat },
+	{ .base = { "open-synced", CRASH_ALONE | CRASH_SYNCED }, .call = open_flat },
 	{ .base = { "open-copy", CRASH_ALONE | CRASH_COPIED }, .call = open_flat },
 	{ .base = { "create", CRASH_ABSENT | CRASH_ALONE }, .call = open_flat },
 	{ .base = { "create-waited", CRASH_ABSENT | CRASH_ALONE | CRASH_WAITED }, .call = open_flat },

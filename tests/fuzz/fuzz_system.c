@@ -417,7 +417,7 @@ ssize_t __wrap_pwrite(int fd, const void *from, size_t bytes, off_t at)
 
 int __wrap_fdatasync(int fd)
 {
-	return file_of(fd) ? 0 : __real_fdatasync(fd);
+	return __real_fdatasync(fuzz_kernel_fd(fd));
 }
 
 /* ---- memory ---- */
@@ -453,14 +453,10 @@ int __wrap_munmap(void *at, size_t bytes)
 	return __real_munmap(at, bytes);
 }
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 /* No file has holes here: populating needs no more than the range, which callers have. */
 int __wrap_madvise(void *at, size_t bytes, int advice)
 {
-	return advice == MADV_RANDOM || advice == MADV_NORMAL || advice == MADV_POPULATE_WRITE
+	return advice == MADV_RANDOM || advice == MADV_NORMAL || advice == 23 /* MADV_POPULATE_WRITE */
 		       ? 0
 		       : __real_madvise(at, bytes, advice);
 }
@@ -471,8 +467,7 @@ pid_t __wrap_getpid(void)
 {
 	static pid_t me;
 
-	if (!me)
-		me = (pid_t)syscall(SYS_getpid);
+	me = me ? me : (pid_t)syscall(SYS_getpid);
 	return me;
 }
 
@@ -499,8 +494,7 @@ int __wrap_setrlimit(int resource, const struct rlimit *limit)
 	return __real_setrlimit(resource, limit);
 }
 
-/* There is one thread. */
 int __wrap_sched_yield(void)
 {
-	return 0;
+	return 0; /* There is one thread. */
 }

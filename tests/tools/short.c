@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Maps of all kinds whose file is shorter than the header says. Because the machine died while it grew: then it is made longer, and the whole check
- * decides. Or because something cut it off: then it is refused.
+ * Maps of all kinds whose file lost something in a power cut: its end, or disk space. A file that is shorter than its header says, because the machine
+ * died while it grew, is made longer, and the whole check decides; one that something else cut off is refused. Space is taken again.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <mmalloc.h>
 #include <shmbuddy.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/support_fault.h"
 #include "tests/tools/cutting.h"
 
 #define TAIL (64 * 1024)
@@ -143,6 +146,102 @@ static void damaged(void)
 	}
 }
 
+/* ---- disk space ---- */
+
+/* Blocks that nobody wrote to, up to a MiB. */
+static const char *make_unwritten(const struct heap *heap)
+{
+	const char *path = make(heap);
+	size_t size = g_str_equal(heap->kind, "qalloc-static") ? 64 : 30000;
+	void *map = heap->open(path);
+
+	for (size_t bytes = 0; bytes < MIB; bytes += size)
+		g_assert_cmpuint(heap->malloc(map, size), !=, 0);
+	g_assert_cmpint(heap->close(map), ==, 0);
+	return path;
+}
+
+static uint64_t disk_bytes(const char *path)
+{
+	struct stat st;
+
+	g_assert_cmpint(stat(path, &st), ==, 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+static void (*const deaths[])(const char *path) = { forget_boot, forget_mount };
+
+/* What a journal lost is taken again by each opener that believes nothing, before it can give out a block. */
+static void takes_space_again(void)
+{
+	for (size_t i = 0; i < HEAPS * G_N_ELEMENTS(deaths) * 2; i++) {
+		const struct heap *heap = &heaps[i % HEAPS];
+		const char *path = make_unwritten(heap);
+		uint64_t lost = support_dig(path), had = disk_bytes(path);
+		void *map;
+
+		if (lost < MIB / 2) {
+			g_test_skip("holes do not give back space here");
+			return;
+		}
+		deaths[i / HEAPS % G_N_ELEMENTS(deaths)](path);
+		if (i >= HEAPS * G_N_ELEMENTS(deaths))
+			cut_tail(path, 100);
+		map = heap->open(path);
+		g_assert_nonnull(map);
+		g_assert_cmpuint(found(heap, map).verified, ==, 1);
+		g_assert_cmpuint(disk_bytes(path), >=, had + MIB / 2);
+		g_assert_cmpint(heap->close(map), ==, 0);
+		assert_status(0, "check", path);
+	}
+}
+
+static int full_disk(void *arg)
+{
+	const struct heap *heap = arg;
+	const char *filler = support_path("filler"), *path;
+	void *map;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(deaths); i++) {
+		if (i == 0 && !support_small_disk("size=20m"))
+			return SUPPORT_CANNOT;
+		path = make_unwritten(heap);
+		g_assert_cmpuint(support_dig(path), >=, MIB / 2);
+		deaths[i](path);
+		cut_tail(path, 100);
+		support_fill_disk(filler);
+		refused(heap, path, ENOSPC);
+		unlink(filler);
+		map = heap->open(path);
+		g_assert_nonnull(map);
+		support_fill_disk(filler);
+		while (true) {
+			uint64_t block = heap->malloc(map, 64);
+
+			if (!block)
+				break;
+			memset(heap->at(map, block), 1, 64); /* No SIGBUS. */
+		}
+		g_assert_cmpint(heap->close(map), ==, 0);
+		unlink(filler);
+		unlink(path);
+	}
+	return 0;
+}
+
+/* Or it does not open, and stays as it is, until there is room. */
+static void needs_space(void)
+{
+	for (size_t i = 0; i < HEAPS; i++) {
+		int status = support_wait(support_fork(full_disk, (void *)(uintptr_t)&heaps[i]));
+
+		if (WIFEXITED(status) && WEXITSTATUS(status) == SUPPORT_CANNOT)
+			g_test_skip("no mount namespace here");
+		else
+			g_assert_cmphex((unsigned)status, ==, 0);
+	}
+}
+
 /* ---- heaps and regions that grow ---- */
 
 /* The length is on the disk, and nothing else of what came later. */
@@ -223,6 +322,8 @@ int main(int argc, char **argv)
 	support_add("/tools/short/cut-off", cut_off);
 	support_add("/tools/short/readers", readers);
 	support_add("/tools/short/damaged", damaged);
+	support_add("/tools/short/takes-space-again", takes_space_again);
+	support_add("/tools/short/needs-space", needs_space);
 	support_add("/tools/short/grown-heaps", grown_heaps);
 	support_add("/tools/short/grown-regions", grown_regions);
 	return support_run();
