@@ -50,6 +50,25 @@ void ma_stream_unlock(struct ma_image *map, uint32_t index)
 	ma_lock_give(&ma_stream(map, index)->lock);
 }
 
+void ma_body_let_go(struct ma_image *map, uint32_t lanes)
+{
+	while (lanes > 0)
+		ma_stream_unlock(map, --lanes);
+}
+
+bool ma_body_hold(struct ma_image *map, uint32_t *lanes)
+{
+	uint32_t n = 0;
+
+	while (n < ma_lanes(map) && ma_stream_lock(map, n))
+		n++;
+	*lanes = n;
+	if (n == ma_lanes(map))
+		return true;
+	ma_body_let_go(map, n);
+	return false;
+}
+
 /* The lock is ours, taken from the dead: mend, then let it go. */
 static void mend_stream(struct ma_image *map, uint32_t index)
 {

@@ -18,6 +18,13 @@ uint32_t ma_stream_mine(struct ma_image *map);
 bool ma_stream_lock(struct ma_image *map, uint32_t index);
 void ma_stream_unlock(struct ma_image *map, uint32_t index);
 
+/*
+ * All streams: from here on no slab, chunk or group comes or goes. False: errno, as for ma_stream_lock(), and none is held. Then as many as
+ * *lanes says are to be given back.
+ */
+bool ma_body_hold(struct ma_image *map, uint32_t *lanes);
+void ma_body_let_go(struct ma_image *map, uint32_t lanes);
+
 /* No other process is attached: mend and free all locks, retire all owners, and forget all process slots. */
 void ma_body_recover(struct ma_image *map);
 

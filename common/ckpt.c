@@ -51,6 +51,7 @@ void ma_ckpt_abandon(struct ma_ckpt *c)
 		if (c->batch[i].place)
 			ma_places_free(&c->places, c->batch[i].place, 1);
 	c->count = c->buffered = 0;
+	ma_pagetable_unmark(&c->table);
 }
 
 char *ma_ckpt_buffer(struct ma_ckpt *c)

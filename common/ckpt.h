@@ -98,10 +98,12 @@ int ma_ckpt_read(struct ma_ckpt *c, bool after_cut);
  */
 int ma_ckpt_begin(struct ma_ckpt *c, uint64_t durable);
 
-/* This page of the map is so now. Each page at most once for a checkpoint. 0, or -1 with errno: ENOSPC, ENOMEM, ... */
+/* This page of the map is so now. What was put first counts. 0, or -1 with errno: ENOSPC, ENOMEM, ... */
 int ma_ckpt_put(struct ma_ckpt *c, uint64_t page, const void *bytes);
 /* The page is all zeros, and takes no space. */
 int ma_ckpt_put_zero(struct ma_ckpt *c, uint64_t page);
+/* Was this page put for the checkpoint that is being made? */
+bool ma_ckpt_has(const struct ma_ckpt *c, uint64_t page);
 /* What was put, and that the map's file has this length, is the next checkpoint. 0: it is on disk. -1 with errno: the last one still is. */
 int ma_ckpt_commit(struct ma_ckpt *c, uint64_t length);
 /* Nothing was put. */

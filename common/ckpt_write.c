@@ -115,7 +115,7 @@ static int write_page(struct ma_ckpt *c, uint64_t place, const void *bytes)
 	return 0;
 }
 
-/* The page's entry in the table can be set without memory from now on. */
+/* The page is marked, so its entry in the table can be set without memory. */
 static int add(struct ma_ckpt *c, const struct ma_page_entry *e)
 {
 	uint64_t room = c->room ? 2 * c->room : 256;
@@ -128,17 +128,35 @@ static int add(struct ma_ckpt *c, const struct ma_page_entry *e)
 		c->batch = longer;
 		c->room = room;
 	}
-	if (!ma_pagetable_reserve(&c->table, e->page))
-		return fail_memory(c);
 	c->batch[c->count++] = *e;
 	return 0;
 }
 
-int ma_ckpt_put_zero(struct ma_ckpt *c, uint64_t page)
+bool ma_ckpt_has(const struct ma_ckpt *c, uint64_t page)
+{
+	return ma_pagetable_is_marked(&c->table, page);
+}
+
+/* 1: the first time; 0: it was put before. */
+static int mark(struct ma_ckpt *c, uint64_t page)
+{
+	bool failed, first = ma_pagetable_mark(&c->table, page, &failed);
+
+	return failed ? fail_memory(c) : first;
+}
+
+static int put_zero(struct ma_ckpt *c, uint64_t page)
 {
 	struct ma_page_entry e = { .page = (uint32_t)page };
 
 	return ma_pagetable_get(&c->table, page).place ? add(c, &e) : 0;
+}
+
+int ma_ckpt_put_zero(struct ma_ckpt *c, uint64_t page)
+{
+	int first = mark(c, page);
+
+	return first > 0 ? put_zero(c, page) : first;
 }
 
 static bool is_zero(const uint64_t *word)
@@ -157,9 +175,12 @@ static bool is_zero(const uint64_t *word)
 int ma_ckpt_put(struct ma_ckpt *c, uint64_t page, const void *bytes)
 {
 	struct ma_page_entry e = { .page = (uint32_t)page }, old = ma_pagetable_get(&c->table, page);
+	int first = mark(c, page);
 
+	if (first <= 0)
+		return first;
 	if (is_zero(bytes))
-		return ma_ckpt_put_zero(c, page);
+		return put_zero(c, page);
 	e.hash = ma_hash_of(bytes, MA_PAGE);
 	if (old.place && ma_hash_equal(old.hash, e.hash))
 		return 0;

@@ -52,6 +52,11 @@ struct ma_engine {
 	void (*privatize_metadata)(struct ma_image *map);
 	/* Each part of the file that blocks take, tables of roots left out, until fn returns something but 0: that. */
 	int (*used)(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
+	/*
+	 * Each part of the user area that has tables: those of roots, then all others, until fn returns something but 0: that. Offsets are from
+	 * the base.
+	 */
+	int (*tables)(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
 	/* This process detaches, and gave all its owner records up: what is free need not keep its space. May be NULL. */
 	void (*rest)(struct ma_image *map);
 	/* A snapshot: what is free has no disk space. May be NULL. */

@@ -30,7 +30,12 @@
  *    240  inode      u64       st_ino of the file at that time: tells a copy from its original
  *    248  mount      u64       the kernel's id of the mount by which that opener found the file; 0: it gives none
  *    256  tag        u64       the application's own number, set once; 0: not set. Regions have theirs in the body
- *    264  (zero)     to 4095
+ *    264  durable    u64       1: the file's checkpoints are in a file beside it (ckpt.h)
+ *    272  captures   u64       how many checkpoints were begun in this generation,
+ *    280  covered    u64       the last of these that reached the disk, and
+ *    288  committed  u64       its number in the checkpoint file
+ *    296  attaches   u64       how often a process that writes came in, in this generation
+ *    304  (zero)     to 4095
  *   4096  the body
  *
  * The header is checked in the order of enum ma_refusal; nothing behind a check is looked at before it passed.
@@ -88,7 +93,12 @@ struct ma_header {
 	uint64_t inode;
 	uint64_t mount;
 	_Atomic uint64_t tag;
-	uint8_t zero4[3832];
+	_Atomic uint64_t durable;
+	_Atomic uint64_t captures;
+	_Atomic uint64_t covered;
+	_Atomic uint64_t committed;
+	_Atomic uint64_t attaches;
+	uint8_t zero4[3792];
 };
 
 _Static_assert(offsetof(struct ma_header, kind) == 8, "format 1");
@@ -106,6 +116,7 @@ _Static_assert(offsetof(struct ma_header, boot_id) == 216, "format 1");
 _Static_assert(offsetof(struct ma_header, inode) == 240, "format 1");
 _Static_assert(offsetof(struct ma_header, mount) == 248, "format 1");
 _Static_assert(offsetof(struct ma_header, tag) == 256, "format 1");
+_Static_assert(offsetof(struct ma_header, attaches) == 296, "format 1");
 _Static_assert(sizeof(struct ma_header) == 4096, "format 1");
 
 /* Why a file is refused, in checking order. */

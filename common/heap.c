@@ -402,7 +402,7 @@ static uint64_t end_of_use(struct ma_image *map)
 		.check = ma_heap_check, .walk = ma_heap_walk, .thread_attach = ma_heap_thread_attach,              \
 		.thread_detach = ma_heap_thread_detach, .table_at = ma_heap_table_at,                              \
 		.table_take = ma_heap_table_take, .privatize_metadata = ma_heap_privatize_metadata,                \
-		.used = ma_heap_used, .hollow = ma_heap_hollow, .rest = ma_heap_rest,                              \
+		.used = ma_heap_used, .tables = ma_heap_tables, .hollow = ma_heap_hollow, .rest = ma_heap_rest,    \
 	}
 
 const struct ma_engine ma_heap_engine = HEAP_ENGINE(MA_KIND_DYNAMIC);

@@ -460,5 +460,6 @@ uint64_t ma_heap_check_some(struct ma_image *map, uint32_t stream, uint64_t from
 			    ma_finding_fn *fn, void *arg);
 void ma_heap_privatize_metadata(struct ma_image *map);
 int ma_heap_used(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
+int ma_heap_tables(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
 
 #endif /* MA_HEAP_INTERNAL_H */

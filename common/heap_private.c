@@ -225,3 +225,25 @@ int ma_heap_used(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, 
 	}
 	return 0;
 }
+
+static int tables_of_kind(struct ma_image *map, enum ma_chunk_kind kind,
+			  int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg)
+{
+	int result = 0;
+
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t first = ma_range_first(map, s), end = first + ma_range_used(map, s);
+
+		for (uint64_t chunk = first; result == 0 && chunk < end; chunk++)
+			if (ma_word_kind(ma_chunk_load(map, chunk)) == kind)
+				result = fn(map->lay.user_off + chunk * MA_CHUNK, MA_CHUNK, arg);
+	}
+	return result;
+}
+
+int ma_heap_tables(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg)
+{
+	int result = tables_of_kind(map, MA_ROOTS, fn, arg);
+
+	return result ? result : tables_of_kind(map, MA_ALLOC_BYTES, fn, arg);
+}

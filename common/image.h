@@ -34,6 +34,8 @@ enum ma_map_flags {
 	MA_MAP_FORKS = 32,     /* A fork child gets a copy of its own (fork_begin). */
 };
 
+struct ma_checkpoint;
+
 struct ma_image {
 	/* What the fast paths read: one line, written only by open, close, fork and ma_image_watch(). */
 	_Atomic uint64_t id;
@@ -115,6 +117,10 @@ struct ma_image {
 	/* Of a snapshot that is being made. */
 	struct ma_image *source; /* What it is copied from. */
 	int privatize_errno;           /* Why that failed. */
+
+	/* Of a durable map (checkpoint_image.h). */
+	struct ma_checkpoint *checkpoint; /* NULL: none was made in this process yet. */
+	uint32_t held;                    /* Streams that a capture holds. */
 
 	char name[256]; /* For messages, also about a closed handle: it stays until the next open. */
 };

@@ -28,6 +28,7 @@ struct ma_opening {
 	bool machine_died;   /* Another run of the machine, and the last one did not end with a sync. */
 	bool recovered;      /* The last users did not close it, and what they held was reclaimed. */
 	bool verified;       /* It was checked whole. */
+	bool restored;       /* It is as its last checkpoint was. */
 	enum ma_state state; /* As the last user left it. */
 };
 

@@ -12,6 +12,7 @@
 
 #include "common/annotate.h"
 #include "common/cancel.h"
+#include "common/checkpoint_image.h"
 #include "common/error.h"
 #include "common/file.h"
 #include "common/forkstack.h"
@@ -50,6 +51,7 @@ static bool child_attach(struct ma_image *map)
 	}
 	map->was_replaced = map->annotated;
 	ma_store(&map->slot, MA_NO_SLOT);
+	ma_image_count_attach(map);
 	return true;
 }
 
@@ -136,6 +138,7 @@ static void child_map(struct ma_map *map)
 
 	pthread_mutex_init(&map->image.mutex, NULL);
 	pthread_mutex_init(&map->image.fd_mutex, NULL);
+	ma_image_fork_checkpoints(&map->image);
 	if (is_copied(map))
 		alive = child_copy(map);
 	else if (map->image.mode & (MA_MAP_PRIVATE | MA_MAP_ANON))

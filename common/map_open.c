@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cancel.h"
+#include "common/checkpoint_image.h"
 #include "common/error.h"
 #include "common/file.h"
 #include "common/image_annotate.h"
@@ -19,7 +20,6 @@
 #include "common/map_recover.h"
 #include "common/owner.h"
 #include "common/recover.h"
-#include "common/regain.h"
 #include "common/regfile.h"
 #include "common/registry.h"
 #include "common/slot.h"
@@ -41,6 +41,8 @@ static void publish(struct ma_map *map)
 	if (image->annotated || ma_registry_is_watched())
 		ma_image_watch(image);
 	map->uses = 1;
+	if (image->fd >= 0 && ma_image_writable(image) && !(image->mode & MA_MAP_PRIVATE))
+		ma_image_count_attach(image);
 	ma_store_release(&image->id, ma_image_new_id()); /* Pairs with common/thread.c:ma_tcache_get. */
 }
 
@@ -61,6 +63,7 @@ static void give_up(struct ma_map *map)
 {
 	int saved = errno;
 
+	ma_image_end_checkpoints(&map->image);
 	if (map->image.base)
 		unmap(&map->image);
 	ma_image_close_fd(&map->image);

@@ -10,6 +10,8 @@
 struct ma_page_leaf {
 	uint32_t place[LEAF_PAGES];
 	struct ma_hash hash[LEAF_PAGES];
+	uint64_t marked[LEAF_PAGES / 64];
+	uint64_t turn; /* Of the marks. */
 };
 
 /* An array of at least so many members, the new ones zero. False: no memory. */
@@ -41,11 +43,6 @@ static struct ma_page_leaf *leaf_of(struct ma_pagetable *t, uint64_t page)
 	if (!t->leaf[at])
 		t->leaf[at] = calloc(1, sizeof(struct ma_page_leaf));
 	return t->leaf[at];
-}
-
-bool ma_pagetable_reserve(struct ma_pagetable *t, uint64_t page)
-{
-	return leaf_of(t, page) != NULL;
 }
 
 bool ma_pagetable_set(struct ma_pagetable *t, const struct ma_page_entry *e)
@@ -89,6 +86,35 @@ uint64_t ma_pagetable_next(const struct ma_pagetable *t, uint64_t page)
 			page++;
 	}
 	return MA_PAGES_MOST;
+}
+
+bool ma_pagetable_mark(struct ma_pagetable *t, uint64_t page, bool *failed)
+{
+	struct ma_page_leaf *leaf = leaf_of(t, page);
+	uint64_t at = page % LEAF_PAGES, bit = (uint64_t)1 << at % 64;
+
+	*failed = !leaf;
+	if (!leaf)
+		return false;
+	if (leaf->turn != t->turn)
+		memset(leaf->marked, 0, sizeof(leaf->marked));
+	leaf->turn = t->turn;
+	if (leaf->marked[at / 64] & bit)
+		return false;
+	leaf->marked[at / 64] |= bit;
+	return true;
+}
+
+bool ma_pagetable_is_marked(const struct ma_pagetable *t, uint64_t page)
+{
+	const struct ma_page_leaf *leaf = page / LEAF_PAGES < t->leaves ? t->leaf[page / LEAF_PAGES] : NULL;
+
+	return leaf && leaf->turn == t->turn && (leaf->marked[page % LEAF_PAGES / 64] >> page % 64 & 1);
+}
+
+void ma_pagetable_unmark(struct ma_pagetable *t)
+{
+	t->turn++;
 }
 
 void ma_pagetable_clear(struct ma_pagetable *t)

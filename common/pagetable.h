@@ -24,16 +24,19 @@ struct ma_pagetable {
 	struct ma_page_leaf **leaf; /* By page; NULL: none of its pages has a place. */
 	uint64_t leaves;
 	uint64_t pages; /* So many have a place. */
+	uint64_t turn;  /* Marks of earlier turns do not count. */
 };
 
-/* Memory for the page's entry, so that setting it will not fail. False: there is none. */
-bool ma_pagetable_reserve(struct ma_pagetable *t, uint64_t page);
 /* False: no memory, and nothing changed. An entry without a place takes the page away. */
 bool ma_pagetable_set(struct ma_pagetable *t, const struct ma_page_entry *e);
 /* The page's entry; place 0: there is none. */
 struct ma_page_entry ma_pagetable_get(const struct ma_pagetable *t, uint64_t page);
 /* The first page from this one on that has a place; MA_PAGES_MOST: there is none. */
 uint64_t ma_pagetable_next(const struct ma_pagetable *t, uint64_t page);
+/* Mark a page, whose entry can then be set without memory, until ma_pagetable_unmark() unmarks all. False: it was marked before, or (with *failed) there is no memory. */
+bool ma_pagetable_mark(struct ma_pagetable *t, uint64_t page, bool *failed);
+bool ma_pagetable_is_marked(const struct ma_pagetable *t, uint64_t page);
+void ma_pagetable_unmark(struct ma_pagetable *t);
 void ma_pagetable_clear(struct ma_pagetable *t);
 
 /* Which places are used: a bit for each. All beyond are free. */

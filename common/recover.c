@@ -88,8 +88,18 @@ void ma_image_mark_ready(struct ma_image *image)
 	h->device = image->place.device;
 	h->inode = image->place.inode;
 	h->mount = image->place.mount;
+	ma_store(&h->captures, 0);
+	ma_store(&h->covered, 0);
+	ma_store(&h->committed, 0);
+	ma_store(&h->attaches, 0);
 	image->generation = atomic_fetch_add_explicit(&h->generation, 1, memory_order_relaxed) + 1;
 	ma_store_kill(&h->phase, 1); /* Pairs with common/map_recover.c:is_in_use. */
+}
+
+void ma_image_count_attach(struct ma_image *image)
+{
+	/* Pairs with common/checkpoint.c:list_changed. */
+	atomic_fetch_add_explicit(&image->header->attaches, 1, memory_order_release);
 }
 
 int ma_image_mark_closed(struct ma_image *image, bool sync)

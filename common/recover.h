@@ -33,6 +33,8 @@ int ma_image_take_space(struct ma_image *image);
 int ma_image_check_whole(struct ma_image *image);
 /* Recovery is over, in a file of this process's: a new generation begins, in which the map is in use. */
 void ma_image_mark_ready(struct ma_image *image);
+/* This process writes to the map from now on: what others know of its pages is not all any more (checkpoint.h). */
+void ma_image_count_attach(struct ma_image *image);
 /* No process uses it any more; with sync, and all of it is on the disk. 0, or -1 with errno. */
 int ma_image_mark_closed(struct ma_image *image, bool sync);
 

@@ -20,26 +20,16 @@ static bool can_take(int fd)
 	return ma_file_take(fd, 0, 1) == 0 || (errno != EOPNOTSUPP && errno != ENOSYS);
 }
 
-static void unlock(struct ma_image *map, uint32_t lanes)
-{
-	while (lanes > 0)
-		ma_stream_unlock(map, --lanes);
-}
-
 /* With all streams, whose words say what there is. A lock that cannot be had: the next look tries again. */
 static int take_all(struct ma_image *map)
 {
-	uint32_t lanes = 0;
+	uint32_t lanes;
 	int result;
 
-	while (lanes < ma_lanes(map) && ma_stream_lock(map, lanes))
-		lanes++;
-	if (lanes < ma_lanes(map)) {
-		unlock(map, lanes);
+	if (!ma_body_hold(map, &lanes))
 		return 0;
-	}
 	result = ma_image_take_space(map);
-	unlock(map, lanes);
+	ma_body_let_go(map, lanes);
 	return result;
 }
 
@@ -92,12 +82,4 @@ int ma_regain_now_and_then(struct ma_image *map)
 			       map->name);
 	}
 	return is_ours(map) && ma_image_length(map) <= MA_REGAIN_MOST ? look(map) : 0;
-}
-
-int ma_image_sync(struct ma_image *map)
-{
-	MA_UNCANCELLED;
-	int regained = ma_regain(map);
-
-	return ma_space_sync_all(map) < 0 ? -1 : regained;
 }

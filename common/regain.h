@@ -21,7 +21,5 @@
 int ma_regain_now_and_then(struct ma_image *map);
 /* Looks, however long the map is. */
 int ma_regain(struct ma_image *map);
-/* Looks, then writes all of the map to disk and waits. 0, or -1 with errno. */
-int ma_image_sync(struct ma_image *map);
 
 #endif /* MA_REGAIN_H */

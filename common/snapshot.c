@@ -177,6 +177,7 @@ static void copy_seal(struct ma_image *copy)
 
 	ma_image_mark_ready(copy);
 	ma_store(&h->state, MA_STATE_SYNCED);
+	ma_store(&h->durable, 0); /* It has no checkpoint file. */
 	memcpy(h->magic, MA_MAGIC, sizeof(h->magic));
 }
 

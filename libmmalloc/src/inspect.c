@@ -10,7 +10,8 @@
 #include "common/error.h"
 #include "common/proc.h"
 #include "common/snapshot.h"
-#include "common/regain.h"
+#include "common/checkpoint_image.h"
+#include "common/ckpt_map.h"
 #include "common/tag.h"
 #include <mmalloc.h>
 
@@ -19,6 +20,32 @@ int mmalloc_sync(void *md)
 	struct ma_image *map = mmalloc__map(md);
 
 	return map ? (int)mmalloc__set_last_error_int(md, ma_image_sync(map)) : -1;
+}
+
+int mmalloc_durable(void *md)
+{
+	struct ma_image *map = mmalloc__map(md);
+
+	return map ? (int)mmalloc__set_last_error_int(md, ma_image_make_durable(map)) : -1;
+}
+
+int mmalloc_capture(void *md)
+{
+	struct ma_image *map = mmalloc__map(md);
+
+	return map ? (int)mmalloc__set_last_error_int(md, ma_image_capture(map)) : -1;
+}
+
+int mmalloc_commit(void *md)
+{
+	struct ma_image *map = mmalloc__map(md);
+
+	return map ? (int)mmalloc__set_last_error_int(md, ma_image_commit(map)) : -1;
+}
+
+int mmalloc_restore(const char *filename)
+{
+	return ma_checkpoint_go_back(filename, 1u << MA_KIND_MMALLOC);
 }
 
 int mmalloc_snapshot(void *md, const char *filename)
@@ -64,6 +91,7 @@ int mmalloc_opening(void *md, struct mmalloc_opening *opening)
 		.closed = (uint32_t)found->state,
 		.recovered = found->recovered,
 		.verified = found->verified,
+		.restored = found->restored,
 	};
 	return 0;
 }

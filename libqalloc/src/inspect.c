@@ -10,7 +10,8 @@
 #include "common/map.h"
 #include "common/proc.h"
 #include "common/snapshot.h"
-#include "common/regain.h"
+#include "common/checkpoint_image.h"
+#include "common/ckpt_map.h"
 #include "common/tag.h"
 #include <qalloc.h>
 #include "static.h"
@@ -23,6 +24,26 @@ const char *qalloc_errmsg(void)
 int qalloc_sync(void *map)
 {
 	return ma_image_is_open(map) ? ma_image_sync(map) : -1;
+}
+
+int qalloc_durable(void *map)
+{
+	return ma_image_is_open(map) ? ma_image_make_durable(map) : -1;
+}
+
+int qalloc_capture(void *map)
+{
+	return ma_image_is_open(map) ? ma_image_capture(map) : -1;
+}
+
+int qalloc_commit(void *map)
+{
+	return ma_image_is_open(map) ? ma_image_commit(map) : -1;
+}
+
+int qalloc_restore(const char *filename)
+{
+	return ma_checkpoint_go_back(filename, 1u << MA_KIND_STATIC | 1u << MA_KIND_DYNAMIC);
 }
 
 int qalloc_snapshot(void *map, const char *filename)
@@ -104,6 +125,7 @@ int qalloc_opening(void *map, struct qalloc_opening *opening)
 		.closed = (uint32_t)found->state,
 		.recovered = found->recovered,
 		.verified = found->verified,
+		.restored = found->restored,
 	};
 	return 0;
 }

@@ -379,6 +379,21 @@ static int used(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, v
 	return 0;
 }
 
+static int tables(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg)
+{
+	uint64_t bytes = map->lay.group_items * map->lay.item_bytes;
+	int result = 0;
+
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t first = ma_range_first(map, s), end = first + backed_groups(map, s);
+
+		for (uint64_t group = first; result == 0 && group < end; group++)
+			if (is_table(map, group))
+				result = fn(map->lay.user_off + group * bytes, bytes, arg);
+	}
+	return result;
+}
+
 const struct ma_engine qalloc__static_engine = {
 	.kind = MA_KIND_STATIC,
 	.layout = layout,
@@ -393,4 +408,5 @@ const struct ma_engine qalloc__static_engine = {
 	.table_take = qalloc__static_table_take,
 	.privatize_metadata = privatize_metadata,
 	.used = used,
+	.tables = tables,
 };

@@ -6,7 +6,7 @@
 
 #include "common/heap.h"
 #include "common/map.h"
-#include "common/regain.h"
+#include "common/checkpoint_image.h"
 #include "tests/support/support.h"
 
 #define BLOCK MIB

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See ckpt_map.h. */
+#include "common/ckpt_map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cancel.h"
+#include "common/copy.h"
+#include "common/error.h"
+#include "common/file.h"
+
+/* ---- its name ---- */
+
+/* The name that the file at map has now, with the suffix. To be freed; NULL with errno: ENOENT it has none. */
+static char *name_beside(int map)
+{
+	char *path = malloc(PATH_MAX + sizeof(MA_CKPT_SUFFIX)), link[32];
+	struct stat own, named;
+	ssize_t length;
+
+	if (!path)
+		return NULL;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", map);
+	length = readlink(link, path, PATH_MAX);
+	if (length > 0 && length < PATH_MAX) {
+		path[length] = '\0';
+		if (fstat(map, &own) == 0 && stat(path, &named) == 0 && own.st_dev == named.st_dev &&
+		    own.st_ino == named.st_ino) {
+			memcpy(path + length, MA_CKPT_SUFFIX, sizeof(MA_CKPT_SUFFIX));
+			return path;
+		}
+	}
+	free(path);
+	errno = ENOENT;
+	return NULL;
+}
+
+/* Who may read the map may read its checkpoints, and nobody else. */
+static int create_file(const char *path, int map)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	struct stat st;
+
+	if (fd < 0)
+		return errno == EEXIST ? open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC) : -1;
+	if (fstat(map, &st) < 0 || (fchown(fd, st.st_uid, st.st_gid) < 0 && geteuid() == 0) ||
+	    fchmod(fd, st.st_mode & 0666) < 0) {
+		int saved = errno;
+
+		unlink(path);
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	return fd;
+}
+
+int ma_checkpoint_file(int map, bool create)
+{
+	MA_UNCANCELLED;
+	char *path = name_beside(map);
+	struct stat st;
+	int fd, saved;
+
+	if (!path)
+		return -1;
+	fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT && create)
+		fd = create_file(path, map);
+	fd = ma_fd_aside(fd);
+	if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))) {
+		close(fd);
+		fd = -1;
+		errno = EINVAL;
+	}
+	saved = errno;
+	free(path);
+	errno = saved;
+	return fd;
+}
+
+/* ---- a map made from it ---- */
+
+/*
+ * Page 0 comes last, and says that the map is being recovered, in no run of the machine: whoever finds it so begins again. A generation that
+ * there was is not counted twice.
+ */
+static int write_page_0(struct ma_ckpt *c, int map, struct ma_header *h)
+{
+	uint64_t generation = ma_load(&h->generation);
+
+	if (ma_ckpt_page(c, 0, h) < 0)
+		return -1;
+	ma_store(&h->generation, ma_max(generation, ma_load(&h->generation)));
+	if (ma_write_all(map, h, sizeof(*h), 0) < 0 || fsync(map) < 0)
+		return ma_fail(
+			errno,
+			"%s: cannot be made as its last checkpoint was: pwrite(2) or fsync(2) failed; check its disk",
+			c->name);
+	ma_debug("%s: is as its last checkpoint was", c->name);
+	return 0;
+}
+
+static int restore(struct ma_ckpt *c, int map, struct ma_header *h)
+{
+	if (ma_file_lock(c->fd, F_OFD_SETLKW, F_WRLCK, 0, NULL) < 0 || ma_ckpt_read(c, true) < 0)
+		return -1;
+	if (c->number == 0)
+		return 1;
+	return ma_ckpt_restore(c, map) < 0 ? -1 : write_page_0(c, map, h);
+}
+
+int ma_checkpoint_restore(int map, const char *name, struct ma_header *h)
+{
+	MA_UNCANCELLED;
+	int fd = ma_checkpoint_file(map, false), result, saved;
+	struct ma_ckpt c;
+
+	if (fd < 0 && errno == ENOENT)
+		return 1;
+	if (fd < 0)
+		return ma_fail(errno, "%s: cannot open the checkpoint file beside it; check permissions", name);
+	ma_ckpt_init(&c, h->uuid, name);
+	result = ma_ckpt_use(&c, fd) < 0 ? -1 : restore(&c, map, h);
+	saved = errno;
+	ma_ckpt_forget(&c);
+	errno = saved;
+	return result;
+}
+
+/* ---- going back on purpose ---- */
+
+static int go_back(int fd, const char *name, unsigned kinds)
+{
+	struct ma_header *h = calloc(1, sizeof(*h));
+	struct stat st;
+	enum ma_refusal why;
+	ssize_t got;
+	int result;
+
+	if (!h || fstat(fd, &st) < 0) {
+		free(h);
+		return ma_fail(errno,
+			       "%s: cannot go back to its last checkpoint: no memory, or fstat(2) failed; try again",
+			       name);
+	}
+	got = pread(fd, h, sizeof(*h), 0);
+	why = got < 0 ? MA_REFUSE_READ : ma_header_check(h, (size_t)got, (uint64_t)st.st_size, kinds, true);
+	if (why == MA_REFUSE_SHORT) /* It gets its length back. */
+		why = MA_OK;
+	result = why == MA_OK ? ma_checkpoint_restore(fd, name, h) : ma_refuse(why, name, h);
+	free(h);
+	if (result <= 0)
+		return result;
+	return ma_fail(ENOENT, "%s: cannot go back to its last checkpoint: it has none; make the map durable before",
+		       name);
+}
+
+int ma_checkpoint_go_back(const char *filename, unsigned kinds)
+{
+	MA_UNCANCELLED;
+	int fd = open(filename, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), result, saved;
+
+	if (fd < 0)
+		return ma_file_fail_open(filename);
+	if (ma_file_attach_exclusive(fd) == 0)
+		result = go_back(fd, filename, kinds);
+	else
+		result = ma_fail(
+			EBUSY, "%s: cannot go back to its last checkpoint: a process has it open; close it there first",
+			filename);
+	saved = errno;
+	ma_fd_shut(fd);
+	errno = saved;
+	return result;
+}
