@@ -278,7 +278,7 @@ exec 9>&-
 check_all() {
 	local part passed=0 failed=0 skipped=0 status broken out=$build/log/check-all.out
 	mkdir -p "$build/log" || die "cannot write in $build"
-	for part in check check-crash check-long check-model check-abi check-doc check-deb; do
+	for part in check check-crash check-power check-long check-model check-abi check-doc check-deb; do
 		if [ $part = check-deb ] && { [ "$(id -u)" -ne 0 ] || ! have apt-get dpkg-buildpackage; }; then
 			printf 'skipped: check-deb: packages are built and installed by root, on Debian\n'
 			skipped=$((skipped + 1))
@@ -302,9 +302,9 @@ check_all() {
 
 for target in ${targets[@]+"${targets[@]}"}; do
 	case $target in
-	check-crash)
+	check-crash|check-power)
 		must build make -C "$build" -j"$jobs" build-all
-		make --no-print-directory -s -C "$build" check-crash ${variables[@]+"${variables[@]}"} || exit 1
+		make --no-print-directory -s -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1
 		;;
 	check-abi|check-deb)
 		must build make -C "$build" -j"$jobs" all

@@ -108,13 +108,39 @@ static int write_page_0(struct ma_ckpt *c, int map, struct ma_header *h)
 	return 0;
 }
 
+/* Before anything is changed nothing of it may be believed any more, on the disk neither: from here on who opens it begins again. */
+static int disown(struct ma_ckpt *c, int map, const struct ma_header *h)
+{
+	struct ma_header *none = malloc(sizeof(*none));
+	int result = -1;
+
+	if (none) {
+		*none = *h;
+		ma_store(&none->phase, 0);
+		ma_store(&none->state, MA_STATE_IN_USE);
+		memset(none->boot_id, 0, sizeof(none->boot_id));
+		/* These words are in one sector. */
+		if (ma_write_all(map, &none->phase,
+				 offsetof(struct ma_header, device) - offsetof(struct ma_header, phase),
+				 offsetof(struct ma_header, phase)) == 0 &&
+		    fdatasync(map) == 0)
+			result = 0;
+	}
+	free(none);
+	return result == 0 ? 0
+			   : ma_fail(errno,
+				     "%s: cannot be made as its last checkpoint was: it cannot be written to; check "
+				     "its disk",
+				     c->name);
+}
+
 static int restore(struct ma_ckpt *c, int map, struct ma_header *h)
 {
 	if (ma_file_lock(c->fd, F_OFD_SETLKW, F_WRLCK, 0, NULL) < 0 || ma_ckpt_read(c, true) < 0)
 		return -1;
 	if (c->number == 0)
 		return 1;
-	return ma_ckpt_restore(c, map) < 0 ? -1 : write_page_0(c, map, h);
+	return disown(c, map, h) < 0 || ma_ckpt_restore(c, map) < 0 ? -1 : write_page_0(c, map, h);
 }
 
 int ma_checkpoint_restore(int map, const char *name, struct ma_header *h)

@@ -233,3 +233,8 @@ void disk_after(size_t steps, uint64_t which, const char *path)
 	write_file(path, file);
 	g_byte_array_unref(file);
 }
+
+void disk_report(size_t steps, size_t stride, size_t disks)
+{
+	g_print("# power: %-32s %8zu %8zu %8zu 0\n", g_test_get_path(), steps, steps / stride + 1, disks);
+}

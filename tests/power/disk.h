@@ -24,4 +24,7 @@ void disk_fail_sync(int err);
 /* Writes that make the file longer than this fail with ENOSPC. 0: none. */
 void disk_limit(uint64_t bytes);
 
+/* For the table of check-power: of so many operations each stride-th was the last, and so many disks were looked at; none was wrong. */
+void disk_report(size_t steps, size_t stride, size_t disks);
+
 #endif /* TESTS_POWER_DISK_H */
