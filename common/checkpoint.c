@@ -3,14 +3,9 @@
 #include "common/checkpoint.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/cancel.h"
@@ -326,31 +321,6 @@ static int copy(struct ma_checkpoint *c)
 
 /* ---- one checkpoint ---- */
 
-/* Its name is to be on disk, too. */
-static int sync_folder(const struct ma_checkpoint *c, int map)
-{
-	char link[32], *path = malloc(PATH_MAX);
-	ssize_t length = -1;
-	int dir = -1, result = -1;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", map);
-	if (path)
-		length = readlink(link, path, PATH_MAX - 1);
-	if (length > 0) {
-		path[length] = '\0';
-		dir = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	}
-	if (dir >= 0)
-		result = fsync(dir);
-	if (result < 0)
-		ma_fail(errno, "%s: cannot make a checkpoint: fsync(2) of its folder failed; check the disk",
-			c->of.name);
-	if (dir >= 0)
-		close(dir);
-	free(path);
-	return result;
-}
-
 static int open_file(struct ma_checkpoint *c)
 {
 	int map = c->of.fd(c->of.map), fd = map < 0 ? -1 : ma_checkpoint_file(map, true);
@@ -395,7 +365,8 @@ static int commit(struct ma_checkpoint *c)
 	bool first = c->file.number == 0;
 	int map = first ? c->of.fd(c->of.map) : 0;
 
-	if (map < 0 || ma_ckpt_commit(&c->file, c->length) < 0 || (first && sync_folder(c, map) < 0)) {
+	if (map < 0 || ma_ckpt_commit(&c->file, c->length) < 0 ||
+	    (first && ma_checkpoint_sync_folder(map, c->of.name) < 0)) {
 		c->sure = false;
 		return -1;
 	}
@@ -412,21 +383,48 @@ static bool is_covered(const struct ma_checkpoint *c, uint64_t turn)
 
 /* ---- one after the other ---- */
 
-/* -1 with EBUSY: this thread has captured already, and would wait for itself. */
-static int enter(struct ma_checkpoint *c)
+/*
+ * -1 with EBUSY: this thread has captured already, and would wait for itself. waits: false for who holds what the thread that captured may need
+ * before its commit.
+ */
+static int enter(struct ma_checkpoint *c, bool waits)
 {
-	int result = 0;
+	bool refused = false;
 
 	pthread_mutex_lock(&c->mutex);
-	while (c->busy && !(c->captured && pthread_equal(c->owner, pthread_self())))
-		pthread_cond_wait(&c->let_in, &c->mutex);
-	if (c->busy)
-		result = ma_fail(EBUSY, "%s: cannot make a checkpoint: this thread has captured one; commit that first",
-				 c->of.name);
-	else
+	while (c->busy && !refused) {
+		refused = c->captured && (!waits || pthread_equal(c->owner, pthread_self()));
+		if (!refused)
+			pthread_cond_wait(&c->let_in, &c->mutex);
+	}
+	if (!refused)
 		c->busy = true;
 	pthread_mutex_unlock(&c->mutex);
-	return result;
+	if (!refused)
+		return 0;
+	return ma_fail(EBUSY,
+		       "%s: cannot make a checkpoint: this thread, or another one, has captured one; commit that first",
+		       c->of.name);
+}
+
+static void set_captured(struct ma_checkpoint *c)
+{
+	pthread_mutex_lock(&c->mutex);
+	c->owner = pthread_self();
+	c->captured = true;
+	pthread_mutex_unlock(&c->mutex);
+}
+
+/* Whoever commits it, once. */
+static bool take_captured(struct ma_checkpoint *c)
+{
+	bool had;
+
+	pthread_mutex_lock(&c->mutex);
+	had = c->captured;
+	c->captured = false;
+	pthread_mutex_unlock(&c->mutex);
+	return had;
 }
 
 static void leave(struct ma_checkpoint *c)
@@ -438,13 +436,13 @@ static void leave(struct ma_checkpoint *c)
 	pthread_mutex_unlock(&c->mutex);
 }
 
-int ma_checkpoint_sync(struct ma_checkpoint *c)
+int ma_checkpoint_sync(struct ma_checkpoint *c, bool waits)
 {
 	MA_UNCANCELLED;
 	uint64_t turn = atomic_load(&c->of.header->captures) + 1; /* Pairs with common/checkpoint.c:capture. */
 	int result;
 
-	if (enter(c) < 0)
+	if (enter(c, waits) < 0)
 		return -1;
 	result = is_covered(c, turn) ? 0 : open_file(c);
 	if (result == 0 && !is_covered(c, turn))
@@ -457,14 +455,13 @@ int ma_checkpoint_capture(struct ma_checkpoint *c)
 {
 	MA_UNCANCELLED;
 
-	if (enter(c) < 0)
+	if (enter(c, true) < 0)
 		return -1;
 	if (open_file(c) < 0 || capture(c) < 0) {
 		leave(c);
 		return -1;
 	}
-	c->owner = pthread_self();
-	c->captured = true;
+	set_captured(c);
 	return 0;
 }
 
@@ -473,7 +470,7 @@ int ma_checkpoint_commit(struct ma_checkpoint *c)
 	MA_UNCANCELLED;
 	int result;
 
-	if (!c->captured)
+	if (!take_captured(c))
 		return ma_fail(EINVAL, "%s: cannot commit a checkpoint: nothing was captured; capture first",
 			       c->of.name);
 	result = commit(c);

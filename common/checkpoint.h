@@ -50,8 +50,11 @@ void ma_checkpoint_end(struct ma_checkpoint *c);
 /* In a fork child, which has no other thread: what the parent knew and held is not the child's. */
 void ma_checkpoint_fork(struct ma_checkpoint *c);
 
-/* All that was stored before the call is in a checkpoint on disk. 0, or -1 with errno. */
-int ma_checkpoint_sync(struct ma_checkpoint *c);
+/*
+ * All that was stored before the call is in a checkpoint on disk. 0, or -1 with errno. waits: for another thread's commit; else EBUSY when one has
+ * captured.
+ */
+int ma_checkpoint_sync(struct ma_checkpoint *c, bool waits);
 /* The two halves. -1 with errno EBUSY: a capture waits for its commit; EINVAL: there is no capture. */
 int ma_checkpoint_capture(struct ma_checkpoint *c);
 int ma_checkpoint_commit(struct ma_checkpoint *c);

@@ -155,13 +155,13 @@ int ma_image_make_durable(struct ma_image *map)
 			"%s: cannot be durable: it is read-only, private, or has no file; open the file for writing",
 			map->name);
 	c = checkpoints_of(map);
-	if (!c || ma_checkpoint_sync(c) < 0)
+	if (!c || ma_checkpoint_sync(c, true) < 0)
 		return -1;
 	ma_store(&map->header->durable, 1);
 	return ma_space_sync(map, 0, MA_PAGE);
 }
 
-int ma_image_sync(struct ma_image *map)
+static int sync_map(struct ma_image *map, bool waits)
 {
 	MA_UNCANCELLED;
 	int regained = ma_regain(map);
@@ -170,7 +170,17 @@ int ma_image_sync(struct ma_image *map)
 	if (!ma_image_is_durable(map))
 		return ma_space_sync_all(map) < 0 ? -1 : regained;
 	c = checkpoints_of(map);
-	return !c || ma_checkpoint_sync(c) < 0 ? -1 : regained;
+	return !c || ma_checkpoint_sync(c, waits) < 0 ? -1 : regained;
+}
+
+int ma_image_sync(struct ma_image *map)
+{
+	return sync_map(map, true);
+}
+
+int ma_image_sync_now(struct ma_image *map)
+{
+	return sync_map(map, false);
 }
 
 static int fail_not_durable(const struct ma_image *map)

@@ -18,6 +18,8 @@ bool ma_image_is_durable(const struct ma_image *map);
  * of a failed write, else ENOSPC, EDQUOT, ...
  */
 int ma_image_sync(struct ma_image *map);
+/* The same with the registry's lock, which another thread may need before its commit: EBUSY when one has captured. */
+int ma_image_sync_now(struct ma_image *map);
 
 /* The halves of a checkpoint. -1 with errno: EINVAL the map is not durable, or nothing was captured; EBUSY; and as ma_image_sync(). */
 int ma_image_capture(struct ma_image *map);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +85,20 @@ int ma_checkpoint_file(int map, bool create)
 	free(path);
 	errno = saved;
 	return fd;
+}
+
+int ma_checkpoint_sync_folder(int map, const char *name)
+{
+	char *path = name_beside(map);
+	int dir = path ? open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int result = dir >= 0 ? fsync(dir) : -1;
+
+	if (result < 0)
+		ma_fail(errno, "%s: cannot make a checkpoint: fsync(2) of its folder failed; check the disk", name);
+	if (dir >= 0)
+		close(dir);
+	free(path);
+	return result;
 }
 
 /* ---- a map made from it ---- */

@@ -9,6 +9,9 @@
 /* The checkpoint file beside the file at this descriptor. -1 with errno: ENOENT there is none, or the map's file has no name. */
 int ma_checkpoint_file(int map, bool create);
 
+/* Its name is on disk, too. 0, or -1 with errno. */
+int ma_checkpoint_sync_folder(int map, const char *name);
+
 /*
  * The file at map, of this header, was cut from its processes by a power cut, or is a copy: make it what its last checkpoint was, and *h its
  * header. This process has the attach byte exclusively. 0; 1: there is no checkpoint file; -1 with errno.

@@ -320,7 +320,7 @@ int ma_map_sync_all(bool then_close)
 	for (struct ma_map *map = ma_registry; map; map = map->next) {
 		if (ma_load(&map->image.id) == MA_MAP_CLOSED)
 			continue;
-		if (ma_image_sync(&map->image) < 0) {
+		if (ma_image_sync_now(&map->image) < 0) {
 			err = errno;
 			result = -1;
 		}
