@@ -190,6 +190,9 @@ static int list_changed(struct ma_checkpoint *c)
 
 	c->attaches = attaches;
 	c->sure = alone && know != NOTHING;
+	/* The header may be written to by pwrite(2), or by another mapping. */
+	if (add(c, &c->changed, 0, MA_PAGE) < 0)
+		return -1;
 	if (!sure || know != ALL) {
 		c->changed.count = 0;
 		for (size_t i = 0; i < c->data.count; i++)
@@ -202,9 +205,13 @@ static int list_changed(struct ma_checkpoint *c)
 
 /* ---- copying ---- */
 
-/* Another checkpoint may have these numbers, and the map is being recovered when somebody finds them. */
-static void normalize(struct ma_header *h)
+/*
+ * Another checkpoint may have these numbers, and the map is being recovered when somebody finds them. A region may have grown since the capture
+ * began: it is as long as its pages that are captured.
+ */
+static void normalize(struct ma_header *h, uint64_t length)
 {
+	ma_store(&h->length, length);
 	ma_store(&h->phase, 0);
 	ma_store(&h->state, 0);
 	ma_store(&h->durable, 1);
@@ -219,18 +226,18 @@ static void normalize(struct ma_header *h)
 static int put(struct ma_checkpoint *c, uint64_t page)
 {
 	if (page == 0)
-		normalize((struct ma_header *)(void *)c->page);
+		normalize((struct ma_header *)(void *)c->page, c->length);
 	return ma_ckpt_put(&c->file, page, c->page);
 }
 
-/* Each word whole, as others may be storing to it. */
+/* Each word whole, as others may be storing to it. One after the other: what a root leads to was there before it. */
 static int put_words(struct ma_checkpoint *c, const struct ma_stretch *s, uint64_t page)
 {
 	_Atomic uint64_t *from = (_Atomic uint64_t *)(void *)(s->at + (page * MA_PAGE - s->file));
 	uint64_t *to = (uint64_t *)(void *)c->page;
 
 	for (size_t i = 0; i < MA_PAGE / sizeof(*to); i++)
-		to[i] = ma_load(&from[i]);
+		to[i] = ma_load_acquire(&from[i]); /* Pairs with libshmbuddy/src/roots.c:change_unnamed. */
 	return put(c, page);
 }
 
