@@ -112,9 +112,13 @@ static int create(struct ma_regfile *f)
 static enum ma_visit recover(struct ma_regfile *f)
 {
 	struct opening *o = f->arg;
+	enum ma_visit visit;
 
 	o->map->image.place = f->place;
-	return ma_map_recover(&o->map->image, o->how, &f->header, &o->map->opening);
+	visit = ma_map_recover(&o->map->image, o->how, &f->header, &o->map->opening);
+	if (o->map->opening.restored)
+		ma_regfile_is_whole(f);
+	return visit;
 }
 
 static enum ma_visit join(struct ma_regfile *f)

@@ -76,6 +76,12 @@ struct ma_regfile {
 		given; /* Length of a file of zeros that is to be made something: it keeps that, and its disk space. 0: any other. */
 };
 
+/* In recover(): the file was given another length and other contents. If opening it fails later, it is not made short again. */
+MA_INLINE void ma_regfile_is_whole(struct ma_regfile *f)
+{
+	f->cut_at = 0;
+}
+
 /* Open the file and come in. MA_VISIT_DONE, or MA_VISIT_FAILED with errno: then the caller closes the descriptor. */
 enum ma_visit ma_regfile_enter(struct ma_regfile *f);
 /* For create(): mark the file as half made, and make it so long. 0, or -1 with errno. */
