@@ -158,7 +158,7 @@ static int restore(struct ma_ckpt *c, int map, struct ma_header *h)
 	return disown(c, map, h) < 0 || ma_ckpt_restore(c, map) < 0 ? -1 : write_page_0(c, map, h);
 }
 
-int ma_checkpoint_restore(int map, const char *name, struct ma_header *h)
+static int restore_map(int map, const char *name, struct ma_header *h)
 {
 	MA_UNCANCELLED;
 	int fd = ma_checkpoint_file(map, false), result, saved;
@@ -174,6 +174,42 @@ int ma_checkpoint_restore(int map, const char *name, struct ma_header *h)
 	ma_ckpt_forget(&c);
 	errno = saved;
 	return result;
+}
+
+static int fail_missing(const char *name)
+{
+	return ma_fail(EUCLEAN,
+		       "%s: the machine died, and its checkpoint file %s" MA_CKPT_SUFFIX
+		       " is missing; bring that back, or take what is there with: mapalloc repair",
+		       name, name);
+}
+
+static int check_again(int map, const char *name, const struct ma_header *h, unsigned kinds)
+{
+	enum ma_refusal why;
+	struct stat st;
+
+	if (fstat(map, &st) < 0)
+		return ma_fail(errno, "%s: cannot open it: fstat(2) failed; check the file system", name);
+	why = ma_header_check(h, sizeof(*h), (uint64_t)st.st_size, kinds, true);
+	return why == MA_OK ? 0 : ma_refuse(why, name, h);
+}
+
+int ma_checkpoint_roll_back(int map, const char *name, struct ma_header *h, const struct ma_place *place,
+			    unsigned kinds)
+{
+	struct ma_certainty c = ma_header_certainty(h, place);
+	int result;
+
+	if (ma_load(&h->durable) != 1 || ma_is_certain(c))
+		return 0;
+	result = restore_map(map, name, h);
+	if (result == 0)
+		return check_again(map, name, h, kinds) < 0 ? -1 : 1;
+	if (result < 0)
+		return -1;
+	ma_store(&h->durable, 0);
+	return c.same_file ? fail_missing(name) : 0;
 }
 
 /* ---- going back on purpose ---- */
@@ -196,7 +232,7 @@ static int go_back(int fd, const char *name, unsigned kinds)
 	why = got < 0 ? MA_REFUSE_READ : ma_header_check(h, (size_t)got, (uint64_t)st.st_size, kinds, true);
 	if (why == MA_REFUSE_SHORT) /* It gets its length back. */
 		why = MA_OK;
-	result = why == MA_OK ? ma_checkpoint_restore(fd, name, h) : ma_refuse(why, name, h);
+	result = why == MA_OK ? restore_map(fd, name, h) : ma_refuse(why, name, h);
 	free(h);
 	if (result <= 0)
 		return result;

@@ -13,10 +13,13 @@ int ma_checkpoint_file(int map, bool create);
 int ma_checkpoint_sync_folder(int map, const char *name);
 
 /*
- * The file at map, of this header, was cut from its processes by a power cut, or is a copy: make it what its last checkpoint was, and *h its
- * header. This process has the attach byte exclusively. 0; 1: there is no checkpoint file; -1 with errno.
+ * Before anything of a map's body is believed: when it is durable and nothing about it is certain, make the file what its last checkpoint was, and
+ * *h its header. This process has the attach byte exclusively; kinds: 1 << enum ma_kind of each that may be there. 1: that was done. 0: the map
+ * stays as it is; a copy that came without its checkpoint file is not durable, and *h says so. -1 with errno: EUCLEAN the checkpoint file is
+ * missing, damaged or another map's; or of a system call.
  */
-int ma_checkpoint_restore(int map, const char *name, struct ma_header *h);
+int ma_checkpoint_roll_back(int map, const char *name, struct ma_header *h, const struct ma_place *place,
+			    unsigned kinds);
 
 /*
  * Go back on purpose: make the durable map or region of this name what its last checkpoint was. kinds: 1 << enum ma_kind of each that may be

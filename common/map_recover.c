@@ -219,52 +219,17 @@ static enum ma_visit stay_second(struct ma_image *map, struct ma_opening *found)
 	return MA_VISIT_FAILED;
 }
 
-static enum ma_visit fail_no_checkpoints(const struct ma_image *map)
-{
-	return failed(ma_fail(EUCLEAN,
-			      "%s: the machine died, and its checkpoint file %s" MA_CKPT_SUFFIX
-			      " is missing; bring that back, or take what is there with: mapalloc repair",
-			      map->name, map->name));
-}
-
-/*
- * A durable map about which nothing is certain becomes what its last checkpoint was, and *h its header. A copy that came without its
- * checkpoint file stays as it is, and is not durable.
- */
-static enum ma_visit roll_back(struct ma_image *map, const struct ma_open *how, struct ma_header *h,
-			       struct ma_opening *found)
-{
-	struct ma_certainty c = ma_header_certainty(h, &map->place);
-	struct stat st;
-	int result;
-
-	if (ma_load(&h->durable) != 1 || ma_is_certain(c))
-		return MA_VISIT_DONE;
-	result = ma_checkpoint_restore(map->fd, map->name, h);
-	if (result < 0)
-		return MA_VISIT_FAILED;
-	if (result > 0) {
-		ma_store(&h->durable, 0);
-		return c.same_file ? fail_no_checkpoints(map) : MA_VISIT_DONE;
-	}
-	found->restored = true;
-	if (fstat(map->fd, &st) < 0)
-		return failed(ma_fail(errno, "%s: cannot open it: fstat(2) failed; check the file system", map->name));
-	if (ma_header_check(h, sizeof(*h), (uint64_t)st.st_size, ma_map_kinds(how), true) != MA_OK)
-		return refuse_body(map);
-	return MA_VISIT_DONE;
-}
-
 enum ma_visit ma_map_recover(struct ma_image *map, const struct ma_open *how, const struct ma_header *header,
 			     struct ma_opening *found)
 {
 	struct ma_header now = *header, *h = &now;
 	enum ma_visit result;
+	int back;
 
 	note_opening(map, h, found, true);
-	result = roll_back(map, how, h, found);
-	if (result == MA_VISIT_DONE)
-		result = map_existing(map, how, h);
+	back = ma_checkpoint_roll_back(map->fd, map->name, h, &map->place, ma_map_kinds(how));
+	found->restored = back > 0;
+	result = back < 0 ? MA_VISIT_FAILED : map_existing(map, how, h);
 	if (result != MA_VISIT_DONE)
 		return result;
 	if (!is_first(map, h))
