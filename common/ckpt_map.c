@@ -123,39 +123,46 @@ static int write_page_0(struct ma_ckpt *c, int map, struct ma_header *h)
 	return 0;
 }
 
-/* Before anything is changed nothing of it may be believed any more, on the disk neither: from here on who opens it begins again. */
-static int disown(struct ma_ckpt *c, int map, const struct ma_header *h)
+static int fail_begin(const struct ma_ckpt *c)
 {
-	struct ma_header *none = malloc(sizeof(*none));
-	int result = -1;
+	return ma_fail(
+		errno,
+		"%s: cannot be made as its last checkpoint was: its checkpoint file cannot be locked, or its own first "
+		"page cannot be written; check its disk and file system",
+		c->name);
+}
 
-	if (none) {
-		*none = *h;
-		ma_store(&none->phase, 0);
-		ma_store(&none->state, MA_STATE_IN_USE);
-		memset(none->boot_id, 0, sizeof(none->boot_id));
-		/* These words are in one sector. */
-		if (ma_write_all(map, &none->phase,
-				 offsetof(struct ma_header, device) - offsetof(struct ma_header, phase),
-				 offsetof(struct ma_header, phase)) == 0 &&
-		    fdatasync(map) == 0)
-			result = 0;
-	}
-	free(none);
-	return result == 0 ? 0
-			   : ma_fail(errno,
-				     "%s: cannot be made as its last checkpoint was: it cannot be written to; check "
-				     "its disk",
-				     c->name);
+_Static_assert(offsetof(struct ma_header, phase) / 512 == (offsetof(struct ma_header, captures) - 1) / 512,
+	       "one sector");
+
+/*
+ * From here on, and on the disk, nothing about the file is certain in any run of the machine, and it is durable: whoever finds it half made
+ * begins again. All of it lies in one sector.
+ */
+static int write_begun(const struct ma_ckpt *c, int map, struct ma_header *h)
+{
+	size_t from = offsetof(struct ma_header, phase), end = offsetof(struct ma_header, captures);
+
+	ma_store(&h->phase, 0);
+	ma_store(&h->state, MA_STATE_IN_USE);
+	memset(h->boot_id, 0, sizeof(h->boot_id));
+	h->mount = 0;
+	ma_store(&h->durable, 1);
+	return ma_write_all(map, (const char *)h + from, end - from, from) < 0 || fdatasync(map) < 0 ? fail_begin(c)
+												     : 0;
 }
 
 static int restore(struct ma_ckpt *c, int map, struct ma_header *h)
 {
-	if (ma_file_lock(c->fd, F_OFD_SETLKW, F_WRLCK, 0, NULL) < 0 || ma_ckpt_read(c, true) < 0)
+	if (ma_file_lock(c->fd, F_OFD_SETLKW, F_WRLCK, 0, NULL) < 0)
+		return fail_begin(c);
+	if (ma_ckpt_read(c, true) < 0)
 		return -1;
 	if (c->number == 0)
 		return 1;
-	return disown(c, map, h) < 0 || ma_ckpt_restore(c, map) < 0 ? -1 : write_page_0(c, map, h);
+	if (write_begun(c, map, h) < 0 || ma_ckpt_restore(c, map) < 0)
+		return -1;
+	return write_page_0(c, map, h);
 }
 
 static int restore_map(int map, const char *name, struct ma_header *h)
