@@ -56,4 +56,10 @@ int shmbuddy__handle_begin_generation(struct shmbuddy *h);
 /* From now on this file, on this run of the machine, is certain. Killed before or while writing: the next opener checks it all again. */
 int shmbuddy__handle_make_certain(struct shmbuddy *h, struct ma_header *header);
 
+/*
+ * settle.c: the words of this region are a mixture of older and newer ones, and no process has it open. Make one of them: the blocks that
+ * were there in both stay. Of h: lay, base, fd, area, and what shmbuddy__handle_point() sets. errno stays.
+ */
+void shmbuddy__settle(struct shmbuddy *h);
+
 #endif /* SHMBUDDY_HANDLE_H */

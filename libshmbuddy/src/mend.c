@@ -120,10 +120,15 @@ bool shmbuddy__region_mend_some(struct shmbuddy *h)
 	return true;
 }
 
+void shmbuddy__region_mend_all(struct shmbuddy *h)
+{
+	mend_from(h, 0, UINT64_MAX);
+}
+
 int shmbuddy_mend(shmbuddy_t *h)
 {
 	if (!shmbuddy__region_may_write(h))
 		return -1;
-	mend_from(h, 0, UINT64_MAX);
+	shmbuddy__region_mend_all(h);
 	return 0;
 }

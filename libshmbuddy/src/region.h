@@ -225,5 +225,7 @@ void shmbuddy__region_list_at(struct shmbuddy *h, uint64_t at);
 
 /* Mend some of what the dead left, unless that was done just before. False: it was. */
 bool shmbuddy__region_mend_some(struct shmbuddy *h);
+/* All of it. */
+void shmbuddy__region_mend_all(struct shmbuddy *h);
 
 #endif /* SHMBUDDY_REGION_H */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A copy of a region that others may be using. The words are copied from the top level down, each of them whole, and the mixture is
- * settled: what is open below a leaf that is not split came later and goes; what is split above a word that is not open was merged
- * meanwhile, and mending finishes that. The copy is then opened as any other copy is, which checks all of it.
+ * settled (settle.c). The copy is then opened as any other copy is, which checks all of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,39 +37,6 @@ static void copy_level(const struct shmbuddy *from, struct shmbuddy *to, const s
 	}
 }
 
-static bool is_split(struct shmbuddy *h, unsigned k, uint64_t i)
-{
-	const struct level *upper = region_level(h, k + 1);
-	uint64_t at = i / WORD_UPPER;
-
-	if (upper->local && !region_is_backed(h, at >> upper->fan_shift))
-		return false;
-	at = region_view(upper, ma_load(region_word(h, upper, at)));
-	return word_is_open(at, WORD_UPPER) && word_is_split(at, WORD_UPPER, (unsigned)(i % WORD_UPPER));
-}
-
-static void settle_level(struct shmbuddy *h, unsigned k)
-{
-	const struct level *l = region_level(h, k);
-
-	for (uint64_t i = 0, end = layout_words(l, ma_load(&h->area)); i < end; i++) {
-		if (l->local && !region_is_backed(h, i >> l->fan_shift))
-			i |= ((uint64_t)1 << l->fan_shift) - 1;
-		else if (word_is_open(ma_load(region_word(h, l, i)), l->leaves) && !is_split(h, k, i))
-			ma_store(region_word(h, l, i), 0);
-	}
-}
-
-/* What is said of parts that had no space when the copy was begun. */
-static void blank_parts(struct shmbuddy *h)
-{
-	for (uint64_t part = 0; part < layout_parts(&h->lay, ma_load(&h->area)); part++)
-		if (!region_is_backed(h, part) &&
-		    fallocate(h->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			      (off_t)(h->lay.meta_at + part * h->lay.meta_bytes), (off_t)h->lay.meta_bytes) < 0)
-			memset(region_meta(h, part), 0, h->lay.meta_bytes);
-}
-
 static void copy_words(const struct shmbuddy *from, struct shmbuddy *to)
 {
 	uint64_t parts = layout_parts(&to->lay, ma_load(&to->area));
@@ -81,9 +47,16 @@ static void copy_words(const struct shmbuddy *from, struct shmbuddy *to)
 			 i * 64 < parts ? ma_load_acquire(&from->backed[i]) & ma_low_bits(parts - i * 64) : 0);
 	for (unsigned k = from->lay.top + 1u; k-- > 0;)
 		copy_level(from, to, region_level(from, k));
-	for (unsigned k = from->lay.top; k-- > 0;)
-		settle_level(to, k);
-	blank_parts(to);
+}
+
+/* Its checkpoints are not the copy's. */
+static void forget_checkpoints(struct ma_header *header)
+{
+	ma_store(&header->durable, 0);
+	ma_store(&header->captures, 0);
+	ma_store(&header->covered, 0);
+	ma_store(&header->committed, 0);
+	ma_store(&header->attaches, 0);
 }
 
 /* ---- the file ---- */
@@ -108,7 +81,7 @@ static int open_once(const char *path)
 
 	if (!region)
 		return -1;
-	result = shmbuddy_mend(region) < 0 ? -1 : shmbuddy_check(region, NULL, NULL);
+	result = shmbuddy_check(region, NULL, NULL);
 	if (result > 0)
 		result = ma_fail(EUCLEAN, "%s: the region is damaged: its copy is not sound; run: mapalloc check",
 				 region->name);
@@ -131,6 +104,8 @@ static int settle(const struct shmbuddy *from, int fd, uint64_t bytes, uint64_t 
 		ma_store(&to->area, area);
 		shmbuddy__handle_point(to);
 		copy_words(from, to);
+		forget_checkpoints(at);
+		shmbuddy__settle(to);
 		munmap(at, bytes);
 	}
 	saved = errno;
