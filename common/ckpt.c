@@ -71,6 +71,9 @@ void ma_ckpt_close(struct ma_ckpt *c)
 	c->buffer = NULL;
 	c->batch = NULL;
 	c->room = 0;
+	/* A fork child may have the descriptor, too, for a moment or until it ends: closing it would not let go of the lock. */
+	if (c->fd >= 0 && ma_fd_is(c->fd, c->id))
+		ma_file_lock(c->fd, F_OFD_SETLK, F_UNLCK, 0, NULL);
 	if (c->fd >= 0)
 		ma_fd_close(c->fd, c->id);
 	c->fd = -1;
