@@ -105,14 +105,16 @@ int ma_checkpoint_sync_folder(int map, const char *name)
 
 /*
  * Page 0 comes last, and says that the map is being recovered, in no run of the machine: whoever finds it so begins again. A generation that
- * there was is not counted twice.
+ * there was is not counted twice, and which file it was does not change.
  */
 static int write_page_0(struct ma_ckpt *c, int map, struct ma_header *h)
 {
-	uint64_t generation = ma_load(&h->generation);
+	uint64_t generation = ma_load(&h->generation), device = h->device, inode = h->inode;
 
 	if (ma_ckpt_page(c, 0, h) < 0)
 		return -1;
+	h->device = device;
+	h->inode = inode;
 	ma_store(&h->generation, ma_max(generation, ma_load(&h->generation)));
 	if (ma_write_all(map, h, sizeof(*h), 0) < 0 || fsync(map) < 0)
 		return ma_fail(
