@@ -17,6 +17,9 @@
 #include "common/ckpt.h"
 #include "common/header.h"
 
+/* In a region's header, field attaches: a fork child has no lock of its own. So neither it nor its parent can know that it is alone. */
+#define MA_ATTACHES_UNLOCKED ((uint64_t)1 << 63)
+
 /* A part of the map's file that is mapped. */
 struct ma_stretch {
 	char *at;

@@ -34,7 +34,8 @@
  *    272  captures   u64       how many checkpoints were begun in this generation,
  *    280  covered    u64       the last of these that reached the disk, and
  *    288  committed  u64       its number in the checkpoint file
- *    296  attaches   u64       how often a process that writes came in, in this generation
+ *    296  attaches   u64       how often a process that writes came in, in this generation. Of regions: beside others, once one had
+ *                              begun a checkpoint; bit 63: one has no lock of its own
  *    304  (zero)     to 4095
  *   4096  the body
  *

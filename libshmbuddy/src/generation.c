@@ -30,16 +30,23 @@ void shmbuddy__handle_note_opening(struct shmbuddy *h, const struct ma_header *h
 	};
 }
 
-/* Nobody else is attached: a new generation begins. */
-int shmbuddy__handle_begin_generation(struct shmbuddy *h)
+/* Bytes [first, end) of the header. */
+static bool put(const struct shmbuddy *h, const struct ma_header *header, size_t first, size_t end)
 {
-	struct ma_header header;
-	size_t first = offsetof(struct ma_header, generation), end = offsetof(struct ma_header, boot_id);
+	return pwrite(h->fd, (const char *)header + first, end - first, (off_t)first) == (ssize_t)(end - first);
+}
 
+/* Nobody else is attached: a new generation begins. What it counts is 0 before it has begun. */
+int shmbuddy__handle_begin_generation(struct shmbuddy *h, const struct ma_header *found)
+{
+	struct ma_header header = { .magic = { 0 } };
+
+	ma_store(&header.durable, ma_load(&found->durable));
 	ma_store(&header.generation, h->opening.generation);
 	ma_store(&header.phase, 1);
 	ma_store(&header.state, MA_STATE_IN_USE);
-	if (pwrite(h->fd, (char *)&header + first, end - first, (off_t)first) != (ssize_t)(end - first))
+	if (!put(h, &header, offsetof(struct ma_header, durable), offsetof(struct ma_header, zero4)) ||
+	    !put(h, &header, offsetof(struct ma_header, generation), offsetof(struct ma_header, boot_id)))
 		return ma_fail(errno, "%s: cannot write its header: pwrite(2) failed; check the disk", h->name);
 	return 0;
 }
@@ -47,15 +54,13 @@ int shmbuddy__handle_begin_generation(struct shmbuddy *h)
 /* From now on it is. Killed before or while writing: the next opener checks it all again. */
 int shmbuddy__handle_make_certain(struct shmbuddy *h, struct ma_header *header)
 {
-	size_t first = offsetof(struct ma_header, state), end = offsetof(struct ma_header, tag);
-
 	/* With the rest: a copy that says "closed and synced" must not reach the disk as if that was said of this file. */
 	ma_store(&header->state, MA_STATE_IN_USE);
 	ma_boot_id(header->boot_id);
 	header->device = h->place.device;
 	header->inode = h->place.inode;
 	header->mount = h->place.mount;
-	if (pwrite(h->fd, (char *)header + first, end - first, (off_t)first) != (ssize_t)(end - first))
+	if (!put(h, header, offsetof(struct ma_header, state), offsetof(struct ma_header, tag)))
 		return ma_fail(errno,
 			       "%s: cannot write its header: pwrite(2) failed; check the disk and its free space",
 			       h->name);

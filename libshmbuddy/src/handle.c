@@ -55,20 +55,23 @@ void shmbuddy__handle_close_fd(struct shmbuddy *h)
  * Our own lock in place of our parent's. Where that cannot be, the lock is held until both are gone; so it is with a region that our
  * parent has to itself, which is the family's then.
  */
-static void attach_child(struct shmbuddy *h)
+static bool attach_child(struct shmbuddy *h)
 {
 	int own = !h->attached || h->exclusive ? -1 : shmbuddy__region_fd(h), fd;
+	bool locked;
 
 	if (own < 0)
-		return;
+		return false;
 	fd = ma_regfile_reopen(own, false);
-	if (fd >= 0 && ma_file_attach_shared(fd) == 0) {
+	locked = fd >= 0 && ma_file_attach_shared(fd) == 0;
+	if (locked) {
 		shmbuddy__handle_close_fd(h);
 		h->fd = fd;
 		h->mark = ma_fd_mark(fd);
 	} else if (fd >= 0) {
 		close(fd);
 	}
+	return locked;
 }
 
 /* A child must not go on in its parent's words: with other ids, its thread's cached locations belong to no region. */
@@ -80,7 +83,7 @@ static void in_child(void)
 	for (struct shmbuddy *h = handles; h; h = h->next) {
 		if (!ma_load_acquire(&h->id)) /* Pairs with libshmbuddy/src/handle.c:shmbuddy__handle_open. */
 			continue;
-		attach_child(h);
+		shmbuddy__checkpoint_fork(h, attach_child(h));
 		ma_store(&h->id, new_id());
 	}
 	ma_forkmutex_renew(&mutex);
@@ -223,6 +226,7 @@ void shmbuddy__handle_drop(struct shmbuddy *h)
 
 	ma_store(&h->id, 0);
 	ma_store(&h->reach, 0);
+	shmbuddy__checkpoint_end(h);
 	unmap(h);
 	shmbuddy__handle_close_fd(h);
 	pthread_mutex_lock(&mutex);

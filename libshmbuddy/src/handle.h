@@ -51,10 +51,21 @@ int shmbuddy__handle_map(struct shmbuddy *h, void *address);
 
 /* What an existing region's header says, for shmbuddy_opening(). */
 void shmbuddy__handle_note_opening(struct shmbuddy *h, const struct ma_header *header, bool first);
-/* No other process is attached: a new generation begins. */
-int shmbuddy__handle_begin_generation(struct shmbuddy *h);
+/* No other process is attached: a new generation begins, of a file with this header. */
+int shmbuddy__handle_begin_generation(struct shmbuddy *h, const struct ma_header *found);
 /* From now on this file, on this run of the machine, is certain. Killed before or while writing: the next opener checks it all again. */
 int shmbuddy__handle_make_certain(struct shmbuddy *h, struct ma_header *header);
+
+/* ---- checkpoints: checkpoint.c ---- */
+
+/* Does a sync make one? */
+bool shmbuddy__checkpoint_is_on(const struct shmbuddy *h);
+int shmbuddy__checkpoint_sync(struct shmbuddy *h);
+/* This process came in beside others, and writes: what they know of changed pages is not all any more. -1 with errno. */
+int shmbuddy__checkpoint_attach(struct shmbuddy *h);
+/* The same of a fork child. locked: it has a lock of its own. */
+void shmbuddy__checkpoint_fork(struct shmbuddy *h, bool locked);
+void shmbuddy__checkpoint_end(struct shmbuddy *h);
 
 /*
  * settle.c: the words of this region are a mixture of older and newer ones, and no process has it open. Make one of them: the blocks that

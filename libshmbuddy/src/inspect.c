@@ -6,8 +6,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "handle.h"
 #include "inspect.h"
-#include "region.h"
 
 #include "common/cancel.h"
 
@@ -323,6 +323,8 @@ int shmbuddy_sync(shmbuddy_t *h)
 		return shmbuddy__fail_closed(h);
 	if (!h->writable || !h->mapped)
 		return 0;
+	if (shmbuddy__checkpoint_is_on(h))
+		return shmbuddy__checkpoint_sync(h);
 	if (msync(h->base, (size_t)ma_min(h->mapped, h->lay.area_at + region_area(h)), MS_SYNC) == 0)
 		return 0;
 	return shmbuddy__fail(h, errno, "cannot write to disk: msync(2) failed; check the disk, then call it again");

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/cancel.h"
+#include "common/ckpt_map.h"
 #include "common/error.h"
 #include "common/fd.h"
 #include "common/file.h"
@@ -91,6 +92,50 @@ static int check_whole(struct shmbuddy *h)
 	return result;
 }
 
+/* ---- a durable one, of which nothing is certain ---- */
+
+/*
+ * It becomes what its last checkpoint was, before anything of its body is believed. The words of that are not settled yet: killed in between, the
+ * header still says that nothing is certain, and the next one begins again.
+ */
+static int roll_back(struct ma_regfile *f, struct shmbuddy *h)
+{
+	int back = ma_checkpoint_roll_back(h->fd, h->name, &f->header, &h->place, f->kinds);
+
+	if (back <= 0)
+		return back;
+	ma_regfile_is_whole(f);
+	h->opening.restored = 1;
+	h->opening.generation = ma_load(&f->header.generation) + 1;
+	return 0;
+}
+
+/* A reader does not go back, and must not believe what is there. One that went back is not settled in phase 0. */
+static int refuse_torn(const struct shmbuddy *h, const struct ma_header *header)
+{
+	struct ma_certainty c = ma_header_certainty(header, &h->place);
+
+	if (ma_load(&header->phase) == 1 && (ma_load(&header->durable) != 1 || ma_is_certain(c) || !c.same_file))
+		return 0;
+	return ma_fail(
+		EUCLEAN,
+		"%s: cannot open it read-only: the machine died while it was in use, and it is not yet as its last "
+		"checkpoint was; open it once for writing, which does that",
+		h->name);
+}
+
+/* ---- the steps ---- */
+
+/* Space first: to read a hole may take some. Settled, what went back is as a snapshot: all of it is checked later. */
+static int prepare(struct shmbuddy *h, const struct ma_header *header)
+{
+	if (back_again(h) < 0 || ma_inuse_begin(h->fd, h->name, header, &h->place) < 0)
+		return -1;
+	if (h->opening.restored)
+		shmbuddy__settle(h);
+	return 0;
+}
+
 /* locked: we have the attach byte exclusively. */
 static enum ma_visit take_existing(struct ma_regfile *f, bool locked)
 {
@@ -113,10 +158,12 @@ static enum ma_visit take_existing(struct ma_regfile *f, bool locked)
 	if ((!certain || ma_load(&header->state) == MA_STATE_SYNCED) && h->writable && !locked)
 		return MA_VISIT_AGAIN;
 	shmbuddy__handle_note_opening(h, header, locked);
+	if ((h->writable && locked && roll_back(f, h) < 0) || (!h->writable && refuse_torn(h, header) < 0))
+		return MA_VISIT_FAILED;
 	if (shmbuddy__handle_accept(h, header, MA_OK, &how->options) < 0 ||
 	    shmbuddy__handle_map(h, how->options.address) < 0)
 		return MA_VISIT_FAILED;
-	if (h->writable && locked && (back_again(h) < 0 || ma_inuse_begin(h->fd, h->name, header, &h->place) < 0))
+	if (h->writable && locked && prepare(h, header) < 0)
 		return MA_VISIT_FAILED;
 	if (certain)
 		return MA_VISIT_DONE;
@@ -151,12 +198,17 @@ static enum ma_visit recover(struct ma_regfile *f)
 	struct opening *how = f->arg;
 	enum ma_visit visit = take_existing(f, true);
 
-	return visit == MA_VISIT_DONE && shmbuddy__handle_begin_generation(how->h) < 0 ? MA_VISIT_FAILED : visit;
+	if (visit == MA_VISIT_DONE && shmbuddy__handle_begin_generation(how->h, &f->header) < 0)
+		return MA_VISIT_FAILED;
+	return visit;
 }
 
 static enum ma_visit join(struct ma_regfile *f)
 {
-	return take_existing(f, false);
+	struct opening *how = f->arg;
+	enum ma_visit visit = take_existing(f, false);
+
+	return visit == MA_VISIT_DONE && shmbuddy__checkpoint_attach(how->h) < 0 ? MA_VISIT_FAILED : visit;
 }
 
 static enum ma_visit look(struct ma_regfile *f)
