@@ -124,6 +124,7 @@ void disk_watch(const char *path)
 	if (disk.steps) {
 		g_array_unref(disk.steps);
 		g_byte_array_unref(disk.begin);
+		g_free(disk.path);
 	}
 	disk.inode = 0;
 	disk.path = g_strdup(path);

@@ -297,11 +297,14 @@ static void in_use_and_killed(void)
 /* Page 0 as it was written last; of the others some are new. Then the next boot. */
 static void cut(const char *path, const char *before, size_t size, struct support_rand *r)
 {
+	uint32_t state;
+
 	for (size_t at = MA_PAGE; at + MA_PAGE <= size; at += MA_PAGE)
 		if (support_rand_below(r, 2))
 			put(path, (off_t)at, before + at, MA_PAGE);
 	put(path, 0, disk->page, MA_PAGE);
-	if (((const struct ma_header *)(const void *)disk->page)->state == MA_STATE_IN_USE)
+	memcpy(&state, (const char *)disk->page + offsetof(struct ma_header, state), sizeof(state));
+	if (state == MA_STATE_IN_USE)
 		forget_boot(path);
 }
 

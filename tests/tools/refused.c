@@ -159,7 +159,8 @@ static void made_up(gconstpointer arg)
 			refusals += refused(copy, way);
 		}
 	g_test_message("%s: %u refusals", heap->kind, refusals);
-	g_assert_cmpuint(refusals, >, 0);
+	if (support_scale(ROUNDS) == ROUNDS) /* In a few rounds there may be none. */
+		g_assert_cmpuint(refusals, >, 0);
 }
 
 int main(int argc, char **argv)
