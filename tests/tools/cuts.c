@@ -137,7 +137,7 @@ static int work(void *arg)
 static void fill(const struct heap *heap, void *map)
 {
 	for (unsigned i = 0; i < BLOCKS_MAX; i++) {
-		uint64_t block = heap->malloc(map, 64 << i % 11);
+		uint64_t block = heap->malloc(map, (size_t)64 << i % 11);
 
 		if (!block && i % 11 == 0)
 			return;
