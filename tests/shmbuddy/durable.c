@@ -186,6 +186,8 @@ static void growth(void)
 	g_assert_cmpint(shmbuddy_durable(region), ==, 0);
 	for (unsigned i = 0; i < 4; i++) {
 		change(region, &rand);
+		sync_and_digest(region); /* From here on it is known what changes. */
+		g_assert_cmpint(shmbuddy_grow(region, buddy_stats(region).capacity + 4096), ==, 0);
 		digest = sync_and_digest(region);
 		bytes = support_file_size(path);
 		g_assert_cmpint(shmbuddy_grow(region, buddy_stats(region).capacity + 5 * MIB + 96), ==, 0);
@@ -207,7 +209,7 @@ static void growth(void)
 struct other {
 	const char *path;
 	shmbuddy_t *region;
-	struct support_sync sync;
+	struct support_sync sync, visit;
 	unsigned seed;
 };
 
@@ -235,6 +237,21 @@ static int change_beside(void *arg)
 	return 0;
 }
 
+/* A child of before the region was open: it has no handle of its parent's. */
+static int visit(void *arg)
+{
+	struct other *other = arg;
+	struct support_rand rand;
+	shmbuddy_t *region;
+
+	support_point(&other->visit, "visit");
+	region = open_again(other->path, false);
+	support_rand_seed(&rand, other->seed++);
+	change(region, &rand);
+	buddy_close(region);
+	return 0;
+}
+
 /* Of a process that comes and goes between two checkpoints of another one nothing is missing, and neither of one that stays. */
 static void two_processes(void)
 {
@@ -244,8 +261,8 @@ static void two_processes(void)
 
 	support_rand_seed(&rand, 4);
 	for (unsigned i = 0; i < 4; i++) {
+		pid_t visitor = support_fork(visit, other), pid;
 		shmbuddy_t *region = open_shape(other->path, &shapes[2]);
-		pid_t pid;
 
 		g_assert_cmpint(shmbuddy_durable(region), ==, 0);
 		sync_and_digest(region); /* From here on it is known what changes. */
@@ -259,6 +276,11 @@ static void two_processes(void)
 			sync_and_digest(region);
 		support_go(&other->sync, "again");
 		support_wait_ok(pid);
+		sync_and_digest(region);
+		sync_and_digest(region);
+		support_await(&other->visit, "visit");
+		support_go(&other->visit, "visit");
+		support_wait_ok(visitor);
 		digest = sync_and_digest(region);
 		close_and_cut(region, other->path, &rand);
 		buddy_close(finds(other->path, digest));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Three processes allocate and free all the time, and grow the region, while a fourth makes checkpoints of it; then all are killed and the
- * power is cut. What is found is one state that the program's own lock let through: the table, whose blocks were there before, their contents
- * and their sum, of the last checkpoint that returned or of the one that was being made.
+ * Three processes allocate and free all the time while a fourth makes checkpoints. One of them changes a table under the program's lock. The other
+ * two never wait: one grows the region, one makes words split and merge. Then all are killed and the power is cut. What is found is one state
+ * that the program's own lock let through: the table, whose blocks were there before, their contents and their sum, of the last checkpoint that
+ * returned or of the one that was being made.
  */
 #include <inttypes.h>
 
@@ -34,6 +35,7 @@ struct shared {
 	_Atomic bool lock; /* The program's own. */
 	_Atomic uint64_t captured, committed, rounds;
 	_Atomic unsigned seed;
+	_Atomic unsigned workers;
 };
 
 static void lock(struct shared *s)
@@ -122,22 +124,56 @@ static shmbuddy_t *open_beside(struct shared *s, struct support_rand *rand)
 	return open_again(s->path, false);
 }
 
+/* Again and again, and what comes is used at once: so captures have lengths, words and parts of different moments. */
+static void grow(shmbuddy_t *region, struct support_rand *rand, uint64_t range)
+{
+	uint64_t capacity = buddy_stats(region).capacity, more = support_rand_below(rand, 4) ? 16 : 32 * 1024;
+
+	for (unsigned i = 0; i < 100 && capacity < range; i++) {
+		capacity = MIN(range, capacity + more);
+		g_assert_cmpint(shmbuddy_grow(region, capacity), ==, 0);
+		shmbuddy_malloc(region, more);
+	}
+}
+
+/* Small blocks, and then larger ones in their place. */
+static void split_and_merge(shmbuddy_t *region)
+{
+	size_t smallest = buddy_stats(region).smallest, largest = MIN(buddy_stats(region).largest, 65536);
+	shm_offt small[LOOSE], large[4];
+
+	for (unsigned i = 0; i < LOOSE; i++)
+		small[i] = shmbuddy_malloc(region, smallest * 32);
+	for (unsigned i = 0; i < LOOSE; i++)
+		shmbuddy_free(region, small[i]);
+	for (size_t size = smallest * 256; size <= largest; size *= 8) {
+		for (unsigned i = 0; i < G_N_ELEMENTS(large); i++)
+			large[i] = shmbuddy_malloc(region, size);
+		for (unsigned i = 0; i < G_N_ELEMENTS(large); i++)
+			shmbuddy_free(region, large[i]);
+	}
+}
+
 static int work(void *arg)
 {
 	struct shared *s = arg;
 	shm_offt loose[LOOSE] = { 0 };
 	struct support_rand rand;
 	shmbuddy_t *region = open_beside(s, &rand);
+	unsigned number = atomic_fetch_add(&s->workers, 1);
 
-	for (;;) {
-		uint64_t capacity = buddy_stats(region).capacity;
-
-		churn(region, &rand, loose);
+	for (unsigned turn = 0;; turn++) {
+		if (number == 2)
+			split_and_merge(region);
+		if (number != 2 || turn % 100 == 0)
+			churn(region, &rand, loose);
+		if (number == 0)
+			grow(region, &rand, s->range);
+		if (number != 1)
+			continue;
 		lock(s);
 		move(region, &rand);
 		unlock(s);
-		if (capacity < s->range && support_rand_below(&rand, 20) == 0)
-			g_assert_cmpint(shmbuddy_grow(region, MIN(s->range, capacity + 4096 * 25 + 16)), ==, 0);
 	}
 	return 0;
 }
@@ -236,7 +272,7 @@ static uint64_t run_and_cut(struct shared *s, struct support_rand *rand)
 	for (unsigned i = 0; i <= WORKERS; i++)
 		pids[i] = support_fork(i ? work : make_checkpoints, s);
 	while (atomic_load(&s->rounds) < 1 + support_rand_below(rand, 3))
-		sched_yield();
+		support_sleep_us(100);
 	support_sleep_us((unsigned)support_rand_below(rand, 20000));
 	for (unsigned i = 0; i <= WORKERS; i++)
 		g_assert_true(support_kill(pids[i]));
