@@ -300,6 +300,8 @@ static int drop_last(struct ma_ckpt *c)
 
 	if (read_heads(c) < 0 || replay(c, end) < 0)
 		return -1;
+	if (c->only_reads)
+		return 0;
 	if (ma_write_all(c->fd, zeros, sizeof(zeros), end * MA_PAGE) < 0 || fdatasync(c->fd) < 0)
 		return ma_fail(errno, "%s: the checkpoint file cannot be written to; check disk and permissions",
 			       c->name);

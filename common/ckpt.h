@@ -65,6 +65,7 @@ struct ma_ckpt {
 	uint64_t number, length, time, changed; /* changed: entries of its record. */
 	struct ma_pagetable table;
 	struct ma_places places;
+	bool only_reads; /* The file stays as it is, whatever is found in it. */
 	bool known; /* The above is right for the file with this id, up to the last record that was read. */
 
 	/* The checkpoint that is being made. */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -63,16 +64,15 @@ static int create_file(const char *path, int map)
 	return fd;
 }
 
-int ma_checkpoint_file(int map, bool create)
+static int open_file(int map, int mode, bool create)
 {
-	MA_UNCANCELLED;
 	char *path = name_beside(map);
 	struct stat st;
 	int fd, saved;
 
 	if (!path)
 		return -1;
-	fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	fd = open(path, mode | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 && errno == ENOENT && create)
 		fd = create_file(path, map);
 	fd = ma_fd_aside(fd);
@@ -85,6 +85,36 @@ int ma_checkpoint_file(int map, bool create)
 	free(path);
 	errno = saved;
 	return fd;
+}
+
+int ma_checkpoint_file(int map, bool create)
+{
+	MA_UNCANCELLED;
+
+	return open_file(map, O_RDWR, create);
+}
+
+int ma_checkpoint_file_to_read(int map)
+{
+	MA_UNCANCELLED;
+
+	return open_file(map, O_RDONLY, false);
+}
+
+/* When the name's end does not reach the disk, a power cut may bring the file back. That does no harm. */
+int ma_checkpoint_remove(int map)
+{
+	MA_UNCANCELLED;
+	char *path = name_beside(map);
+	int result, saved;
+
+	if (!path)
+		return -1;
+	result = unlink(path) == 0 || errno == ENOENT ? 0 : -1;
+	saved = errno;
+	free(path);
+	errno = saved;
+	return result;
 }
 
 int ma_checkpoint_sync_folder(int map, const char *name)
@@ -154,7 +184,19 @@ static int write_begun(const struct ma_ckpt *c, int map, struct ma_header *h)
 												     : 0;
 }
 
-static int restore(struct ma_ckpt *c, int map, struct ma_header *h)
+static int check_all(struct ma_ckpt *c)
+{
+	uint64_t wrong = ma_ckpt_check(c);
+
+	if (wrong == 0 || wrong == UINT64_MAX)
+		return wrong ? -1 : 0;
+	return ma_fail(EUCLEAN,
+		       "%s: cannot go back to its last checkpoint: pages of that are damaged in the checkpoint file: "
+		       "%" PRIu64 "; the map is as it was",
+		       c->name, wrong);
+}
+
+static int restore(struct ma_ckpt *c, int map, struct ma_header *h, bool on_purpose)
 {
 	if (ma_file_lock(c->fd, F_OFD_SETLKW, F_WRLCK, 0, NULL) < 0)
 		return fail_begin(c);
@@ -162,12 +204,14 @@ static int restore(struct ma_ckpt *c, int map, struct ma_header *h)
 		return -1;
 	if (c->number == 0)
 		return 1;
+	if (on_purpose && check_all(c) < 0)
+		return -1;
 	if (write_begun(c, map, h) < 0 || ma_ckpt_restore(c, map) < 0)
 		return -1;
 	return write_page_0(c, map, h);
 }
 
-static int restore_map(int map, const char *name, struct ma_header *h)
+static int restore_map(int map, const char *name, struct ma_header *h, bool on_purpose)
 {
 	MA_UNCANCELLED;
 	int fd = ma_checkpoint_file(map, false), result, saved;
@@ -178,7 +222,7 @@ static int restore_map(int map, const char *name, struct ma_header *h)
 	if (fd < 0)
 		return ma_fail(errno, "%s: cannot open the checkpoint file beside it; check permissions", name);
 	ma_ckpt_init(&c, h->uuid, name);
-	result = ma_ckpt_use(&c, fd) < 0 ? -1 : restore(&c, map, h);
+	result = ma_ckpt_use(&c, fd) < 0 ? -1 : restore(&c, map, h, on_purpose);
 	saved = errno;
 	ma_ckpt_forget(&c);
 	errno = saved;
@@ -212,7 +256,7 @@ int ma_checkpoint_roll_back(int map, const char *name, struct ma_header *h, cons
 
 	if (ma_load(&h->durable) != 1 || ma_is_certain(c))
 		return 0;
-	result = restore_map(map, name, h);
+	result = restore_map(map, name, h, false);
 	if (result == 0)
 		return check_again(map, name, h, kinds) < 0 ? -1 : 1;
 	if (result < 0)
@@ -241,11 +285,16 @@ static int go_back(int fd, const char *name, unsigned kinds)
 	why = got < 0 ? MA_REFUSE_READ : ma_header_check(h, (size_t)got, (uint64_t)st.st_size, kinds, true);
 	if (why == MA_REFUSE_SHORT) /* It gets its length back. */
 		why = MA_OK;
-	result = why == MA_OK ? restore_map(fd, name, h) : ma_refuse(why, name, h);
+	if (why != MA_OK)
+		result = ma_refuse(why, name, h);
+	else
+		result = ma_load(&h->durable) == 1 ? restore_map(fd, name, h, true) : 1;
 	free(h);
 	if (result <= 0)
 		return result;
-	return ma_fail(ENOENT, "%s: cannot go back to its last checkpoint: it has none; make the map durable before",
+	return ma_fail(ENOENT,
+		       "%s: cannot go back to its last checkpoint: it is not durable, or its checkpoint file is "
+		       "missing; bring that back, or make it durable with: mapalloc set FILE durable=on",
 		       name);
 }
 

@@ -8,6 +8,10 @@
 
 /* The checkpoint file beside the file at this descriptor. -1 with errno: ENOENT there is none, or the map's file has no name. */
 int ma_checkpoint_file(int map, bool create);
+/* The same, to read alone. */
+int ma_checkpoint_file_to_read(int map);
+/* Remove it. 0, also when there is none; -1 with errno. */
+int ma_checkpoint_remove(int map);
 
 /* Its name is on disk, too. 0, or -1 with errno. */
 int ma_checkpoint_sync_folder(int map, const char *name);
@@ -22,8 +26,9 @@ int ma_checkpoint_roll_back(int map, const char *name, struct ma_header *h, cons
 			    unsigned kinds);
 
 /*
- * Go back on purpose: make the durable map or region of this name what its last checkpoint was. kinds: 1 << enum ma_kind of each that may be
- * there. 0, or -1 with errno: EBUSY a process has it open; ENOENT no such file, or it has no checkpoint; and those of opening it.
+ * Go back on purpose: make the durable map or region of this name what its last checkpoint was. All of the checkpoint is read first, so nothing
+ * changes when it is damaged. kinds: 1 << enum ma_kind of each that may be there. 0, or -1 with errno: EBUSY a process has it open; ENOENT no
+ * such file, or it has no checkpoint; and those of opening it.
  */
 int ma_checkpoint_go_back(const char *filename, unsigned kinds);
 
