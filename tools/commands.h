@@ -6,7 +6,7 @@
 #include "tools/view.h"
 
 extern const struct command command_info, command_check, command_list, command_leaks, command_stat;
-extern const struct command command_repair, command_plot, command_snapshot;
+extern const struct command command_set, command_restore, command_repair, command_plot, command_snapshot;
 extern const struct command command_create, command_resize, command_reap, command_dump, command_load;
 
 struct dump_load;

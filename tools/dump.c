@@ -11,6 +11,7 @@
 
 #include "common/target.h"
 #include "tools/base64.h"
+#include "tools/checkpoints.h"
 #include "tools/commands.h"
 
 struct counts {
@@ -149,6 +150,11 @@ static enum status run(struct tool *tool, char **arguments, int count)
 	(void)count;
 	if (status != STATUS_OK)
 		return status;
+	if (checkpoints_roll_back(&view)) {
+		status = checkpoints_refuse_stale(&view, "dumped");
+		view_close(&view);
+		return status;
+	}
 	status = view_warn(&view, "written");
 	if (!view.kind)
 		written = status == STATUS_OK ? STATUS_FAILED : STATUS_OK;

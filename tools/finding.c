@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* See view.h: the list of findings, what they say of the whole map, and how they are printed. */
-#include "tools/view.h"
+#include "tools/checkpoints.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -150,6 +150,11 @@ enum status view_warn(struct view *view, const char *what)
 
 	if (view->kind)
 		view_check(view);
+	if (checkpoints_roll_back(view))
+		complain(view->tool, view->name,
+			 "the next open makes it what its last checkpoint was: what is %s here is older, newer, or a "
+			 "mixture",
+			 what);
 	status = view_status(view);
 	for (size_t i = 0; i < view->findings; i++)
 		if (view->finding[i].severity >= SEVERITY_DAMAGE && count++ < WARNINGS_MOST)

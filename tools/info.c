@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tools/checkpoints.h"
 #include "tools/commands.h"
 #include "tools/reach.h"
 
@@ -165,6 +166,7 @@ static void print_text(struct view *view)
 			  (uint64_t)ma_load(&h->generation));
 		if (view_tag(view))
 			print_key(tool, "tag", "%" PRIu64, view_tag(view));
+		checkpoints_print(view);
 		print_processes(view);
 	}
 	if (view->kind) {
@@ -219,6 +221,7 @@ static void json_header(struct view *view)
 	json_number(tool, "generation", ma_load(&h->generation));
 	if (view_tag(view))
 		json_number(tool, "tag", view_tag(view));
+	checkpoints_json(view);
 	if (view->kind && h->kind == MA_KIND_STATIC)
 		json_number(tool, "item_bytes", view->map.item_bytes);
 	if (view->kind && !MA_KIND_FLOATS(h->kind))
@@ -293,7 +296,8 @@ static void json_missing(struct tool *tool, const char *name)
 	json_close(tool, '}');
 }
 
-static enum status each(struct tool *tool, char **arguments, int count, void (*print)(struct view *view))
+/* check: each page of the checkpoints, too. */
+static enum status each(struct tool *tool, char **arguments, int count, bool check, void (*print)(struct view *view))
 {
 	enum status worst = STATUS_OK;
 
@@ -306,6 +310,7 @@ static enum status each(struct tool *tool, char **arguments, int count, void (*p
 		enum status status = view_open(tool, arguments[i], &view);
 
 		if (status == STATUS_OK) {
+			view.verify_checkpoints = check;
 			view_check(&view);
 			print(&view);
 			status = view_status(&view);
@@ -324,15 +329,16 @@ static enum status each(struct tool *tool, char **arguments, int count, void (*p
 
 static enum status run_info(struct tool *tool, char **arguments, int count)
 {
-	return each(tool, arguments, count, tool->options.json ? print_json : print_text);
+	return each(tool, arguments, count, false, tool->options.json ? print_json : print_text);
 }
 
 const struct command command_info = {
 	.name = "info",
 	.arguments = "FILE...",
-	.summary =
-		"Show what a map is: kind, sizes, who is attached, roots, how full it is, and what is wrong with it.\n"
-		"It takes no lock and changes nothing, also when others use the map. Exit status as for check.",
+	.summary = "Show what a map is: kind, sizes, its last checkpoint, who is attached, roots, how full it is, and "
+		   "what "
+		   "is wrong with it.\n"
+		   "It takes no lock and changes nothing, also when others use the map. Exit status as for check.",
 	.examples = "  mapalloc info notes.map\n"
 		    "  mapalloc info --json /dev/shm/*.map\n",
 	.least = 1,
@@ -368,14 +374,15 @@ static void check_json(struct view *view)
 
 static enum status run_check(struct tool *tool, char **arguments, int count)
 {
-	return each(tool, arguments, count, tool->options.json ? check_json : check_text);
+	return each(tool, arguments, count, true, tool->options.json ? check_json : check_text);
 }
 
 const struct command command_check = {
 	.name = "check",
 	.arguments = "FILE...",
 	.summary =
-		"Verify everything: header, body, free space, locks, unfinished changes, leases of the dead, roots.\n"
+		"Verify everything: header, body, free space, locks, unfinished changes, leases of the dead, roots, "
+		"checkpoints.\n"
 		"It takes no lock and changes nothing. Of a map that others use, it looks again at what is in motion.",
 	.more = "\"sound, not closed\" is a sound map that a process left without closing it: it was killed, or ended "
 		"without a "

@@ -8,12 +8,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "common/ckpt.h"
 #include "common/file.h"
 #include "tools/commands.h"
 
@@ -53,6 +55,26 @@ static bool is_temporary(const char *name)
 	return false;
 }
 
+/* Of "NAME.checkpoint" the length of NAME; 0: it is none. */
+static size_t is_beside(const char *name)
+{
+	size_t bytes = strlen(name), suffix = strlen(MA_CKPT_SUFFIX);
+
+	return bytes > suffix && strcmp(name + bytes - suffix, MA_CKPT_SUFFIX) == 0 ? bytes - suffix : 0;
+}
+
+/* One of the two heads is always whole. */
+static bool is_checkpoints(int fd)
+{
+	char magic[2][8] = { "" };
+
+	for (off_t i = 0; i < 2; i++)
+		if (pread(fd, magic[i], sizeof(magic[i]), (off_t)MA_PAGE * i) == (ssize_t)sizeof(magic[i]) &&
+		    memcmp(magic[i], MA_CKPT_MAGIC, sizeof(magic[i])) == 0)
+			return true;
+	return false;
+}
+
 static bool is_alive(long pid)
 {
 	return kill((pid_t)pid, 0) == 0 || errno == EPERM;
@@ -68,6 +90,8 @@ static const char *what_is(int fd, const char *name)
 		return "VM file";
 	if (is_temporary(name))
 		return "unfinished";
+	if (is_beside(name) && is_checkpoints(fd))
+		return "checkpoints";
 	if (got < (ssize_t)sizeof(h.magic))
 		return NULL;
 	if (memcmp(h.magic, MA_MAGIC_HALF, sizeof(h.magic)) == 0)
@@ -90,6 +114,16 @@ static bool is_used(int fd, const struct found *found)
 	return processes.is_attached || processes.locks_unknown;
 }
 
+/* It belongs to the map beside it, and goes with that. */
+static bool has_map(int directory, const char *name)
+{
+	char map[NAME_MAX + 1];
+	struct stat st;
+
+	snprintf(map, sizeof(map), "%.*s", (int)is_beside(name), name);
+	return is_beside(name) && fstatat(directory, map, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+}
+
 /* False: none of ours, or it may not be read. */
 static bool scan_file(int directory, const char *name, struct found *found)
 {
@@ -99,7 +133,7 @@ static bool scan_file(int directory, const char *name, struct found *found)
 	*found = (struct found){ .name = name };
 	if (fd < 0)
 		return false;
-	if (fstat(fd, &found->st) == 0 && S_ISREG(found->st.st_mode)) {
+	if (!has_map(directory, name) && fstat(fd, &found->st) == 0 && S_ISREG(found->st.st_mode)) {
 		found->what = what_is(fd, name);
 		is_ours = found->what != NULL;
 		found->is_used = is_ours && is_used(fd, found);
@@ -126,6 +160,17 @@ static const char *obstacle(int fd, const struct found *found)
 		       : NULL;
 }
 
+/* The map first: a checkpoint file without its map is listed by the next run. */
+static int remove_both(int directory, const char *name)
+{
+	char beside[NAME_MAX + sizeof(MA_CKPT_SUFFIX)];
+
+	if (unlinkat(directory, name, 0) < 0)
+		return -1;
+	snprintf(beside, sizeof(beside), "%s" MA_CKPT_SUFFIX, name);
+	return unlinkat(directory, beside, 0) == 0 || errno == ENOENT || errno == ENAMETOOLONG ? 0 : -1;
+}
+
 static enum status drop(struct tool *tool, int directory, const struct found *found)
 {
 	int fd = openat(directory, found->name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
@@ -139,7 +184,7 @@ static enum status drop(struct tool *tool, int directory, const struct found *fo
 	if (why) {
 		complain(tool, found->name, "not removed: %s", why);
 		status = STATUS_REFUSED;
-	} else if (unlinkat(directory, found->name, 0) < 0) {
+	} else if (remove_both(directory, found->name) < 0) {
 		status = complain_last_error(tool, found->name, "not removed");
 	}
 	close(fd);
@@ -224,12 +269,13 @@ static const struct option_spec options[] = {
 const struct command command_reap = {
 	.name = "reap",
 	.arguments = "DIRECTORY",
-	.summary =
-		"List maps, unfinished files that kills left, and VM files of libxmemory, that no live process uses; "
-		"with --force, remove them.",
+	.summary = "List maps, unfinished files that kills left, checkpoint files without a map, and VM files of "
+		   "libxmemory, that no live process uses; "
+		   "with --force, remove them.",
 	.options = options,
-	.more = "A map that no process uses now may still be needed: read the list first. Directories "
-		"below are not entered.\n",
+	.more = "A map that no process uses now may still be needed: read the list first. The checkpoint file "
+		"of a durable map\n"
+		"is removed with the map. Directories below are not entered.\n",
 	.examples = "  mapalloc reap /dev/shm\n"
 		    "  mapalloc reap --force /var/tmp/scratch\n",
 	.least = 1,

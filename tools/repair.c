@@ -6,12 +6,16 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/file.h"
 #include "common/inuse.h"
 #include "common/recover.h"
+#include "common/ckpt_map.h"
+#include "tools/checkpoints.h"
 #include "tools/exclusive.h"
 #include "tools/commands.h"
 #include "tools/copy.h"
@@ -71,7 +75,57 @@ static enum status repair_region(struct tool *tool, const char *name)
 	return status;
 }
 
+/* ---- the backup ---- */
+
+static int copy_checkpoints(int fd, const char *backup)
+{
+	char *name = NULL;
+	int file = ma_checkpoint_file_to_read(fd), result = -1;
+
+	if (file < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (asprintf(&name, "%s" MA_CKPT_SUFFIX, backup) >= 0)
+		result = copy_to_name(file, name);
+	free(name);
+	close(file);
+	return result;
+}
+
+/* The checkpoint file too, when the repair changes that, or goes back to what it has. */
+static enum status back_up(struct tool *tool, int fd, const struct view *seen)
+{
+	const char *backup = tool->options.backup;
+	bool both = checkpoints_are_lost(seen) || checkpoints_roll_back(seen);
+
+	if (!backup || (copy_to_name(fd, backup) == 0 && (!both || copy_checkpoints(fd, backup) == 0)))
+		return STATUS_OK;
+	last_error_clear();
+	return complain_making(tool, backup, "not repaired: cannot make the backup");
+}
+
 /* ---- the command ---- */
+
+/* What the check found of the map itself decided that it can be repaired. The checkpoint file goes last. */
+static enum status repair_alone(struct tool *tool, const char *name, const struct view *seen, int fd)
+{
+	enum status status = back_up(tool, fd, seen);
+
+	if (status != STATUS_OK)
+		return status;
+	if (checkpoints_are_lost(seen) && checkpoints_end(fd) < 0) {
+		status = complain_last_error(tool, name, "cannot be repaired");
+	} else if (view_was_cut(seen) && ma_file_lengthen(fd, ma_load(&seen->header.length)) < 0) {
+		status = complain_last_error(tool, name, "not repaired: cannot be made as long as it says");
+	} else if (MA_KIND_FLOATS(seen->header.kind)) {
+		ma_file_detach(fd); /* The library takes it itself. */
+		status = repair_region(tool, name);
+	} else {
+		status = repair_map(tool, name, fd);
+	}
+	if (status == STATUS_OK && checkpoints_are_lost(seen) && checkpoints_remove(fd) < 0)
+		status = complain_last_error(tool, name, "its checkpoint file cannot be removed");
+	return status;
+}
 
 static enum status repair(struct tool *tool, const char *name, const struct view *seen)
 {
@@ -81,18 +135,13 @@ static enum status repair(struct tool *tool, const char *name, const struct view
 	status = exclusive_open(tool, name, seen, "repaired", &fd);
 	if (status != STATUS_OK)
 		return status;
-	if (tool->options.backup && copy_to_name(fd, tool->options.backup) < 0) {
-		last_error_clear();
-		status = complain_making(tool, tool->options.backup, "not repaired: cannot make the backup");
-	} else if (view_was_cut(seen) && ma_file_lengthen(fd, ma_load(&seen->header.length)) < 0) {
-		status = complain_last_error(tool, name, "not repaired: cannot be made as long as it says");
-	} else if (MA_KIND_FLOATS(seen->header.kind)) {
-		ma_file_detach(fd); /* The library takes it itself. */
-		status = repair_region(tool, name);
-	} else {
-		status = repair_map(tool, name, fd);
-	}
+	if (checkpoints_roll_back(seen))
+		status = back_up(tool, fd, seen);
+	else
+		status = repair_alone(tool, name, seen, fd);
 	close(fd);
+	if (status == STATUS_OK && checkpoints_roll_back(seen))
+		status = checkpoints_settle(tool, name, seen->header.kind);
 	return status;
 }
 
@@ -129,6 +178,7 @@ static enum status judge(struct tool *tool, const char *name, struct view *view)
 
 	if (status != STATUS_OK)
 		return status;
+	view->verify_checkpoints = true;
 	view_check(view);
 	return view_status(view);
 }
@@ -156,6 +206,15 @@ static enum status mend(struct tool *tool, const char *name, struct view *seen, 
 	return status;
 }
 
+static const char *why_not(const struct view *view, enum status status)
+{
+	if (status == STATUS_FOREIGN)
+		return "it is no map that this program can read";
+	if (view->checkpoints.state == CHECKPOINTS_THERE)
+		return "what is damaged could only be guessed; mapalloc restore goes back to the last checkpoint";
+	return "what is damaged could only be guessed; a backup, or mapalloc dump, may help";
+}
+
 static enum status run(struct tool *tool, char **arguments, int count)
 {
 	const char *name = arguments[0];
@@ -168,10 +227,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		return status;
 	is = view_worst(&view);
 	if (status >= STATUS_DAMAGED)
-		complain(tool, name, "not repaired: %s",
-			 status == STATUS_FOREIGN
-				 ? "it is no map that this program can read"
-				 : "what is damaged could only be guessed; a backup, or mapalloc dump, may help");
+		complain(tool, name, "not repaired: %s", why_not(&view, status));
 	else if (view.processes.is_attached)
 		status = exclusive_refuse(tool, name, "repaired",
 					  "it is in use: the processes that use it clean up by themselves");
@@ -197,7 +253,12 @@ const struct command command_repair = {
 	.options = options,
 	.more = "It never touches a map in use, and refuses where it would have to guess. Live blocks, their contents "
 		"and the roots stay as\n"
-		"they are. A map that is sound, not closed, needs no repair: the next open does the same.\n\n"
+		"they are. A map that is sound, not closed, needs no repair: the next open does the same. A durable "
+		"map "
+		"whose checkpoint\n"
+		"file is missing or damaged stays as it is, and is not durable any more; --backup then copies that "
+		"file to "
+		"COPY.checkpoint.\n\n"
 		"exit status: 0 sound now; 1 repaired, but a process used it since and was killed; 2 damaged: not "
 		"touched; 3 no map: not\n"
 		"touched; 4 the system failed; 5 refused: in use, or COPY is there; 64 wrong usage.\n",

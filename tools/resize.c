@@ -13,9 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/ckpt_map.h"
 #include "common/file.h"
 #include "common/heap_internal.h"
 #include "common/space.h"
+#include "tools/checkpoints.h"
 #include "tools/exclusive.h"
 #include "tools/commands.h"
 #include "tools/dump.h"
@@ -328,6 +330,20 @@ static enum status in_place(struct tool *tool, const char *name, const struct vi
 	return status == STATUS_OK ? report(tool, name, old, NULL) : status;
 }
 
+/* The old map's checkpoints are not those of the new one, which is on disk. */
+static enum status begin_checkpoints(struct tool *tool, const char *name, uint32_t kind)
+{
+	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	enum status status = STATUS_OK;
+
+	last_error_clear();
+	if (fd < 0 || ma_checkpoint_remove(fd) < 0)
+		status = complain_last_error(tool, name, "resized, but not durable: cannot remove its checkpoint file");
+	if (fd >= 0)
+		close(fd);
+	return status == STATUS_OK ? checkpoints_begin(tool, name, kind) : status;
+}
+
 static enum status make_new(struct tool *tool, const char *name, const struct view *seen, uint64_t old, uint64_t size)
 {
 	struct dump_load load = { .from = name, .size = size, .relocate = true };
@@ -336,6 +352,8 @@ static enum status make_new(struct tool *tool, const char *name, const struct vi
 	if (size == old)
 		return report(tool, name, old, NULL);
 	status = rebuild(tool, name, seen, &load);
+	if (status == STATUS_OK && seen->checkpoints.state != CHECKPOINTS_OFF)
+		status = begin_checkpoints(tool, name, seen->header.kind);
 	return status == STATUS_OK ? report(tool, name, old, &load) : status;
 }
 
@@ -361,6 +379,19 @@ static enum status resize(struct tool *tool, const char *name, const struct view
 	return STATUS_REFUSED;
 }
 
+/* A map that its next open changes is opened before. */
+static enum status open_settled(struct tool *tool, const char *name, struct view *view)
+{
+	enum status status = view_open(tool, name, view);
+	uint32_t kind = view->header.kind;
+
+	if (status != STATUS_OK || !checkpoints_roll_back(view))
+		return status;
+	view_close(view);
+	status = checkpoints_settle(tool, name, kind);
+	return status == STATUS_OK ? view_open(tool, name, view) : status;
+}
+
 static enum status run(struct tool *tool, char **arguments, int count)
 {
 	const char *name = arguments[0];
@@ -373,7 +404,7 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		complain(tool, NULL, "resize: not a size that a map can have: %s", arguments[1]);
 		return STATUS_USAGE;
 	}
-	status = view_open(tool, name, &view);
+	status = open_settled(tool, name, &view);
 	if (status != STATUS_OK)
 		return status;
 	view_check(&view);
@@ -415,7 +446,11 @@ const struct command command_resize = {
 		"place,\n"
 		"in which blocks lie elsewhere and what looks like a pointer was changed. SIZE is then, in a region of "
 		"libshmbuddy, what blocks\n"
-		"can take, and of a heap of libmmalloc, the range that it may grow in.\n",
+		"can take, and of a heap of libmmalloc, the range that it may grow in.\n"
+		"A durable map keeps its last checkpoint, of the old size, until a program makes the next one. A new "
+		"map "
+		"that takes the place\n"
+		"of a durable one is made durable, too.\n",
 	.examples = "  mapalloc resize heap.map 2G\n"
 		    "  mapalloc snapshot notes.map before.map && mapalloc resize --relocate notes.map 64M\n",
 	.least = 2,

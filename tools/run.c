@@ -7,13 +7,10 @@
 #include "tools/commands.h"
 
 const struct command *const tool_commands[] = {
-	&command_info,     &command_check,
-	&command_list,     &command_stat,
-	&command_leaks,    &command_repair,
-	&command_plot,     &command_create,
-	&command_snapshot, &command_resize,
-	&command_reap,     &command_dump,
-	&command_load,     NULL,
+	&command_info,     &command_check,  &command_list,    &command_stat,
+	&command_leaks,    &command_repair, &command_plot,    &command_create,
+	&command_snapshot, &command_resize, &command_reap,    &command_dump,
+	&command_load,     &command_set,    &command_restore, NULL,
 };
 
 static void help(FILE *out)
@@ -30,7 +27,8 @@ static void help(FILE *out)
 	      "exit status: 0 done, or sound; 1 repairable (leaks: there are some; load: stale pointers); 2 damaged; 3 "
 	      "no map; 4 the system "
 	      "failed;\n"
-	      "5 refused: in use, or it would be a guess, or a file is in the way; 64 wrong usage.\n",
+	      "5 refused: in use, or it would be a guess, or a file is in the way, or nothing to restore; 64 wrong "
+	      "usage.\n",
 	      out);
 }
 

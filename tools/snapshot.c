@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/snapshot.h"
+#include "tools/checkpoints.h"
 #include "tools/commands.h"
 
 /* A symbolic link, or a directory, is not replaced. */
@@ -58,8 +59,10 @@ static enum status take(struct tool *tool, struct view *view, const char *copy, 
 {
 	enum status status;
 
-	check_if_possible(view);
 	*grew = false;
+	if (checkpoints_roll_back(view))
+		return checkpoints_refuse_stale(view, "copied");
+	check_if_possible(view);
 	status = view_status(view);
 	if (status >= STATUS_DAMAGED || !view->kind) {
 		view_print_findings(view, tool->err, SEVERITY_DAMAGE);
@@ -105,7 +108,9 @@ const struct command command_snapshot = {
 		"when it is whole,\n"
 		"checked and on disk; of a damaged map none is made, and the status is 2. Contents that others write "
 		"meanwhile may be of before\n"
-		"or after.\n",
+		"or after. The copy of a durable map is not durable; of one that waits for its next open to go back to "
+		"its "
+		"last checkpoint none is made.\n",
 	.examples = "  mapalloc snapshot /dev/shm/cache.map /backup/cache.map\n",
 	.least = 2,
 	.most = 2,

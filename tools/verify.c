@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/checkpoints.h"
 #include "tools/reach.h"
 
 #define STATE_AT offsetof(struct ma_header, state)
@@ -116,12 +117,14 @@ static void check_roots(struct view *view)
 	reach_end(&reach);
 }
 
+/* What is in a map that goes back to its last checkpoint at the next open does not matter. */
 void view_check(struct view *view)
 {
 	if (view->header_bytes == sizeof(view->header) && view->refusal != MA_REFUSE_MAGIC &&
 	    view->refusal != MA_REFUSE_HALF && view->kind)
 		check_state(view);
-	if (!view->kind)
+	checkpoints_check(view);
+	if (!view->kind || checkpoints_roll_back(view))
 		return;
 	view->kind->check(view);
 	if (!view->processes.is_attached && (view->refusal == MA_OK || view_was_cut(view)))

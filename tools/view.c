@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "tools/checkpoints.h"
 #include "tools/zero_fill.h"
 
 static const struct kind *const kinds[] = { &kind_static, &kind_dynamic, &kind_mmalloc, &kind_buddy };
@@ -275,6 +276,7 @@ enum status view_open(struct tool *tool, const char *name, struct view *view)
 	find_in_header(view);
 	find_behind(view);
 	lay_out(view);
+	checkpoints_read(view);
 	return STATUS_OK;
 }
 

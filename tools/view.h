@@ -121,6 +121,22 @@ struct kind {
 
 extern const struct kind kind_static, kind_dynamic, kind_mmalloc, kind_buddy;
 
+enum checkpoints_state {
+	CHECKPOINTS_OFF,        /* The map is not durable. */
+	CHECKPOINTS_NONE,       /* It is, and there is no checkpoint. */
+	CHECKPOINTS_UNREADABLE, /* This process cannot tell. */
+	CHECKPOINTS_BAD,        /* The file is damaged, or belongs to another map. */
+	CHECKPOINTS_THERE,
+};
+
+/* What the checkpoint file of a durable map says (tools/checkpoints.h). */
+struct checkpoints {
+	enum checkpoints_state state;
+	char why[400];                         /* It is not there. */
+	uint64_t number, time, changed, pages; /* Of the last checkpoint; seconds since 1970. */
+	uint64_t file_bytes, disk_bytes, journal_bytes, journal_used;
+};
+
 struct view {
 	const char *name;
 	struct tool *tool;
@@ -138,6 +154,8 @@ struct view {
 	struct shmbuddy *region; /* shmbuddy. */
 	struct shmbuddy__shape shape;
 	struct processes processes;
+	struct checkpoints checkpoints;
+	bool verify_checkpoints; /* view_check() reads each page of the last one. */
 	struct finding *finding;
 	size_t findings, findings_most; /* There are; there is memory for. */
 	uint64_t unlisted; /* Findings beyond those. */
