@@ -161,6 +161,8 @@ missing_peers() {
 	[ -e /usr/include/memkind.h ] || echo libmemkind-dev
 	[ -e /usr/include/apr-1.0/apr.h ] || echo libapr1-dev
 	[ -e /usr/include/apr-1.0/apr_rmm.h ] || echo libaprutil1-dev
+	[ -e /usr/include/lmdb.h ] || echo liblmdb-dev
+	[ -e /usr/include/sqlite3.h ] || echo libsqlite3-dev
 }
 
 # What this machine's apt does not know, or cannot install, is left out with a line.
@@ -350,7 +352,7 @@ for target in ${targets[@]+"${targets[@]}"}; do
 		must build make -C "$build" -j"$jobs" all
 		make --no-print-directory -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1
 		;;
-	demo|bench|callgrind)
+	demo|bench|bench-durable|callgrind)
 		# The output is what the caller wants to see, so only the build is kept quiet.
 		must build make -C "$build" -j"$jobs" "$([ "$target" = demo ] && echo examples || echo bench-build)"
 		make --no-print-directory -s -C "$build" "$target" ${variables[@]+"${variables[@]}"} || exit 1
