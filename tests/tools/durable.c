@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/tools/cutting.h"
+#include "tests/tools/victim.h"
 
 /* ---- maps ---- */
 
@@ -179,6 +180,91 @@ static void restore_refused(void)
 		assert_status(5, "restore", path);
 	}
 	assert_status(4, "restore", support_path("nothing"));
+}
+
+/* ---- killed ---- */
+
+/* Blocks at both ends of more pages than are written at once. */
+static const char *make_long(const struct heap *heap)
+{
+	const char *path = make(heap);
+	void *map = heap->open(path);
+	uint64_t between = heap->malloc(map, MIB), last = heap->malloc(map, 300000);
+
+	memset(heap->at(map, between), 2, MIB);
+	*(char *)heap->at(map, last) = 0x5a;
+	g_assert_cmpint(heap->setroot(map, "last", last), ==, 0);
+	g_assert_cmpint(heap->close(map), ==, 0);
+	unlink(beside(path));
+	return path;
+}
+
+static void change(const struct heap *heap, const char *path)
+{
+	void *map = heap->open(path);
+
+	*(char *)heap->at(map, heap->getroot(map, "first")) = 1;
+	*(char *)heap->at(map, heap->getroot(map, "last")) = 1;
+	g_assert_cmpint(heap->close(map), ==, 0);
+}
+
+/* Both blocks are of one moment. */
+static char moment_of(const struct heap *heap, const char *path)
+{
+	void *map = heap->open(path);
+	char first, last;
+
+	if (!map)
+		g_error("%s does not open: %s", path, strerror(errno));
+	first = *(char *)heap->at(map, heap->getroot(map, "first"));
+	last = *(char *)heap->at(map, heap->getroot(map, "last"));
+	g_assert_cmpint(heap->close(map), ==, 0);
+	g_assert_cmpint(first, ==, last);
+	return last;
+}
+
+/* Not static maps: their items are small. */
+static void restore_killed(void)
+{
+	for (size_t i = 1; i < DURABLE; i++) {
+		const char *path = make_long(&heaps[i]);
+		const victim_line line = { "restore", path };
+		size_t k = 1, back = 0;
+
+		if (!victim_begin())
+			return;
+		victim_expect(0, "set", path, "durable=on");
+		change(&heaps[i], path);
+		for (; victim_killed_at(line, k); k++) {
+			back += moment_of(&heaps[i], path) == 0x5a;
+			change(&heaps[i], path);
+		}
+		g_assert_cmpuint(k, >, 10);
+		g_assert_cmpuint(back, >, 0);
+		g_assert_cmpuint(back, <, k);
+	}
+}
+
+/* Durable or not, the map is as it was. */
+static void set_killed(void)
+{
+	const struct heap *heap = &heaps[2];
+	const char *path = make_long(heap);
+	bool more = true;
+	size_t k = 1;
+
+	if (!victim_begin())
+		return;
+	change(heap, path);
+	for (; more; k++) {
+		more = victim_killed_at((victim_line){ "set", path, "durable=on" }, k);
+		g_assert_cmpint(moment_of(heap, path), ==, 1);
+		victim_expect(0, "set", path, "durable=on");
+		more |= victim_killed_at((victim_line){ "set", path, "durable=off" }, k);
+		g_assert_cmpint(moment_of(heap, path), ==, 1);
+		victim_expect(0, "set", path, "durable=off");
+	}
+	g_assert_cmpuint(k, >, 10);
 }
 
 /* ---- after a cut ---- */
@@ -365,6 +451,8 @@ int main(int argc, char **argv)
 	support_add("/tools/durable/set/refused", set_refused);
 	support_add("/tools/durable/restore", restore);
 	support_add("/tools/durable/restore/refused", restore_refused);
+	support_add("/tools/durable/restore/killed", restore_killed);
+	support_add("/tools/durable/set/killed", set_killed);
 	support_add("/tools/durable/stale", stale);
 	support_add("/tools/durable/stale/repair", stale_repaired);
 	support_add("/tools/durable/missing", missing);
