@@ -291,6 +291,21 @@ static void stale(void)
 	}
 }
 
+/* They write nothing, and say who can. */
+static void stale_readers(void)
+{
+	for (size_t i = 0; i < DURABLE; i++) {
+		const char *path = make_stale(&heaps[i]);
+
+		g_assert_null(open_to_read(&heaps[i], path));
+		g_assert_cmpint(errno, ==, EUCLEAN);
+		g_assert_null(open_privately(&heaps[i], path));
+		g_assert_cmpint(errno, ==, EUCLEAN);
+		opens(&heaps[i], path, true);
+		g_assert_nonnull(open_to_read(&heaps[i], path));
+	}
+}
+
 static void stale_repaired(void)
 {
 	for (size_t i = 0; i < DURABLE; i++) {
@@ -454,6 +469,7 @@ int main(int argc, char **argv)
 	support_add("/tools/durable/restore/killed", restore_killed);
 	support_add("/tools/durable/set/killed", set_killed);
 	support_add("/tools/durable/stale", stale);
+	support_add("/tools/durable/stale/readers", stale_readers);
 	support_add("/tools/durable/stale/repair", stale_repaired);
 	support_add("/tools/durable/missing", missing);
 	support_add("/tools/durable/damaged", damaged);
