@@ -218,7 +218,7 @@ void checkpoints_print(struct view *view)
 	if (c->state == CHECKPOINTS_OFF)
 		return;
 	if (c->state != CHECKPOINTS_THERE) {
-		print_key(tool, "durable", "yes, but there is no checkpoint");
+		print_key(tool, "durable", "yes, but no checkpoint can be read");
 		return;
 	}
 	print_key(tool, "durable", "yes, checkpoint %" PRIu64 " of %s, which changed %" PRIu64 " %s", c->number,

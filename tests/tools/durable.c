@@ -5,77 +5,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/tools/cutting.h"
-#include "tests/tools/victim.h"
-
-/* ---- maps ---- */
-
-/* Regions come last in heaps[]: the command cannot make them durable yet. */
-#define DURABLE (HEAPS - 1)
-
-static const char *beside(const char *path)
-{
-	static char name[500];
-
-	snprintf(name, sizeof(name), "%s.checkpoint", path);
-	return name;
-}
-
-static bool is_there(const char *path)
-{
-	return access(path, F_OK) == 0;
-}
-
-/* With 0x5a in its first block at the checkpoint. */
-static const char *make_durable(const struct heap *heap)
-{
-	const char *path = make(heap);
-
-	unlink(beside(path));
-	assert_status(0, "set", path, "durable=on");
-	return path;
-}
-
-static void put_byte(const struct heap *heap, const char *path, char byte)
-{
-	void *map = heap->open(path);
-
-	g_assert_nonnull(map);
-	*(char *)heap->at(map, heap->getroot(map, "first")) = byte;
-	g_assert_cmpint(heap->close(map), ==, 0);
-}
-
-static char get_byte(const struct heap *heap, const char *path)
-{
-	void *map = heap->open(path);
-	char byte;
-
-	if (!map)
-		g_error("%s does not open: %s", path, strerror(errno));
-	byte = *(char *)heap->at(map, heap->getroot(map, "first"));
-	g_assert_cmpint(heap->close(map), ==, 0);
-	return byte;
-}
-
-/* Was stored after the checkpoint, and the machine died. */
-static const char *make_stale(const struct heap *heap)
-{
-	const char *path = make_durable(heap);
-
-	put_byte(heap, path, 1);
-	forget_boot(path);
-	return path;
-}
-
-/* A page of the first checkpoint: these lie behind the heads. */
-static void damage(const char *path)
-{
-	put(beside(path), 2 * MA_PAGE + 100, "damaged!", 8);
-}
+#include "tests/tools/durables.h"
 
 /* ---- set ---- */
 
@@ -182,91 +117,6 @@ static void restore_refused(void)
 	assert_status(4, "restore", support_path("nothing"));
 }
 
-/* ---- killed ---- */
-
-/* Blocks at both ends of more pages than are written at once. */
-static const char *make_long(const struct heap *heap)
-{
-	const char *path = make(heap);
-	void *map = heap->open(path);
-	uint64_t between = heap->malloc(map, MIB), last = heap->malloc(map, 300000);
-
-	memset(heap->at(map, between), 2, MIB);
-	*(char *)heap->at(map, last) = 0x5a;
-	g_assert_cmpint(heap->setroot(map, "last", last), ==, 0);
-	g_assert_cmpint(heap->close(map), ==, 0);
-	unlink(beside(path));
-	return path;
-}
-
-static void change(const struct heap *heap, const char *path)
-{
-	void *map = heap->open(path);
-
-	*(char *)heap->at(map, heap->getroot(map, "first")) = 1;
-	*(char *)heap->at(map, heap->getroot(map, "last")) = 1;
-	g_assert_cmpint(heap->close(map), ==, 0);
-}
-
-/* Both blocks are of one moment. */
-static char moment_of(const struct heap *heap, const char *path)
-{
-	void *map = heap->open(path);
-	char first, last;
-
-	if (!map)
-		g_error("%s does not open: %s", path, strerror(errno));
-	first = *(char *)heap->at(map, heap->getroot(map, "first"));
-	last = *(char *)heap->at(map, heap->getroot(map, "last"));
-	g_assert_cmpint(heap->close(map), ==, 0);
-	g_assert_cmpint(first, ==, last);
-	return last;
-}
-
-/* Not static maps: their items are small. */
-static void restore_killed(void)
-{
-	for (size_t i = 1; i < DURABLE; i++) {
-		const char *path = make_long(&heaps[i]);
-		const victim_line line = { "restore", path };
-		size_t k = 1, back = 0;
-
-		if (!victim_begin())
-			return;
-		victim_expect(0, "set", path, "durable=on");
-		change(&heaps[i], path);
-		for (; victim_killed_at(line, k); k++) {
-			back += moment_of(&heaps[i], path) == 0x5a;
-			change(&heaps[i], path);
-		}
-		g_assert_cmpuint(k, >, 10);
-		g_assert_cmpuint(back, >, 0);
-		g_assert_cmpuint(back, <, k);
-	}
-}
-
-/* Durable or not, the map is as it was. */
-static void set_killed(void)
-{
-	const struct heap *heap = &heaps[2];
-	const char *path = make_long(heap);
-	bool more = true;
-	size_t k = 1;
-
-	if (!victim_begin())
-		return;
-	change(heap, path);
-	for (; more; k++) {
-		more = victim_killed_at((victim_line){ "set", path, "durable=on" }, k);
-		g_assert_cmpint(moment_of(heap, path), ==, 1);
-		victim_expect(0, "set", path, "durable=on");
-		more |= victim_killed_at((victim_line){ "set", path, "durable=off" }, k);
-		g_assert_cmpint(moment_of(heap, path), ==, 1);
-		victim_expect(0, "set", path, "durable=off");
-	}
-	g_assert_cmpuint(k, >, 10);
-}
-
 /* ---- after a cut ---- */
 
 static void stale(void)
@@ -322,6 +172,46 @@ static void stale_repaired(void)
 		unlink(copy);
 		unlink(beside(copy));
 	}
+}
+
+/* ---- in use ---- */
+
+/* Until it is killed: each checkpoint has other pages, and new journals begin. */
+static int make_checkpoints(void *arg)
+{
+	void *map = heaps[1].open(arg);
+	char *block[64];
+
+	for (size_t i = 0; i < G_N_ELEMENTS(block); i++)
+		block[i] = heaps[1].at(map, heaps[1].malloc(map, 5000));
+	for (unsigned round = 0;; round++) {
+		for (size_t i = 0; i < G_N_ELEMENTS(block); i++)
+			if ((i + round) % 3)
+				memset(block[i], (int)round, 5000);
+		if (qalloc_sync(map) < 0)
+			return 1;
+	}
+}
+
+/* No lock is taken, so all that is looked at changes; what is damaged does not. */
+static void in_use(void)
+{
+	char *path = g_strdup(make_durable(&heaps[1]));
+	pid_t pid = support_fork(make_checkpoints, path);
+	uint64_t number = 0;
+
+	for (unsigned i = 0; i < 20 || number < 100; i++) {
+		assert_status(0, "check", path);
+		if (strstr(run_out, "checkpoint/"))
+			g_error("found in a map that is in use: %s", run_out);
+		assert_status(0, "info", "--json", path);
+		g_assert_cmpuint(run_number("number"), >=, number);
+		number = run_number("number");
+	}
+	kill(pid, SIGKILL);
+	support_wait(pid);
+	assert_status(0, "check", path);
+	g_free(path);
 }
 
 /* ---- a checkpoint file that is missing or damaged ---- */
@@ -466,11 +356,10 @@ int main(int argc, char **argv)
 	support_add("/tools/durable/set/refused", set_refused);
 	support_add("/tools/durable/restore", restore);
 	support_add("/tools/durable/restore/refused", restore_refused);
-	support_add("/tools/durable/restore/killed", restore_killed);
-	support_add("/tools/durable/set/killed", set_killed);
 	support_add("/tools/durable/stale", stale);
 	support_add("/tools/durable/stale/readers", stale_readers);
 	support_add("/tools/durable/stale/repair", stale_repaired);
+	support_add("/tools/durable/in-use", in_use);
 	support_add("/tools/durable/missing", missing);
 	support_add("/tools/durable/damaged", damaged);
 	support_add("/tools/durable/anothers", anothers);
