@@ -6,76 +6,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/support_fault.h"
 #include "tests/tools/cutting.h"
+#include "tests/tools/loop.h"
 
-#define SHUT_DOWN  _IOR('X', 125, uint32_t) /* EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN */
-#define NO_FLUSH   2                        /* The journal is not written. */
 #define ROUNDS     10
 #define BLOCKS_MAX 4096
-
-static const char *image; /* The disk. */
-
-static bool command(const char *format, ...) G_GNUC_PRINTF(1, 2);
-static bool command(const char *format, ...)
-{
-	va_list arguments;
-	char *line;
-	int status;
-
-	va_start(arguments, format);
-	line = g_strdup_vprintf(format, arguments);
-	va_end(arguments);
-	status = system(line); /* NOLINT: of a test's own */
-	g_free(line);
-	return status == 0;
-}
-
-/*
- * No read-ahead: it makes large folios, and ext4 of Linux 6.16 and later wants disk space for all of a folio when one of its pages is stored to.
- * On a full disk that is SIGBUS beside a hole, whoever took what space.
- */
-static void keep_folios_small(void)
-{
-	struct stat st;
-	char *name;
-
-	g_assert_cmpint(stat(support_dir(), &st), ==, 0);
-	name = g_strdup_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev), minor(st.st_dev));
-	if (!command("echo 0 >%s", name))
-		g_error("%s cannot be written to", name);
-	g_free(name);
-}
-
-/* Over the folder of the tests, in which the image lies. */
-static bool attach_disk(void)
-{
-	if (!command("mount -o loop '%s' '%s' 2>/dev/null", image, support_dir()))
-		return false;
-	keep_folios_small();
-	return true;
-}
-
-/* A child that was just reaped may still be on its way out. */
-static void detach_disk(void)
-{
-	for (int i = 0; umount2(support_dir(), 0) < 0; i++) {
-		if (i == 1000)
-			g_error("umount: %s", strerror(errno));
-		support_sleep_us(10000);
-	}
-}
 
 /* ---- the work that is cut ---- */
 
@@ -93,15 +34,6 @@ static void write_back(int fd, struct support_rand *r)
 	for (off_t at = support_rand_below(r, 2) ? 0 : MA_PAGE; at < size; at += 65536)
 		if (support_rand_below(r, 2))
 			sync_file_range(fd, at, 65536, SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
-}
-
-static void shut_down(void)
-{
-	int fd = open(support_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint32_t how = NO_FLUSH;
-
-	if (ioctl(fd, SHUT_DOWN, &how) < 0)
-		_exit(SUPPORT_CANNOT);
 }
 
 /* Some blocks are never written to: their space is nowhere but in the journal. */
@@ -127,8 +59,7 @@ static int work(void *arg)
 			write_back(fd, &r);
 	}
 	write_back(fd, &r);
-	shut_down();
-	_exit(0);
+	_exit(loop_shut_down() ? 0 : SUPPORT_CANNOT);
 }
 
 /* ---- the next run ---- */
@@ -199,7 +130,7 @@ static bool cut(struct work *w, struct figures *f)
 {
 	int fd, result;
 
-	g_assert_true(attach_disk());
+	g_assert_true(loop_attach());
 	w->path = make(w->heap);
 	if (w->round % 2)
 		put_state(w->path, MA_STATE_SYNCED);
@@ -207,13 +138,13 @@ static bool cut(struct work *w, struct figures *f)
 	g_assert_cmpint(syncfs(fd), ==, 0);
 	close(fd);
 	result = status_of(support_fork(work, w));
-	detach_disk();
+	loop_detach();
 	if (result == SUPPORT_CANNOT)
 		return false;
-	g_assert_true(attach_disk());
+	g_assert_true(loop_attach());
 	look(w, f);
 	unlink(w->path);
-	detach_disk();
+	loop_detach();
 	f->cuts++;
 	return true;
 }
@@ -221,15 +152,10 @@ static bool cut(struct work *w, struct figures *f)
 static int cut_all(void *arg)
 {
 	const char *const *fs = arg;
-	char *name = g_build_filename(support_dir(), "disk", NULL);
 	struct work w = { 0 };
 
-	image = name;
-	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    !command("truncate -s %s '%s' && mkfs.%s '%s' >/dev/null 2>&1", fs[1], image, fs[0], image) ||
-	    !attach_disk())
+	if (!loop_make(fs[0], fs[1]))
 		return SUPPORT_CANNOT;
-	detach_disk();
 	for (size_t i = 0; i < HEAPS; i++) {
 		struct figures f = { 0 };
 
@@ -241,37 +167,22 @@ static int cut_all(void *arg)
 			"%s, %s: %u cuts, %u opened and sound, %u refused (EUCLEAN), %u found no disk space at first",
 			fs[0], heaps[i].kind, f.cuts, f.opened, f.refused, f.no_space);
 	}
-	unlink(image);
+	loop_remove();
 	return 0;
-}
-
-static void cut_it(const char *const fs[2])
-{
-	int status;
-
-	if (!g_getenv("MA_CRASH_ALL")) {
-		g_test_skip("make check-long runs it");
-		return;
-	}
-	status = support_wait(support_fork(cut_all, (void *)(uintptr_t)fs));
-	if (WIFEXITED(status) && WEXITSTATUS(status) == SUPPORT_CANNOT)
-		g_test_skip("such a file system cannot be made, mounted and shut down here");
-	else
-		g_assert_cmphex((unsigned)status, ==, 0);
 }
 
 static void ext4(void)
 {
 	static const char *const fs[] = { "ext4", "40M" };
 
-	cut_it(fs);
+	loop_test(cut_all, fs);
 }
 
 static void xfs(void)
 {
 	static const char *const fs[] = { "xfs", "320M" };
 
-	cut_it(fs);
+	loop_test(cut_all, fs);
 }
 
 int main(int argc, char **argv)

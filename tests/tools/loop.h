@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A file system of its own on a loop device, over the folder of the tests, that is shut down as if the power failed. Needs root. */
+#ifndef MA_TESTS_TOOLS_LOOP_H
+#define MA_TESTS_TOOLS_LOOP_H
+
+#include "tests/support/support.h"
+
+/* In a child: a disk of this file system and size ("ext4", "40M"), not attached yet. False: it cannot be made and mounted here. */
+bool loop_make(const char *fs, const char *size);
+bool loop_attach(void);
+void loop_detach(void);
+void loop_remove(void);
+/* What was not written is lost. Whoever uses it may die of SIGBUS. False: this file system cannot. */
+bool loop_shut_down(void);
+/* Run this test in a child of its own, in make check-long alone; its status SUPPORT_CANNOT skips. */
+void loop_test(support_child_fn *fn, const void *arg);
+
+#endif /* MA_TESTS_TOOLS_LOOP_H */
