@@ -55,12 +55,9 @@ static int close_it(void *map, uint32_t kind)
 
 static int make_durable(void *map, uint32_t kind)
 {
-	if (kind == MA_KIND_MMALLOC)
-		return mmalloc_durable(map);
-	if (kind != MA_KIND_SHMBUDDY)
-		return qalloc_durable(map);
-	errno = ENOTSUP;
-	return -1;
+	if (kind == MA_KIND_SHMBUDDY)
+		return shmbuddy_durable(map);
+	return kind == MA_KIND_MMALLOC ? mmalloc_durable(map) : qalloc_durable(map);
 }
 
 static enum status fail(struct tool *tool, const char *name, const char *what)

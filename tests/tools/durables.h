@@ -5,8 +5,7 @@
 
 #include "tests/tools/cutting.h"
 
-/* Regions come last in heaps[]: the command cannot make them durable yet. */
-#define DURABLE (HEAPS - 1)
+#define DURABLE HEAPS
 
 /* The name of the checkpoint file, until the next call. */
 const char *beside(const char *path);
