@@ -3,7 +3,7 @@
  * Durable regions: what an opener finds after a power cut, and that it finds it only then; growth, several processes and fork children between
  * checkpoints; checkpoints in two steps; going back on purpose.
  */
-#include "tests/shmbuddy/cuts.h"
+#include "tests/support/support_cut.h"
 #include "tests/support/support_fd.h"
 
 #define MOST 400

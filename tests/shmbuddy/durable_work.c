@@ -7,7 +7,7 @@
  */
 #include <inttypes.h>
 
-#include "tests/shmbuddy/cuts.h"
+#include "tests/support/support_cut.h"
 
 #define CUTS    50
 #define WORKERS 3

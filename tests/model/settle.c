@@ -3,10 +3,10 @@
  * Mixtures of old and new words, as a capture copies them, but slowly, while other processes split, merge and grow: each becomes a region whose
  * whole check passes, with all blocks that stayed. White-box: settle.c by itself.
  */
+#include <handle.h>
 #include <sys/mman.h>
 
-#include "libshmbuddy/src/handle.h"
-#include "tests/shmbuddy/cuts.h"
+#include "tests/support/support_cut.h"
 
 #define MIXTURES 20
 #define STAY     300
@@ -194,8 +194,8 @@ static void large_blocks(void)
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
-	support_add("/shmbuddy/settle/levels", levels);
-	support_add("/shmbuddy/settle/growing", growing);
-	support_add("/shmbuddy/settle/large-blocks", large_blocks);
+	support_add("/model/settle/levels", levels);
+	support_add("/model/settle/growing", growing);
+	support_add("/model/settle/large-blocks", large_blocks);
 	return support_run();
 }

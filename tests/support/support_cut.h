@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Power cuts that are only made up: what regions of several shapes are after one. */
-#ifndef MA_TESTS_SHMBUDDY_CUTS_H
-#define MA_TESTS_SHMBUDDY_CUTS_H
+#ifndef SUPPORT_CUT_H
+#define SUPPORT_CUT_H
 
 #include <fcntl.h>
 
@@ -71,4 +71,4 @@ static inline shmbuddy_t *open_after_cut(const char *path)
 	return region;
 }
 
-#endif /* MA_TESTS_SHMBUDDY_CUTS_H */
+#endif /* SUPPORT_CUT_H */
