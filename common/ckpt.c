@@ -28,6 +28,7 @@ static void forget_table(struct ma_ckpt *c)
 	ma_places_clear(&c->places);
 	c->turn = c->journal = c->journal_places = c->next = c->last = 0;
 	c->number = c->length = c->time = c->changed = 0;
+	c->run_left = 0;
 	c->known = false;
 }
 
@@ -45,12 +46,19 @@ int ma_ckpt_use(struct ma_ckpt *c, int fd)
 	return 0;
 }
 
+void ma_ckpt_end_run(struct ma_ckpt *c)
+{
+	ma_places_free(&c->places, c->run_place, c->run_left);
+	c->run_left = 0;
+}
+
 void ma_ckpt_abandon(struct ma_ckpt *c)
 {
 	for (uint64_t i = 0; i < c->count; i++)
 		if (c->batch[i].place)
 			ma_places_free(&c->places, c->batch[i].place, 1);
 	c->count = c->buffered = 0;
+	ma_ckpt_end_run(c);
 	ma_pagetable_unmark(&c->table);
 }
 

@@ -73,6 +73,7 @@ struct ma_ckpt {
 	uint64_t count, room;
 	char *buffer;
 	uint64_t buffer_place, buffered;
+	uint64_t run_place, run_left; /* Places that were taken for pages to come. */
 };
 
 /* All zeros but for fd, -1. */
@@ -119,6 +120,8 @@ uint64_t ma_ckpt_check(struct ma_ckpt *c);
 
 /* ---- for the files of this unit ---- */
 
+/* Places that no page came for are free. */
+void ma_ckpt_end_run(struct ma_ckpt *c);
 /* Room for MA_CKPT_BUFFER pages; NULL with errno. */
 char *ma_ckpt_buffer(struct ma_ckpt *c);
 

@@ -164,18 +164,24 @@ static uint64_t find(const struct ma_places *p, uint64_t from, uint64_t count)
 	return free_from;
 }
 
-uint64_t ma_places_take(struct ma_places *p, uint64_t count)
+uint64_t ma_places_take_below(struct ma_places *p, uint64_t count, uint64_t end)
 {
-	uint64_t end = p->words * 64;
 	uint64_t first = find(p, p->next, count);
 
-	/* One more search from the start before the file becomes longer. */
+	/* Once more from the start. */
 	if (first + count > end && p->next > 0)
-		first = ma_min(first, find(p, 0, count));
-	if (first + count > MA_PAGES_MOST || !ma_places_use(p, first, count))
+		first = find(p, 0, count);
+	if (first + count > end || !ma_places_use(p, first, count))
 		return 0;
 	p->next = first + count;
 	return first;
+}
+
+uint64_t ma_places_take(struct ma_places *p, uint64_t count)
+{
+	uint64_t first = ma_places_take_below(p, count, p->words * 64);
+
+	return first ? first : ma_places_take_below(p, count, MA_PAGES_MOST);
 }
 
 void ma_places_clear(struct ma_places *p)
