@@ -33,7 +33,7 @@ struct ma_checkpoint {
 	uint64_t turn, length;
 	struct ma_pagelist data;    /* What the file has. */
 	struct ma_pagelist changed; /* What of it may have changed. */
-	char *page;
+	char *page;                 /* Room for MA_CKPT_BUFFER pages. */
 };
 
 /* ---- its life ---- */
@@ -223,11 +223,11 @@ static void normalize(struct ma_header *h, uint64_t length)
 	h->device = h->inode = h->mount = 0;
 }
 
-static int put(struct ma_checkpoint *c, uint64_t page)
+static int put(struct ma_checkpoint *c, uint64_t page, char *bytes)
 {
 	if (page == 0)
-		normalize((struct ma_header *)(void *)c->page, c->length);
-	return ma_ckpt_put(&c->file, page, c->page);
+		normalize((struct ma_header *)(void *)bytes, c->length);
+	return ma_ckpt_put(&c->file, page, bytes);
 }
 
 /* Each word whole, as others may be storing to it. One after the other: what a root leads to was there before it. */
@@ -238,7 +238,7 @@ static int put_words(struct ma_checkpoint *c, const struct ma_stretch *s, uint64
 
 	for (size_t i = 0; i < MA_PAGE / sizeof(*to); i++)
 		to[i] = ma_load_acquire(&from[i]); /* Pairs with libshmbuddy/src/roots.c:change_unnamed. */
-	return put(c, page);
+	return put(c, page, c->page);
 }
 
 static bool stretch_of(struct ma_checkpoint *c, uint64_t at, struct ma_stretch *s)
@@ -268,22 +268,29 @@ static int put_tables(uint64_t from, uint64_t bytes, void *arg)
 	return 0;
 }
 
+/* Some pages at once. Those that were put with the tables stay as they were then. What lies behind the file's end is zero. */
+static int put_some(struct ma_checkpoint *c, int fd, uint64_t first, uint64_t count)
+{
+	ssize_t got = pread(fd, c->page, count * MA_PAGE, (off_t)(first * MA_PAGE));
+
+	if (got < 0)
+		return ma_fail(errno, "%s: cannot make a checkpoint: pread(2) of the map failed; check its disk",
+			       c->of.name);
+	memset(c->page + got, 0, count * MA_PAGE - (size_t)got);
+	for (uint64_t i = 0; i < count; i++)
+		if (!ma_ckpt_has(&c->file, first + i) && put(c, first + i, c->page + i * MA_PAGE) < 0)
+			return -1;
+	return 0;
+}
+
 static int put_blocks(struct ma_checkpoint *c, int fd)
 {
-	for (size_t i = 0; i < c->changed.count; i++)
-		for (uint64_t page = c->changed.run[i].from; page < c->changed.run[i].end; page++) {
-			ssize_t got =
-				ma_ckpt_has(&c->file, page) ? 0 : pread(fd, c->page, MA_PAGE, (off_t)(page * MA_PAGE));
+	uint64_t count;
 
-			if (got < 0)
-				return ma_fail(
-					errno,
-					"%s: cannot make a checkpoint: pread(2) of the map failed; check its disk",
-					c->of.name);
-			if (got == 0)
-				continue;
-			memset(c->page + got, 0, MA_PAGE - (size_t)got);
-			if (put(c, page) < 0)
+	for (size_t i = 0; i < c->changed.count; i++)
+		for (uint64_t page = c->changed.run[i].from; page < c->changed.run[i].end; page += count) {
+			count = ma_min(c->changed.run[i].end - page, MA_CKPT_BUFFER);
+			if (put_some(c, fd, page, count) < 0)
 				return -1;
 		}
 	return 0;
@@ -316,7 +323,7 @@ static int copy(struct ma_checkpoint *c)
 {
 	int fd = c->of.fd(c->of.map), result;
 
-	c->page = malloc(MA_PAGE);
+	c->page = malloc(MA_CKPT_BUFFER * MA_PAGE);
 	if (!c->page)
 		return fail_memory(c);
 	if (fd < 0 || c->of.hold(c->of.map) < 0)

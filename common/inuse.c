@@ -3,6 +3,7 @@
 #include "common/inuse.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,28 +34,44 @@ static int write_down(int fd, const struct ma_header *h)
 	return fdatasync(fd);
 }
 
+/* Of *now, which becomes what the header is to be, only the bytes that are written count. */
+static int begin(int fd, const struct ma_header *h, const struct ma_place *place, struct ma_header *now)
+{
+	int saved;
+
+	memcpy((char *)now + FIRST, (const char *)h + FIRST, END - FIRST);
+	ma_store(&now->state, MA_STATE_IN_USE);
+	ma_boot_id(now->boot_id);
+	now->mount = place->mount;
+	if (write_down(fd, now) == 0)
+		return 0;
+	saved = errno;
+	put(fd, h, FIRST, END); /* Nothing was changed: on the disk either is right. */
+	errno = saved;
+	return -1;
+}
+
 int ma_inuse_begin(int fd, const char *name, const struct ma_header *h, const struct ma_place *place)
 {
 	MA_UNCANCELLED;
 	struct ma_certainty c = ma_header_certainty(h, place);
-	struct ma_header now;
-	int saved = errno;
+	struct ma_header *now; /* Callers' stacks are small, and have one header already. */
+	int saved = errno, result;
 
 	if (!c.synced || !c.same_file)
 		return 0;
-	memcpy((char *)&now + FIRST, (const char *)h + FIRST, END - FIRST);
-	ma_store(&now.state, MA_STATE_IN_USE);
-	ma_boot_id(now.boot_id);
-	now.mount = place->mount;
-	if (write_down(fd, &now) == 0) {
+	now = malloc(sizeof(*now));
+	result = now ? begin(fd, h, place, now) : -1;
+	if (result == 0)
 		errno = saved;
-		return 0;
-	}
+	else
+		ma_fail(errno,
+			"%s: cannot open it: \"in use\" cannot be written to its first page on the disk; check the "
+			"disk and its "
+			"free space, or open it read-only",
+			name);
 	saved = errno;
-	put(fd, h, FIRST, END); /* Nothing was changed: on the disk either is right. */
-	return ma_fail(saved,
-		       "%s: cannot open it: \"in use\" cannot be written to its first page on the disk; check the disk "
-		       "and its "
-		       "free space, or open it read-only",
-		       name);
+	free(now);
+	errno = saved;
+	return result;
 }

@@ -219,10 +219,9 @@ static enum ma_visit stay_second(struct ma_image *map, struct ma_opening *found)
 	return MA_VISIT_FAILED;
 }
 
-enum ma_visit ma_map_recover(struct ma_image *map, const struct ma_open *how, const struct ma_header *header,
+enum ma_visit ma_map_recover(struct ma_image *map, const struct ma_open *how, struct ma_header *h,
 			     struct ma_opening *found)
 {
-	struct ma_header now = *header, *h = &now;
 	enum ma_visit result;
 	int back;
 

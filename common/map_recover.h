@@ -14,7 +14,7 @@ int ma_map_accept(const struct ma_image *map, const struct ma_open *how);
 /* Below, map is the image that is being opened, h what its file's first page says, and found what the opening finds. */
 
 /* No other process is attached: recover. */
-enum ma_visit ma_map_recover(struct ma_image *map, const struct ma_open *how, const struct ma_header *h,
+enum ma_visit ma_map_recover(struct ma_image *map, const struct ma_open *how, struct ma_header *h,
 			     struct ma_opening *found);
 /* The attach byte is shared: come in beside the others. */
 enum ma_visit ma_map_join(struct ma_image *map, const struct ma_open *how, const struct ma_header *h,

@@ -56,7 +56,7 @@ int shmbuddy__handle_begin_generation(struct shmbuddy *h, const struct ma_header
 /* From now on this file, on this run of the machine, is certain. Killed before or while writing: the next opener checks it all again. */
 int shmbuddy__handle_make_certain(struct shmbuddy *h, struct ma_header *header);
 
-/* ---- checkpoints: checkpoint.c ---- */
+/* ---- checkpoints: durable.c ---- */
 
 /* Does a sync make one? */
 bool shmbuddy__checkpoint_is_on(const struct shmbuddy *h);

@@ -43,7 +43,7 @@ struct shmbuddy {
 	bool exclusive;
 	bool barred; /* While forking: the child does not get its memory. */
 	struct shmbuddy_opening opening;
-	_Atomic(struct checkpoints *) checkpoints; /* checkpoint.c. NULL: none was made by this handle. */
+	_Atomic(struct checkpoints *) checkpoints; /* durable.c. NULL: none was made by this handle. */
 	bool debug; /* SHMBUDDY_DEBUG. */
 	uint64_t closed_at;
 	uint64_t named; /* Whose name it is: the first id of the region, also after it was closed. */

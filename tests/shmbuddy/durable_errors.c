@@ -121,7 +121,7 @@ static void restoring(void)
 	buddy_fails(EBUSY, shmbuddy_restore(path) == -1);
 	buddy_close(region);
 	buddy_fails(ENOENT, shmbuddy_restore(path) == -1);
-	says("make the map durable");
+	says("make it durable");
 	support_file_write(other, "no region", 9);
 	buddy_fails(EMEDIUMTYPE, shmbuddy_restore(other) == -1);
 	buddy_close(open_again(path, false));

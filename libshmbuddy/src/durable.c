@@ -23,7 +23,7 @@ struct checkpoints {
 	struct ma_checkpoint *made;
 };
 
-/* ---- what checkpoint.c asks of a region ---- */
+/* ---- what common/checkpoint.c asks of a region ---- */
 
 static int fd_of(void *arg)
 {
@@ -169,7 +169,7 @@ static void checkpoints_end(struct checkpoints *c)
 /* Made at the first use. Of two threads that make them at once, one is too late. */
 static struct checkpoints *checkpoints_of(struct shmbuddy *h)
 {
-	/* Pairs with libshmbuddy/src/checkpoint.c:checkpoints_of. */
+	/* Pairs with libshmbuddy/src/durable.c:checkpoints_of. */
 	struct checkpoints *c = atomic_load(&h->checkpoints), *was = NULL;
 
 	if (c)
@@ -183,7 +183,7 @@ static struct checkpoints *checkpoints_of(struct shmbuddy *h)
 
 void shmbuddy__checkpoint_end(struct shmbuddy *h)
 {
-	/* Pairs with libshmbuddy/src/checkpoint.c:checkpoints_of. */
+	/* Pairs with libshmbuddy/src/durable.c:checkpoints_of. */
 	struct checkpoints *c = atomic_exchange(&h->checkpoints, NULL);
 
 	if (c)
@@ -193,7 +193,7 @@ void shmbuddy__checkpoint_end(struct shmbuddy *h)
 /* The child of a process that makes checkpoints has the header mapped already. */
 void shmbuddy__checkpoint_fork(struct shmbuddy *h, bool locked)
 {
-	/* Pairs with libshmbuddy/src/checkpoint.c:checkpoints_of. */
+	/* Pairs with libshmbuddy/src/durable.c:checkpoints_of. */
 	struct checkpoints *c = atomic_load(&h->checkpoints);
 
 	if (c) {
