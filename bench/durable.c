@@ -125,7 +125,7 @@ static void measure_all(unsigned round)
 		for (size_t i = 0; i < STORES; i++) {
 			size_t s = (i + round) % STORES;
 
-			measure(stores[s], p, &samples[p][s], round);
+			measure(stores[s], (enum pattern)p, &samples[p][s], round);
 		}
 }
 
@@ -232,7 +232,7 @@ int main(int argc, char **argv)
 	store_qalloc_join();
 	for (unsigned round = 0; round < rounds; round++)
 		for (int p = 0; p < PATTERNS; p++)
-			measure(&store_qalloc, p, &shared[p], round);
+			measure(&store_qalloc, (enum pattern)p, &shared[p], round);
 	store_qalloc_leave();
 	print_all();
 	measure_cuts();
