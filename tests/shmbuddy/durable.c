@@ -255,7 +255,7 @@ static int visit(void *arg)
 /* Of a process that comes and goes between two checkpoints of another one nothing is missing, and neither of one that stays. */
 static void two_processes(void)
 {
-	struct other *other = new_other(g_strdup(support_path("region")));
+	struct other *other = new_other(support_path("region"));
 	struct support_rand rand;
 	uint64_t digest;
 
@@ -290,7 +290,7 @@ static void two_processes(void)
 /* The child has its parent's handle; of an exclusive region, its lock, too. */
 static void fork_children(void)
 {
-	struct other *other = new_other(g_strdup(support_path("region")));
+	struct other *other = new_other(support_path("region"));
 	struct support_rand rand;
 	uint64_t digest;
 
