@@ -82,14 +82,19 @@ void ma_checkpoint_end(struct ma_checkpoint *c)
 	free(c);
 }
 
-/* Another thread of the parent may have been changing the tables, so they are left as they are. The lock is the parent's. */
+/* When another thread of the parent was at work here, the tables may be half changed, so they are left as they are. The lock is the parent's. */
 void ma_checkpoint_fork(struct ma_checkpoint *c)
 {
 	if (!c)
 		return;
 	if (c->file.fd >= 0)
 		ma_fd_close(c->file.fd, c->file.id);
+	c->file.fd = -1;
 	ma_writes_end(&c->writes);
+	if (!c->busy) {
+		ma_ckpt_forget(&c->file);
+		forget_runs(c);
+	}
 	reset(c);
 }
 

@@ -239,7 +239,7 @@ static void cut_everywhere(void)
 {
 	const char *path = support_path("after");
 	char *checkpoints = g_strconcat(path, ".checkpoint", NULL);
-	size_t steps = disk_steps(), stride = support_stride(steps / SAMPLES + 1), disks = 0;
+	size_t steps = disk_steps(), stride = support_stride(steps / support_size(SAMPLES, 2) + 1), disks = 0;
 
 	/* The same addresses: the map is closed first. */
 	lib_close(run.map);
