@@ -82,7 +82,7 @@ void ma_checkpoint_end(struct ma_checkpoint *c)
 	free(c);
 }
 
-/* When another thread of the parent was at work here, the tables may be half changed, so they are left as they are. The lock is the parent's. */
+/* When another thread of the parent was inside a call here, the tables may be half changed, so they are left as they are. The lock is the parent's. */
 void ma_checkpoint_fork(struct ma_checkpoint *c)
 {
 	if (!c)
@@ -91,7 +91,7 @@ void ma_checkpoint_fork(struct ma_checkpoint *c)
 		ma_fd_close(c->file.fd, c->file.id);
 	c->file.fd = -1;
 	ma_writes_end(&c->writes);
-	if (!c->busy) {
+	if (!c->busy || c->captured) {
 		ma_ckpt_forget(&c->file);
 		forget_runs(c);
 	}
