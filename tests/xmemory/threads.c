@@ -272,6 +272,10 @@ static void fork_at_work(void)
 		g_test_skip("TSan allows no threads' locks in a child of a program with threads");
 		return;
 	}
+	if (support_asan()) { /* Its locks are not held across a fork: a thread that the child starts waits for one for ever, now and then. */
+		g_test_skip("ASan's own locks stay with threads that a fork child does not have");
+		return;
+	}
 	for (size_t l = 0; l < G_N_ELEMENTS(limits); l++) {
 		struct shared s = { .stop = false };
 
