@@ -211,8 +211,8 @@ static int list_changed(struct ma_checkpoint *c)
 /* ---- copying ---- */
 
 /*
- * Another checkpoint may have these numbers, and the map is being recovered when somebody finds them. A region may have grown since the capture
- * began: it is as long as its pages that are captured.
+ * A checkpoint must not contain the words that describe the running processes: the next opener recovers the map from these values. A region
+ * can grow during the capture, so the header gets the length with which the capture began.
  */
 static void normalize(struct ma_header *h, uint64_t length)
 {
@@ -434,7 +434,7 @@ static void set_captured(struct ma_checkpoint *c)
 	pthread_mutex_unlock(&c->mutex);
 }
 
-/* Whoever commits it, once. */
+/* True for one commit per capture. Any thread of the process can commit. */
 static bool take_captured(struct ma_checkpoint *c)
 {
 	bool had;

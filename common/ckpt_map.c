@@ -44,7 +44,7 @@ static char *name_beside(int map)
 	return NULL;
 }
 
-/* Who may read the map may read its checkpoints, and nobody else. */
+/* The checkpoint file gets the owner and the permissions of the map. */
 static int create_file(const char *path, int map)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -134,8 +134,8 @@ int ma_checkpoint_sync_folder(int map, const char *name)
 /* ---- a map made from it ---- */
 
 /*
- * Page 0 comes last, and says that the map is being recovered, in no run of the machine: whoever finds it so begins again. A generation that
- * there was is not counted twice, and which file it was does not change.
+ * Page 0 is written last. Its phase and boot id say that recovery is not finished, so after a kill the next opener restores the file again. The
+ * generation never decreases. Device and inode stay those of this file.
  */
 static int write_page_0(struct ma_ckpt *c, int map, struct ma_header *h)
 {
@@ -168,8 +168,8 @@ _Static_assert(offsetof(struct ma_header, phase) / 512 == (offsetof(struct ma_he
 	       "one sector");
 
 /*
- * From here on, and on the disk, nothing about the file is certain in any run of the machine, and it is durable: whoever finds it half made
- * begins again. All of it lies in one sector.
+ * Before the first page changes, mark the file on the disk as durable and not recovered, with the boot id of no boot. After a kill or a power
+ * cut, the next opener restores it again. All these words lie in one sector.
  */
 static int write_begun(const struct ma_ckpt *c, int map, struct ma_header *h)
 {

@@ -75,7 +75,7 @@ static bool wait_round(struct ma_image *map, struct ma_lock *lock, uint32_t mine
 		return false;
 	}
 	wait->in_vain += wait->nanoseconds;
-	/* Pairs with common/lock.c:try_take, by which the dead process took it. */
+	/* Pairs with common/lock.c:try_take, with which the killed process took the lock. */
 	return holder_died(map, seen) && ma_cas(&lock->word, &seen, next_turn(seen) | mine | MA_LOCK_WAITERS);
 }
 
@@ -156,7 +156,7 @@ bool ma_lock_inherit(struct ma_lock *lock, uint32_t slot)
 	uint32_t seen = ma_load(&lock->word);
 
 	while ((seen & MA_LOCK_SLOT) == slot + 1)
-		/* Pairs with common/lock.c:try_take, by which the dead process took it. */
+		/* Pairs with common/lock.c:try_take, with which the killed process took the lock. */
 		if (ma_cas(&lock->word, &seen, next_turn(seen) | (slot + 1) | MA_LOCK_WAITERS))
 			return true;
 	return false;

@@ -108,7 +108,7 @@ static int count_attach(int fd, bool locked)
 	return 0;
 }
 
-/* Before the first capture of this generation there is nothing to count for: whoever captures later sees our lock. */
+/* Before the first capture of this generation there is nothing to count for: a later capture finds the lock of this process. */
 static bool is_captured(const struct shmbuddy *h)
 {
 	return atomic_load(&region_header(h)->captures) > 0; /* Pairs with common/checkpoint.c:capture. */

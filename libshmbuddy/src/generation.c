@@ -36,7 +36,7 @@ static bool put(const struct shmbuddy *h, const struct ma_header *header, size_t
 	return pwrite(h->fd, (const char *)header + first, end - first, (off_t)first) == (ssize_t)(end - first);
 }
 
-/* Nobody else is attached: a new generation begins. What it counts is 0 before it has begun. */
+/* No other process is attached: a new generation begins. Its counters are 0 before it begins. */
 int shmbuddy__handle_begin_generation(struct shmbuddy *h, const struct ma_header *found)
 {
 	struct ma_header header = { .magic = { 0 } };

@@ -280,7 +280,7 @@ static void syncs(void)
 	cut_everywhere();
 }
 
-/* Nobody knows what changed: all pages are compared. */
+/* A new process does not know what changed, so it compares all pages. */
 static void compared(void)
 {
 	start("compared", 2 * MIB);

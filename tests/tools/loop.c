@@ -36,8 +36,8 @@ static bool command(const char *format, ...)
 }
 
 /*
- * No read-ahead: it makes large folios, and ext4 of Linux 6.16 and later wants disk space for all of a folio when one of its pages is stored to.
- * On a full disk that is SIGBUS beside a hole, whoever took what space.
+ * No read-ahead, because it creates large folios. On Linux 6.18 a store to one page of a folio makes ext4 reserve disk space for the whole folio.
+ * On a full disk the store fails with SIGBUS when another page of the folio is a hole, even if the page itself has its space.
  */
 static void keep_folios_small(void)
 {

@@ -10,7 +10,7 @@ bool loop_make(const char *fs, const char *size);
 bool loop_attach(void);
 void loop_detach(void);
 void loop_remove(void);
-/* What was not written is lost. Whoever uses it may die of SIGBUS. False: this file system cannot. */
+/* Data that were not written are lost. A process that uses the file system can die of SIGBUS. False: this file system cannot. */
 bool loop_shut_down(void);
 /* Run this test in a child of its own, in make check-long alone; its status SUPPORT_CANNOT skips. */
 void loop_test(support_child_fn *fn, const void *arg);

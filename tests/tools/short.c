@@ -148,7 +148,7 @@ static void damaged(void)
 
 /* ---- disk space ---- */
 
-/* Blocks that nobody wrote to, up to a MiB. */
+/* Blocks that were never written to, up to a MiB. */
 static const char *make_unwritten(const struct heap *heap)
 {
 	const char *path = make(heap);
