@@ -329,6 +329,35 @@ static void closed_descriptors(void)
 	assert_number(path, 9, true);
 }
 
+/* On a stack as small as threads can have: sync, capture and commit, going back, and opening after a cut. */
+static void use_small_stack(void *arg)
+{
+	const char *path = arg;
+	void *map = lib_load(path);
+
+	g_assert_nonnull(map);
+	*number_in(map) = 4;
+	g_assert_cmpint(lib_sync(map), ==, 0);
+	g_assert_cmpint(lib_capture(map), ==, 0);
+	g_assert_cmpint(lib_commit(map), ==, 0);
+	lib_close(map);
+	g_assert_cmpint(lib_restore(path), ==, 0);
+	cut_the_power(path);
+	map = lib_load(path);
+	g_assert_nonnull(map);
+	g_assert_cmpuint(*number_in(map), ==, 4);
+	lib_close(map);
+}
+
+static void small_stack(void)
+{
+	char *path = g_strdup(support_path("stack"));
+
+	lib_close(make(path, true));
+	support_small_stack(use_small_stack, path);
+	g_free(path);
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -345,5 +374,6 @@ int main(int argc, char **argv)
 	support_add("/power/" LIB_NAME "-calls/children-without-calls", children_without_calls);
 	support_add("/power/" LIB_NAME "-calls/fork-in-between", fork_in_between);
 	support_add("/power/" LIB_NAME "-calls/closed-descriptors", closed_descriptors);
+	support_add("/power/" LIB_NAME "-calls/small-stack", small_stack);
 	return support_run();
 }
