@@ -30,10 +30,10 @@ static const char *const patterns[] = { "scattered", "consecutive", "nothing cha
 
 static const struct store *const stores[] = {
 	&store_qalloc,
-#if BENCH_LMDB
+#ifdef BENCH_LMDB
 	&store_lmdb,
 #endif
-#if BENCH_SQLITE
+#ifdef BENCH_SQLITE
 	&store_sqlite,
 #endif
 	&store_plain,

@@ -18,10 +18,10 @@ struct store {
 };
 
 extern const struct store store_qalloc, store_plain;
-#if BENCH_LMDB
+#ifdef BENCH_LMDB
 extern const struct store store_lmdb;
 #endif
-#if BENCH_SQLITE
+#ifdef BENCH_SQLITE
 extern const struct store store_sqlite;
 #endif
 

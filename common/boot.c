@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef STATX_MNT_ID
@@ -82,4 +84,37 @@ uint64_t ma_boot_mount(int fd)
 		ask_mount(fd, STATX_MNT_ID, &id);
 	errno = saved;
 	return id;
+}
+
+/* FS_IOC_GETFSUUID, since Linux 6.9. */
+struct fs_uuid {
+	uint8_t length;
+	uint8_t id[16];
+};
+
+#define GET_FS_UUID _IOR(0x15, 0, struct fs_uuid)
+
+_Static_assert(sizeof(struct fs_uuid) == 17, "as the kernel has it");
+
+/* statfs(2)'s number is st_dev on some file systems (xfs), but those have an id. */
+static bool ask_filesystem(int fd, uint64_t id[2])
+{
+	struct fs_uuid uuid = { .length = 0 };
+	struct statfs found;
+
+	if (ioctl(fd, GET_FS_UUID, &uuid) == 0)
+		memcpy(id, uuid.id, sizeof(uuid.id));
+	if (!id[0] && !id[1] && fstatfs(fd, &found) == 0)
+		memcpy(id, &found.f_fsid, sizeof(found.f_fsid));
+	return id[0] || id[1];
+}
+
+uint64_t ma_boot_filesystem(int fd)
+{
+	uint64_t id[2] = { 0 };
+	int saved = errno;
+	bool known = ask_filesystem(fd, id);
+
+	errno = saved;
+	return known ? ma_mix(ma_mix(id[0]) ^ id[1]) : 0;
 }

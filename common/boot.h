@@ -22,5 +22,10 @@ bool ma_boot_is(const uint8_t id[MA_BOOT_ID]);
  * this moment). 0: the kernel gives none. errno stays.
  */
 uint64_t ma_boot_mount(int fd);
+/*
+ * The file system of this descriptor's file, by its own id or by statfs(2)'s: a number that stays the same when the machine starts again, or when
+ * the disk is attached again. st_dev need not: disks are numbered as they are found. 0: there is none. errno stays.
+ */
+uint64_t ma_boot_filesystem(int fd);
 
 #endif /* MA_BOOT_H */

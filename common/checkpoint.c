@@ -225,7 +225,7 @@ static void normalize(struct ma_header *h, uint64_t length)
 	ma_store(&h->committed, 0);
 	ma_store(&h->attaches, 0);
 	memset(h->boot_id, 0, sizeof(h->boot_id));
-	h->device = h->inode = h->mount = 0;
+	ma_header_put_place(h, &(struct ma_place){ .inode = 0 });
 }
 
 static int put(struct ma_checkpoint *c, uint64_t page, char *bytes)

@@ -135,16 +135,16 @@ int ma_checkpoint_sync_folder(int map, const char *name)
 
 /*
  * Page 0 is written last. Its phase and boot id say that recovery is not finished, so after a kill the next opener restores the file again. The
- * generation never decreases. Device and inode stay those of this file.
+ * generation never decreases. Its place stays that of this file.
  */
 static int write_page_0(struct ma_ckpt *c, int map, struct ma_header *h)
 {
-	uint64_t generation = ma_load(&h->generation), device = h->device, inode = h->inode;
+	const struct ma_place place = { h->device, h->inode, h->mount, h->filesystem };
+	uint64_t generation = ma_load(&h->generation);
 
 	if (ma_ckpt_page(c, 0, h) < 0)
 		return -1;
-	h->device = device;
-	h->inode = inode;
+	ma_header_put_place(h, &place);
 	ma_store(&h->generation, ma_max(generation, ma_load(&h->generation)));
 	if (ma_write_all(map, h, sizeof(*h), 0) < 0 || fsync(map) < 0)
 		return ma_fail(

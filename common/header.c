@@ -157,17 +157,40 @@ void ma_header_uuid(uint8_t uuid[16])
 
 struct ma_place ma_place_of(int fd, const struct stat *st)
 {
-	return (struct ma_place){ st->st_dev, st->st_ino, ma_boot_mount(fd) };
+	return (struct ma_place){ st->st_dev, st->st_ino, ma_boot_mount(fd), ma_boot_filesystem(fd) };
+}
+
+void ma_header_put_place(struct ma_header *h, const struct ma_place *place)
+{
+	h->device = place->device;
+	h->inode = place->inode;
+	h->mount = place->mount;
+	h->filesystem = place->filesystem;
+}
+
+/*
+ * Numbers of devices hold as long as the mount does. Two devices of one run may have the same file system id, as snapshots of btrfs have; of
+ * another run, a disk may have got another number.
+ */
+static bool is_same_file(const struct ma_header *h, const struct ma_place *place, bool same_run)
+{
+	if (h->inode != place->inode)
+		return false;
+	if (same_run || !h->filesystem || !place->filesystem)
+		return h->device == place->device;
+	return h->filesystem == place->filesystem;
 }
 
 struct ma_certainty ma_header_certainty(const struct ma_header *h, const struct ma_place *place)
 {
-	return (struct ma_certainty){
-		.same_file = h->device == place->device && h->inode == place->inode,
+	struct ma_certainty c = {
 		.same_boot = ma_boot_is(h->boot_id),
 		.same_mount = h->mount == place->mount,
 		.synced = ma_load(&h->state) == MA_STATE_SYNCED,
 	};
+
+	c.same_file = is_same_file(h, place, ma_is_same_run(c));
+	return c;
 }
 
 bool ma_header_was_cut(const struct ma_header *h, const struct ma_place *place)

@@ -27,7 +27,7 @@
  *    212  state      u32       0 in use, 1 closed by the last user, 2 closed and synced
  *    216  boot_id    16 bytes  of the last first attacher's kernel
  *    232  device     u64       st_dev and
- *    240  inode      u64       st_ino of the file at that time: tells a copy from its original
+ *    240  inode      u64       st_ino of the file at that time: with filesystem, these tell a copy from its original
  *    248  mount      u64       the kernel's id of the mount by which that opener found the file; 0: it gives none
  *    256  tag        u64       the application's own number, set once; 0: not set. Regions have theirs in the body
  *    264  durable    u64       1: the file's checkpoints are in a file beside it (ckpt.h)
@@ -36,7 +36,8 @@
  *    288  committed  u64       its number in the checkpoint file
  *    296  attaches   u64       how often a process that writes came in, in this generation. Of regions: beside others, once one had
  *                              begun a checkpoint; bit 63: one has no lock of its own
- *    304  (zero)     to 4095
+ *    304  filesystem u64       of the file at that time, by a number that stays the same when the machine starts again: st_dev may not; 0: none
+ *    312  (zero)     to 4095
  *   4096  the body
  *
  * The header is checked in the order of enum ma_refusal; nothing behind a check is looked at before it passed.
@@ -99,7 +100,8 @@ struct ma_header {
 	_Atomic uint64_t covered;
 	_Atomic uint64_t committed;
 	_Atomic uint64_t attaches;
-	uint8_t zero4[3792];
+	uint64_t filesystem;
+	uint8_t zero4[3784];
 };
 
 _Static_assert(offsetof(struct ma_header, kind) == 8, "format 1");
@@ -118,6 +120,7 @@ _Static_assert(offsetof(struct ma_header, inode) == 240, "format 1");
 _Static_assert(offsetof(struct ma_header, mount) == 248, "format 1");
 _Static_assert(offsetof(struct ma_header, tag) == 256, "format 1");
 _Static_assert(offsetof(struct ma_header, attaches) == 296, "format 1");
+_Static_assert(offsetof(struct ma_header, filesystem) == 304, "format 1");
 _Static_assert(sizeof(struct ma_header) == 4096, "format 1");
 
 /* Why a file is refused, in checking order. */
@@ -164,10 +167,13 @@ enum ma_refusal ma_header_check(const struct ma_header *h, size_t got, uint64_t 
 struct ma_place {
 	uint64_t device, inode; /* fstat(2)'s. */
 	uint64_t mount;         /* ma_boot_mount()'s. */
+	uint64_t filesystem;    /* ma_boot_filesystem()'s. */
 };
 
 /* errno stays. */
 struct ma_place ma_place_of(int fd, const struct stat *st);
+/* The header's words for it. */
+void ma_header_put_place(struct ma_header *h, const struct ma_place *place);
 
 /*
  * What a header says of the time since its map was last in order, to a process that finds it at this place now. Nothing is certain in a

@@ -58,7 +58,8 @@ int ma_inuse_begin(int fd, const char *name, const struct ma_header *h, const st
 	struct ma_header *now; /* Callers' stacks are small, and have one header already. */
 	int saved = errno, result;
 
-	if (!c.synced || !c.same_file)
+	/* On another device too: it may have the number that the header has when the machine starts again. */
+	if (!c.synced || h->inode != place->inode)
 		return 0;
 	now = malloc(sizeof(*now));
 	result = now ? begin(fd, h, place, now) : -1;

@@ -99,9 +99,7 @@ static bool take_copy(struct ma_image *map, int fd)
 	/* The copy is as long as the map was then; the parent may have grown since. */
 	ma_store(&map->known.length, 0);
 	ma_store(&map->known.most, ma_min(ma_load(&map->header->length), (uint64_t)st.st_size));
-	map->header->device = map->place.device;
-	map->header->inode = map->place.inode;
-	map->header->mount = map->place.mount;
+	ma_header_put_place(map->header, &map->place);
 	if (map->engine->reserve_space(map) < 0)
 		return false;
 	ma_store(&map->slot, MA_NO_SLOT);

@@ -85,9 +85,7 @@ void ma_image_mark_ready(struct ma_image *image)
 	 */
 	ma_store_kill(&h->state, MA_STATE_IN_USE);
 	ma_boot_id(h->boot_id);
-	h->device = image->place.device;
-	h->inode = image->place.inode;
-	h->mount = image->place.mount;
+	ma_header_put_place(h, &image->place);
 	ma_store(&h->captures, 0);
 	ma_store(&h->covered, 0);
 	ma_store(&h->committed, 0);

@@ -45,7 +45,7 @@ int shmbuddy__handle_begin_generation(struct shmbuddy *h, const struct ma_header
 	ma_store(&header.generation, h->opening.generation);
 	ma_store(&header.phase, 1);
 	ma_store(&header.state, MA_STATE_IN_USE);
-	if (!put(h, &header, offsetof(struct ma_header, durable), offsetof(struct ma_header, zero4)) ||
+	if (!put(h, &header, offsetof(struct ma_header, durable), offsetof(struct ma_header, filesystem)) ||
 	    !put(h, &header, offsetof(struct ma_header, generation), offsetof(struct ma_header, boot_id)))
 		return ma_fail(errno, "%s: cannot write its header: pwrite(2) failed; check the disk", h->name);
 	return 0;
@@ -57,10 +57,9 @@ int shmbuddy__handle_make_certain(struct shmbuddy *h, struct ma_header *header)
 	/* With the rest: a copy that says "closed and synced" must not reach the disk as if that was said of this file. */
 	ma_store(&header->state, MA_STATE_IN_USE);
 	ma_boot_id(header->boot_id);
-	header->device = h->place.device;
-	header->inode = h->place.inode;
-	header->mount = h->place.mount;
-	if (!put(h, header, offsetof(struct ma_header, state), offsetof(struct ma_header, tag)))
+	ma_header_put_place(header, &h->place);
+	if (!put(h, header, offsetof(struct ma_header, filesystem), offsetof(struct ma_header, zero4)) ||
+	    !put(h, header, offsetof(struct ma_header, state), offsetof(struct ma_header, tag)))
 		return ma_fail(errno,
 			       "%s: cannot write its header: pwrite(2) failed; check the disk and its free space",
 			       h->name);

@@ -35,6 +35,17 @@ void forget_boot(const char *path)
 	put(path, offsetof(struct ma_header, boot_id), "another machine ", 16);
 }
 
+bool renumber_device(const char *path)
+{
+	const uint64_t other = 12345;
+	uint64_t filesystem;
+
+	get(path, offsetof(struct ma_header, filesystem), &filesystem, sizeof(filesystem));
+	if (filesystem)
+		put(path, offsetof(struct ma_header, device), &other, sizeof(other));
+	return filesystem != 0;
+}
+
 void put_state(const char *path, uint32_t state)
 {
 	put(path, offsetof(struct ma_header, state), &state, sizeof(state));

@@ -14,6 +14,8 @@ void get(const char *path, off_t at, void *bytes, size_t count);
 /* It was last opened by another mount, or before another boot. */
 void forget_mount(const char *path);
 void forget_boot(const char *path);
+/* Its disk got another number. False: it did not, as its file system has no id that stays the same, and the file would pass for a copy. */
+bool renumber_device(const char *path);
 void put_state(const char *path, uint32_t state);
 
 bool is_of(const struct heap *heap, const char *library);

@@ -231,6 +231,10 @@ static void missing(void)
 		g_assert_cmpint(errno, ==, EUCLEAN);
 		assert_status(1, "check", path);
 		assert_said("checkpoint/missing");
+		if (renumber_device(path)) {
+			g_assert_null(heaps[i].open(path));
+			g_assert_cmpint(errno, ==, EUCLEAN);
+		}
 		assert_status(0, "repair", path);
 		assert_status(0, "info", "--json", path);
 		assert_said("\"durable\": false");

@@ -65,6 +65,40 @@ static void other_mounts(void)
 	}
 }
 
+/* ---- the disk's number ---- */
+
+/*
+ * Disks are numbered as they are found. After a restart the file is the same one when its file system is. "Closed and synced" is taken back on
+ * the disk first, whatever its number.
+ */
+static void other_numbers(void)
+{
+	const uint64_t other = 12345;
+
+	for (size_t i = 0; i < HEAPS; i++) {
+		const char *path = make(&heaps[i]);
+		unsigned before;
+
+		if (!renumber_device(path)) {
+			g_test_skip("the file system has no id");
+			return;
+		}
+		opens(&heaps[i], path, true); /* In one run: a copy. */
+		renumber_device(path);
+		forget_boot(path);
+		put_state(path, MA_STATE_SYNCED);
+		disk = support_shared(sizeof(*disk));
+		before = disk->syncs;
+		opens(&heaps[i], path, false);
+		g_assert_cmpuint(disk->syncs, ==, before + 1);
+		disk = NULL;
+		put(path, offsetof(struct ma_header, filesystem), &other, sizeof(other));
+		forget_boot(path);
+		put_state(path, MA_STATE_SYNCED);
+		opens(&heaps[i], path, true);
+	}
+}
+
 struct holder {
 	const struct heap *heap;
 	const char *path;
@@ -355,6 +389,7 @@ int main(int argc, char **argv)
 	support_add("/tools/power/in-use-and-killed", in_use_and_killed);
 	support_add("/tools/power/cuts", power_cuts);
 	support_add("/tools/power/other-mounts", other_mounts);
+	support_add("/tools/power/other-numbers", other_numbers);
 	support_add("/tools/power/other-mount-joins", other_mount_joins);
 	support_add("/tools/power/other-mount-beside-a-reader", other_mount_beside_a_reader);
 	support_add("/tools/power/other-mount-points", other_mount_points);

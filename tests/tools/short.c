@@ -44,9 +44,12 @@ static void refused(const struct heap *heap, const char *path, int error)
 static void after_a_cut(void)
 {
 	for (size_t i = 0; i < HEAPS; i++)
-		for (unsigned how = 0; how < 4; how++) {
+		for (unsigned how = 0; how < 6; how++) {
 			const char *path = make(&heaps[i]);
 			off_t size = cut_tail(path, how & 2 ? 100 : TAIL);
+
+			if (how & 4 && !renumber_device(path))
+				continue;
 
 			if (how & 1)
 				forget_mount(path);
