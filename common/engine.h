@@ -36,6 +36,11 @@ struct ma_engine {
 	int (*reserve_space)(struct ma_image *map);
 	/* The whole check. Returns the number of violations. */
 	uint64_t (*check)(struct ma_image *map, ma_finding_fn *fn, void *arg);
+	/*
+	 * The whole check failed, and no process is attached: change what is in its way. What can be proved of blocks stays; what is not as it
+	 * was is told. The caller recovers and checks it then.
+	 */
+	void (*salvage)(struct ma_image *map, struct ma_findings *to);
 	/* Each live block, until fn returns something but 0. */
 	int (*walk)(struct ma_image *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 	/* A thread's new cache: set its cursors up. Its end: give its units to the streams. */

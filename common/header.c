@@ -39,7 +39,7 @@ static const struct {
 	[MA_REFUSE_BASE] = { EBADMSG, "has a base that no map can have", COPY },
 	[MA_REFUSE_LENGTH] = { EBADMSG, "has lengths that contradict each other", COPY },
 	[MA_REFUSE_SHORT] = { ENODATA, "is shorter than its header says: it was truncated", COPY },
-	[MA_REFUSE_BODY] = { EUCLEAN, "has a damaged body", "run: mapalloc check, mapalloc repair, or restore a copy" },
+	[MA_REFUSE_BODY] = { EUCLEAN, "has a damaged body", "restore a copy; mapalloc check says what is wrong" },
 };
 
 const char *ma_refusal_text(enum ma_refusal why)

@@ -399,10 +399,11 @@ static uint64_t end_of_use(struct ma_image *map)
 	{                                                                                                          \
 		.kind = (number), .layout = ma_heap_layout, .end = end_of_use,                                     \
 		.recover_stream = ma_heap_recover_stream, .renew = ma_chunk_renew, .reserve_space = ma_chunk_back, \
-		.check = ma_heap_check, .walk = ma_heap_walk, .thread_attach = ma_heap_thread_attach,              \
-		.thread_detach = ma_heap_thread_detach, .table_at = ma_heap_table_at,                              \
-		.table_take = ma_heap_table_take, .privatize_metadata = ma_heap_privatize_metadata,                \
-		.used = ma_heap_used, .tables = ma_heap_tables, .hollow = ma_heap_hollow, .rest = ma_heap_rest,    \
+		.check = ma_heap_check, .salvage = ma_heap_salvage, .walk = ma_heap_walk,                          \
+		.thread_attach = ma_heap_thread_attach, .thread_detach = ma_heap_thread_detach,                    \
+		.table_at = ma_heap_table_at, .table_take = ma_heap_table_take,                                    \
+		.privatize_metadata = ma_heap_privatize_metadata, .used = ma_heap_used, .tables = ma_heap_tables,  \
+		.hollow = ma_heap_hollow, .rest = ma_heap_rest,                                                    \
 	}
 
 const struct ma_engine ma_heap_engine = HEAP_ENGINE(MA_KIND_DYNAMIC);

@@ -108,6 +108,21 @@ bool ma_chunk_owns_alloc_bytes(struct ma_image *map, uint64_t head, uint32_t uni
 	return true;
 }
 
+uint64_t ma_alloc_bytes_regain(struct ma_image *map, uint64_t chunk, uint32_t units)
+{
+	uint32_t line = (uint32_t)(ma_load(&map->slab_desc[chunk]) >> 32);
+	uint64_t area = area_chunk(map, line);
+
+	if (units == 0 || area >= ma_units(map) || !ma_chunk_is_backed(map, area) ||
+	    ma_chunk_load(map, area) != MA_FREE)
+		return MA_NO_CHUNK;
+	ma_store(ma_chunk(map, area), ma_word(MA_ALLOC_BYTES, 0, 0));
+	if (ma_chunk_owns_alloc_bytes(map, chunk, units))
+		return area;
+	ma_store(ma_chunk(map, area), MA_FREE);
+	return MA_NO_CHUNK;
+}
+
 /* ---- taking; the stream's lock is held ---- */
 
 /* The chunk that the unit belongs to; MA_NO_CHUNK. */

@@ -110,6 +110,20 @@ uint64_t ma_block_chunks(const struct ma_image *map, uint64_t chunk, uint64_t wo
 /* The head of the block that chunk belongs to; MA_NO_CHUNK when it is free or its words contradict each other. */
 uint64_t ma_chunk_head(struct ma_image *map, uint64_t chunk);
 
+/*
+ * The units that the chunk's slab descriptor leads to are its own, so says the chunk that they lie in, but that one's word is zero: then
+ * it is an area of allocation bytes again. Its number; MA_NO_CHUNK: it is not so.
+ */
+uint64_t ma_alloc_bytes_regain(struct ma_image *map, uint64_t chunk, uint32_t units);
+
+/* ---- words of different moments (heap_settle.c) ---- */
+
+/* Allocation bytes that the slab's, or the small slabs', words do not account for are cleared. to may be NULL. */
+void ma_slab_settle(struct ma_image *map, uint64_t head, uint32_t class, struct ma_findings *to);
+void ma_cells_settle(struct ma_image *map, uint64_t chunk, struct ma_findings *to);
+/* How many of most chunks belong to head by their own words: head itself and those that follow. most is 1 at least, and inside the map. */
+uint64_t ma_chunk_followers(struct ma_image *map, uint64_t head, uint64_t most);
+
 /* ---- the ranges of lanes ---- */
 
 /* Where a lane's leaves begin, and how many it has. */
@@ -455,6 +469,7 @@ bool ma_heap_layout(struct ma_layout *lay, const struct ma_header *sealed);
 /* ---- looking (heap_check.c) ---- */
 
 uint64_t ma_heap_check(struct ma_image *map, ma_finding_fn *fn, void *arg);
+void ma_heap_salvage(struct ma_image *map, struct ma_findings *to);
 /* Chunks [from, end) of a stream alone, of those that are in use; no lock is taken. For callers that show their progress. */
 uint64_t ma_heap_check_some(struct ma_image *map, uint32_t stream, uint64_t from, uint64_t end,
 			    ma_finding_fn *fn, void *arg);

@@ -20,38 +20,6 @@ static void settle(struct ma_image *map, uint64_t chunk)
 		ma_store(&map->slab_desc[chunk], 0);
 }
 
-/* Bytes that stand for no slot were copied when they served another slab. */
-static void settle_bytes(_Atomic uint8_t *alloc_bytes, uint32_t slots, uint32_t bytes, uint32_t stride)
-{
-	for (uint32_t i = 0; i < bytes; i++)
-		if (ma_load(&alloc_bytes[i]) && (i >= slots || i % stride))
-			ma_store(&alloc_bytes[i], 0);
-}
-
-/* A small slab that overlaps the one before was made when that one had been given up already, or the other way round. */
-static void settle_cells(struct ma_image *map, uint64_t chunk)
-{
-	struct ma_cells *cells = ma_chunk_cells(map, chunk);
-	uint32_t end = 0;
-
-	for (uint32_t cell = 0; cells && cell < MA_CHUNK_CELLS; cell++) {
-		uint32_t class = ma_cell_class(map, cells, cell);
-		_Atomic uint8_t *alloc_bytes = (_Atomic uint8_t *)cells - MA_GRANULE_BYTES + cell * 64;
-
-		if (class < MA_CLASSES && cell >= end) {
-			end = cell + map->lay.small_span[class];
-			settle_bytes(alloc_bytes,
-				     ma_small_slots(map, class) * (uint32_t)ma_class_bytes(class) / MA_GRANULE,
-				     map->lay.small_span[class] * 64u, (uint32_t)ma_class_bytes(class) / MA_GRANULE);
-			continue;
-		}
-		if (ma_load(&cells->word[cell]))
-			ma_store(&cells->word[cell], 0);
-		if (cell >= end)
-			settle_bytes(alloc_bytes, 0, 64, 1);
-	}
-}
-
 /* A slab whose allocation bytes are not its own was made, or given up, meanwhile: it is free, and so is then what follows it. */
 static void settle_slab(struct ma_image *map, uint64_t head)
 {
@@ -67,10 +35,9 @@ static void settle_slab(struct ma_image *map, uint64_t head)
 		return;
 	}
 	if (is_cells)
-		settle_cells(map, head);
+		ma_cells_settle(map, head, NULL);
 	else
-		settle_bytes(ma_slab_alloc_bytes(map, head, class), ma_slab_slots(map, class),
-			     ma_slab_units(map, class) * (uint32_t)MA_UNIT, 1);
+		ma_slab_settle(map, head, class, NULL);
 }
 
 /*
@@ -79,13 +46,9 @@ static void settle_slab(struct ma_image *map, uint64_t head)
  */
 static void settle_claims(struct ma_image *map, uint64_t head)
 {
-	uint64_t word = ma_chunk_load(map, head);
-	uint64_t count = ma_word_chunks(map, head, word);
-	uint64_t n = 1;
+	uint64_t count = ma_word_chunks(map, head, ma_chunk_load(map, head));
+	uint64_t n = count ? ma_chunk_followers(map, head, count) : 0;
 
-	while (n < count && ma_chunk_is_backed(map, head + n) &&
-	       ma_chunk_load(map, head + n) == ma_word(MA_CONT, 0, head))
-		n++;
 	if (n < count)
 		ma_store(ma_chunk(map, head), ma_word(MA_RUN, 0, n));
 }

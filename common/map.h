@@ -79,6 +79,8 @@ struct ma_open {
 	const struct ma_engine *const *engines; /* Those that may be found, NULL at the end; the first one creates. */
 	/* Do the loaded map's numbers please the caller? 0, or -1 with errno. May be NULL. */
 	int (*accept)(const struct ma_image *image, const struct ma_open *how);
+	/* What would be refused as damaged is salvaged, and this is told. NULL: it is refused. No other process may be attached. */
+	struct ma_findings *salvage;
 	/*
 	 * NULL: a fork child goes on with the parent's file, or with MA_MAP_FORKS, in what fork_begin() gave (map->fork_fd).
 	 * Else it gets one of its own: this gives a descriptor of a copy

@@ -141,6 +141,9 @@ static enum ma_visit look(struct ma_regfile *f)
 
 static struct ma_map *share_handle(struct ma_map *map, const struct ma_open *how)
 {
+	if (how->salvage)
+		return ma_fail_null(EBUSY, "%s: cannot salvage it: this process has it open; close it first",
+				    map->image.name);
 	if ((map->image.mode & MA_MAP_WAY) != (how->flags & MA_MAP_WAY))
 		return ma_fail_null(EBUSY,
 				    "%s: cannot open it: this process has it open in another mode; close that first, "

@@ -146,11 +146,21 @@ static bool map_again(const struct ma_image *map, int how)
 			      UINT64_MAX) == 0;
 }
 
+/* No file: only the words change. */
+static enum ma_visit attempt(struct ma_image *map, bool salvages)
+{
+	struct ma_findings nobody = { .fn = NULL };
+
+	if (salvages)
+		ma_image_salvage(map, &nobody);
+	return failed(ma_image_recover(map, MA_RECOVER_RENEW | MA_RECOVER_CHECK));
+}
+
 /*
  * Recovery and check of a file about which nothing is certain, in pages that are never written back: a file that is refused
  * keeps every byte. MA_VISIT_AGAIN: there is no memory for such a view, so nothing is known.
  */
-static enum ma_visit rehearse(struct ma_image *map)
+static enum ma_visit rehearse(struct ma_image *map, bool salvages)
 {
 	enum ma_visit result;
 	unsigned mode = map->mode;
@@ -160,7 +170,7 @@ static enum ma_visit rehearse(struct ma_image *map)
 		return map_again(map, MAP_SHARED) ? MA_VISIT_AGAIN : MA_VISIT_FAILED;
 	map->mode |= MA_MAP_PRIVATE;
 	map->fd = -1; /* No system call reaches the file. */
-	result = failed(ma_image_recover(map, MA_RECOVER_RENEW | MA_RECOVER_CHECK));
+	result = attempt(map, salvages);
 	map->fd = fd;
 	map->mode = mode;
 	if (result == MA_VISIT_DONE && !map_again(map, MAP_SHARED))
@@ -168,7 +178,16 @@ static enum ma_visit rehearse(struct ma_image *map)
 	return result;
 }
 
-static enum ma_visit recover(struct ma_image *map, const struct ma_header *h, struct ma_opening *found)
+/* It was rehearsed: it will pass the check, when there is disk space for what turned out to be in use. */
+static int salvage(struct ma_image *map, struct ma_findings *to)
+{
+	ma_image_salvage(map, to);
+	return map->engine->reserve_space(map);
+}
+
+/* What is told to be salvaged is checked, however certain it is. */
+static enum ma_visit recover(struct ma_image *map, const struct ma_header *h, struct ma_opening *found,
+			     struct ma_findings *to)
 {
 	unsigned how = MA_RECOVER_MARK;
 	enum ma_visit seen = MA_VISIT_DONE;
@@ -176,10 +195,19 @@ static enum ma_visit recover(struct ma_image *map, const struct ma_header *h, st
 	/* Disk space first: to read a hole may take some. */
 	if (ma_image_take_space(map) < 0 || ma_inuse_begin(map->fd, map->name, h, &map->place) < 0)
 		return MA_VISIT_FAILED;
-	if (!ma_is_certain(ma_image_certainty(map))) {
+	if (to || !ma_is_certain(ma_image_certainty(map))) {
 		found->verified = true;
 		how |= MA_RECOVER_RENEW | MA_RECOVER_TAGS;
-		seen = rehearse(map);
+		seen = rehearse(map, false);
+	}
+	if (to && seen == MA_VISIT_FAILED && errno == EUCLEAN) {
+		seen = rehearse(map, true);
+		if (seen == MA_VISIT_DONE && salvage(map, to) < 0)
+			return MA_VISIT_FAILED;
+	}
+	if (to && seen == MA_VISIT_AGAIN) {
+		ma_fail(ENOMEM, "%s: cannot salvage it: no memory to try it first; free memory", map->name);
+		return MA_VISIT_FAILED;
 	}
 	if (seen == MA_VISIT_AGAIN)
 		how |= MA_RECOVER_CHECK;
@@ -207,9 +235,17 @@ static bool is_first(struct ma_image *map, const struct ma_header *h)
 	return !is_in_use(map, h) || !ma_slot_is_used_unlocked(map);
 }
 
-static enum ma_visit stay_second(struct ma_image *map, struct ma_opening *found)
+static enum ma_visit refuse_salvage(const struct ma_image *map)
+{
+	ma_fail(EBUSY, "%s: cannot salvage it: another process has it open; close it there first", map->name);
+	return MA_VISIT_FAILED;
+}
+
+static enum ma_visit stay_second(struct ma_image *map, const struct ma_open *how, struct ma_opening *found)
 {
 	found->first = false;
+	if (how->salvage)
+		return refuse_salvage(map);
 	if (!(map->mode & MA_MAP_EXCLUSIVE))
 		return MA_VISIT_DONE;
 	ma_fail(EBUSY,
@@ -217,6 +253,18 @@ static enum ma_visit stay_second(struct ma_image *map, struct ma_opening *found)
 		"close it",
 		map->name);
 	return MA_VISIT_FAILED;
+}
+
+static int do_without_checkpoint(const struct ma_image *map, struct ma_header *h, struct ma_findings *to)
+{
+	ma_found(to, "salvage/lost", MA_NO_PLACE,
+		 "its last checkpoint is missing or damaged: the map has what the machine's death left, and is not "
+		 "durable any more");
+	ma_store(&h->durable, 0);
+	if (ma_checkpoint_remove(map->fd) == 0)
+		return 0;
+	return ma_fail(errno, "%s: cannot salvage it: unlink(2) of its checkpoint file failed; check permissions",
+		       map->name);
 }
 
 enum ma_visit ma_map_recover(struct ma_image *map, const struct ma_open *how, struct ma_header *h,
@@ -227,14 +275,16 @@ enum ma_visit ma_map_recover(struct ma_image *map, const struct ma_open *how, st
 
 	note_opening(map, h, found, true);
 	back = ma_checkpoint_roll_back(map->fd, map->name, h, &map->place, ma_map_kinds(how));
+	if (back < 0 && errno == EUCLEAN && how->salvage)
+		back = do_without_checkpoint(map, h, how->salvage);
 	found->restored = back > 0;
 	result = back < 0 ? MA_VISIT_FAILED : map_existing(map, how, h);
 	if (result != MA_VISIT_DONE)
 		return result;
 	if (!is_first(map, h))
-		return stay_second(map, found);
+		return stay_second(map, how, found);
 	ma_store(&map->header->durable, ma_load(&h->durable));
-	return recover(map, h, found);
+	return recover(map, h, found, how->salvage);
 }
 
 enum ma_visit ma_map_join(struct ma_image *map, const struct ma_open *how, const struct ma_header *h,
@@ -243,6 +293,8 @@ enum ma_visit ma_map_join(struct ma_image *map, const struct ma_open *how, const
 	/* Where it came by another mount, and no process is attached: the attach byte may be a reader's, and the file's last users cut off. */
 	if (!is_in_use(map, h) || !ma_is_certain(ma_header_certainty(h, &map->place)))
 		return MA_VISIT_AGAIN;
+	if (how->salvage)
+		return refuse_salvage(map);
 	note_opening(map, h, found, false);
 	return map_existing(map, how, h);
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,7 +43,8 @@ int ma_image_check_whole(struct ma_image *image)
 	if (violations == 0)
 		return 0;
 	return ma_fail(EUCLEAN,
-		       "%s: map is damaged: violations found: %" PRIu64 "; run: mapalloc repair, or restore a copy",
+		       "%s: map is damaged: violations found: %" PRIu64
+		       "; restore a copy, or keep what can be proved: mapalloc repair --salvage",
 		       image->name, violations);
 }
 
@@ -73,6 +75,17 @@ int ma_image_recover(struct ma_image *image, unsigned how)
 		result = ma_image_check_whole(image);
 	ma_store(&image->slot, slot);
 	return result;
+}
+
+/* Killed or cut from here on, the next opener checks all of it. */
+void ma_image_salvage(struct ma_image *image, struct ma_findings *to)
+{
+	struct ma_header *h = image->header;
+
+	ma_store_kill(&h->phase, 0); /* Pairs with common/map_recover.c:is_in_use. */
+	ma_store(&h->state, MA_STATE_IN_USE);
+	memset(h->boot_id, 0, sizeof(h->boot_id));
+	image->engine->salvage(image, to);
 }
 
 void ma_image_mark_ready(struct ma_image *image)

@@ -31,6 +31,8 @@ struct ma_certainty ma_image_certainty(const struct ma_image *image);
 int ma_image_take_space(struct ma_image *image);
 /* The whole check: 0, or -1 with errno EUCLEAN. */
 int ma_image_check_whole(struct ma_image *image);
+/* Its engine's salvage, of a file of which nothing is certain from now on. A recovery with all but MA_RECOVER_TAGS follows. */
+void ma_image_salvage(struct ma_image *image, struct ma_findings *to);
 /* Recovery is over, in a file of this process's: a new generation begins, in which the map is in use. */
 void ma_image_mark_ready(struct ma_image *image);
 /* This process writes to the map from now on: what others know of its pages is not all any more (checkpoint.h). */

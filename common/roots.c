@@ -205,13 +205,6 @@ static void look_up(struct ma_image *map, const struct key *key, struct place *p
 	} while (go_down(map, &t, side_of(&t, key)));
 }
 
-static bool is_inside(const struct ma_image *map, uint64_t offset)
-{
-	uint64_t end = map->lay.grows ? map->lay.user_off + map->lay.user_bytes : ma_user_end(map);
-
-	return offset >= map->lay.user_off && offset < end;
-}
-
 void *ma_root_get(struct ma_image *map, const char *name)
 {
 	struct key key;
@@ -224,7 +217,7 @@ void *ma_root_get(struct ma_image *map, const char *name)
 		return ma_fail_quiet_null(ENOENT,
 					  "%s: no such root: \"%s\" is not set; set it first, or check the name",
 					  map->name, name);
-	if (!is_inside(map, p.offset))
+	if (!ma_root_is_inside(map, p.offset))
 		return ma_fail_null(
 			ENOENT,
 			"%s: root \"%s\" is damaged: it points outside the map; set it again, or run: mapalloc check",
@@ -272,7 +265,7 @@ static int insert(struct ma_image *map, const struct key *key, uint64_t offset, 
 /* What a root says; 0: there is none, or none that a reader would believe. */
 static uint64_t offset_of(const struct ma_image *map, const struct place *p)
 {
-	return p->found && is_inside(map, p->offset) ? p->offset : 0;
+	return p->found && ma_root_is_inside(map, p->offset) ? p->offset : 0;
 }
 
 /* The root lock is ours. */
@@ -315,7 +308,7 @@ static bool may_set(struct ma_image *map, const char *name, const void *ptr, str
 		return false;
 	if (!ma_image_writable(map))
 		ma_fail(EROFS, "%s: cannot change it: it is open read-only; open it for writing", map->name);
-	else if (ptr && !is_inside(map, (uint64_t)((const char *)ptr - map->base)))
+	else if (ptr && !ma_root_is_inside(map, (uint64_t)((const char *)ptr - map->base)))
 		ma_fail(EINVAL,
 			"%s: cannot set root \"%s\": address %p lies outside the map's blocks; use the address of a block",
 			map->name, name, ptr);
@@ -410,7 +403,7 @@ static void check_table(struct ma_image *map, const struct table *t, void *arg)
 		uint64_t state = ma_load_acquire(&t->first[i].state); /* Pairs with common/roots.c:insert. */
 		uint64_t offset = ma_load(&t->first[i].offset);
 
-		if ((state & 1) && offset != 0 && !is_inside(map, offset))
+		if ((state & 1) && offset != 0 && !ma_root_is_inside(map, offset))
 			ma_found(arg, "body/root", (uint64_t)((char *)&t->first[i] - map->base),
 				 "root in place %" PRIu64 " of table %" PRIu64 " points out of the map", i, t->unit_plus_1);
 	}
@@ -423,6 +416,34 @@ uint64_t ma_root_check(struct ma_image *map, ma_finding_fn *fn, void *arg)
 
 	visit(map, &t, check_table, &to);
 	return to.count;
+}
+
+static void salvage_table(struct ma_image *map, const struct table *t, void *arg)
+{
+	for (uint64_t i = 0; i < t->places; i++) {
+		struct ma_root *root = &t->first[i];
+		uint64_t offset = ma_load(&root->offset);
+
+		if (!(ma_load(&root->state) & 1) || offset == 0 || ma_root_is_inside(map, offset))
+			continue;
+		ma_found(arg, "salvage/lost", (uint64_t)((char *)root - map->base),
+			 "root %.*s pointed out of the map, and is taken away", MA_ROOT_NAME, (const char *)root->name);
+		ma_store(&root->offset, 0);
+	}
+	for (uint32_t side = 0; side < (t->level ? 2 : 1); side++) {
+		struct table child = *t;
+
+		if (ma_load(&t->links[side]) != 0 && !go_down(map, &child, side))
+			ma_found(arg, "salvage/lost", (uint64_t)((char *)&t->links[side] - map->base),
+				 "a table of roots is lost, or was just being made");
+	}
+}
+
+void ma_root_salvage(struct ma_image *map, struct ma_findings *to)
+{
+	struct table t = fixed_table(map);
+
+	visit(map, &t, salvage_table, to);
 }
 
 struct walk {
@@ -461,30 +482,4 @@ int ma_root_walk(struct ma_image *map, ma_root_fn *fn, void *arg)
 
 	visit(map, &t, walk_table, &walk);
 	return walk.result;
-}
-
-struct list {
-	struct ma_image *map;
-	ma_root_show_fn *fn;
-	void *arg;
-};
-
-static int list_root(const char *name, size_t bytes, uint64_t offset, void *arg)
-{
-	const struct list *list = arg;
-	char text[MA_ROOT_NAME + 1] = "";
-
-	if (!is_inside(list->map, offset))
-		return 0;
-	memcpy(text, name, bytes);
-	return list->fn(text, list->map->base + offset, list->arg);
-}
-
-int ma_root_list(struct ma_image *map, ma_root_show_fn *fn, void *arg)
-{
-	struct list list = { .map = map, .fn = fn, .arg = arg };
-
-	if (!fn)
-		return ma_fail(EINVAL, "%s: cannot walk over the roots: the function is NULL; pass one", map->name);
-	return ma_root_walk(map, list_root, &list);
 }

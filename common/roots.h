@@ -68,7 +68,17 @@ int ma_root_walk(struct ma_image *map, ma_root_fn *fn, void *arg);
 typedef int ma_root_show_fn(const char *name, void *ptr, void *arg);
 int ma_root_list(struct ma_image *map, ma_root_show_fn *fn, void *arg);
 
-/* Roots that point out of the user area. */
+/* Does this offset lie in the user area, or may it come to? */
+MA_INLINE bool ma_root_is_inside(const struct ma_image *map, uint64_t offset)
+{
+	uint64_t end = map->lay.grows ? map->lay.user_off + map->lay.user_bytes : ma_user_end(map);
+
+	return offset >= map->lay.user_off && offset < end;
+}
+
+/* Roots that do not point there. */
 uint64_t ma_root_check(struct ma_image *map, ma_finding_fn *fn, void *arg);
+/* These are taken away, and told. */
+void ma_root_salvage(struct ma_image *map, struct ma_findings *to);
 
 #endif /* MA_ROOTS_H */

@@ -20,6 +20,7 @@
 #include "tools/commands.h"
 #include "tools/copy.h"
 #include "tools/kind_map.h"
+#include "tools/repair.h"
 #include <shmbuddy.h>
 
 /* ---- those with locks ---- */
@@ -127,19 +128,29 @@ static enum status repair_alone(struct tool *tool, const char *name, const struc
 	return status;
 }
 
+/* Damaged beyond what the next open mends, but with a header that can be believed. */
+static bool is_for_salvage(struct tool *tool, const struct view *seen)
+{
+	return tool->options.salvage && view_worst(seen) == SEVERITY_DAMAGE &&
+	       (seen->refusal == MA_OK || seen->refusal == MA_REFUSE_SHORT);
+}
+
 static enum status repair(struct tool *tool, const char *name, const struct view *seen)
 {
+	bool salvages = is_for_salvage(tool, seen);
 	enum status status;
 	int fd;
 
 	status = exclusive_open(tool, name, seen, "repaired", &fd);
 	if (status != STATUS_OK)
 		return status;
-	if (checkpoints_roll_back(seen))
+	if (salvages || checkpoints_roll_back(seen))
 		status = back_up(tool, fd, seen);
 	else
 		status = repair_alone(tool, name, seen, fd);
 	close(fd);
+	if (status == STATUS_OK && salvages)
+		return salvage(tool, name, seen->header.kind);
 	if (status == STATUS_OK && checkpoints_roll_back(seen))
 		status = checkpoints_settle(tool, name, seen->header.kind);
 	return status;
@@ -151,7 +162,10 @@ static void report(struct tool *tool, struct view *before, enum severity is, enu
 	enum severity was = view_worst(before);
 
 	if (tool->options.json) {
-		json_begin(tool);
+		if (!tool->options.salvage)
+			json_begin(tool);
+		else
+			json_close(tool, ']');
 		json_text(tool, "file", before->name);
 		json_text(tool, "before", verdict_name(was));
 		json_text(tool, "after", verdict_name(is));
@@ -212,7 +226,8 @@ static const char *why_not(const struct view *view, enum status status)
 		return "it is no map that this program can read";
 	if (view->checkpoints.state == CHECKPOINTS_THERE)
 		return "what is damaged could only be guessed; mapalloc restore goes back to the last checkpoint";
-	return "what is damaged could only be guessed; a backup, or mapalloc dump, may help";
+	return "what is damaged could only be guessed; take a backup, or keep what can be proved: mapalloc repair "
+	       "--salvage";
 }
 
 static enum status run(struct tool *tool, char **arguments, int count)
@@ -226,7 +241,11 @@ static enum status run(struct tool *tool, char **arguments, int count)
 	if (status >= STATUS_FAILED)
 		return status;
 	is = view_worst(&view);
-	if (status >= STATUS_DAMAGED)
+	if (tool->options.json && tool->options.salvage) {
+		json_begin(tool);
+		json_open(tool, "salvage", '[');
+	}
+	if (status >= STATUS_DAMAGED && !is_for_salvage(tool, &view))
 		complain(tool, name, "not repaired: %s", why_not(&view, status));
 	else if (view.processes.is_attached)
 		status = exclusive_refuse(tool, name, "repaired",
@@ -241,6 +260,8 @@ static enum status run(struct tool *tool, char **arguments, int count)
 static const struct option_spec options[] = {
 	{ "backup", 0, OPTION_TEXT, OPTION(backup), "COPY",
 	  "first copy the file to COPY, which must not be there yet" },
+	{ "salvage", 0, OPTION_FLAG, OPTION(salvage), NULL,
+	  "of a damaged map keep what can be proved, and list what cannot" },
 	{ 0 },
 };
 
@@ -259,10 +280,15 @@ const struct command command_repair = {
 		"file is missing or damaged stays as it is, and is not durable any more; --backup then copies that "
 		"file to "
 		"COPY.checkpoint.\n\n"
+		"With --salvage a damaged map is mended, too: each block of which the tables agree stays, memory whose "
+		"use is "
+		"unknown becomes one\n"
+		"block, and each thing that is not as it was is listed with its offset: see qalloc_salvage(3).\n\n"
 		"exit status: 0 sound now; 1 repaired, but a process used it since and was killed; 2 damaged: not "
 		"touched; 3 no map: not\n"
 		"touched; 4 the system failed; 5 refused: in use, or COPY is there; 64 wrong usage.\n",
-	.examples = "  mapalloc repair --backup notes.map.before notes.map\n",
+	.examples = "  mapalloc repair --backup notes.map.before notes.map\n"
+		    "  mapalloc repair --salvage --backup notes.map.before notes.map\n",
 	.least = 1,
 	.most = 1,
 	.has_json = true,

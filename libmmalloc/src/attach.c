@@ -223,6 +223,22 @@ void *mmalloc_attach(int fd, void *baseaddr)
 	return attach_to(fd, baseaddr, &defaults, NULL);
 }
 
+void *mmalloc_salvage(int fd, mmalloc_report_fn *report, void *arg)
+{
+	struct ma_reporter reporter = { report, arg };
+	struct ma_findings to = { ma_finding_report, &reporter, 0 };
+	const struct ma_open how = { .fd = fd,
+				     .punch_bytes = PUNCH_BYTES,
+				     .engines = engines,
+				     .fork_begin = ma_image_copy_for_fork,
+				     .salvage = &to };
+
+	if (fd < 0)
+		return ma_fail_null(EBADF, "cannot salvage a heap: descriptor %d is not open; pass one of its file",
+				    fd);
+	return ma_map_open(&how);
+}
+
 void *mmalloc_detach(void *md)
 {
 	if (!md) {

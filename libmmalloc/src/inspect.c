@@ -117,10 +117,11 @@ int mmalloc_check(void *md, mmalloc_report_fn *report, void *arg)
 		violations += mmalloc__guarded_check(map, ma_finding_report, &reporter);
 	if (violations == 0)
 		return 0;
-	return (int)mmalloc__set_last_error_int(md, ma_fail(EUCLEAN,
-							    "%s: heap is damaged: violations found: %" PRIu64
-							    "; run: mapalloc repair, or restore a copy",
-							    map->name, violations));
+	return (int)mmalloc__set_last_error_int(
+		md, ma_fail(EUCLEAN,
+			    "%s: heap is damaged: violations found: %" PRIu64
+			    "; restore a copy, or keep what can be proved: mapalloc repair --salvage",
+			    map->name, violations));
 }
 
 int mmalloc_walk(void *md, mmalloc_walk_fn *fn, void *arg)

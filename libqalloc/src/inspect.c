@@ -78,7 +78,8 @@ int qalloc_check(void *map, qalloc_report_fn *report, void *arg)
 	if (violations == 0)
 		return 0;
 	return ma_fail(EUCLEAN,
-		       "%s: map is damaged: violations found: %" PRIu64 "; run: mapalloc repair, or restore a copy",
+		       "%s: map is damaged: violations found: %" PRIu64
+		       "; restore a copy, or keep what can be proved: mapalloc repair --salvage",
 		       m->name, violations);
 }
 

@@ -203,6 +203,19 @@ void *qalloc_open(const char *filename, unsigned flags)
 	return ma_map_open(&how);
 }
 
+void *qalloc_salvage(const char *filename, qalloc_report_fn *report, void *arg)
+{
+	struct ma_reporter reporter = { report, arg };
+	struct ma_findings to = { ma_finding_report, &reporter, 0 };
+	struct ma_open how = {
+		.filename = filename, .engines = either, .fork_begin = ma_image_copy_for_fork, .salvage = &to
+	};
+
+	if (!filename)
+		return ma_fail_null(EINVAL, "cannot salvage a map: the file name is NULL; pass a name");
+	return ma_map_open(&how);
+}
+
 int qalloc_close(void *map)
 {
 	return ma_map_close(map);

@@ -306,6 +306,31 @@ static uint64_t check(struct ma_image *map, ma_finding_fn *fn, void *arg)
 	return violations + ma_root_check(map, fn, arg);
 }
 
+/* Of items no more is to be proved than that a byte is 0 or 1. */
+static void salvage(struct ma_image *map, struct ma_findings *to)
+{
+	const struct ma_layout *lay = &map->lay;
+
+	for (uint32_t s = 0; s < ma_lanes(map); s++) {
+		uint64_t first = ma_range_first(map, s) * lay->group_items;
+		uint64_t end = first + qalloc__range_used(map, s) * lay->group_items;
+
+		for (uint64_t item = first; item < end; item++) {
+			uint8_t byte = ma_load(&map->alloc_bytes[item]);
+			bool is_item = item < qalloc__static_items(map);
+			uint64_t at = lay->user_off + item * lay->item_bytes;
+
+			if (byte == 0 || (byte == 1 && is_item))
+				continue;
+			if (is_item)
+				ma_found(to, "salvage/kept", at,
+					 "offset %" PRIu64 ": whether this item is allocated is unknown: it stays", at);
+			ma_store(&map->alloc_bytes[item], is_item);
+		}
+	}
+	ma_root_salvage(map, to);
+}
+
 static uint64_t backed_groups(struct ma_image *map, uint32_t stream)
 {
 	uint64_t backed = ma_min(ma_load(&ma_stream(map, stream)->backed), ma_range_count(map, stream));
@@ -401,6 +426,7 @@ const struct ma_engine qalloc__static_engine = {
 	.renew = renew,
 	.reserve_space = reserve_space,
 	.check = check,
+	.salvage = salvage,
 	.walk = qalloc__static_walk,
 	.thread_attach = qalloc__static_thread_attach,
 	.thread_detach = qalloc__static_thread_detach,

@@ -469,21 +469,25 @@ static bool is_untouched(const struct shmbuddy *h, uint64_t from, uint64_t to)
 	return true;
 }
 
+bool shmbuddy__handle_part_was_lost(const struct shmbuddy *h, uint64_t part)
+{
+	uint64_t at = h->lay.meta_at + part * h->lay.meta_bytes;
+
+	if (region_is_backed(h, part))
+		return false;
+	/* The first part gets its space before a region is whole, and one that is not sparse gets all of it. */
+	if (part == 0 || !h->lay.sparse)
+		return true;
+	/* In a live region it may have got it since, before anything was written there. */
+	return !is_untouched(h, at, at + h->lay.meta_bytes) && !region_is_backed(h, part);
+}
+
 bool shmbuddy__handle_no_part_was_lost(const struct shmbuddy *h)
 {
-	uint64_t bytes = h->lay.meta_bytes, parts = layout_parts(&h->lay, region_area(h));
+	uint64_t parts = layout_parts(&h->lay, region_area(h));
 
-	for (uint64_t part = 0; part < parts; part++) {
-		uint64_t at = h->lay.meta_at + part * bytes;
-
-		if (region_is_backed(h, part))
-			continue;
-		/* The first part gets its space before a region is whole, and one that is not sparse gets all of it. */
-		if (part == 0 || !h->lay.sparse)
+	for (uint64_t part = 0; part < parts; part++)
+		if (shmbuddy__handle_part_was_lost(h, part))
 			return false;
-		/* In a live region it may have got it since, before anything was written there. */
-		if (!is_untouched(h, at, at + bytes) && !region_is_backed(h, part))
-			return false;
-	}
 	return true;
 }

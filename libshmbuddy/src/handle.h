@@ -3,6 +3,7 @@
 #ifndef SHMBUDDY_HANDLE_H
 #define SHMBUDDY_HANDLE_H
 
+#include "common/finding.h"
 #include "region.h"
 
 #define HANDLE_REST 64 /* So many regions must be closed after one before its handle is used again. */
@@ -72,5 +73,7 @@ void shmbuddy__checkpoint_end(struct shmbuddy *h);
  * were there in both stay. Of h: lay, base, fd, area, and what shmbuddy__handle_point() sets. errno stays.
  */
 void shmbuddy__settle(struct shmbuddy *h);
+/* A region that does not pass the check: what can be proved stays, the rest is told. 0, or -1 with errno: no disk space. */
+int shmbuddy__salvage(struct shmbuddy *h, const struct ma_reporter *to);
 
 #endif /* SHMBUDDY_HANDLE_H */

@@ -46,7 +46,7 @@ static bool ends_well(const struct shmbuddy *h, const struct level *l, uint64_t 
 	return (word_busy(view, l->leaves) & (beyond | (across & ~word_split(view, l->leaves)))) == 0;
 }
 
-static const char *fault_of(const struct shmbuddy *h, unsigned k, uint64_t i)
+const char *shmbuddy__word_fault(const struct shmbuddy *h, unsigned k, uint64_t i)
 {
 	const struct level *l = region_level(h, k);
 	/* Pairs with libshmbuddy/src/tree.c:open_down. */
@@ -75,7 +75,7 @@ static const char *lasting_fault(const struct shmbuddy *h, unsigned k, uint64_t 
 		/* Pairs with libshmbuddy/src/tree.c:open_down. */
 		uint64_t before = ma_load_acquire(region_word(h, l, i));
 
-		fault = fault_of(h, k, i);
+		fault = shmbuddy__word_fault(h, k, i);
 		if (!fault)
 			break;
 		if (ma_load_acquire(region_word(h, l, i)) != before)
@@ -137,7 +137,7 @@ int shmbuddy_check(shmbuddy_t *h, shmbuddy_report_fn *report, void *arg)
 	errno = saved;
 	return faults ? shmbuddy__fail(h, EUCLEAN,
 				       "region is damaged: violations found: %" PRIu64
-				       "; run: mapalloc repair, or restore a copy",
+				       "; restore a copy, or keep what can be proved: mapalloc repair --salvage",
 				       faults)
 		      : 0;
 }

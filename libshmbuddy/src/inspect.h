@@ -53,6 +53,8 @@ bool shmbuddy__root_at(const struct shmbuddy *h, unsigned i, char name[SHMBUDDY_
 uint64_t shmbuddy__check_end(const struct shmbuddy *h, unsigned k);
 uint64_t shmbuddy__check_words(const struct shmbuddy *h, unsigned k, uint64_t first, uint64_t end,
 			       shmbuddy_report_fn *report, void *arg);
+/* Why a word cannot be right at this moment; NULL: it can. */
+const char *shmbuddy__word_fault(const struct shmbuddy *h, unsigned k, uint64_t i);
 /* The same of what is said of parts. */
 uint64_t shmbuddy__check_parts(const struct shmbuddy *h, shmbuddy_report_fn *report, void *arg);
 
@@ -62,6 +64,7 @@ bool shmbuddy__handle_is_certain(const struct shmbuddy *h, const struct ma_heade
  * Is nothing known of parts without disk space, as it should be? Else the bit that says of one that it has it was lost on the way to the
  * disk. By h->fd.
  */
+bool shmbuddy__handle_part_was_lost(const struct shmbuddy *h, uint64_t part);
 bool shmbuddy__handle_no_part_was_lost(const struct shmbuddy *h);
 
 /* ---- snapshot (snapshot.c) ---- */

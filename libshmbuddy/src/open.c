@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/cancel.h"
+#include "common/boot.h"
 #include "common/ckpt_map.h"
 #include "common/error.h"
 #include "common/fd.h"
@@ -86,10 +87,51 @@ static int check_whole(struct shmbuddy *h)
 	ma_store(&h->id, 0);
 	if (result == 0 && !shmbuddy__handle_no_part_was_lost(h))
 		return ma_fail(EUCLEAN,
-			       "%s: region is damaged: a part without disk space is in use; run: mapalloc repair, or "
-			       "restore a copy",
+			       "%s: region is damaged: a part without disk space is in use; restore a copy, or keep "
+			       "what can be proved: mapalloc repair --salvage",
 			       h->name);
 	return result;
+}
+
+/* ---- one that is damaged ---- */
+
+/* From here on the next opener checks all of it. */
+static int forget_run(const struct shmbuddy *h)
+{
+	static const uint8_t none[MA_BOOT_ID];
+	off_t at = offsetof(struct ma_header, boot_id);
+
+	if (pwrite(h->fd, none, sizeof(none), at) == sizeof(none))
+		return 0;
+	return ma_fail(errno, "%s: cannot write its header: pwrite(2) failed; check the disk", h->name);
+}
+
+static int salvage(struct shmbuddy *h, const struct ma_reporter *to)
+{
+	if (forget_run(h) < 0)
+		return -1;
+	return shmbuddy__salvage(h, to) < 0 ? -1 : check_whole(h);
+}
+
+static int check_or_salvage(struct shmbuddy *h, const struct ma_reporter *to)
+{
+	if (check_whole(h) == 0)
+		return 0;
+	return to && errno == EUCLEAN ? salvage(h, to) : -1;
+}
+
+static int do_without_checkpoint(const struct shmbuddy *h, struct ma_header *header, const struct ma_reporter *to)
+{
+	if (to->report)
+		to->report("its last checkpoint is missing or damaged: the region has what the machine's death left, "
+			   "and is not durable "
+			   "any more",
+			   to->arg);
+	ma_store(&header->durable, 0);
+	if (ma_checkpoint_remove(h->fd) == 0)
+		return 0;
+	return ma_fail(errno, "%s: cannot salvage it: unlink(2) of its checkpoint file failed; check permissions",
+		       h->name);
 }
 
 /* ---- a durable one, of which nothing is certain ---- */
@@ -98,10 +140,12 @@ static int check_whole(struct shmbuddy *h)
  * It becomes what its last checkpoint was, before anything of its body is believed. The words of that are not settled yet: killed in between, the
  * header still says that nothing is certain, and the next one begins again.
  */
-static int roll_back(struct ma_regfile *f, struct shmbuddy *h)
+static int roll_back(struct ma_regfile *f, struct shmbuddy *h, const struct ma_reporter *to)
 {
 	int back = ma_checkpoint_roll_back(h->fd, h->name, &f->header, &h->place, f->kinds);
 
+	if (back < 0 && to && errno == EUCLEAN)
+		back = do_without_checkpoint(h, &f->header, to);
 	if (back <= 0)
 		return back;
 	ma_regfile_is_whole(f);
@@ -145,8 +189,12 @@ static enum ma_visit take_existing(struct ma_regfile *f, bool locked)
 	bool certain;
 
 	h->place = f->place;
-	certain = shmbuddy__handle_is_certain(h, header);
+	certain = !how->salvage && shmbuddy__handle_is_certain(h, header);
 
+	if (how->salvage && !locked) {
+		ma_fail(EBUSY, "%s: cannot salvage it: another process has it open; close it there first", h->name);
+		return MA_VISIT_FAILED;
+	}
 	if (wants(how, SHMBUDDY_NEW)) {
 		ma_fail(EEXIST,
 			"%s: cannot create it: the file is a region already; open it without SHMBUDDY_NEW, or choose "
@@ -158,7 +206,8 @@ static enum ma_visit take_existing(struct ma_regfile *f, bool locked)
 	if ((!certain || ma_load(&header->state) == MA_STATE_SYNCED) && h->writable && !locked)
 		return MA_VISIT_AGAIN;
 	shmbuddy__handle_note_opening(h, header, locked);
-	if ((h->writable && locked && roll_back(f, h) < 0) || (!h->writable && refuse_torn(h, header) < 0))
+	if ((h->writable && locked && roll_back(f, h, how->salvage) < 0) ||
+	    (!h->writable && refuse_torn(h, header) < 0))
 		return MA_VISIT_FAILED;
 	if (shmbuddy__handle_accept(h, header, MA_OK, &how->options) < 0 ||
 	    shmbuddy__handle_map(h, how->options.address) < 0)
@@ -167,7 +216,7 @@ static enum ma_visit take_existing(struct ma_regfile *f, bool locked)
 		return MA_VISIT_FAILED;
 	if (certain)
 		return MA_VISIT_DONE;
-	if (check_whole(h) < 0 || (h->writable && shmbuddy__handle_make_certain(h, header) < 0))
+	if (check_or_salvage(h, how->salvage) < 0 || (h->writable && shmbuddy__handle_make_certain(h, header) < 0))
 		return MA_VISIT_FAILED;
 	return MA_VISIT_DONE;
 }
@@ -267,10 +316,11 @@ static bool options_fit(const struct opening *how)
 	return false;
 }
 
-static struct shmbuddy *open_region(const char *filename, int fd, const struct shmbuddy_options *options)
+static struct shmbuddy *open_region(const char *filename, int fd, const struct shmbuddy_options *options,
+				    const struct ma_reporter *to)
 {
 	MA_UNCANCELLED;
-	struct opening how = { 0 };
+	struct opening how = { .salvage = to };
 	unsigned small, large;
 	struct shmbuddy *h;
 
@@ -303,7 +353,7 @@ shmbuddy_t *shmbuddy_open(const char *filename, const struct shmbuddy_options *o
 
 	if (!filename)
 		return ma_fail_null(EINVAL, "cannot open a region: the file name is NULL; pass a name");
-	h = open_region(filename, -1, options);
+	h = open_region(filename, -1, options, NULL);
 	if (h)
 		errno = saved;
 	return h;
@@ -312,8 +362,23 @@ shmbuddy_t *shmbuddy_open(const char *filename, const struct shmbuddy_options *o
 shmbuddy_t *shmbuddy_open_fd(int fd, const struct shmbuddy_options *options)
 {
 	int saved = errno;
-	shmbuddy_t *h = open_region(NULL, fd, options);
+	shmbuddy_t *h = open_region(NULL, fd, options, NULL);
 
+	if (h)
+		errno = saved;
+	return h;
+}
+
+shmbuddy_t *shmbuddy_salvage(const char *filename, shmbuddy_report_fn *report, void *arg)
+{
+	const struct shmbuddy_options options = { .flags = SHMBUDDY_EXISTING };
+	const struct ma_reporter to = { report, arg };
+	int saved = errno;
+	shmbuddy_t *h;
+
+	if (!filename)
+		return ma_fail_null(EINVAL, "cannot salvage a region: the file name is NULL; pass a name");
+	h = open_region(filename, -1, &options, &to);
 	if (h)
 		errno = saved;
 	return h;

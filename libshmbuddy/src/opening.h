@@ -3,12 +3,15 @@
 #ifndef SHMBUDDY_OPENING_H
 #define SHMBUDDY_OPENING_H
 
+#include "common/finding.h"
 #include "common/regfile.h"
 #include "handle.h"
 
 struct opening {
 	struct shmbuddy *h;
 	struct shmbuddy_options options;
+	const struct ma_reporter
+		*salvage; /* What would be refused as damaged is salvaged, and this is told. NULL: it is refused. */
 };
 
 MA_INLINE bool wants(const struct opening *how, unsigned flag)

@@ -214,7 +214,7 @@ static uint64_t open_down(struct shmbuddy *h, const struct want *want, unsigned 
 			sound = come_to_rest(h, l - 1, i * WORD_UPPER, &below, &renewed);
 		if (!last)
 			next = word_divide(next, 0);
-		/* Before the index is read, as in update_word(). Pairs with libshmbuddy/src/inspect.c:fault_of. */
+		/* Before the index is read, as in update_word(). Pairs with libshmbuddy/src/inspect.c:shmbuddy__word_fault. */
 		if (!sound || !atomic_compare_exchange_strong(region_word(h, l, i), &expected, next)) {
 			if (renewed)
 				shmbuddy__tree_mend(h, level - 1, i * WORD_UPPER);

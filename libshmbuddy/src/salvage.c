@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A region that does not pass the check, because its machine's death left some pages old and others new, or something wrote into it. Its words
+ * hold all that is known of blocks, each for itself:
+ *
+ *   - A word that is a tree of blocks is believed, when the leaf above it is split.
+ *   - Of a word that is no such tree all bytes become one block: then nothing is dealt out again that may be in use.
+ *   - A part whose words are there has its disk space, whatever its bit says.
+ *
+ * shmbuddy__settle() removes what is left of contradictions. Killed in between, the file passes the check, or it does not.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "handle.h"
+#include "inspect.h"
+
+static void tell(const struct ma_reporter *to, uint64_t offset, uint64_t bytes, const char *what)
+{
+	char text[160];
+
+	snprintf(text, sizeof(text), "offset %" PRIu64 ", %" PRIu64 " bytes: %s", offset, bytes, what);
+	if (to->report)
+		to->report(text, to->arg);
+}
+
+/* ---- parts ---- */
+
+static int regain_parts(struct shmbuddy *h, const struct ma_reporter *to)
+{
+	uint64_t parts = layout_parts(&h->lay, ma_load(&h->area)), bytes = (uint64_t)1 << h->lay.part_shift;
+
+	for (uint64_t part = 0; part < parts; part++) {
+		if (!shmbuddy__handle_part_was_lost(h, part))
+			continue;
+		tell(to, h->lay.area_at + part * bytes, bytes, "a part has its words again, and its disk space");
+		if (shmbuddy__region_reserve_part(h, part) < 0)
+			return ma_fail(errno,
+				       "%s: cannot salvage it: no disk space for a part; free space on its file system",
+				       h->name);
+	}
+	return 0;
+}
+
+/* ---- words ---- */
+
+/* A top word that only lost its OPEN bit is one again. A stamp stays: the next change makes another one. */
+static uint64_t made_sound(const struct level *l, uint64_t w)
+{
+	uint64_t open = w | word_open(l->leaves),
+		 stamp = l->leaves == WORD_UPPER ? w >> WORD_STAMP_SHIFT << WORD_STAMP_SHIFT : 0;
+
+	if (l->top && word_is_sound(open, l->leaves))
+		return open;
+	return stamp | word_open(l->leaves) | word_leaves(l->leaves);
+}
+
+static void salvage_word(struct shmbuddy *h, unsigned k, uint64_t i, const struct ma_reporter *to)
+{
+	const struct level *l = region_level(h, k);
+	uint64_t w = ma_load(region_word(h, l, i)), view = region_view(l, w);
+	const char *fault = shmbuddy__word_fault(h, k, i);
+
+	if (!fault)
+		return;
+	tell(to, h->lay.area_at + (i << l->cover_shift), (uint64_t)1 << l->cover_shift, fault);
+	if (!word_is_open(view, l->leaves) || !word_is_sound(view, l->leaves))
+		ma_store(region_word(h, l, i), made_sound(l, w));
+}
+
+int shmbuddy__salvage(struct shmbuddy *h, const struct ma_reporter *to)
+{
+	if (regain_parts(h, to) < 0)
+		return -1;
+	for (unsigned k = h->lay.top + 1u; k-- > 0;) {
+		const struct level *l = region_level(h, k);
+		uint64_t end = shmbuddy__check_end(h, k);
+
+		for (uint64_t i = 0; i < end; i++)
+			if (!l->local || region_is_backed(h, i >> l->fan_shift))
+				salvage_word(h, k, i, to);
+	}
+	shmbuddy__settle(h);
+	return 0;
+}
