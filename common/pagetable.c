@@ -146,42 +146,42 @@ void ma_places_free(struct ma_places *p, uint64_t first, uint64_t count)
 	for (uint64_t i = first; i < first + count; i++)
 		if (is_used(p, i))
 			p->word[i / 64] &= ~((uint64_t)1 << i % 64);
+	p->full = ma_min(p->full, first);
 }
 
-/* The first of so many free places in a row, from here on. */
-static uint64_t find(const struct ma_places *p, uint64_t from, uint64_t count)
+/* The first of so many free places in a row: whole runs of used and of free ones are passed at once. */
+static uint64_t find(const struct ma_places *p, uint64_t count)
 {
-	uint64_t free_from = from;
+	uint64_t first = p->full, at = first;
 
-	for (uint64_t at = from; at - free_from < count && at < p->words * 64; at++) {
-		if (at % 64 == 0 && p->word[at / 64] == UINT64_MAX) {
-			at += 63;
-			free_from = at + 1;
-		} else if (is_used(p, at)) {
-			free_from = at + 1;
+	while (at - first < count && at < p->words * 64) {
+		uint64_t word = p->word[at / 64] >> at % 64, rest = 64 - at % 64;
+
+		if (!(word & 1)) {
+			at += word ? (uint64_t)__builtin_ctzll(word) : rest;
+			continue;
 		}
+		at += ~word ? ma_min((uint64_t)__builtin_ctzll(~word), rest) : rest;
+		first = at;
 	}
-	return free_from;
+	return first;
 }
 
+/* The lowest: the disk has them already, and is not asked for blocks, which costs a sync of its own. */
 uint64_t ma_places_take_below(struct ma_places *p, uint64_t count, uint64_t end)
 {
-	uint64_t first = find(p, p->next, count);
+	uint64_t first = find(p, count);
 
-	/* Once more from the start. */
-	if (first + count > end && p->next > 0)
-		first = find(p, 0, count);
 	if (first + count > end || !ma_places_use(p, first, count))
 		return 0;
-	p->next = first + count;
+	if (first == p->full)
+		p->full = first + count;
 	return first;
 }
 
 uint64_t ma_places_take(struct ma_places *p, uint64_t count)
 {
-	uint64_t first = ma_places_take_below(p, count, p->words * 64);
-
-	return first ? first : ma_places_take_below(p, count, MA_PAGES_MOST);
+	return ma_places_take_below(p, count, MA_PAGES_MOST);
 }
 
 void ma_places_clear(struct ma_places *p)

@@ -43,13 +43,13 @@ void ma_pagetable_clear(struct ma_pagetable *t);
 struct ma_places {
 	uint64_t *word;
 	uint64_t words;
-	uint64_t next; /* Where the last search ended. */
+	uint64_t full; /* All places below it are used. */
 };
 
 /* False: no memory. */
 bool ma_places_use(struct ma_places *p, uint64_t first, uint64_t count);
 void ma_places_free(struct ma_places *p, uint64_t first, uint64_t count);
-/* A run of free places, marked as used: its first; 0: no memory, or MA_PAGES_MOST are used. */
+/* The lowest run of free places, marked as used: its first; 0: no memory, or MA_PAGES_MOST are used. */
 uint64_t ma_places_take(struct ma_places *p, uint64_t count);
 /* The same of places below this end; 0: there is no such run. */
 uint64_t ma_places_take_below(struct ma_places *p, uint64_t count, uint64_t end);
