@@ -31,7 +31,7 @@ static uint64_t offset_of(const struct salvage *s, uint64_t chunk)
 
 /* ---- chunks whose words are lost ---- */
 
-/* One block from here on, which nobody has to believe anything of. Its end first: killed in between, those are told again. */
+/* One block from here on, of whose contents nothing is known. Its end first: killed in between, the next salvage tells of it again. */
 static void keep(const struct salvage *s, uint64_t chunk, uint64_t count)
 {
 	for (uint64_t i = count; --i > 0;)

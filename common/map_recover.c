@@ -149,10 +149,10 @@ static bool map_again(const struct ma_image *map, int how)
 /* No file: only the words change. */
 static enum ma_visit attempt(struct ma_image *map, bool salvages)
 {
-	struct ma_findings nobody = { .fn = NULL };
+	struct ma_findings quiet = { .fn = NULL };
 
 	if (salvages)
-		ma_image_salvage(map, &nobody);
+		ma_image_salvage(map, &quiet);
 	return failed(ma_image_recover(map, MA_RECOVER_RENEW | MA_RECOVER_CHECK));
 }
 

@@ -264,6 +264,33 @@ void checkpoint(void *map)
 	qalloc_checkpoint();
 }
 
+void make_durable(void *map)
+{
+	qalloc_durable(map);
+}
+
+void checkpoint_and_take_64(void *map)
+{
+	g_assert_cmpint(qalloc_sync(map), ==, 0);
+	take_64(map);
+}
+
+void take_64_and_capture(void *map)
+{
+	take_64(map);
+	g_assert_cmpint(qalloc_capture(map), ==, 0);
+}
+
+void capture(void *map)
+{
+	qalloc_capture(map);
+}
+
+void commit(void *map)
+{
+	qalloc_commit(map);
+}
+
 void cleanup(void *map)
 {
 	(void)map;

@@ -135,6 +135,8 @@ void scene_prepare(const struct scenario *s)
 		measure(s, map);
 	furnish(s, map);
 	scene->blocks.before = support_count(map);
+	if (s->is_durable)
+		g_assert_cmpint(qalloc_durable(map), ==, 0);
 	support_close(map);
 }
 
@@ -238,6 +240,8 @@ void scene_examine(const struct scenario *s, void *map)
 	find_the_created_root(s, map);
 	have_the_lock(s, map);
 	check_map(map);
+	if (s->is_durable)
+		g_assert_cmpint(qalloc_sync(map), ==, 0);
 	for (size_t i = 0; i < scene->fillers; i++)
 		assert_void(qalloc_free(scene->filler[i], map), 0);
 	scene_use_all_classes(&support_qalloc_calls, map, support_base(map), support_end(map), &scene->blocks,

@@ -33,6 +33,7 @@ struct scenario {
 	size_t victims;  /**< Size of the block that is prepared for the call to free, or 0. */
 	bool adds_table; /**< The fixed table of roots is full before the call... */
 	bool one_place;  /**< ... or has just one place left, where a name was before. */
+	bool is_durable; /**< The prepared map is. */
 	bool moves;      /**< A block filled with SCENE_TAG is being reallocated. */
 	void (*warm_up)(void *map);
 	void (*call)(void *map);

@@ -97,7 +97,8 @@ void scene_newcomer_leaves(pid_t newcomer)
 /* Which processes have the first process slots, and which is the next one. */
 bool scene_varies(size_t at)
 {
-	if (at / 8 == offsetof(struct ma_header, attaches) / 8) /* How many survivors there were. */
+	/* The numbers of checkpoints, whose file is not put back; how many survivors there were. */
+	if (at >= offsetof(struct ma_header, captures) && at < offsetof(struct ma_header, filesystem))
 		return true;
 	return at >= MA_PROCESS_OFF - 8 && at < MA_PROCESS_OFF + 64 * sizeof(struct ma_process);
 }
