@@ -75,5 +75,7 @@ void shmbuddy__checkpoint_end(struct shmbuddy *h);
 void shmbuddy__settle(struct shmbuddy *h);
 /* A region that does not pass the check: what can be proved stays, the rest is told. 0, or -1 with errno: no disk space. */
 int shmbuddy__salvage(struct shmbuddy *h, const struct ma_reporter *to);
+/* Of an open one: roots that point out of it are taken away, and told. */
+void shmbuddy__salvage_roots(struct shmbuddy *h, const struct ma_reporter *to);
 
 #endif /* SHMBUDDY_HANDLE_H */

@@ -379,8 +379,10 @@ shmbuddy_t *shmbuddy_salvage(const char *filename, shmbuddy_report_fn *report, v
 	if (!filename)
 		return ma_fail_null(EINVAL, "cannot salvage a region: the file name is NULL; pass a name");
 	h = open_region(filename, -1, &options, &to);
-	if (h)
+	if (h) {
+		shmbuddy__salvage_roots(h, &to);
 		errno = saved;
+	}
 	return h;
 }
 

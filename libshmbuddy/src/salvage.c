@@ -84,3 +84,30 @@ int shmbuddy__salvage(struct shmbuddy *h, const struct ma_reporter *to)
 	shmbuddy__settle(h);
 	return 0;
 }
+
+/* ---- roots; the region is open ---- */
+
+static void salvage_root(struct shmbuddy *h, const char *name, uint64_t offset, const struct ma_reporter *to)
+{
+	char text[160];
+
+	if (offset >= h->lay.area_at && offset - h->lay.area_at < ma_load(&h->area))
+		return;
+	snprintf(text, sizeof(text), "root %s pointed out of the region, and is taken away",
+		 name ? name : "without a name");
+	if (to->report)
+		to->report(text, to->arg);
+	shmbuddy_setroot(h, name, SHM_NULL);
+}
+
+void shmbuddy__salvage_roots(struct shmbuddy *h, const struct ma_reporter *to)
+{
+	char name[SHMBUDDY_ROOT_MAX + 1];
+	uint64_t offset = shmbuddy__root_nameless(h);
+
+	if (offset)
+		salvage_root(h, NULL, offset, to);
+	for (unsigned i = 0; i < SHMBUDDY__ROOTS; i++)
+		if (shmbuddy__root_at(h, i, name, &offset))
+			salvage_root(h, name, offset, to);
+}
