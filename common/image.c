@@ -89,6 +89,7 @@ bool ma_image_lay_out(struct ma_image *image)
 	if (!ma_image_plan(image))
 		return false;
 	ma_store(&image->known.length, 0);
+	ma_store(&image->known.bytes, 0);
 	ma_store(&image->known.most, ma_load(&image->sealed.length));
 	image->user = image->base + image->lay.user_off;
 	image->alloc_bytes = (_Atomic uint8_t *)(image->base + image->lay.alloc_bytes_off);

@@ -9,11 +9,18 @@
 /*
  * What follows from this length. A thread that reads the numbers reads the length first, which is stored last; pairs with
  * image.h:ma_image_is_known. Under the mutex, or numbers of two lengths might be mixed.
+ *
+ * Never of a shorter one: a thread that waited here with an older length would put it back, while another one has read that the new length is
+ * known, and reads the numbers next. That one would take chunks in use for free, as they lie beyond what it takes for the end.
  */
 static void note_length(struct ma_image *map, uint64_t said, uint64_t length)
 {
 	if (pthread_mutex_trylock(&map->mutex) != 0)
 		return;
+	if (length < ma_load(&map->known.bytes)) {
+		pthread_mutex_unlock(&map->mutex);
+		return;
+	}
 	ma_store(&map->known.length, 0);
 	ma_store_release(&map->known.segments, (uint32_t)ma_min(map->reach, ma_segments_at(&map->lay, length)));
 	ma_store_release(&map->known.units, ma_units_at(map, length));

@@ -98,6 +98,7 @@ static bool take_copy(struct ma_image *map, int fd)
 		return false;
 	/* The copy is as long as the map was then; the parent may have grown since. */
 	ma_store(&map->known.length, 0);
+	ma_store(&map->known.bytes, 0);
 	ma_store(&map->known.most, ma_min(ma_load(&map->header->length), (uint64_t)st.st_size));
 	ma_header_put_place(map->header, &map->place);
 	if (map->engine->reserve_space(map) < 0)

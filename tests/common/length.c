@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Threads grow a map while others ask how long it is. What a thread is told never becomes less: else it would take what lies behind for free,
+ * although it is in use.
+ */
+#include <pthread.h>
+
+#include "tests/support/support_qalloc.h"
+
+/* The source itself, with a stop before it takes the mutex. */
+static int stop_and_trylock(pthread_mutex_t *mutex);
+#define pthread_mutex_trylock stop_and_trylock
+#define ma_image_measure      measure_and_stop
+#include "common/image_length.c" /* NOLINT */
+#undef pthread_mutex_trylock
+#undef ma_image_measure
+
+#define GROWERS 2
+#define THREADS 4
+#define STEP    (64 * KIB)
+#define STEPS   400
+#define ROUNDS  5
+
+static void *map;
+
+/* Once: meanwhile the map grows, and another thread learns of it. */
+static bool stops;
+
+static int stop_and_trylock(pthread_mutex_t *mutex)
+{
+	if (stops)
+		g_assert_cmpint(qalloc_grow(map, 3 * MIB), ==, 0);
+	stops = false;
+	return pthread_mutex_trylock(mutex);
+}
+
+/* A thread that comes late does not put back what it had found. */
+static void comes_late(void)
+{
+	struct ma_image *image;
+	uint64_t end;
+
+	image = map = support_dyn(support_path("late"), MIB, 1);
+	g_assert_cmpint(qalloc_grow(map, 2 * MIB), ==, 0);
+	ma_store(&image->known.length, 0); /* There is news. */
+	stops = true;
+	measure_and_stop(image);
+	g_assert_false(stops);
+	end = ma_user_end(image);
+	g_assert_cmpuint(ma_load(&image->known.bytes), ==, 3 * MIB);
+	g_assert_cmpuint(ma_load(&image->known.user_end), ==, end);
+	support_close(map);
+}
+
+static void grow(void)
+{
+	for (uint64_t i = 1; i <= STEPS; i++)
+		qalloc_grow(map, MIB + i * STEP); /* EINVAL: the other one was faster. */
+}
+
+static _Atomic unsigned growing;
+
+static void watch(void)
+{
+	const struct ma_image *image = map;
+	uint64_t end = 0, units = 0, length = 0;
+
+	while (atomic_load(&growing)) {
+		uint64_t end_now = ma_user_end(image), units_now = ma_units(image), length_now = ma_image_length(image);
+
+		g_assert_cmpuint(end_now, >=, end);
+		g_assert_cmpuint(units_now, >=, units);
+		g_assert_cmpuint(length_now, >=, length);
+		end = end_now, units = units_now, length = length_now;
+	}
+}
+
+static void thread(struct support_thread *self)
+{
+	if (self->index >= GROWERS) {
+		watch();
+		return;
+	}
+	grow();
+	atomic_fetch_sub(&growing, 1);
+}
+
+static void never_less(void)
+{
+	for (unsigned round = 0; round < support_scale(ROUNDS); round++) {
+		const char *path = support_path("length");
+
+		map = support_dyn(path, MIB, 1);
+		atomic_store(&growing, GROWERS);
+		support_threads(THREADS, thread, NULL);
+		g_assert_cmpuint(support_stats(map).file_bytes, ==, MIB + STEPS * STEP);
+		support_close(map);
+		unlink(path);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	support_init(&argc, &argv);
+	support_add("/common/length/comes-late", comes_late);
+	support_add("/common/length/never-less", never_less);
+	return support_run();
+}
