@@ -89,7 +89,7 @@ static int free_unless_kept(void *block, size_t size, void *map)
 /* "root" is there already. */
 static void fill_fixed_table(void *map, size_t places)
 {
-	char name[16];
+	char name[32];
 
 	for (size_t i = 1; i < places; i++) {
 		snprintf(name, sizeof(name), "fill %zu", i);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The calls of one library under one set of names: POWER_MMALLOC libmmalloc's, else libqalloc's. */
+/* The calls of one library under one set of names: POWER_MMALLOC libmmalloc's, POWER_SHMBUDDY libshmbuddy's, else libqalloc's. */
 #ifndef TESTS_POWER_LIBRARY_H
 #define TESTS_POWER_LIBRARY_H
 
@@ -52,6 +52,94 @@ static inline bool lib_was_restored(void *map)
 	struct mmalloc_opening opening;
 
 	return mmalloc_opening(map, &opening) == 0 && opening.restored;
+}
+#elif defined(POWER_SHMBUDDY)
+#include <shmbuddy.h>
+#define LIB_NAME       "shmbuddy"
+#define lib_restore    shmbuddy_restore
+#define lib_check(map) shmbuddy_check(map, NULL, NULL)
+#define lib_errmsg     shmbuddy_errmsg
+
+/* Each region is mapped there, where nothing else is: so addresses in it stay what they are. */
+static void *const lib_base = (void *)(32ul << 40);
+
+static inline void *lib_load(const char *path)
+{
+	const struct shmbuddy_options options = { .flags = SHMBUDDY_EXISTING, .address = lib_base };
+
+	return shmbuddy_open(path, &options);
+}
+
+static inline void *lib_make(const char *path, size_t bytes)
+{
+	const struct shmbuddy_options options = {
+		.flags = SHMBUDDY_NEW, .capacity = bytes, .largest = 128 << 10, .address = lib_base
+	};
+
+	return shmbuddy_open(path, &options);
+}
+
+static inline int lib_durable(void *map)
+{
+	return shmbuddy_durable(map);
+}
+
+static inline int lib_sync(void *map)
+{
+	return shmbuddy_sync(map);
+}
+
+static inline int lib_capture(void *map)
+{
+	return shmbuddy_capture(map);
+}
+
+static inline int lib_commit(void *map)
+{
+	return shmbuddy_commit(map);
+}
+
+static inline void *lib_address(void *map, shm_offt offset)
+{
+	return offset == SHM_NULL ? NULL : (char *)shmbuddy_base(map) + offset;
+}
+
+static inline shm_offt lib_offset(void *map, const void *block)
+{
+	return block ? (shm_offt)((const char *)block - (char *)shmbuddy_base(map)) : SHM_NULL;
+}
+
+static inline void *lib_malloc(void *map, size_t size)
+{
+	return lib_address(map, shmbuddy_malloc(map, size));
+}
+
+static inline void lib_free(void *map, void *block)
+{
+	shmbuddy_free(map, lib_offset(map, block));
+}
+
+static inline int lib_setroot(void *map, const char *name, const void *block)
+{
+	return shmbuddy_setroot(map, name, lib_offset(map, block));
+}
+
+static inline void *lib_getroot(void *map, const char *name)
+{
+	return lib_address(map, shmbuddy_getroot(map, name));
+}
+
+static inline void lib_close(void *map)
+{
+	if (map)
+		shmbuddy_close(map);
+}
+
+static inline bool lib_was_restored(void *map)
+{
+	struct shmbuddy_opening opening;
+
+	return shmbuddy_opening(map, &opening) == 0 && opening.restored;
 }
 #else
 #include <qalloc.h>
