@@ -2,6 +2,7 @@
 /* mapalloc create: a new, empty map. */
 #include <string.h>
 
+#include "tools/checkpoints.h"
 #include "tools/commands.h"
 #include "tools/make.h"
 
@@ -50,7 +51,9 @@ static enum status run(struct tool *tool, char **arguments, int count)
 		return STATUS_USAGE;
 	}
 	status = make_open(tool, arguments[1], &plan, NULL, &made);
-	return status == STATUS_OK ? make_finish(tool, arguments[1], false, &made) : status;
+	if (status == STATUS_OK)
+		status = make_finish(tool, arguments[1], false, &made);
+	return status == STATUS_OK && o->durable ? checkpoints_begin(tool, arguments[1], plan.kind) : status;
 }
 
 static const struct option_spec options[] = {
@@ -60,9 +63,12 @@ static const struct option_spec options[] = {
 	{ "streams", 'n', OPTION_NUMBER, OPTION(streams), "N", "lanes with a lock each, not for shmbuddy (1)" },
 	{ "range", 0, OPTION_SIZE, OPTION(range), "SIZE",
 	  "that it can grow to (qalloc: 64 times its size, 4G at least; shmbuddy: a multiple of its size)" },
-	{ "processes", 0, OPTION_NUMBER, OPTION(processes), "N", "that can allocate at a time, not for shmbuddy (by the size)" },
+	{ "processes", 0, OPTION_NUMBER, OPTION(processes), "N",
+	  "that can allocate at a time, not for shmbuddy (by the size)" },
 	{ "base", 0, OPTION_SIZE, OPTION(base), "ADDRESS", "where it is to be mapped, not for shmbuddy (chosen)" },
 	{ "smallest", 0, OPTION_SIZE, OPTION(smallest), "SIZE", "shmbuddy: smallest block (32)" },
+	{ "durable", 0, OPTION_FLAG, OPTION(durable), NULL,
+	  "its checkpoints survive the death of the machine, in FILE.checkpoint" },
 	{ "largest", 0, OPTION_SIZE, OPTION(largest), "SIZE", "shmbuddy: largest block (32 times the smallest)" },
 	{ 0 },
 };

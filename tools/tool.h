@@ -29,7 +29,7 @@ enum status {
 
 /* What the command line says; 0 where it says nothing. */
 struct options {
-	bool json, bytes, force, relocate, damaged, salvage, watch, help;
+	bool json, bytes, force, relocate, damaged, salvage, durable, watch, help;
 	const char *color, *backup, *input, *output, *layout;
 	uint64_t size, base, item, streams, smallest, largest, min_size, count, range, processes;
 	double interval;

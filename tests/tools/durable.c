@@ -215,6 +215,24 @@ static void in_use(void)
 	g_free(path);
 }
 
+/* ---- create --durable ---- */
+
+static void created(void)
+{
+	for (size_t i = 0; i < DURABLE; i++) {
+		const char *path = support_path("created"), *kind = heaps[i].kind;
+		bool is_static = strcmp(kind, "qalloc-static") == 0;
+
+		assert_status(0, "create", kind, path, "--size", "16M", "--durable", is_static ? "--item" : NULL, "64");
+		g_assert_true(is_there(beside(path)));
+		assert_status(0, "info", "--json", path);
+		assert_said("\"durable\": true");
+		assert_status(0, "check", path);
+		unlink(path);
+		unlink(beside(path));
+	}
+}
+
 /* ---- a checkpoint file that is missing or damaged ---- */
 
 static void missing(void)
@@ -365,6 +383,7 @@ int main(int argc, char **argv)
 	support_add("/tools/durable/stale/readers", stale_readers);
 	support_add("/tools/durable/stale/repair", stale_repaired);
 	support_add("/tools/durable/in-use", in_use);
+	support_add("/tools/durable/created", created);
 	support_add("/tools/durable/missing", missing);
 	support_add("/tools/durable/damaged", damaged);
 	support_add("/tools/durable/anothers", anothers);
