@@ -6,7 +6,7 @@
  *   - A slab is proved by three that agree: its chunk's word, its slab descriptor, and the head of the area that the descriptor leads to.
  *     When two of them agree and the third is zero, as in a page that never reached the disk, that one is made again.
  *   - A run is proved as far as the chunks that follow its head say so.
- *   - Of a chunk that is in use for something else its contents stay, as one block: then nothing is dealt out again that may be in use.
+ *   - Any other chunk in use becomes one allocated block. So malloc never reuses memory that may be in use.
  *
  * Each thing that is not as it was is told. All that is derived recovery computes again, after this. Killed at any moment, the file does
  * not pass the check, or it does; the header says that nothing is certain.

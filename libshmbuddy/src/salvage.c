@@ -4,7 +4,7 @@
  * hold all that is known of blocks, each for itself:
  *
  *   - A word that is a tree of blocks is believed, when the leaf above it is split.
- *   - Of a word that is no such tree all bytes become one block: then nothing is dealt out again that may be in use.
+ *   - A word that is no such tree becomes one allocated block. So malloc never reuses memory that may be in use.
  *   - A part whose words are there has its disk space, whatever its bit says.
  *
  * shmbuddy__settle() removes what is left of contradictions. Killed in between, the file passes the check, or it does not.
