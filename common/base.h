@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define MA_LIKELY(x)         __builtin_expect(!!(x), 1)
 #define MA_UNLIKELY(x)       __builtin_expect(!!(x), 0)
@@ -88,6 +89,9 @@
 #endif
 #define ma_store_either(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 
+/* What x is from here on, the compiler cannot know. No instruction is made of it. */
+#define ma_hide(x) __asm__("" : "+r"(x))
+
 /* The smallest multiple of to (a power of two) that is not below n; the caller rules out overflow. */
 MA_INLINE uint64_t ma_up(uint64_t n, uint64_t to)
 {
@@ -97,6 +101,15 @@ MA_INLINE uint64_t ma_up(uint64_t n, uint64_t to)
 MA_INLINE uint64_t ma_down(uint64_t n, uint64_t to)
 {
 	return n & ~(to - 1);
+}
+
+/*
+ * The bytes of a block whose size changes, to where it moves. After a wild store into a shared map, malloc may return a block that overlaps
+ * the old one: memcpy() would be undefined then.
+ */
+MA_INLINE void ma_move_block(void *to, const void *from, size_t bytes)
+{
+	memmove(to, from, bytes);
 }
 
 MA_INLINE uint64_t ma_min(uint64_t a, uint64_t b)

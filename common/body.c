@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "common/error.h"
@@ -13,6 +12,7 @@
 #include "common/owner.h"
 #include "common/process.h"
 #include "common/slot.h"
+#include "common/stamp.h"
 
 #define LOOKS_MOST  4096 /* A call that searches for dead processes reads so many entries, */
 #define PROBES_MOST 32   /* pids, */
@@ -152,6 +152,30 @@ static bool sees_all(struct ma_image *map)
 	return false;
 }
 
+static uint32_t fail_full(struct ma_image *map)
+{
+	ma_fail(EUSERS,
+		"%s: cannot attach for allocating: all %u process slots are in use; end a process that uses it, "
+		"or create the map with more",
+		map->name, map->lay.processes);
+	return MA_NO_SLOT;
+}
+
+/* A slot that was given back was found before: it needs no question. */
+static uint32_t take_used_slot(struct ma_image *map, int fd)
+{
+	uint64_t begin = ma_now_ns(CLOCK_MONOTONIC);
+	uint32_t slot;
+
+	if (ma_slot_all_held(map, &map->slots_held_until, begin))
+		return fail_full(map);
+	slot = take_among(map, fd, true);
+	if (slot != MA_NO_SLOT || ma_slot_blame(map, fd, "cannot attach for allocating"))
+		return slot;
+	ma_slot_note_held(&map->slots_held_until, begin);
+	return fail_full(map);
+}
+
 static uint32_t take_slot(struct ma_image *map)
 {
 	int fd = ma_image_fd(map);
@@ -160,18 +184,9 @@ static uint32_t take_slot(struct ma_image *map)
 	if (fd < 0 || !sees_all(map))
 		return MA_NO_SLOT;
 	slot = take_among(map, fd, false);
-
 	if (slot == MA_NO_SLOT)
-		slot = take_among(map, fd, true);
-	if (slot == MA_NO_SLOT && ma_slot_blame(map, fd, "cannot attach for allocating"))
-		return MA_NO_SLOT;
-	if (slot == MA_NO_SLOT)
-		ma_fail(EUSERS,
-			"%s: cannot attach for allocating: all %u process slots are in use; end a process that uses "
-			"it, "
-			"or create the map with more",
-			map->name, map->lay.processes);
-	else
+		slot = take_used_slot(map, fd);
+	if (slot != MA_NO_SLOT)
 		move_in(map, slot);
 	return slot;
 }
@@ -216,42 +231,80 @@ static bool reap_slot(struct ma_image *map, int fd, uint32_t slot)
 	return true;
 }
 
-/*
- * The kernel takes a microsecond or two for each process that it is asked about, and there may be thousands that live. So a call asks
- * of some, the next call of others; first of those whose pid no process has. (That alone says little: it may be of another pid
- * namespace.) A call that finds some goes on as if it had just begun.
- */
-static bool seems_dead(struct ma_image *map, uint32_t slot)
+/* Most slots were never used: the search passes over a cache line of them at once. Returns the first slot that is taken, or end. */
+static uint32_t taken_before(const struct ma_process *row, uint32_t slot, uint32_t end)
 {
-	int saved = errno;
-	uint32_t pid = ma_load(&ma_slot_row(map, slot)->pid);
-	bool gone = pid && pid <= INT32_MAX && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
-
-	errno = saved;
-	return gone;
+	for (const struct ma_process *at = row + slot; end - slot >= 4; at += 4, slot += 4)
+		if (ma_load(&at[0].pid) | ma_load(&at[1].pid) | ma_load(&at[2].pid) | ma_load(&at[3].pid))
+			break;
+	while (slot < end && !ma_load(&row[slot].pid))
+		slot++;
+	return slot;
 }
 
-static bool reap_some(struct ma_image *map, int fd, bool probe)
+/* The next slot that a process took, among *left of them from *next on. MA_NO_SLOT: there is none. */
+static uint32_t next_taken(const struct ma_image *map, uint32_t *next, uint32_t *left)
 {
-	uint32_t processes = map->lay.processes, most = (uint32_t)ma_min(processes, LOOKS_MOST);
+	const struct ma_process *row = ma_slot_row(map, 0);
+	uint32_t count = map->lay.processes;
+
+	while (*left > 0) {
+		uint32_t from = *next, end = from + (uint32_t)ma_min(*left, count - from),
+			 slot = taken_before(row, from, end);
+		bool is_found = slot < end;
+
+		*left -= slot - from + is_found;
+		*next = slot + is_found < count ? slot + is_found : 0;
+		if (is_found)
+			return slot;
+	}
+	return MA_NO_SLOT;
+}
+
+/* Those whose pid no process has. */
+static bool reap_without_pid(struct ma_image *map, int fd, uint32_t most)
+{
+	uint32_t next = ma_load(&map->probe_next) % map->lay.processes, slot;
 	bool any = false;
 
-	for (uint32_t i = 0, probes = 0; probe && i < most && probes < PROBES_MOST; i++) {
-		uint32_t slot = map->probe_next++ % processes;
-
-		probes += ma_load(&ma_slot_row(map, slot)->pid) != 0;
-		if (seems_dead(map, slot) && reap_slot(map, fd, slot))
+	for (uint32_t probes = 0; probes < PROBES_MOST; probes++) {
+		slot = next_taken(map, &next, &most);
+		if (slot == MA_NO_SLOT)
+			break;
+		if (ma_slot_seems_dead(map, slot) && reap_slot(map, fd, slot))
 			any = true, probes = 0;
 	}
-	for (uint32_t i = 0, asks = 0; i < most && asks < ASKS_MOST && ma_load(&map->reap_left) > 0; i++) {
-		uint32_t slot = map->reap_next++ % processes;
+	ma_store(&map->probe_next, next);
+	return any;
+}
 
-		asks += ma_load(&ma_slot_row(map, slot)->pid) != 0;
+/* Those whose lock no process has. */
+static bool reap_without_lock(struct ma_image *map, int fd, uint32_t most)
+{
+	uint32_t left = (uint32_t)ma_min(most, ma_load(&map->reap_left)), rest = ma_load(&map->reap_left) - left, slot;
+	bool any = false;
+
+	for (uint32_t asks = 0; asks < ASKS_MOST; asks++) {
+		slot = next_taken(map, &map->reap_next, &left);
+		if (slot == MA_NO_SLOT)
+			break;
 		if (reap_slot(map, fd, slot))
 			any = true, asks = 0;
-		ma_store(&map->reap_left, ma_load(&map->reap_left) - 1);
 	}
+	ma_store(&map->reap_left, rest + left);
 	return any;
+}
+
+/*
+ * The kernel takes a microsecond or two for each process that it is asked about, and there may be thousands that live. So a call asks
+ * of some, the next call of others; first of those whose pid no process has. A call that finds some goes on as if it had just begun.
+ */
+static bool reap_some(struct ma_image *map, int fd, bool probe)
+{
+	uint32_t most = (uint32_t)ma_min(map->lay.processes, LOOKS_MOST);
+	bool any = probe && reap_without_pid(map, fd, most);
+
+	return reap_without_lock(map, fd, most) || any;
 }
 
 bool ma_body_reap(struct ma_image *map, bool begin)

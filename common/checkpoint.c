@@ -347,11 +347,7 @@ static int open_file(struct ma_checkpoint *c)
 	if (map < 0)
 		return -1;
 	if (fd < 0)
-		return ma_fail(errno,
-			       "%s: cannot make a checkpoint: its checkpoint file cannot be opened or created; check "
-			       "its folder, and that "
-			       "the map has a name",
-			       c->of.name);
+		return ma_checkpoint_fail_file(c->of.name);
 	if (ma_ckpt_use(&c->file, fd) < 0)
 		return -1;
 	return ma_ckpt_begin(&c->file,
@@ -378,14 +374,19 @@ static int capture(struct ma_checkpoint *c)
 	return -1;
 }
 
+/* Before the first checkpoint: when this fails, the next commit tries it again. */
+static int sync_name(struct ma_checkpoint *c)
+{
+	int map = c->file.number == 0 ? c->of.fd(c->of.map) : 0;
+
+	return map < 0 || (c->file.number == 0 && ma_checkpoint_sync_folder(map, c->of.name) < 0) ? -1 : 0;
+}
+
 static int commit(struct ma_checkpoint *c)
 {
 	struct ma_header *h = c->of.header;
-	bool first = c->file.number == 0;
-	int map = first ? c->of.fd(c->of.map) : 0;
 
-	if (map < 0 || ma_ckpt_commit(&c->file, c->length) < 0 ||
-	    (first && ma_checkpoint_sync_folder(map, c->of.name) < 0)) {
+	if (sync_name(c) < 0 || ma_ckpt_commit(&c->file, c->length) < 0) {
 		c->sure = false;
 		return -1;
 	}

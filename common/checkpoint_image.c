@@ -10,6 +10,7 @@
 #include "common/file.h"
 #include "common/image_fd.h"
 #include "common/lock.h"
+#include "common/process.h"
 #include "common/regain.h"
 #include "common/slot.h"
 #include "common/space.h"
@@ -139,6 +140,19 @@ static struct ma_checkpoint *checkpoints_of(struct ma_image *map)
 	return map->checkpoint;
 }
 
+/*
+ * Before anything of the parent's is used: a child that fork's handlers know nothing of has its capture, the number of its descriptor, and what
+ * it knows of its own stores.
+ */
+static int notice_child(struct ma_image *map)
+{
+	if (MA_UNLIKELY(!ma_load(ma_process_mark)))
+		ma_process_notice();
+	if (ma_load(&map->id) != MA_MAP_CLOSED)
+		return 0;
+	return ma_fail(EBADF, "%s: the map is closed in this fork child: open it again", map->name);
+}
+
 bool ma_image_is_durable(const struct ma_image *map)
 {
 	return !has_no_file(map) && ma_load(&map->header->durable) == 1;
@@ -149,6 +163,8 @@ int ma_image_make_durable(struct ma_image *map)
 	MA_UNCANCELLED;
 	struct ma_checkpoint *c;
 
+	if (notice_child(map) < 0)
+		return -1;
 	if (has_no_file(map))
 		return ma_fail(
 			EROFS,
@@ -164,9 +180,12 @@ int ma_image_make_durable(struct ma_image *map)
 static int sync_map(struct ma_image *map, bool waits)
 {
 	MA_UNCANCELLED;
-	int regained = ma_regain(map);
 	struct ma_checkpoint *c;
+	int regained;
 
+	if (notice_child(map) < 0)
+		return -1;
+	regained = ma_regain(map);
 	if (!ma_image_is_durable(map))
 		return ma_space_sync_all(map) < 0 ? -1 : regained;
 	c = checkpoints_of(map);
@@ -195,6 +214,8 @@ int ma_image_capture(struct ma_image *map)
 	MA_UNCANCELLED;
 	struct ma_checkpoint *c;
 
+	if (notice_child(map) < 0)
+		return -1;
 	if (!ma_image_is_durable(map))
 		return fail_not_durable(map);
 	c = checkpoints_of(map);
@@ -206,6 +227,8 @@ int ma_image_commit(struct ma_image *map)
 	MA_UNCANCELLED;
 	struct ma_checkpoint *c;
 
+	if (notice_child(map) < 0)
+		return -1;
 	if (!ma_image_is_durable(map))
 		return fail_not_durable(map);
 	c = checkpoints_of(map);

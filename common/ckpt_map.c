@@ -101,6 +101,19 @@ int ma_checkpoint_file_to_read(int map)
 	return open_file(map, O_RDONLY, false);
 }
 
+int ma_checkpoint_fail_file(const char *name)
+{
+	if (errno == EACCES || errno == EPERM)
+		return ma_fail(errno,
+			       "%s: cannot make a checkpoint: permission denied; check the permissions of its "
+			       "checkpoint file (" MA_CKPT_SUFFIX " beside it) and of its folder",
+			       name);
+	return ma_fail(errno,
+		       "%s: cannot make a checkpoint: its checkpoint file cannot be opened or created; check its "
+		       "folder, and that the map has a name",
+		       name);
+}
+
 /* When the name's end does not reach the disk, a power cut may bring the file back. That does no harm. */
 int ma_checkpoint_remove(int map)
 {
@@ -123,7 +136,13 @@ int ma_checkpoint_sync_folder(int map, const char *name)
 	int dir = path ? open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	int result = dir >= 0 ? fsync(dir) : -1;
 
-	if (result < 0)
+	if (path && dir < 0)
+		ma_fail(errno,
+			"%s: cannot make a checkpoint: its folder cannot be opened, to write the name of the "
+			"checkpoint "
+			"file to disk; check that the folder may be read",
+			name);
+	else if (result < 0)
 		ma_fail(errno, "%s: cannot make a checkpoint: fsync(2) of its folder failed; check the disk", name);
 	if (dir >= 0)
 		close(dir);
@@ -211,6 +230,14 @@ static int restore(struct ma_ckpt *c, int map, struct ma_header *h, bool on_purp
 	return write_page_0(c, map, h);
 }
 
+static int fail_open(const char *name)
+{
+	return ma_fail(errno,
+		       "%s: cannot open its checkpoint file (" MA_CKPT_SUFFIX
+		       " beside it): open(2) failed; check the permissions of that file",
+		       name);
+}
+
 static int restore_map(int map, const char *name, struct ma_header *h, bool on_purpose)
 {
 	MA_UNCANCELLED;
@@ -220,7 +247,7 @@ static int restore_map(int map, const char *name, struct ma_header *h, bool on_p
 	if (fd < 0 && errno == ENOENT)
 		return 1;
 	if (fd < 0)
-		return ma_fail(errno, "%s: cannot open the checkpoint file beside it; check permissions", name);
+		return fail_open(name);
 	ma_ckpt_init(&c, h->uuid, name);
 	result = ma_ckpt_use(&c, fd) < 0 ? -1 : restore(&c, map, h, on_purpose);
 	saved = errno;
@@ -263,6 +290,26 @@ int ma_checkpoint_roll_back(int map, const char *name, struct ma_header *h, cons
 		return -1;
 	ma_store(&h->durable, 0);
 	return c.same_file ? fail_missing(name) : 0;
+}
+
+int ma_checkpoint_refuse_stale(int map, const char *name, const struct ma_header *h, const struct ma_place *place)
+{
+	MA_UNCANCELLED;
+	struct ma_certainty c = ma_header_certainty(h, place);
+	int fd;
+
+	if (ma_load(&h->durable) != 1 || ma_is_certain(c))
+		return 0;
+	fd = ma_checkpoint_file_to_read(map);
+	if (fd < 0 && errno != ENOENT)
+		return fail_open(name);
+	if (fd < 0)
+		return c.same_file ? fail_missing(name) : 0;
+	ma_fd_shut(fd);
+	return ma_fail(EUCLEAN,
+		       "%s: the machine died, or it is a copy, and it is not yet what its last checkpoint was; "
+		       "open it once for writing, or run: mapalloc repair",
+		       name);
 }
 
 /* ---- going back on purpose ---- */

@@ -10,6 +10,8 @@
 int ma_checkpoint_file(int map, bool create);
 /* The same, to read alone. */
 int ma_checkpoint_file_to_read(int map);
+/* Neither could be done, with this errno: -1, and a sentence for who makes a checkpoint. */
+int ma_checkpoint_fail_file(const char *name);
 /* Remove it. 0, also when there is none; -1 with errno. */
 int ma_checkpoint_remove(int map);
 
@@ -24,6 +26,11 @@ int ma_checkpoint_sync_folder(int map, const char *name);
  */
 int ma_checkpoint_roll_back(int map, const char *name, struct ma_header *h, const struct ma_place *place,
 			    unsigned kinds);
+/*
+ * The same for a process that only reads, and so cannot do it. 0, or -1 with errno: EUCLEAN the checkpoint file is there and the map is not what that
+ * says, or it is missing; or of open(2).
+ */
+int ma_checkpoint_refuse_stale(int map, const char *name, const struct ma_header *h, const struct ma_place *place);
 
 /*
  * Go back on purpose: make the durable map or region of this name what its last checkpoint was. All of the checkpoint is read first, so nothing

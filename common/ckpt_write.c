@@ -13,6 +13,7 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "common/header.h"
+#include "common/stamp.h"
 
 #define JOURNAL_LEAST 64 /* Places for records behind the whole one. */
 
@@ -218,14 +219,6 @@ struct written {
 	struct ma_page_entry entries[];
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* A record of so many entries, in whole places, which are zeros. NULL: no memory. */
 static struct written *record_new(struct ma_ckpt *c, uint64_t count, struct ma_hash chain, uint64_t length, bool whole)
 {
@@ -240,7 +233,7 @@ static struct written *record_new(struct ma_ckpt *c, uint64_t count, struct ma_h
 		.chain = chain,
 		.number = c->number + 1,
 		.length = length,
-		.time = now_ns(),
+		.time = ma_now_ns(CLOCK_REALTIME),
 		.count = count,
 		.whole = whole,
 	};

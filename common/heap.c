@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "common/error.h"
 #include "common/heap_internal.h"
@@ -320,7 +319,7 @@ static void *move(struct ma_image *map, void *block, size_t room, size_t size)
 		errno = saved; /* It shrinks: then it may just as well stay. */
 		return block;
 	}
-	memcpy(fresh, block, ma_min(room, size));
+	ma_move_block(fresh, block, ma_min(room, size));
 	ma_heap_free(map, block);
 	return fresh;
 }

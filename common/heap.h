@@ -14,6 +14,7 @@
  *     ROOTS argument: the table's id        a table of roots (roots.h)
  *     ALLOC_BYTES                           allocation bytes of slabs (heap_alloc_bytes.c)
  *     CELLS                                 64 cells of 1 KiB, of which small slabs are made (heap_cell.c)
+ *     CACHED argument: number of chunks     a free run in one piece: any thread may allocate it (heap_cache.h)
  *
  * A slab's slots have one allocation byte each: 0 free, 1 allocated. The chunk's slab descriptor says where they are, and has the
  * reciprocal that finds a block's slot; it is written before the chunk's word says SLAB, and cleared after:
@@ -28,7 +29,8 @@
  *     allocation byte 0 -> 1   the slab's owner, by a plain store
  *     allocation byte 1 -> 0   the user of the block, by a plain store
  *     chunk words         under the lock of the chunk's stream, with an intent; but the owner of a slab changes alone,
- *                         by compare-exchange, whenever the tag in it is dead, or is the writer's own
+ *                         by compare-exchange, whenever the tag in it is dead, or is the writer's own; and RUN becomes CACHED,
+ *                         and CACHED becomes RUN, by compare-exchange alone
  *     leaf, hole, span, queue, next, areas   under the stream's lock. Derived from the chunk words, but for hole.
  *     slab descriptor                under the stream's lock, while the word is not SLAB
  *
@@ -58,7 +60,8 @@ enum ma_chunk_kind {
 	MA_CONT = 3,
 	MA_ROOTS = 4,
 	MA_ALLOC_BYTES = 5,
-	MA_CELLS = 6
+	MA_CELLS = 6,
+	MA_CACHED = 7
 };
 
 /* The same heap under two kinds; the second has room for MA_KEYS words of the program's own, at key_off. */
@@ -92,6 +95,8 @@ int64_t ma_heap_trim(struct ma_image *map);
 
 /* So many seconds lie between two looks for space to give back; 0: it is not given back by itself. Only tests change it. */
 extern uint32_t ma_heap_age_seconds;
+/* Free chunks may keep so much disk space, however little is in use; else at most as much as those in use. Only tests change it. */
+extern uint32_t ma_heap_share_chunks;
 
 struct ma_heap_stats {
 	uint64_t used_bytes;
@@ -181,6 +186,7 @@ MA_INLINE struct ma_cursor *ma_heap_cursor(struct ma_image *map, size_t size)
 	struct ma_tcache *tc = ma_tcache_of(map);
 	size_t step = (size + 15) / 16; /* 0 for the hugest, too. */
 
+	ma_hide(step); /* Else the compiler compares the sum, and needs a copy of it. */
 	if (MA_UNLIKELY(step > MA_BY_SIZE_MAX / 16) || MA_UNLIKELY(tc->id != ma_load(&map->id)))
 		return NULL;
 	if (!tc->by_size[step]) /* So that no caller tests for it. */
@@ -206,23 +212,26 @@ MA_INLINE void *ma_heap_malloc(struct ma_image *map, size_t size)
 /*
  * The product of the offset in the chunk and the reciprocal (2^32 / slot bytes, rounded up) has the slot in its upper half;
  * the lower half is below the reciprocal exactly when the offset is a slot's start. Reciprocal 0: no one-chunk slab here.
- * A closed or read-only map, and one whose every call must be seen, has a limit of 0 chunks. A slab descriptor's line is its upper half,
- * as the limit is: the same line passes or not, for it is inside the file. The reciprocal may be any number: a slot's is below 64 Ki.
+ * A closed or read-only map, and one whose every call must be seen, has a limit of 0 chunks. A slab descriptor's line is its upper half.
+ * The reciprocal may be any number: a slot's is below 64 Ki.
  */
 MA_INLINE bool ma_heap_free_fast(struct ma_image *map, void *block)
 {
 	uint64_t chunk = ((uint64_t)(uintptr_t)block >> MA_CHUNK_SHIFT) - ma_load_either(&map->first_chunk);
-	uint64_t limits = ma_load(&map->fast_limits);
-	uint64_t slab_desc, product;
+	uint64_t slab_desc, product, line;
 	_Atomic uint8_t *alloc_bytes;
 
-	if (MA_UNLIKELY(chunk >= (uint32_t)limits))
+	if (MA_UNLIKELY(chunk >= ma_load_either(&map->fast_units)))
 		return false;
 	slab_desc = ma_load(&map->slab_desc[chunk]);
 	product = ((uintptr_t)block & (MA_CHUNK - 1)) * (uint32_t)slab_desc;
-	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)slab_desc || slab_desc >= limits))
+	if (MA_UNLIKELY((uint32_t)product >= (uint32_t)slab_desc))
 		return false;
-	alloc_bytes = map->alloc_bytes + (slab_desc >> 32) * MA_UNIT + (product >> 32);
+	ma_hide(slab_desc); /* Else the compiler makes a copy of it before the test. */
+	line = slab_desc >> 32;
+	if (MA_UNLIKELY((uint32_t)line >= ma_load_either(&map->fast_lines)))
+		return false;
+	alloc_bytes = map->alloc_bytes + line * MA_UNIT + (product >> 32);
 	if (MA_UNLIKELY(!ma_byte_is_one(alloc_bytes)))
 		return false;
 	ma_slot_free(alloc_bytes);

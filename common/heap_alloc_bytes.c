@@ -294,13 +294,19 @@ static void give_area(struct ma_image *map, uint32_t stream, uint32_t line, cons
 	ma_chunk_give(map, chunk, 1);
 }
 
-/* No slab came of what was found: an area that was taken for it alone is a free chunk again. */
+/*
+ * No slab came of what was found: an area that was taken for it alone is a free chunk again, as it was before. That is no return, or each
+ * call that fails in a map with one free chunk would be a reason for the next one to search all of the map.
+ */
 static void leave(struct ma_image *map, uint32_t stream, uint32_t line)
 {
+	_Atomic uint32_t *returns = &ma_stream(map, stream)->returns;
+	uint32_t was = ma_load(returns);
 	struct place place;
 
 	if (find_area(map, stream, line, &place))
 		give_area(map, stream, line, &place);
+	ma_store(returns, was);
 }
 
 /* The slab, or the chunk in cells, is gone. */

@@ -121,7 +121,7 @@ static void check_chunk(struct check *check, uint64_t chunk)
 		check_cells(check, chunk);
 		return;
 	}
-	if (kind > MA_ALLOC_BYTES || (kind == MA_FREE && word != 0) ||
+	if ((kind > MA_ALLOC_BYTES && kind != MA_CACHED) || (kind == MA_FREE && word != 0) ||
 	    (kind != MA_FREE && ma_chunk_head(map, chunk) == MA_NO_CHUNK))
 		chunk_found(check, chunk, ": word %#" PRIx64 " makes no sense", word);
 	if (kind == MA_ROOTS && !ma_root_is_linked(map, chunk))
@@ -131,20 +131,17 @@ static void check_chunk(struct check *check, uint64_t chunk)
 }
 
 /*
- * Every chunk that a head claims must say so; one that does not is enough. So each chunk is looked at for one head, and once
- * more at most for every other: a file full of heads that claim all of it is soon read. The last ones claimed may lie in
- * streams whose locks are not held: heads cannot.
+ * Every chunk that a head claims must have disk space and name the head; one that does not is enough. So each chunk is read for one
+ * head, and at most once more for every other: a file full of heads that claim all of it is soon read. The last chunks of a block may
+ * lie in other streams. Such a block changes only while the locks of all its streams are held, and the head's is held here.
  */
-static void check_claims(struct check *check, uint64_t head, uint64_t end)
+static void check_claims(struct check *check, uint64_t head)
 {
 	uint64_t count = ma_word_chunks(check->map, head, ma_chunk_load(check->map, head));
+	uint64_t there = count ? ma_chunk_followers(check->map, head, count) : 0;
 
-	for (uint64_t chunk = head + 1; chunk < head + count && chunk < end; chunk++) {
-		if (ma_chunk_load(check->map, chunk) == ma_word(MA_CONT, 0, head))
-			continue;
-		chunk_found(check, chunk, " does not belong to the block that begins at %" PRIu64, head);
-		return;
-	}
+	if (there < count)
+		chunk_found(check, head + there, " does not belong to the block that begins at %" PRIu64, head);
 }
 
 static uint64_t wanted_leaf(struct ma_image *map, uint32_t stream, uint64_t leaf)
@@ -174,36 +171,33 @@ static void check_leaves(struct check *check, uint32_t stream)
  * One chunk and what it claims. A reader holds no lock, so what it sees may be in motion: it counts only what stays wrong
  * however often it looks. In a map that is known to be damaged once is enough.
  */
-static void check_block(struct check *check, uint64_t chunk, uint64_t end)
+static void check_block(struct check *check, uint64_t chunk)
 {
 	struct check quiet = { .map = check->map };
 
 	for (int look = 0; look < READER_LOOKS && !ma_image_writable(check->map) && !check->to.count; look++) {
 		quiet.to.count = 0;
 		check_chunk(&quiet, chunk);
-		check_claims(&quiet, chunk, end);
+		check_claims(&quiet, chunk);
 		if (quiet.to.count == 0)
 			return;
 		sched_yield();
 	}
 	check_chunk(check, chunk);
-	check_claims(check, chunk, end);
+	check_claims(check, chunk);
 }
 
-static void check_chunks(struct check *check, uint32_t stream, uint64_t from, uint64_t end)
+static void check_chunks(struct check *check, uint64_t from, uint64_t end)
 {
-	uint64_t last = ma_range_first(check->map, stream) + ma_range_count(check->map, stream);
-
 	for (uint64_t chunk = from; chunk < end; chunk++)
-		check_block(check, chunk, last);
+		check_block(check, chunk);
 }
 
-uint64_t ma_heap_check_some(struct ma_image *map, uint32_t stream, uint64_t from, uint64_t end, ma_finding_fn *fn,
-			    void *arg)
+uint64_t ma_heap_check_some(struct ma_image *map, uint64_t from, uint64_t end, ma_finding_fn *fn, void *arg)
 {
 	struct check check = { .map = map, .to = { .fn = fn, .arg = arg } };
 
-	check_chunks(&check, stream, from, end);
+	check_chunks(&check, from, end);
 	return check.to.count;
 }
 
@@ -212,7 +206,7 @@ static void check_stream(struct check *check, uint32_t stream)
 	struct ma_image *map = check->map;
 	uint64_t first = ma_range_first(map, stream);
 
-	check_chunks(check, stream, first, first + ma_range_used(map, stream));
+	check_chunks(check, first, first + ma_range_used(map, stream));
 	if (ma_load(&ma_stream(map, stream)->top) > ma_leaves(map, stream))
 		stream_found(check, stream, ": more chunks in use than it has");
 	if (ma_image_writable(map))

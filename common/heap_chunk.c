@@ -228,13 +228,11 @@ uint64_t ma_chunk_take_across(struct ma_image *map, uint32_t lanes, uint64_t cou
 
 /* ---- giving ---- */
 
-/* Chunks of one stream, which are some of those that are given back together. */
-static void give_part(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count, uint64_t together)
+/* Chunks of one stream. They keep their disk space until heap_reclaim.c takes it. */
+static void give_part(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count)
 {
 	ma_tree_mark(map, stream, first, count, true);
 	ma_intent_clear(ma_stream(map, stream));
-	if (count && map->punch_bytes && together * MA_CHUNK >= map->punch_bytes)
-		ma_chunk_punch(map, stream, first - ma_range_first(map, stream), count);
 }
 
 static void give_parts(struct ma_image *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count)
@@ -243,31 +241,46 @@ static void give_parts(struct ma_image *map, uint32_t from, uint32_t to, uint64_
 		uint64_t lo = first;
 		uint64_t n = part(map, s, &lo, count);
 
-		give_part(map, s, lo, n, count);
+		give_part(map, s, lo, n);
 	}
 }
 
-void ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count)
+bool ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count, uint64_t word)
 {
 	for (uint32_t s = from; s <= to; s++)
 		ma_intent_set(ma_stream(map, s), first, count);
-	ma_store_kill(ma_chunk(map, first), MA_FREE); /* The commit. Pairs with common/heap_recover.c:mend_chunk. */
+	/* The commit. Pairs with common/heap_recover.c:mend_chunk, and with others that change the word of a run without the lock. */
+	if (!ma_cas(ma_chunk(map, first), &word, (uint64_t)MA_FREE)) {
+		for (uint32_t s = from; s <= to; s++)
+			ma_intent_clear(ma_stream(map, s));
+		return false;
+	}
 	ma_stream_count_return(map, from);
 	/* Pairs with common/heap_recover.c:mend_chunk. */
 	ma_store_kill(&map->slab_desc[first], 0); /* Not before: recovery clears what is left, but sets nothing. */
 	for (uint64_t chunk = first + 1; chunk < first + count; chunk++)
 		ma_store(ma_chunk(map, chunk), MA_FREE);
 	if (MA_LIKELY(from == to))
-		give_part(map, from, first, count, count);
+		give_part(map, from, first, count);
 	else
 		give_parts(map, from, to, first, count);
+	return true;
 }
 
 void ma_chunk_give(struct ma_image *map, uint64_t first, uint64_t count)
 {
 	uint32_t from = ma_stream_of(map, first);
 
-	ma_chunk_give_in(map, from, ma_stream_from(map, from, first + count - 1), first, count);
+	ma_chunk_give_in(map, from, ma_stream_from(map, from, first + count - 1), first, count,
+			 ma_chunk_load(map, first));
+}
+
+bool ma_chunk_give_cached(struct ma_image *map, uint32_t stream, uint64_t head)
+{
+	uint64_t word = ma_chunk_load(map, head), count = ma_block_chunks(map, head, word);
+
+	return ma_word_kind(word) == MA_CACHED && count && ma_stream_from(map, stream, head + count - 1) == stream &&
+	       ma_chunk_give_in(map, stream, stream, head, count, word);
 }
 
 static bool grow_run(struct ma_image *map, uint32_t stream, uint64_t head, uint64_t old, uint64_t count)
@@ -279,7 +292,7 @@ static bool grow_run(struct ma_image *map, uint32_t stream, uint64_t head, uint6
 	if (at + more > ma_range_count(map, stream))
 		return false;
 	for (uint64_t chunk = behind; chunk < head + count; chunk++)
-		if (!ma_chunk_is_free(map, chunk))
+		if (!ma_chunk_is_free(map, chunk) && !ma_chunk_give_cached(map, stream, chunk))
 			return false;
 	if (prepare_part(map, stream, behind, more) < 0)
 		return false;

@@ -109,6 +109,10 @@ uint64_t ma_word_chunks(const struct ma_image *map, uint64_t chunk, uint64_t wor
 uint64_t ma_block_chunks(const struct ma_image *map, uint64_t chunk, uint64_t word);
 /* The head of the block that chunk belongs to; MA_NO_CHUNK when it is free or its words contradict each other. */
 uint64_t ma_chunk_head(struct ma_image *map, uint64_t chunk);
+/* It belongs to a run that is free: see heap_cache.c. */
+bool ma_chunk_is_cached(struct ma_image *map, uint64_t chunk);
+/* How many of most chunks belong to head by their own words: head itself and those that follow. most is 1 at least, and inside the map. */
+uint64_t ma_chunk_followers(struct ma_image *map, uint64_t head, uint64_t most);
 
 /*
  * The units that the chunk's slab descriptor leads to are its own, so says the chunk that they lie in, but that one's word is zero: then
@@ -121,8 +125,6 @@ uint64_t ma_alloc_bytes_regain(struct ma_image *map, uint64_t chunk, uint32_t un
 /* Allocation bytes that the slab's, or the small slabs', words do not account for are cleared. to may be NULL. */
 void ma_slab_settle(struct ma_image *map, uint64_t head, uint32_t class, struct ma_findings *to);
 void ma_cells_settle(struct ma_image *map, uint64_t chunk, struct ma_findings *to);
-/* How many of most chunks belong to head by their own words: head itself and those that follow. most is 1 at least, and inside the map. */
-uint64_t ma_chunk_followers(struct ma_image *map, uint64_t head, uint64_t most);
 
 /* ---- the ranges of lanes ---- */
 
@@ -227,8 +229,10 @@ uint64_t ma_chunk_take_area(struct ma_image *map, uint32_t stream);
 uint64_t ma_chunk_take_table(struct ma_image *map, uint32_t stream, _Atomic uint64_t *link, uint64_t id);
 /* Take back [first, first + count), after the head's word says so (or with it). Locks of all its streams are held. */
 void ma_chunk_give(struct ma_image *map, uint64_t first, uint64_t count);
-/* The same for a caller that knows in which streams they lie: from to to. */
-void ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count);
+/* The same for a caller that knows in which streams they lie: from to to. False: the head's word is not this one any more. */
+bool ma_chunk_give_in(struct ma_image *map, uint32_t from, uint32_t to, uint64_t first, uint64_t count, uint64_t word);
+/* The same for a cached run that begins here, of one stream. False: there is none (any more). */
+bool ma_chunk_give_cached(struct ma_image *map, uint32_t stream, uint64_t head);
 /* Change a run from old to count chunks in place, both inside one stream. False: the chunks behind it are taken. */
 bool ma_chunk_resize(struct ma_image *map, uint64_t head, uint64_t old, uint64_t count);
 /*
@@ -248,6 +252,8 @@ bool ma_chunk_has_space(struct ma_image *map, uint32_t stream, uint64_t at);
 void ma_chunk_punch(struct ma_image *map, uint32_t stream, uint64_t at, uint64_t count);
 /* The same for all that is free, or only for what was free at the last call as well. Returns bytes. */
 uint64_t ma_chunk_punch_free(struct ma_image *map, uint32_t stream, bool idle_only);
+/* How many chunks of the stream are free and have disk space, by tables that may change meanwhile. Adds to *live those in use. */
+uint64_t ma_chunk_kept(struct ma_image *map, uint32_t stream, uint64_t *live);
 /* See struct ma_engine. */
 int ma_chunk_back(struct ma_image *map);
 int ma_chunk_renew(struct ma_image *map);
@@ -446,8 +452,17 @@ void *ma_slab_take_one(struct ma_tcache *tc, struct ma_cursor *cursor);
  * given some back: then search again.
  */
 bool ma_slab_scavenge(struct ma_tcache *tc);
-/* Once per second, by the thread that comes first: what has been free for a second goes back to the disk. */
-void ma_heap_age(struct ma_tcache *tc);
+/*
+ * Once per second, by the thread that comes first: what has been free for a second goes back to the disk. The caller's cache, or NULL: it
+ * has none.
+ */
+void ma_heap_age(struct ma_image *map, struct ma_tcache *tc);
+/* So many chunks of runs were freed since this last returned true. True: call ma_heap_limit_kept() after the next one is freed. */
+bool ma_heap_age_at_free(struct ma_image *map, uint64_t freed);
+/* If free chunks keep more disk space than those in use have, and not little: give it back. */
+void ma_heap_limit_kept(struct ma_image *map);
+/* All that is free goes back to the disk, which is full (errno): then try again. False: that is not why, or nothing was free. */
+bool ma_heap_help_full_disk(struct ma_image *map);
 /* This process detaches: what is free goes back to the disk. */
 void ma_heap_rest(struct ma_image *map);
 
@@ -471,8 +486,7 @@ bool ma_heap_layout(struct ma_layout *lay, const struct ma_header *sealed);
 uint64_t ma_heap_check(struct ma_image *map, ma_finding_fn *fn, void *arg);
 void ma_heap_salvage(struct ma_image *map, struct ma_findings *to);
 /* Chunks [from, end) of a stream alone, of those that are in use; no lock is taken. For callers that show their progress. */
-uint64_t ma_heap_check_some(struct ma_image *map, uint32_t stream, uint64_t from, uint64_t end,
-			    ma_finding_fn *fn, void *arg);
+uint64_t ma_heap_check_some(struct ma_image *map, uint64_t from, uint64_t end, ma_finding_fn *fn, void *arg);
 void ma_heap_privatize_metadata(struct ma_image *map);
 int ma_heap_used(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);
 int ma_heap_tables(struct ma_image *map, int (*fn)(uint64_t from, uint64_t bytes, void *arg), void *arg);

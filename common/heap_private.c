@@ -42,14 +42,16 @@ static void settle_slab(struct ma_image *map, uint64_t head)
 
 /*
  * A head whose followers were copied when they were something else, or before they had their disk space, gets only what
- * still follows it.
+ * still follows it. A cached run is free.
  */
 static void settle_claims(struct ma_image *map, uint64_t head)
 {
 	uint64_t count = ma_word_chunks(map, head, ma_chunk_load(map, head));
 	uint64_t n = count ? ma_chunk_followers(map, head, count) : 0;
 
-	if (n < count)
+	if (ma_word_kind(ma_chunk_load(map, head)) == MA_CACHED)
+		ma_store(ma_chunk(map, head), MA_FREE);
+	else if (n < count)
 		ma_store(ma_chunk(map, head), ma_word(MA_RUN, 0, n));
 }
 

@@ -27,7 +27,7 @@ uint64_t ma_word_chunks(const struct ma_image *map, uint64_t chunk, uint64_t wor
 {
 	uint64_t units = ma_units(map), count = 0;
 
-	if (ma_word_kind(word) == MA_RUN)
+	if (ma_word_kind(word) == MA_RUN || ma_word_kind(word) == MA_CACHED)
 		count = ma_word_argument(word);
 	else if (ma_word_kind(word) == MA_ROOTS || ma_word_kind(word) == MA_ALLOC_BYTES ||
 		 ma_word_kind(word) == MA_CELLS)
@@ -56,6 +56,23 @@ uint64_t ma_chunk_head(struct ma_image *map, uint64_t chunk)
 		word = ma_chunk_load(map, head);
 	}
 	return ma_word_chunks(map, head, word) > chunk - head ? head : MA_NO_CHUNK;
+}
+
+bool ma_chunk_is_cached(struct ma_image *map, uint64_t chunk)
+{
+	uint64_t head = ma_chunk_head(map, chunk);
+
+	return head != MA_NO_CHUNK && ma_word_kind(ma_chunk_load(map, head)) == MA_CACHED;
+}
+
+uint64_t ma_chunk_followers(struct ma_image *map, uint64_t head, uint64_t most)
+{
+	uint64_t n = 1;
+
+	while (n < most && ma_chunk_is_backed(map, head + n) &&
+	       ma_chunk_load(map, head + n) == ma_word(MA_CONT, 0, head))
+		n++;
+	return n;
 }
 
 static void mend_chunk(struct ma_image *map, uint64_t chunk)

@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "common/heap_internal.h"
+#include "common/heap_sweep.h"
 #include "common/reclaim.h"
 #include "common/space.h"
 
@@ -202,12 +203,14 @@ bool ma_slab_refill(struct ma_tcache *tc, struct ma_cursor *cursor)
 	uint32_t id;
 	int err;
 
-	ma_heap_age(tc);
+	ma_heap_age(tc->map, tc);
+	ma_image_measure(tc->map); /* Another process may have made the file longer. */
 	if (size == LARGE_IF_ROOMY && !is_roomy(tc->map, tc->stream) && ma_ring_search(tc, cursor))
 		return true;
 	id = slab_from_any(tc, cursor->class, size);
 	err = errno;
 	if (id != MA_NO_SLAB ? ma_ring_add(tc, cursor, id) : ma_ring_search(tc, cursor)) {
+		ma_sweep_step(tc);
 		tc->barren_ns = 0;
 		return true;
 	}
@@ -250,9 +253,11 @@ static void *take_from_slab(struct ma_tcache *tc, uint32_t id, uint32_t class)
 static void *one_queued(struct ma_tcache *tc, struct ma_queue *queue, uint32_t class, uint32_t looks)
 {
 	uint32_t first = ma_queue_first(queue), before = MA_NO_SLAB, id = first;
+	_Atomic uint64_t *count = &tc->map->sweep.looks;
 	void *block = NULL;
 
 	for (uint32_t i = 0; i < looks && id != MA_NO_SLAB; i++) {
+		ma_store(count, ma_load(count) + 1);
 		block = take_from_slab(tc, id, class);
 		if (block)
 			break;
@@ -277,14 +282,26 @@ static void *one_of_a_new_slab(struct ma_tcache *tc, uint32_t stream, uint32_t c
 	block = take_slot(&slab);
 	ma_slab_disown(&slab);
 	ma_queue_push_front(tc->map, &ma_stream(tc->map, stream)->small_queue[class], id);
+	ma_sweep_note_room(tc->map, id);
 	return block;
 }
 
-/* What is quick first: the queues may be long. */
-static void *one_from(struct ma_tcache *tc, uint32_t stream, uint32_t class)
+/* All of the queues, which may be long. */
+static void *one_of_many(struct ma_tcache *tc, uint32_t stream, uint32_t class)
 {
 	struct ma_stream *st = ma_stream(tc->map, stream);
 	uint32_t most = (uint32_t)ma_min(UINT32_MAX, ma_queue_most(tc->map, stream));
+	void *block;
+
+	ma_search_see_frees(tc->map);
+	block = one_queued(tc, &st->small_queue[class], class, most);
+	return block ? block : one_queued(tc, &st->queue[class], class, most);
+}
+
+/* The short searches first. The long one is skipped when a sweep claims that it would find nothing. */
+static void *one_from(struct ma_tcache *tc, uint32_t stream, uint32_t class)
+{
+	struct ma_stream *st = ma_stream(tc->map, stream);
 	void *block;
 
 	if (!ma_stream_lock(tc->map, stream))
@@ -295,12 +312,8 @@ static void *one_from(struct ma_tcache *tc, uint32_t stream, uint32_t class)
 		block = one_queued(tc, &st->queue[class], class, QUEUE_LOOKS);
 	if (!block)
 		block = one_of_a_new_slab(tc, stream, class);
-	if (!block)
-		ma_search_see_frees(tc->map);
-	if (!block)
-		block = one_queued(tc, &st->small_queue[class], class, most);
-	if (!block)
-		block = one_queued(tc, &st->queue[class], class, most);
+	if (!block && !ma_sweep_claims(tc->map, class))
+		block = one_of_many(tc, stream, class);
 	ma_stream_unlock(tc->map, stream);
 	return block;
 }
@@ -315,19 +328,32 @@ static void *one_from_any(struct ma_tcache *tc, uint32_t class)
 	return block;
 }
 
+/* Nothing came back since the sweep began: what the thread owns, and chunks, were tried already. */
+static bool is_known_full(struct ma_image *map, uint32_t class)
+{
+	return ma_sweep_claims(map, class) && ma_sweep_claims(map, MA_SWEEP_EMPTY);
+}
+
 void *ma_slab_take_one(struct ma_tcache *tc, struct ma_cursor *cursor)
 {
 	struct ma_search search = ma_search_begin(tc->map);
 	int err = errno;
-	void *block = one_from_any(tc, cursor->class);
+	void *block;
 
-	if (!block && ma_slab_scavenge(tc))
+	ma_sweep_finish(tc->map);
+	block = one_from_any(tc, cursor->class);
+	if (!block && ma_slab_scavenge(tc) && !is_known_full(tc->map, cursor->class))
+		block = ma_slab_refill(tc, cursor) ? ma_cursor_pop(cursor) : one_from_any(tc, cursor->class);
+	errno = err;
+	if (!block && ma_heap_help_full_disk(tc->map))
 		block = ma_slab_refill(tc, cursor) ? ma_cursor_pop(cursor) : one_from_any(tc, cursor->class);
 	if (block) {
 		tc->barren_ns = 0;
 		return block;
 	}
-	if (err == ENOMEM)
+	if (err == ENOMEM && ma_sweep_claims(tc->map, cursor->class))
+		ma_sweep_failed(tc->map, cursor->class);
+	else if (err == ENOMEM)
 		ma_search_failed(tc->map, cursor->class, &search);
 	errno = err;
 	return NULL;

@@ -6,21 +6,37 @@
  * The ring is bounded, and so is the part of the map that a thread may own: a slab that does not fit goes to its stream's
  * queue, where every thread may adopt it. So an idle thread holds back little.
  */
+#include "common/heap_cache.h"
 #include "common/heap_internal.h"
 
 #define RING_LOOKS 8
 #define OWNED_MIN  (16 * MA_CHUNK_CELLS)
+/* Allocation bytes of the slabs in a ring: the call that finds no room reads all of them. */
+#define RING_BYTES (64 << 10)
 
 /* ---- looking ---- */
+
+/* The first group from this one on that has a free slot, or the number of groups. A search comes to many slabs, most of them full. */
+static uint32_t pass_full(const _Atomic uint8_t *alloc_bytes, uint32_t group, uint32_t groups)
+{
+	const _Atomic uint8_t *at = alloc_bytes + (size_t)group * 64;
+
+	for (; group < groups && !ma_scan64_any(at); at += 64)
+		group++;
+	return group;
+}
 
 /* The first 64 slots of a slab of whole chunks, from group on, that have enough free ones. */
 static bool look_at_large(struct ma_image *map, struct ma_cursor *cursor, uint32_t id, uint32_t group,
 			  enum ma_want want)
 {
-	uint32_t slots = cursor->slots;
+	uint32_t slots = cursor->slots, groups = (slots + 63) / 64;
 	_Atomic uint8_t *alloc_bytes = ma_chunk_alloc_bytes(map, id, slots);
 
-	for (; alloc_bytes && group * 64 < slots; group++) {
+	if (!alloc_bytes)
+		return false;
+	for (group = pass_full(alloc_bytes, group, groups); group < groups;
+	     group = pass_full(alloc_bytes, group + 1, groups)) {
 		struct ma_look next = {
 			.alloc_bytes = alloc_bytes + group * 64,
 			.base = ma_chunk_address(map, id) + group * 64 * cursor->slot_bytes,
@@ -139,16 +155,19 @@ void ma_ring_drop(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t at)
 static void let_go(struct ma_image *map, uint32_t id, uint32_t class)
 {
 	uint32_t stream = ma_stream_of(map, ma_slab_chunk(id));
-	bool locked = ma_stream_lock(map, stream);
+	bool locked = ma_stream_lock(map, stream), has_room = false;
 	struct ma_slab slab;
 
 	/* Under the lock, or others might have it in a queue, or make it another thing, before it is pushed. */
-	if (ma_slab_at(map, id, &slab))
+	if (ma_slab_at(map, id, &slab)) {
+		has_room = ma_slab_has_room(&slab, MA_ANY_ROOM);
 		ma_slab_disown(&slab);
+	}
 	if (!locked)
 		return;
 	ma_queue_push(map, ma_slab_queue(map, stream, id, class), id);
-	ma_stream_count_return(map, stream);
+	if (has_room) /* A full slab is no reason to search again, and a thread that fills the map disowns many of them. */
+		ma_stream_count_return(map, stream);
 	ma_stream_unlock(map, stream);
 }
 
@@ -161,10 +180,18 @@ static void release(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t at)
 		let_go(tc->map, id, cursor->class);
 }
 
-/* Make room for one more: the slab that was looked into longest ago goes. With a large slab no small one is needed. */
-static void shorten_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t id)
+static uint32_t ring_most(const struct ma_cursor *cursor)
 {
-	uint32_t more = cells_of(tc->map, id, cursor->class);
+	return (uint32_t)ma_min(MA_RING, RING_BYTES / cursor->slots);
+}
+
+/*
+ * Make room for one more: the slab that was looked into longest ago goes. With a large slab no small one is needed. Returns the place of the
+ * new one.
+ */
+static uint32_t shorten_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t id)
+{
+	uint32_t more = cells_of(tc->map, id, cursor->class), at;
 
 	if (!(id & MA_SMALL)) {
 		cursor->churn = 0;
@@ -172,21 +199,25 @@ static void shorten_ring(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_
 			if (tc->ring[cursor->class][i] & MA_SMALL)
 				release(tc, cursor, i);
 	}
-	if (cursor->count == 0 || (cursor->count < MA_RING && tc->owned + more <= may_own(tc->map)))
-		return;
-	release(tc, cursor, (cursor->at + 1) % cursor->count);
+	if (cursor->count == 0 || (cursor->count < ring_most(cursor) && tc->owned + more <= may_own(tc->map)))
+		return cursor->count;
+	at = (cursor->at + 1) % cursor->count;
+	release(tc, cursor, at);
+	return at;
 }
 
 bool ma_ring_add(struct ma_tcache *tc, struct ma_cursor *cursor, uint32_t id)
 {
-	uint32_t cells = cells_of(tc->map, id, cursor->class);
+	uint32_t cells = cells_of(tc->map, id, cursor->class), at = shorten_ring(tc, cursor, id);
+	uint32_t *ring = tc->ring[cursor->class];
 
-	shorten_ring(tc, cursor, id);
-	tc->ring[cursor->class][cursor->count] = id;
+	ring[cursor->count++] =
+		ring[at]; /* Back from there, where ma_ring_drop() moved it: the order is that of the looks. */
+	ring[at] = id;
 	tc->owned += cells;
 	if (id & MA_SMALL)
 		cursor->small_cells += cells;
-	cursor->at = cursor->count++;
+	cursor->at = at;
 	return look(tc->map, cursor, id, 0, MA_ANY_ROOM);
 }
 
@@ -205,6 +236,7 @@ void ma_heap_thread_attach(struct ma_tcache *tc)
 
 void ma_heap_thread_detach(struct ma_tcache *tc)
 {
+	ma_cache_empty(tc);
 	for (uint32_t c = 0; c < MA_CLASSES; c++)
 		for (uint32_t i = 0; i < tc->cursor[c].count; i++)
 			if (!ma_slab_give_if_empty(tc->map, tc->ring[c][i]))

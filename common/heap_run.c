@@ -6,10 +6,12 @@
 #include <errno.h>
 
 #include "common/error.h"
+#include "common/heap_cache.h"
 #include "common/heap_internal.h"
 #include "common/space.h"
 
-#define AGE_CHUNKS 16 /* From 1 MiB on a look at the clock is nothing. */
+#define AGE_CHUNKS  16 /* From 1 MiB on a look at the clock is nothing. */
+#define NOTE_CHUNKS 64 /* The same for frees of runs, together. */
 
 /* In rising order, which is the lock order. */
 static bool lock_streams(struct ma_image *map, uint32_t from, uint32_t to)
@@ -109,18 +111,32 @@ static uint64_t take(struct ma_image *map, struct ma_tcache *tc, uint64_t count,
 	return head;
 }
 
+static void *malloc_cached(struct ma_image *map, struct ma_tcache *tc, uint64_t chunks, uint64_t align_chunks)
+{
+	uint64_t head = MA_NO_CHUNK;
+
+	if (chunks <= MA_CACHED_RUN && align_chunks == 1)
+		head = ma_cache_take(tc, chunks);
+	return head == MA_NO_CHUNK ? NULL : ma_chunk_address(map, head);
+}
+
 void *ma_run_malloc(struct ma_image *map, struct ma_tcache *tc, uint64_t chunks, uint64_t align_chunks)
 {
+	void *block = malloc_cached(map, tc, chunks, align_chunks);
 	uint64_t head;
 
+	if (block)
+		return block;
 	if (chunks >= AGE_CHUNKS)
-		ma_heap_age(tc);
+		ma_heap_age(map, tc);
 	errno = ENOMEM;
 	if (chunks > (map->lay.grows ? map->lay.units : ma_units(map)))
 		return NULL;
 	if (ma_segments(map) > 1 || (take_from(map, tc->stream, chunks, align_chunks, &head) && head == MA_NO_CHUNK))
 		head = take(map, tc, chunks, align_chunks);
 	if (head == MA_NO_CHUNK && ma_slab_scavenge(tc))
+		head = take(map, tc, chunks, align_chunks);
+	if (head == MA_NO_CHUNK && ma_heap_help_full_disk(map))
 		head = take(map, tc, chunks, align_chunks);
 	return head == MA_NO_CHUNK ? NULL : ma_chunk_address(map, head);
 }
@@ -152,16 +168,50 @@ static bool lock_run(struct ma_image *map, uint64_t head, uint32_t *from, uint32
 	}
 }
 
-int ma_run_free(struct ma_image *map, uint64_t head)
+/*
+ * A run is about to be freed, of as many chunks as its word says. Threads that come at the same time may lose counts of each other:
+ * these only say when to look at the clock.
+ */
+MA_INLINE bool note_run(struct ma_image *map, uint64_t chunks)
+{
+	uint64_t was = ma_load(&map->freed_chunks), is = was + chunks;
+
+	ma_store(&map->freed_chunks, is);
+	return MA_UNLIKELY(is / NOTE_CHUNKS != was / NOTE_CHUNKS) && ma_heap_age_at_free(map, is);
+}
+
+static bool free_cached(struct ma_image *map, uint64_t head, uint64_t word)
+{
+	struct ma_tcache *tc = ma_tcache_of(map);
+	uint64_t count = run_chunks(map, head, word);
+
+	return count > 0 && count <= MA_CACHED_RUN && head <= UINT32_MAX && tc->id == ma_load(&map->id) &&
+	       ma_cache_put(tc, head, word);
+}
+
+static bool free_locked(struct ma_image *map, uint64_t head)
 {
 	uint64_t count;
 	uint32_t from, to;
+	bool done;
+
+	if (!lock_run(map, head, &from, &to, &count))
+		return false;
+	done = ma_chunk_give_in(map, from, to, head, count, ma_word(MA_RUN, 0, count));
+	unlock_streams(map, from, to);
+	return done;
+}
+
+int ma_run_free(struct ma_image *map, uint64_t head)
+{
+	uint64_t word = ma_chunk_load(map, head);
+	bool many = note_run(map, ma_word_argument(word));
 
 	errno = EINVAL;
-	if (!lock_run(map, head, &from, &to, &count))
+	if (!free_cached(map, head, word) && !free_locked(map, head))
 		return -1;
-	ma_chunk_give_in(map, from, to, head, count);
-	unlock_streams(map, from, to);
+	if (MA_UNLIKELY(many))
+		ma_heap_limit_kept(map);
 	return 0;
 }
 

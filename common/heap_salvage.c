@@ -171,6 +171,17 @@ static void mend_run(const struct salvage *s, uint64_t chunk, uint64_t word)
 	keep(s, chunk, there);
 }
 
+/* It was free. If its end was in use at another moment, that becomes a block when the loop comes to it. */
+static void mend_cached(const struct salvage *s, uint64_t chunk, uint64_t word)
+{
+	uint64_t count = ma_word_chunks(s->map, chunk, word);
+
+	if (count && ma_chunk_followers(s->map, chunk, count) == count)
+		return;
+	tell(s, "salvage/regained", chunk, "a free chunk again: it belonged to a free run whose end is lost");
+	ma_store(ma_chunk(s->map, chunk), MA_FREE);
+}
+
 static void mend_other(const struct salvage *s, uint64_t chunk, uint64_t end)
 {
 	uint64_t count = count_same(s, chunk, end);
@@ -202,6 +213,8 @@ static void mend_chunk(const struct salvage *s, uint64_t chunk, uint64_t end)
 		mend_run(s, chunk, word);
 	else if (word == MA_FREE)
 		mend_free(s, chunk, end);
+	else if (kind == MA_CACHED)
+		mend_cached(s, chunk, word);
 	else if (has_slabs || kind > MA_ALLOC_BYTES || kind == MA_FREE || ma_chunk_head(s->map, chunk) == MA_NO_CHUNK ||
 		 (kind == MA_ROOTS && !ma_root_is_linked(s->map, chunk)))
 		mend_other(s, chunk, end);

@@ -87,13 +87,3 @@ void ma_cells_settle(struct ma_image *map, uint64_t chunk, struct ma_findings *t
 			settle_bytes(&b, first, 0, 64, 1);
 	}
 }
-
-uint64_t ma_chunk_followers(struct ma_image *map, uint64_t head, uint64_t most)
-{
-	uint64_t n = 1;
-
-	while (n < most && ma_chunk_is_backed(map, head + n) &&
-	       ma_chunk_load(map, head + n) == ma_word(MA_CONT, 0, head))
-		n++;
-	return n;
-}

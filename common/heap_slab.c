@@ -56,19 +56,30 @@ bool ma_slab_at(struct ma_image *map, uint32_t id, struct ma_slab *slab)
 	return id & MA_SMALL ? small_slab_at(map, id, slab) : large_slab_at(map, id, slab);
 }
 
+/* Most cells have no word of their own: those are not worth a closer look. */
+static int small_slabs(struct ma_image *map, uint64_t chunk,
+		       int (*fn)(struct ma_image *map, const struct ma_slab *slab, void *arg), void *arg)
+{
+	struct ma_cells *cells = chunk < MA_SMALL_CHUNKS ? ma_chunk_cells(map, chunk) : NULL;
+	struct ma_slab slab;
+	int result = 0;
+
+	for (uint32_t cell = 0; cells && cell < MA_CHUNK_CELLS && !result; cell++)
+		if (ma_load(&cells->word[cell]) &&
+		    small_slab_at(map, MA_SMALL | (uint32_t)chunk * MA_CHUNK_CELLS | cell, &slab))
+			result = fn(map, &slab, arg);
+	return result;
+}
+
 int ma_chunk_slabs(struct ma_image *map, uint64_t chunk,
 		   int (*fn)(struct ma_image *map, const struct ma_slab *slab, void *arg), void *arg)
 {
 	enum ma_chunk_kind kind = ma_word_kind(ma_chunk_load(map, chunk));
 	struct ma_slab slab;
-	int result = 0;
 
 	if (kind == MA_SLAB && large_slab_at(map, (uint32_t)chunk, &slab))
 		return fn(map, &slab, arg);
-	for (uint32_t cell = 0; kind == MA_CELLS && chunk < MA_SMALL_CHUNKS && cell < MA_CHUNK_CELLS && !result; cell++)
-		if (small_slab_at(map, MA_SMALL | (uint32_t)chunk * MA_CHUNK_CELLS | cell, &slab))
-			result = fn(map, &slab, arg);
-	return result;
+	return kind == MA_CELLS ? small_slabs(map, chunk, fn, arg) : 0;
 }
 
 /* Used slots, or with enough of them free at least slots - most. */
@@ -83,7 +94,8 @@ static uint32_t count_free(const struct ma_slab *slab, uint32_t most)
 		return free;
 	}
 	for (uint32_t at = 0; at < slab->slots && free < most; at += 64)
-		free += ma_bits(ma_scan64(slab->alloc_bytes + at) & ma_low_bits(slab->slots - at));
+		if (ma_scan64_any(slab->alloc_bytes + at))
+			free += ma_bits(ma_scan64(slab->alloc_bytes + at) & ma_low_bits(slab->slots - at));
 	return free;
 }
 
@@ -239,6 +251,7 @@ void ma_queues_freshen(struct ma_image *map, uint32_t stream)
 	ma_store(&st->stale, 0);
 	ma_stream_count_return(map, stream); /* Of slabs whose owner died: they come into the queues now. */
 	ma_store(&st->celled, 0);
+	ma_store(&st->cached, 1); /* A process may have died before it could say so. */
 	ma_alloc_bytes_recount(map, stream);
 	for (uint32_t c = 0; c < MA_CLASSES; c++) {
 		ma_store(&st->queue[c].head, 0);

@@ -189,6 +189,22 @@ uint64_t ma_chunk_punch_free(struct ma_image *map, uint32_t stream, bool idle_on
 	return bytes;
 }
 
+uint64_t ma_chunk_kept(struct ma_image *map, uint32_t stream, uint64_t *live)
+{
+	uint64_t top = ma_min(ma_load(&ma_stream(map, stream)->top), ma_leaves(map, stream)) * MA_LEAF;
+	uint64_t used = ma_min(ma_range_used(map, stream), top);
+	uint64_t free = 0, kept = 0;
+
+	for (uint64_t leaf = 0; leaf * MA_LEAF < used; leaf++) {
+		uint64_t bits = ma_load(ma_tree_leaf(map, stream, leaf)) & ma_low_bits(used - leaf * MA_LEAF);
+
+		free += ma_bits(bits);
+		kept += ma_bits(bits & ~ma_load(&holes_at(map, stream, leaf)->hole));
+	}
+	*live += used - free;
+	return kept;
+}
+
 /* A tree covers chunks too that the file does not have yet; those are free in it. */
 uint64_t ma_chunk_free_count(struct ma_image *map, uint32_t stream)
 {

@@ -36,7 +36,7 @@ static bool is_to_be_had(struct ma_image *map, uint64_t chunk)
 
 	if (ma_word_kind(word) == MA_ALLOC_BYTES)
 		return ma_alloc_bytes_would_go(map, chunk, slabs_would_go);
-	return word == MA_FREE || slabs_would_go(map, chunk);
+	return word == MA_FREE || ma_chunk_is_cached(map, chunk) || slabs_would_go(map, chunk);
 }
 
 /* Chunks; over the bounds of streams, for a block may lie over them too. */
@@ -120,6 +120,6 @@ void ma_heap_stats(struct ma_image *map, struct ma_heap_stats *stats)
 
 		stats->backed_bytes += used * MA_CHUNK;
 		for (uint64_t chunk = first; chunk < first + used; chunk++)
-			stats->free_chunks += ma_chunk_load(map, chunk) == MA_FREE;
+			stats->free_chunks += ma_chunk_load(map, chunk) == MA_FREE || ma_chunk_is_cached(map, chunk);
 	}
 }

@@ -35,7 +35,7 @@ bool ma_image_is_open(const struct ma_image *image)
 void ma_image_clear(struct ma_image *image, int32_t tls_at)
 {
 	ma_store(&image->id, MA_MAP_CLOSED);
-	ma_store(&image->fast_limits, 0);
+	ma_store_either(&image->fast_units, 0);
 	ma_store_either(&image->fast_items, 0);
 	ma_store_either(&image->tls_at, tls_at);
 	memset(&image->kind, 0, offsetof(struct ma_image, name) - offsetof(struct ma_image, kind));
@@ -50,7 +50,7 @@ void ma_image_watch(struct ma_image *image)
 {
 	ma_store(&image->is_watched, true); /* In this order: ma_search_lift() stores the limits, then looks whether it may. */
 	ma_store_either(&image->tls_at, ma_tls_at(MA_TLS_WATCHED));
-	atomic_fetch_and_explicit(&image->fast_limits, ~(uint64_t)UINT32_MAX, memory_order_relaxed);
+	ma_store_either(&image->fast_units, 0);
 	ma_store_either(&image->fast_items, 0);
 }
 

@@ -36,26 +36,46 @@ enum ma_map_flags {
 
 struct ma_checkpoint;
 
+#define MA_SWEEP_FRESH 8
+
+/* What heap_sweep.c remembers. */
+struct ma_sweep {
+	_Atomic uint64_t looks; /* Slabs that long searches visited: only tests read it. */
+	_Atomic bool is_busy;   /* A thread uses the members up to wait. */
+	bool is_on;
+	uint64_t begin_ns, news; /* The time, and what ma_search_news() was, when the sweep began. */
+	uint32_t lane; /* The next chunk: of this lane, at this place in its range. */
+	uint64_t at;
+	bool has_empty, has_room[MA_CLASSES];
+	uint32_t fresh[MA_SWEEP_FRESH]; /* Slabs that may have room since the sweep visited them. */
+	_Atomic uint32_t fresh_count;
+	uint32_t wait,
+		waits; /* Refills until the next sweep begins; refills to wait if that one ends without a claim. */
+	/* News for which there is no room in the class, and the last one: no empty slab; 0: this is not known. Until when that is believed. */
+	_Atomic uint64_t claim[MA_CLASSES + 1], until_ns;
+};
+
 struct ma_image {
 	/* What the fast paths read: one line, written only by open, close, fork and ma_image_watch(). */
 	_Atomic uint64_t id;
 	char *user;             /* Address of unit 0. */
 	_Atomic uint8_t *alloc_bytes; /* Of item 0. Dynamic: the base, which slab descriptors count from. */
 	_Atomic uint64_t *slab_desc;  /* Dynamic; see common/heap.h. */
-	/*
-	 * Low half: so many chunks may have blocks freed the fast way; 0 when every call must be seen. High half: this line,
-	 * and each one below it, may hold allocation bytes: the slots of any slab there are inside the file. One load for both.
-	 */
-	_Atomic uint64_t fast_limits;
-	uint64_t fast_items; /* The same as the low half, for items, in bytes. One of the two is 0: that is the kind. */
+	uint64_t fast_units; /* Blocks of so many chunks may be freed the fast way; 0 when every call must be seen. */
+	uint64_t fast_items; /* The same of a static map, in bytes. One of the two is 0: that is the kind. */
 	union {
 		uint64_t first_chunk; /* user / 64 KiB. */
 		uint64_t item_magic;  /* 2^64 / item_bytes, rounded up. */
 	};
 	int32_t tls_at; /* Where a thread's cache for this map is: see ma_tcache_of(), MA_TLS_WATCHED. */
-	uint32_t kind;
+	/*
+	 * Dynamic: the lines below this one may hold allocation bytes: the slots of any slab there are inside the file. It only grows with
+	 * the file, and so does fast_units: a free that reads one of them before and one after a growth takes the slow path, or is right.
+	 */
+	uint32_t fast_lines;
 
 	/* The mapping. */
+	uint32_t kind;
 	char *base;
 	uint64_t item_bytes;
 	struct ma_header *header;
@@ -67,7 +87,8 @@ struct ma_image {
 	const struct ma_engine *engine;
 	struct ma_layout lay;
 	struct ma_header sealed; /* The header as it was checked: what is written once is read from here. */
-	uint64_t punch_bytes;    /* See struct ma_open. */
+	_Atomic uint64_t
+		freed_chunks;    /* Dynamic: of runs, since it was last counted how much space free chunks keep. */
 	bool annotated;          /* Valgrind or ASan is told of each block (annotate.h). The map is watched then. */
 	_Atomic bool opening_space; /* Space is taken again that the tables say is there: by the first opener, or regain.h. */
 	_Atomic bool lacks_space;   /* That failed in a map in use: no more blocks. */
@@ -83,6 +104,7 @@ struct ma_image {
 		_Atomic uint64_t until_ns; /* 0: no search failed. */
 		_Atomic uint64_t news;     /* ma_search_news() before it. */
 	} failed[MA_CLASSES];              /* Static maps: the first two. */
+	struct ma_sweep sweep;             /* heap_sweep.h */
 
 	/* What follows from the length that the header had at the last ma_image_measure(). */
 	struct {
@@ -108,9 +130,12 @@ struct ma_image {
 	/* The process's membership (body.h). */
 	_Atomic uint32_t slot;
 	uint64_t slot_since;        /* What we wrote into the slot. */
-	pthread_mutex_t mutex;      /* Guards slot, known, and the three members below. */
+	pthread_mutex_t mutex;      /* Guards slot, known, and the two members below. */
 	_Atomic uint32_t reap_left; /* Process slots that the current search for dead processes has not checked yet. */
-	uint32_t reap_next, probe_next; /* The slots whose lock, and whose pid, it checks next. */
+	uint32_t reap_next;         /* The slot whose lock it checks next. */
+	_Atomic uint32_t probe_next; /* The slot whose pid is checked next. */
+	/* All process slots, and all owner records, were held: until then (ma_slot_all_held). */
+	_Atomic uint64_t slots_held_until, owners_held_until;
 	_Atomic uintptr_t stuck_lock;   /* The last lock for which a wait timed out, and its word then. */
 	_Atomic uint32_t stuck_word;
 
@@ -265,7 +290,7 @@ MA_INLINE struct ma_stream *ma_stream(const struct ma_image *image, uint32_t lan
 
 /*
  * A slab, chunks or a group come back to the lane, whose lock is held. A thread that finds no room searches again when the count has
- * changed. Pairs with common/reclaim.c:news.
+ * changed. Pairs with common/reclaim.c:ma_search_news.
  */
 MA_INLINE void ma_stream_count_return(const struct ma_image *image, uint32_t lane)
 {

@@ -30,6 +30,16 @@ static void note_length(struct ma_image *map, uint64_t said, uint64_t length)
 	pthread_mutex_unlock(&map->mutex);
 }
 
+/* What is 0 stays so: it says that every call must be seen. */
+static void raise_limit(uint64_t *limit, uint64_t to)
+{
+	uint64_t was = __atomic_load_n(limit, __ATOMIC_RELAXED);
+
+	while (was && was != to &&
+	       !__atomic_compare_exchange_n(limit, &was, to, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
 /*
  * The line of the image that all threads read is written only when there is news. A free reaches at most 64 KiB beyond the line
  * that a slab descriptor names, whatever its reciprocal is: so far before the end of the file such lines end.
@@ -39,19 +49,12 @@ static void measure(struct ma_image *map)
 	/* Pairs with common/space.c:grow. */
 	uint64_t said = ma_load_acquire(&map->header->length), length = ma_image_believe(map, said);
 	uint64_t lines = ma_user_end_at(map, length) / MA_UNIT;
-	uint64_t last = ma_min(UINT32_MAX, lines - ma_min(lines, MA_CHUNK / MA_UNIT)) << 32;
-	uint64_t units = ma_units_at(map, length), capacity = map->item_bytes ? ma_capacity_at(map, length) : 0;
-	uint64_t was = ma_load(&map->fast_limits);
-	uint64_t items = ma_load_either(&map->fast_items);
+	uint32_t last = (uint32_t)ma_min(UINT32_MAX, lines - ma_min(lines, MA_CHUNK / MA_UNIT));
 
-	/* What is 0 stays so: it says that every call must be seen. */
-	while (was != (last | ((uint32_t)was ? units : 0)) &&
-	       !ma_cas(&map->fast_limits, &was, last | ((uint32_t)was ? units : 0)))
-		;
-	while (items && items != capacity &&
-	       !__atomic_compare_exchange_n(&map->fast_items, &items, capacity, false, __ATOMIC_RELAXED,
-					    __ATOMIC_RELAXED))
-		;
+	if (ma_load_either(&map->fast_lines) != last)
+		ma_store_either(&map->fast_lines, last);
+	raise_limit(&map->fast_units, ma_units_at(map, length));
+	raise_limit(&map->fast_items, map->item_bytes ? ma_capacity_at(map, length) : 0);
 	ma_image_annotate_grown(map, ma_load(&map->known.bytes), length);
 	note_length(map, said, length);
 }

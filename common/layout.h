@@ -86,7 +86,8 @@ struct ma_stream {
 	_Atomic uint32_t celled; /* List of the chunks in cells that have free ones, by chunk + 1. Derived. */
 	_Atomic uint32_t aged;   /* When freed space was last given back: seconds. A hint. */
 	_Atomic uint64_t spare;  /* Chunks below top that are free. Derived. */
-	uint64_t zero2[14];
+	_Atomic uint32_t cached; /* There may be cached runs (heap_cache.c). */
+	uint32_t zero2[27];
 };
 
 #define MA_STREAM_HEAD offsetof(struct ma_stream, queue)

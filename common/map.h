@@ -66,8 +66,7 @@ struct ma_open {
 	uint64_t asked;  /* The bytes that the caller named, for messages; 0: those below. */
 	uint64_t base;   /* 0: no preference. */
 	uint64_t length; /* Of a new file; 0: just long enough for the tables. Then it grows as it is used; else when param says so. */
-	uint64_t reserved;    /* Range of a new map; raised when the file's first segment needs more. */
-	uint64_t punch_bytes; /* Freed runs from this size on give their disk space back; 0: none does. */
+	uint64_t reserved; /* Range of a new map; raised when the file's first segment needs more. */
 	uint64_t param[MA_PARAMS];
 	/* Of a new map of this length whose first number is 0, the number of streams. May be NULL. */
 	uint64_t (*streams)(uint64_t length);

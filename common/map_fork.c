@@ -137,6 +137,7 @@ static void child_map(struct ma_map *map)
 
 	pthread_mutex_init(&map->image.mutex, NULL);
 	pthread_mutex_init(&map->image.fd_mutex, NULL);
+	ma_store(&map->image.sweep.is_busy, false); /* The thread that made a step is the parent's. */
 	ma_image_fork_checkpoints(&map->image);
 	if (is_copied(map))
 		alive = child_copy(map);

@@ -32,7 +32,7 @@ static void publish(struct ma_map *map)
 	image->kind = image->engine->kind;
 	ma_store(&image->known.length, 0);
 	ma_store(&image->known.bytes, 0);
-	ma_store(&image->fast_limits, ma_image_writable(image) && !image->item_bytes ? 1 : 0);
+	image->fast_units = ma_image_writable(image) && !image->item_bytes ? 1 : 0;
 	image->fast_items = ma_image_writable(image) && image->item_bytes ? 1 : 0;
 	ma_image_measure(image);
 	image->annotated = ma_image_is_annotated(image, map->fork_copy);
@@ -194,7 +194,6 @@ static struct ma_map *open_handle(struct ma_map *map, const struct ma_open *how)
 	bool done;
 
 	map->image.mode = how->flags;
-	map->image.punch_bytes = how->punch_bytes;
 	map->fork_copy = how->fork_copy;
 	map->fork_begin = how->fork_begin;
 	done = how->flags & MA_MAP_ANON ? open_anonymous(map, how) : open_file(&o);

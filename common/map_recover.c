@@ -335,23 +335,6 @@ static int end_of_file(struct ma_image *map)
 	return 0;
 }
 
-/* What a reader would see of a durable map that its next writer makes what its last checkpoint was: a mixture. */
-static enum ma_visit refuse_stale(const struct ma_image *map, const struct ma_header *h)
-{
-	int fd;
-
-	if (ma_load(&h->durable) != 1 || ma_is_certain(ma_header_certainty(h, &map->place)))
-		return MA_VISIT_DONE;
-	fd = ma_checkpoint_file_to_read(map->fd);
-	if (fd < 0)
-		return MA_VISIT_DONE;
-	ma_fd_shut(fd);
-	return failed(ma_fail(EUCLEAN,
-			      "%s: the machine died, or it is a copy, and it is not yet what its last checkpoint was; "
-			      "open it once for writing, or run: mapalloc repair",
-			      map->name));
-}
-
 enum ma_visit ma_map_look(struct ma_image *map, const struct ma_open *how, const struct ma_header *h,
 			  struct ma_opening *found, bool first)
 {
@@ -359,9 +342,10 @@ enum ma_visit ma_map_look(struct ma_image *map, const struct ma_open *how, const
 	bool certain;
 
 	note_opening(map, h, found, first);
-	result = first ? refuse_stale(map, h) : MA_VISIT_DONE;
-	if (result == MA_VISIT_DONE)
-		result = map_existing(map, how, h);
+	/* A reader would see a mixture of a durable map that its next writer makes what its last checkpoint was. */
+	if (first && ma_checkpoint_refuse_stale(map->fd, map->name, h, &map->place) < 0)
+		return MA_VISIT_FAILED;
+	result = map_existing(map, how, h);
 	if (result != MA_VISIT_DONE || !(map->mode & MA_MAP_PRIVATE))
 		return result;
 	certain = ma_is_certain(ma_image_certainty(map));

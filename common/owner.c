@@ -7,6 +7,8 @@
 
 #include "common/error.h"
 #include "common/proc.h"
+#include "common/slot.h"
+#include "common/stamp.h"
 
 #define SLOT_PART 0xffffu
 #define LOOKS     64 /* At records that were used, before a new one is taken into use. */
@@ -100,6 +102,19 @@ static bool widen(struct ma_image *map, uint32_t seen)
 	return true;
 }
 
+/* A record that was given back was found before: it needs no question. */
+static uint64_t take_of_the_dead(struct ma_image *map, uint32_t count, uint32_t slot)
+{
+	uint64_t begin = ma_now_ns(CLOCK_MONOTONIC), tag;
+
+	if (ma_slot_all_held(map, &map->owners_held_until, begin))
+		return 0;
+	tag = take_among(map, count, count, slot, true);
+	if (!tag)
+		ma_slot_note_held(&map->owners_held_until, begin);
+	return tag;
+}
+
 uint64_t ma_owner_take(struct ma_image *map, uint32_t slot)
 {
 	uint64_t tag;
@@ -112,7 +127,7 @@ uint64_t ma_owner_take(struct ma_image *map, uint32_t slot)
 	if (!tag)
 		tag = take_among(map, count, count, slot, false);
 	if (!tag)
-		tag = take_among(map, count, count, slot, true);
+		tag = take_of_the_dead(map, count, slot);
 	if (!tag)
 		ma_fail(EUSERS,
 			"%s: cannot allocate: all %u owner records are in use by threads; end some, or use a larger "

@@ -4,16 +4,8 @@
 
 uint32_t ma_patience = 4;
 
-uint64_t ma_reclaim_now(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* A number that changes with all that makes a new search worth its time. Each part only grows; in a damaged file it is a hint. */
-static uint64_t news(struct ma_image *map)
+uint64_t ma_search_news(struct ma_image *map)
 {
 	/* Pairs with common/reclaim.c:ma_search_lift. */
 	uint64_t sum = ma_load_acquire(&map->frees) + ma_load(&map->header->length);
@@ -27,11 +19,11 @@ static uint64_t news(struct ma_image *map)
 bool ma_search_would_fail(struct ma_image *map, uint32_t class)
 {
 	uint64_t until =
-		ma_load_acquire(&map->failed[class].until_ns); /* Pairs with common/reclaim.c:ma_search_failed. */
+		ma_load_acquire(&map->failed[class].until_ns); /* Pairs with common/reclaim.c:ma_search_note. */
 
 	if (MA_LIKELY(until == 0))
 		return false;
-	if (ma_load(&map->failed[class].news) == news(map) && ma_reclaim_now(CLOCK_MONOTONIC) < until)
+	if (ma_load(&map->failed[class].news) == ma_search_news(map) && ma_now_ns(CLOCK_MONOTONIC) < until)
 		return true;
 	ma_cas(&map->failed[class].until_ns, &until, 0);
 	return false;
@@ -39,12 +31,14 @@ bool ma_search_would_fail(struct ma_image *map, uint32_t class)
 
 struct ma_search ma_search_begin(struct ma_image *map)
 {
-	return (struct ma_search){ .news = news(map), .begin_ns = ma_reclaim_now(CLOCK_MONOTONIC) };
+	return (struct ma_search){ .news = ma_search_news(map), .begin_ns = ma_now_ns(CLOCK_MONOTONIC) };
 }
 
+/* The reason is stored already. The first fence orders it before the limits, the second one the limits before what is read next. */
 static void limit_frees(struct ma_image *map)
 {
-	atomic_fetch_and_explicit(&map->fast_limits, ~(uint64_t)UINT32_MAX, memory_order_seq_cst);
+	ma_fence();
+	ma_store_either(&map->fast_units, 0);
 	ma_store_either(&map->fast_items, 0);
 	ma_fence(); /* Pairs with common/reclaim.h:ma_search_note_free. */
 }
@@ -60,13 +54,18 @@ void ma_search_see_frees(struct ma_image *map)
 
 void ma_search_failed(struct ma_image *map, uint32_t class, const struct ma_search *search)
 {
-	uint64_t took = ma_reclaim_now(CLOCK_MONOTONIC) - search->begin_ns;
+	uint64_t took = ma_now_ns(CLOCK_MONOTONIC) - search->begin_ns;
 
 	if (took < MA_SEARCH_CHEAP_NS || !ma_patience)
 		return;
-	ma_store(&map->failed[class].news, search->news);
-	/* Pairs with common/reclaim.c:ma_search_would_fail. */
-	ma_store_release(&map->failed[class].until_ns, search->begin_ns + (1 + ma_patience) * took);
+	ma_search_note(map, class, search->news, search->begin_ns + (1 + ma_patience) * took);
+}
+
+void ma_search_note(struct ma_image *map, uint32_t class, uint64_t news, uint64_t until_ns)
+{
+	ma_store(&map->failed[class].news, news);
+	ma_store_release(&map->failed[class].until_ns,
+			 until_ns); /* Pairs with common/reclaim.c:ma_search_would_fail. */
 }
 
 /*
@@ -77,13 +76,13 @@ void ma_search_lift(struct ma_image *map)
 {
 	bool were_seen = true;
 
-	atomic_fetch_add(&map->frees, 1); /* Pairs with common/reclaim.c:news. */
+	atomic_fetch_add(&map->frees, 1); /* Pairs with common/reclaim.c:ma_search_news. */
 	if (!atomic_compare_exchange_strong(&map->frees_are_seen, &were_seen, false))
 		return;
 	if (map->item_bytes)
 		ma_store_either(&map->fast_items, ma_capacity(map));
 	else
-		atomic_fetch_or(&map->fast_limits, ma_units(map));
+		ma_store_either(&map->fast_units, ma_units(map));
 	ma_fence(); /* Pairs with common/reclaim.c:ma_search_see_frees. */
 	if (ma_load(&map->frees_are_seen) || ma_load(&map->is_watched) || ma_load(&map->id) == MA_MAP_CLOSED)
 		limit_frees(map);

@@ -13,15 +13,16 @@
  *   counts, and restores the fast path. Frees on the fast path of other processes are no news. For them the process repeats the
  *   search after ma_patience times its duration. It makes a search of less than MA_SEARCH_CHEAP_NS for each call.
  *
+ * A heap makes most of its first search before it is full (heap_sweep.h).
+ *
  * Another thread may have read the limits before they changed, and store its byte after the search has read it. The repeated search
  * finds that block too.
  */
 #ifndef MA_RECLAIM_H
 #define MA_RECLAIM_H
 
-#include <time.h>
-
 #include "common/image.h"
+#include "common/stamp.h"
 #include "common/thread.h"
 
 #define MA_SEARCH_CHEAP_NS 20000
@@ -29,17 +30,15 @@
 /* Only tests change it: with 0 a call does the same whenever it is made. */
 extern uint32_t ma_patience;
 
-uint64_t ma_reclaim_now(clockid_t clock);
-
 /* Search, thoroughly only when the thread is not barren. What search returns: has it found something? */
 MA_INLINE bool ma_reclaim(struct ma_tcache *tc, bool (*search)(struct ma_tcache *tc, bool barren))
 {
-	uint64_t begin = ma_reclaim_now(CLOCK_MONOTONIC);
+	uint64_t begin = ma_now_ns(CLOCK_MONOTONIC);
 	bool barren = begin < tc->barren_ns;
 	bool any = search(tc, barren);
 
 	if (!any && !barren)
-		tc->barren_ns = begin + ma_patience * (ma_reclaim_now(CLOCK_MONOTONIC) - begin);
+		tc->barren_ns = begin + ma_patience * (ma_now_ns(CLOCK_MONOTONIC) - begin);
 	return any;
 }
 
@@ -64,11 +63,14 @@ MA_INLINE void ma_search_ring_failed(const struct ma_image *map, struct ma_curso
 	cursor->ring_news = ma_load(&map->failed[cursor->class].news);
 }
 
+uint64_t ma_search_news(struct ma_image *map);
 struct ma_search ma_search_begin(struct ma_image *map);
 /* From here on the search finds each block that this process frees, or another thread is told of it. */
 void ma_search_see_frees(struct ma_image *map);
 /* It ended without a block, and all blocks of the class were looked at. */
 void ma_search_failed(struct ma_image *map, uint32_t class, const struct ma_search *search);
+/* The same, for a caller that knows it from elsewhere: with these news, until then. */
+void ma_search_note(struct ma_image *map, uint32_t class, uint64_t news, uint64_t until_ns);
 void ma_search_lift(struct ma_image *map);
 
 /* A block was freed the slow way: its allocation byte is stored. */

@@ -13,6 +13,7 @@
 #include "common/error.h"
 #include "common/fd.h"
 #include "common/file.h"
+#include "common/stamp.h"
 
 #define WAIT_MS      10000
 #define WAIT_BUSY_MS 100 /* For processes that only look, or are about to go. */
@@ -393,10 +394,7 @@ static enum ma_visit look(struct ma_regfile *f)
 
 static int64_t now_ms(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	return (int64_t)(ma_now_ns(CLOCK_MONOTONIC) / 1000000);
 }
 
 static void nap(unsigned turn)

@@ -32,6 +32,16 @@ MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *from)
 	atomic_signal_fence(memory_order_acquire); /* Pairs with common/heap.h:ma_slot_free. */
 	return mask;
 }
+
+/* Is any of the 64 bytes zero? Only then is ma_scan64() of use; most slabs that a search comes to are full. */
+MA_INLINE bool ma_scan64_any(const _Atomic uint8_t *from)
+{
+	const __m128i *at = (const __m128i *)(const void *)from;
+	__m128i low = _mm_min_epu8(_mm_loadu_si128(at), _mm_loadu_si128(at + 1));
+	__m128i high = _mm_min_epu8(_mm_loadu_si128(at + 2), _mm_loadu_si128(at + 3));
+
+	return _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(low, high), _mm_setzero_si128())) != 0;
+}
 #else
 MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *from)
 {
@@ -40,6 +50,15 @@ MA_INLINE uint64_t ma_scan64(const _Atomic uint8_t *from)
 	for (unsigned i = 0; i < 64; i++)
 		mask |= (uint64_t)(ma_load_acquire(&from[i]) == 0) << i; /* Pairs with common/heap.h:ma_slot_free. */
 	return mask;
+}
+
+MA_INLINE bool ma_scan64_any(const _Atomic uint8_t *from)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < 64 && !any; i++)
+		any = ma_load(&from[i]) == 0;
+	return any;
 }
 #endif
 

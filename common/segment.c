@@ -227,6 +227,21 @@ uint64_t ma_segment_user(const struct ma_layout *lay, uint64_t length)
 	return seg->user_at + (length > seg->user_file ? ma_min(length - seg->user_file, seg->user_bytes) : 0);
 }
 
+/* Slice *i, and those behind it that follow it in the range and in the file, as small tables do. Then *i is the next one. */
+static struct ma_slice join_slices(const struct ma_layout *lay, uint32_t slices, uint32_t *i)
+{
+	struct ma_slice all = lay->slice[(*i)++];
+
+	for (; *i < slices; (*i)++) {
+		const struct ma_slice *next = &lay->slice[*i];
+
+		if (next->at != all.at + all.bytes || next->file != all.file + all.bytes)
+			break;
+		all.bytes += next->bytes;
+	}
+	return all;
+}
+
 int ma_segment_map(const struct ma_layout *lay, char *base, uint32_t segments, int prot, int flags, int fd,
 		   uint64_t bytes)
 {
@@ -236,11 +251,11 @@ int ma_segment_map(const struct ma_layout *lay, char *base, uint32_t segments, i
 	/* Words of a hostile file may lead into the gap: then there is memory, which nobody else sees. */
 	if (gap < lay->user_off && mprotect(base + gap, ma_down(lay->user_off, ma_page()) - gap, prot) < 0)
 		return -1;
-	for (uint32_t i = 0; i < slices; i++) {
-		const struct ma_slice *slice = &lay->slice[i];
-		uint64_t most = bytes > slice->file ? ma_min(slice->bytes, bytes - slice->file) : 0;
+	for (uint32_t i = 0; i < slices;) {
+		struct ma_slice all = join_slices(lay, slices, &i);
+		uint64_t most = bytes > all.file ? ma_min(all.bytes, bytes - all.file) : 0;
 
-		if (most && ma_plan_map_over(base + slice->at, most, prot, flags, fd, slice->file) == MAP_FAILED)
+		if (most && ma_plan_map_over(base + all.at, most, prot, flags, fd, all.file) == MAP_FAILED)
 			return -1;
 	}
 	return 0;

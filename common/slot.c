@@ -2,12 +2,18 @@
 /* See slot.h. */
 #include "common/slot.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/fd.h"
 #include "common/file.h"
+#include "common/stamp.h"
+
+#define PROBES_MOST   32
+#define HELD_PATIENCE 5 /* The kernel is asked of all slots in at most a fifth of the time. */
 
 #define SLOT_BYTE(slot) (MA_FILE_ATTACH_BYTE + 1 + (off_t)(slot))
 
@@ -59,6 +65,36 @@ bool ma_slot_is_held(struct ma_image *map, int fd, uint32_t slot)
 bool ma_slot_blame(struct ma_image *map, int fd, const char *what)
 {
 	return ma_file_blame(fd, SLOT_BYTE(0), map->name, what);
+}
+
+bool ma_slot_seems_dead(struct ma_image *map, uint32_t slot)
+{
+	int saved = errno;
+	uint32_t pid = ma_load(&ma_slot_row(map, slot)->pid);
+	bool gone = pid && pid <= INT32_MAX && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+
+	errno = saved;
+	return gone;
+}
+
+/* Among some that each call goes on from. */
+static bool one_seems_dead(struct ma_image *map)
+{
+	for (uint32_t i = 0; i < ma_min(PROBES_MOST, map->lay.processes); i++)
+		if (ma_slot_seems_dead(map, atomic_fetch_add_explicit(&map->probe_next, 1, memory_order_relaxed) %
+						    map->lay.processes))
+			return true;
+	return false;
+}
+
+bool ma_slot_all_held(struct ma_image *map, const _Atomic uint64_t *until, uint64_t now)
+{
+	return now < ma_load(until) && !one_seems_dead(map);
+}
+
+void ma_slot_note_held(_Atomic uint64_t *until, uint64_t begin)
+{
+	ma_store(until, begin + HELD_PATIENCE * (ma_now_ns(CLOCK_MONOTONIC) - begin));
 }
 
 void ma_slot_enter(struct ma_image *map, uint32_t slot)

@@ -25,6 +25,15 @@ bool ma_slot_is_held(struct ma_image *map, int fd, uint32_t slot);
 /* A process that is denied the slot: say why, when that is not one that lives. */
 bool ma_slot_blame(struct ma_image *map, int fd, const char *what);
 
+/* No process has the pid of this slot. That alone says little: the pid may be of another pid namespace. */
+bool ma_slot_seems_dead(struct ma_image *map, uint32_t slot);
+/*
+ * Of slots in use the kernel is asked one after the other, and with thousands of locks in a file each answer takes long. When a search found that
+ * all are held (ma_slot_note_held), none is needed for a multiple of the time that it took, unless a process seems to have died.
+ */
+bool ma_slot_all_held(struct ma_image *map, const _Atomic uint64_t *until, uint64_t now);
+void ma_slot_note_held(_Atomic uint64_t *until, uint64_t begin);
+
 /* The row is this process's from now on: its byte is locked. Before it is known to other threads. */
 void ma_slot_enter(struct ma_image *map, uint32_t slot);
 /*

@@ -338,6 +338,7 @@ static int grow(struct ma_image *map, uint64_t length)
 		ma_store_kill(&map->header->length, length); /* Pairs with common/image.h:ma_image_length. */
 	if (length > had)
 		ma_image_annotate_grown(map, had, length);
+	ma_image_measure(map); /* Without this, each call computes these numbers again until a free takes the slow path. */
 	return 0;
 }
 

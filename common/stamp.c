@@ -2,7 +2,13 @@
 /* The time in UTC as ISO 8601 has it. Computed here: gmtime_r() and snprintf() are not for signal handlers. */
 #include "common/stamp.h"
 
-#include <time.h>
+uint64_t ma_now_ns(clockid_t clock)
+{
+	struct timespec now = { 0 };
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
 
 static char *digits(char *at, uint64_t n, int count)
 {

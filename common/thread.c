@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -174,7 +176,15 @@ static void make_key(void)
 	key_error = pthread_key_create(&key, thread_ends);
 }
 
-/* A cache of this thread that is for this map, or one whose map is gone; else NULL. */
+/* The cache of a closed map, as if it were new. Other threads read only its place in the lists, which are its last members. */
+static struct ma_tcache *recycle(struct ma_tcache *tc)
+{
+	if (tc)
+		memset(tc, 0, offsetof(struct ma_tcache, next));
+	return tc;
+}
+
+/* The cache of this thread for this map, or a cache of a closed map; else NULL. */
 static struct ma_tcache *find(uint64_t id)
 {
 	struct ma_tcache *spare = NULL;
@@ -185,7 +195,7 @@ static struct ma_tcache *find(uint64_t id)
 		if (!is_current(tc))
 			spare = tc;
 	}
-	return spare;
+	return recycle(spare);
 }
 
 static struct ma_tcache *new_cache(void)
@@ -231,10 +241,8 @@ static bool thread_attach(struct ma_tcache *tc, struct ma_image *map, uint64_t i
 	tc->map = map;
 	tc->tag = tag;
 	tc->stream = ma_stream_mine(map);
-	tc->owned = 0;
-	tc->items = (struct ma_cursor){ 0 };
 	for (uint32_t c = 0; c < MA_CLASSES; c++)
-		tc->cursor[c] = (struct ma_cursor){ .class = c };
+		tc->cursor[c].class = c;
 	for (uint32_t i = 0; i < MA_COUNT(tc->by_size); i++)
 		tc->by_size[i] = &ma_cursor_never;
 	map->engine->thread_attach(tc);

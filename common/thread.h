@@ -48,6 +48,14 @@ struct ma_cursor {
 	uint32_t churn;       /* Looks at small slabs since the last larger one. */
 };
 
+/* Dynamic maps: where runs are that the thread freed and that may still be cached (heap_cache.c). */
+#define MA_CACHED_RUN 16u /* Chunks of the longest. */
+
+struct ma_cached {
+	uint32_t count;
+	uint32_t head[15];
+};
+
 struct ma_tcache {
 	uint64_t id;                                        /* Of the map that it is for; 0 when wiped. */
 	struct ma_cursor *by_size[MA_BY_SIZE_MAX / 16 + 1]; /* Dynamic maps; ma_cursor_never for 0, and in others. */
@@ -58,9 +66,12 @@ struct ma_tcache {
 	uint64_t tag;
 	uint32_t stream;
 	uint32_t owned;       /* Dynamic maps: cells of the slabs owned, in all classes. */
+	uint32_t cached_chunks;
+	struct ma_cached cached[MA_CACHED_RUN + 1]; /* By chunks. */
 	uint32_t turn;        /* Of the streams without chunks, whose queue is looked into next. */
 	uint32_t returns;     /* The sum of ma_stream.returns, when this thread last found nothing. */
 	uint64_t barren_ns;   /* Until then it makes no sense to look for empty slabs again; 0: look. */
+	/* The place in lists: the last members (thread.c). */
 	struct ma_tcache *next;  /* Of the same thread. */
 	struct ma_tcache *other; /* Of the process: thread.c. */
 	int32_t thread;          /* The kernel's number; 0: not in that list. */

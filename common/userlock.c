@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* See userlock.h for the word. */
+#include "common/stamp.h"
 #include "common/userlock.h"
 
 #include <errno.h>
@@ -18,18 +19,10 @@
 #define FIRST_WAIT_NS 2000000
 #define LAST_WAIT_NS  64000000
 
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* The moment so far from now. One that no clock reaches stands for none. */
 static int64_t moment(int64_t ms)
 {
-	int64_t now = now_ns();
+	int64_t now = (int64_t)ma_now_ns(CLOCK_MONOTONIC);
 
 	return ms > (INT64_MAX - now) / 1000000 ? INT64_MAX : now + ms * 1000000;
 }
@@ -84,7 +77,7 @@ static MA_NOINLINE int take_slowly(struct ma_image *map, _Atomic uint64_t *word,
 		if (attempt(map, word, mine, false) == 0)
 			return 0;
 	for (;;) {
-		left = end - now_ns();
+		left = end - (int64_t)ma_now_ns(CLOCK_MONOTONIC);
 		if (left > 0 && mark_waiting(word, &seen))
 			sleep_on(word, seen, left < pause ? left : pause);
 		result = attempt(map, word, mine | WAITERS, true);

@@ -7,7 +7,7 @@
 # Processes move money between accounts of a durable map; then the machine "dies", ROUNDS times (8). What a power cut does to the
 # map's file is played: all processes are killed, the file says that it was used before another boot, and some of its pages are older
 # versions or random bytes. (tests/tools/cuts and tests/power cut disks in earnest, and at each write.) In each third round the processes
-# merely die. Exits non-zero when the sum of all accounts is not what it was, or a checkpoint that was told of is lost.
+# merely die. Exits non-zero when the sum of all accounts is not what it was, or a reported checkpoint is lost.
 set -u
 [ $# -gt 0 ] || set -- "${MA_BUILDDIR:?usage: ledger-demo.sh DIRECTORY-OF-LEDGER [ROUNDS]}/examples"
 programs=$(cd "$1" && pwd) || exit 2
@@ -36,13 +36,22 @@ lose_pages() {
 	done
 }
 
+# Wait for the report of a checkpoint with at least $1 transfers, or for the end of the process that makes checkpoints.
+wait_for_checkpoint() {
+	until [ "$(tail -n 1 "$tmp/told")" -ge "$1" ] 2>/dev/null; do
+		kill -0 "$keeper" 2>/dev/null || return
+		sleep 0.02
+	done
+}
+
 another_boot() {
 	dd if=/dev/urandom of="$map" bs=1 seek=216 count=16 conv=notrunc status=none
 }
 
 echo "== Three processes move money, a fourth one makes checkpoints; the machine dies."
 (direct "$map" create) || exit 1
-echo "   last checkpoint told of   found afterwards    money"
+echo "   last checkpoint reported  found afterwards    money"
+before=0
 for round in $(seq "$rounds"); do
 	: >"$tmp/told"
 	for what in work work work; do
@@ -50,7 +59,9 @@ for round in $(seq "$rounds"); do
 		pids="$pids $!"
 	done
 	direct "$map" keep >"$tmp/told" &
-	pids="$pids $!"
+	keeper=$!
+	pids="$pids $keeper"
+	wait_for_checkpoint $((before + 50))
 	sleep "0.$(shuf -i 10-30 -n 1)"
 	cp --sparse=always "$map" "$tmp/older"
 	sleep "0.$(shuf -i 10-30 -n 1)"
@@ -65,6 +76,7 @@ for round in $(seq "$rounds"); do
 	fi
 	told=$(tail -n 1 "$tmp/told")
 	found=$(direct "$map" sum) || wrong=1
+	before=${found%% *}
 	verdict=right
 	[ "${found%% *}" -ge "${told:-0}" ] && [ "$wrong" -eq 0 ] || { verdict=WRONG; wrong=1; }
 	printf '   %12s transfers %12s transfers %9s   %s: %s\n' "${told:-0}" $(echo "$found" | cut -d ' ' -f 1,2) "$how" "$verdict"

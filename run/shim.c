@@ -21,8 +21,11 @@
 #include "common/env.h"
 #include "common/fd.h"
 
-#define HIGH_FLOOR 64
-#define EARLY_MOST 1024
+#include "early.h"
+#include "shim_fast.h"
+
+#define HIGH_FLOOR  64
+#define LIBC_MAPPED ((size_t)2)
 
 #define UNREADY  1u
 #define COUNTING 2u
@@ -214,6 +217,8 @@ static void begin(void)
 	pthread_atfork(NULL, NULL, forked);
 	at_quick_exit(at_exit);
 	ma_store_release(&state, mode); /* Pairs with run/shim.c:enter. */
+	if (mode == 0)
+		shim_allow_fast();
 }
 
 static MA_NOINLINE void enter_slow(unsigned mode)
@@ -255,57 +260,6 @@ MA_INLINE void *given(void *block)
 	return block;
 }
 
-/*
- * Before it is known whether the program has an allocator of its own, blocks are the C library's, and we call nothing else: a sanitizer
- * that is about to begin has not yet found the functions behind its own. These blocks are few, and lie close to each other.
- */
-static struct early {
-	void *block;
-	size_t bytes; /* That were asked for. */
-} early[EARLY_MOST];
-static _Atomic unsigned early_count;
-static _Atomic uintptr_t early_from = UINTPTR_MAX, early_to;
-
-static void *note_early(void *block, size_t bytes)
-{
-	uintptr_t at = (uintptr_t)block;
-	unsigned i = block ? atomic_fetch_add_explicit(&early_count, 1, memory_order_relaxed) : EARLY_MOST;
-
-	if (i >= EARLY_MOST)
-		return block;
-	early[i] = (struct early){ block, bytes };
-	if (at < ma_load(&early_from))
-		ma_store(&early_from, at);
-	if (at > ma_load(&early_to))
-		ma_store(&early_to, at);
-	return block;
-}
-
-static MA_NOINLINE struct early *find_early(const void *block)
-{
-	for (unsigned i = 0; i < ma_min(ma_load(&early_count), EARLY_MOST); i++)
-		if (early[i].block == block)
-			return &early[i];
-	return NULL;
-}
-
-/* NULL: it is not one. */
-MA_INLINE struct early *early_of(const void *block)
-{
-	if (MA_LIKELY((uintptr_t)block < ma_load(&early_from) || (uintptr_t)block > ma_load(&early_to)))
-		return NULL;
-	return find_early(block);
-}
-
-/* Its address may come again, for another one. */
-static void free_early(struct early *e)
-{
-	void *block = e->block;
-
-	e->block = NULL;
-	__libc_free(block);
-}
-
 MA_INLINE bool is_undecided(void)
 {
 	return MA_UNLIKELY(ma_load(&state) & UNREADY);
@@ -316,31 +270,43 @@ MA_INLINE bool is_absurd(size_t size)
 	return MA_UNLIKELY(size > PTRDIFF_MAX);
 }
 
-SHIM_EXPORT void *malloc(size_t size)
+static MA_NOINLINE void *malloc_slow(size_t size)
 {
 	enter();
 	if (MA_UNLIKELY(unserved))
 		return shim_next.malloc(size);
 	if (is_undecided())
-		return given(note_early(__libc_malloc(size), size));
+		return given(shim_note_early(__libc_malloc(size), size));
 	return given(is_absurd(size) ? NULL : shim_new(size + !size));
+}
+
+SHIM_EXPORT MA_HOT void *malloc(size_t size)
+{
+	void *block = shim_new_fast(size);
+
+	return MA_LIKELY(block != NULL) ? block : malloc_slow(size);
 }
 
 SHIM_EXPORT void *calloc(size_t nmemb, size_t size)
 {
+	void *block;
 	size_t bytes;
+	bool fits = !__builtin_mul_overflow(nmemb, size, &bytes);
 
+	block = fits ? shim_new_fast(bytes) : NULL;
+	if (MA_LIKELY(block != NULL))
+		return memset(block, 0, bytes);
 	enter();
 	if (MA_UNLIKELY(unserved))
 		return shim_next.calloc(nmemb, size);
-	if (__builtin_mul_overflow(nmemb, size, &bytes) || is_absurd(bytes))
+	if (!fits || is_absurd(bytes))
 		return given(NULL);
 	if (is_undecided())
-		return given(note_early(__libc_calloc(1, bytes), bytes));
+		return given(shim_note_early(__libc_calloc(1, bytes), bytes));
 	return given(shim_zeroed(bytes + !bytes));
 }
 
-SHIM_EXPORT void free(void *ptr)
+static MA_NOINLINE void free_slow(void *ptr)
 {
 	int saved = errno;
 	struct early *e;
@@ -348,14 +314,20 @@ SHIM_EXPORT void free(void *ptr)
 	enter();
 	if (!ptr)
 		return;
-	e = early_of(ptr);
+	e = shim_early_of(ptr);
 	if (MA_UNLIKELY(e != NULL))
-		free_early(e);
+		shim_free_early(e);
 	else if (MA_UNLIKELY(unserved))
 		shim_next.free(ptr);
 	else
 		shim_give(ptr);
 	errno = saved;
+}
+
+SHIM_EXPORT MA_HOT void free(void *ptr)
+{
+	if (!MA_LIKELY(shim_give_fast(ptr)))
+		free_slow(ptr);
 }
 
 SHIM_EXPORT void cfree(void *ptr);
@@ -371,7 +343,7 @@ static void *move_early(struct early *e, size_t size)
 	if (!to)
 		return NULL;
 	memcpy(to, e->block, ma_min(size, e->bytes));
-	free_early(e);
+	shim_free_early(e);
 	return to;
 }
 
@@ -386,7 +358,7 @@ SHIM_EXPORT void *realloc(void *ptr, size_t size)
 		return NULL;
 	}
 	enter();
-	e = early_of(ptr);
+	e = shim_early_of(ptr);
 	if (MA_UNLIKELY(e != NULL))
 		return move_early(e, size);
 	if (MA_UNLIKELY(unserved))
@@ -408,7 +380,7 @@ static void *aligned(size_t alignment, size_t size)
 	if (is_absurd(size) || is_absurd(alignment) || size > PTRDIFF_MAX - alignment)
 		return NULL;
 	if (is_undecided())
-		return note_early(__libc_memalign(alignment, size), size);
+		return shim_note_early(__libc_memalign(alignment, size), size);
 	return shim_aligned(alignment, size + !size);
 }
 
@@ -464,6 +436,17 @@ SHIM_EXPORT void *pvalloc(size_t size)
 	return size > PTRDIFF_MAX - MA_PAGE ? given(NULL) : memalign(MA_PAGE, ma_up(size, MA_PAGE));
 }
 
+/*
+ * The C library keeps the size of a block's chunk in front of it, with three bits of another sort. A chunk that it mapped by itself ends
+ * with the block; any other has the next one's first word, too.
+ */
+static size_t libc_room(const void *ptr)
+{
+	size_t head = ((const size_t *)ptr)[-1];
+
+	return (head & ~(size_t)7) - (head & LIBC_MAPPED ? 2 : 1) * sizeof(size_t);
+}
+
 SHIM_EXPORT size_t malloc_usable_size(void *ptr)
 {
 	int saved = errno;
@@ -471,12 +454,14 @@ SHIM_EXPORT size_t malloc_usable_size(void *ptr)
 	size_t room;
 
 	enter();
-	e = early_of(ptr);
+	e = shim_early_of(ptr);
 	if (MA_UNLIKELY(e != NULL))
 		return e->bytes;
 	if (MA_UNLIKELY(unserved && shim_next.malloc_usable_size))
 		return shim_next.malloc_usable_size(ptr);
 	room = ptr ? shim_room(ptr) : 0;
+	if (ptr && room == 0 && !shim_holds(ptr))
+		room = libc_room(ptr);
 	errno = saved;
 	return room;
 }

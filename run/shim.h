@@ -37,7 +37,10 @@ void *shim_zeroed(size_t size);
 void *shim_resize(void *ptr, size_t size);
 void *shim_aligned(size_t alignment, size_t size);
 void shim_give(void *ptr);
-size_t shim_room(void *ptr);
+size_t shim_room(void *ptr); /* 0: it is no block of the back end. */
+
+/* From here on malloc() and free() may try the fast path first (shim_fast.h): no call is counted. */
+void shim_allow_fast(void);
 
 /* Descriptors that are kept open, by number from 0 to SHIM_KEPT - 1: where its value is, or NULL. */
 #define SHIM_KEPT       3

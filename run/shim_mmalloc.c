@@ -28,6 +28,7 @@
 
 #include "folder.h"
 #include "shim.h"
+#include "shim_fast.h"
 
 #include "common/cancel.h"
 #include "common/env.h"
@@ -51,8 +52,24 @@ static char heap_name[4096 + SUFFIX_MOST];
 static char given[4096];
 static bool follows;
 static bool takes_any;
-/* This thread is in the heap's code: what that asks for itself is the C library's. */
-static SHIM_TLS unsigned inside;
+static struct ma_map none = MA_MAP_HANDLE;
+struct ma_image *_Atomic shim_hot = &none.image; /* heap, or none while there is no heap, or each call must be seen. */
+SHIM_TLS unsigned shim_inside;
+
+/* No new blocks come from it any more. NULL: none did. */
+static struct ma_image *give_up_heap(void)
+{
+	ma_store(&shim_hot, &none.image);
+	return atomic_exchange(&heap, NULL); /* Pairs with run/shim_mmalloc.c:attach. */
+}
+
+void shim_allow_fast(void)
+{
+	struct ma_image *map = ma_load_acquire(&heap); /* Pairs with run/shim_mmalloc.c:attach. */
+
+	if (map)
+		ma_store_release(&shim_hot, map); /* Pairs with run/shim_fast.h:shim_new_fast. */
+}
 
 /* ---- the file ---- */
 
@@ -122,13 +139,13 @@ static int before_fork(struct ma_image *map)
 {
 	int fd;
 
-	inside++;
+	shim_inside++;
 	fd = ma_image_copy_for_fork_in(map, shim_folder());
 	if (fd < 0 && errno == EMFILE && shim_folder_give_spare())
 		fd = ma_image_copy_for_fork_in(map, shim_folder());
 	if (fd < 0)
 		shim_say("%s: no copy of it for a fork child can be made: %s", heap_name, strerrordesc_np(errno));
-	inside--;
+	shim_inside--;
 	return fd;
 }
 
@@ -186,12 +203,12 @@ static int fork_copy(struct ma_image *map)
 {
 	int fd = ma_map_of(map)->fork_fd;
 
-	inside++;
+	shim_inside++;
 	if (fd >= 0 && follows)
 		fd = name_copy(fd);
 	else
 		snprintf(heap_name, sizeof(heap_name), "(a copy without a name)");
-	inside--;
+	shim_inside--;
 	return fd;
 }
 
@@ -202,15 +219,15 @@ static void after_fork_in_child(void)
 
 	if (!map)
 		return;
-	inside++;
+	shim_inside++;
 	shim_folder_keep_spare();
 	if (ma_load(&map->id) == MA_MAP_CLOSED) {
 		shim_say(
 			"this fork child has no copy of the heap: it must not touch blocks that were allocated before");
-		ma_store(&heap, NULL);
+		give_up_heap();
 		ma_store(&mapped, NULL);
 	}
-	inside--;
+	shim_inside--;
 	errno = saved;
 }
 
@@ -224,7 +241,7 @@ static void after_fork_in_parent(void)
 
 bool shim_is_inside(void)
 {
-	return inside > 0;
+	return shim_inside > 0;
 }
 
 bool shim_fork_try(void)
@@ -244,7 +261,7 @@ void shim_fork_end(bool child)
 /* It sees the heap as it is, or will be, and changes pages of its own. */
 void shim_fork_orphaned(void)
 {
-	struct ma_image *map = atomic_exchange(&heap, NULL); /* Pairs with run/shim_mmalloc.c:attach. */
+	struct ma_image *map = give_up_heap();
 
 	if (!map)
 		return;
@@ -304,9 +321,9 @@ void shim_begin(void)
 	strcpy(given, name);
 	follows = follow && *follow;
 	takes_any = any && *any;
-	inside++;
+	shim_inside++;
 	attach();
-	inside--;
+	shim_inside--;
 }
 
 /* ---- the end ---- */
@@ -323,11 +340,11 @@ static void let_others_out(void)
 void shim_end(void)
 {
 	MA_UNCANCELLED;
-	struct ma_image *map = atomic_exchange(&heap, NULL); /* Pairs with run/shim_mmalloc.c:attach. */
+	struct ma_image *map = give_up_heap();
 	int saved = errno;
 
 	/* A handler that interrupted a call of this thread: the locks that it holds are given up with the process. */
-	if (!map || inside > 0)
+	if (!map || shim_inside > 0)
 		return;
 	let_others_out();
 	ma_map_sign_off(ma_map_of(map));
@@ -341,15 +358,15 @@ MA_INLINE struct ma_image *come_in(void)
 {
 	struct ma_image *map = ma_load_acquire(&heap); /* Pairs with run/shim_mmalloc.c:attach. */
 
-	if (MA_UNLIKELY(!map) || MA_UNLIKELY(inside > 0))
+	if (MA_UNLIKELY(!map) || MA_UNLIKELY(shim_inside > 0))
 		return NULL;
-	inside = 1;
+	shim_inside = 1;
 	return map;
 }
 
 MA_INLINE void *go_out(void *block)
 {
-	inside = 0;
+	shim_inside = 0;
 	return block;
 }
 
@@ -398,40 +415,38 @@ static void *move_out(void *ptr, size_t size)
 void *shim_resize(void *ptr, size_t size)
 {
 	struct ma_image *map = ma_load_acquire(&heap); /* Pairs with run/shim_mmalloc.c:attach. */
-	unsigned was = inside;
+	unsigned was = shim_inside;
 	void *block;
 
 	if (!is_heaps(ptr))
 		return __libc_realloc(ptr, size);
 	if (!map)
 		return move_out(ptr, size);
-	inside = 1;
+	shim_inside = 1;
 	block = mrealloc(map, ptr, size);
-	inside = was;
+	shim_inside = was;
 	return block;
 }
 
 void shim_give(void *ptr)
 {
 	struct ma_image *map = ma_load_acquire(&heap); /* Pairs with run/shim_mmalloc.c:attach. */
-	unsigned was = inside;
+	unsigned was = shim_inside;
 
 	if (!is_heaps(ptr)) {
 		__libc_free(ptr);
 		return;
 	}
-	inside = 1;
+	shim_inside = 1;
 	if (map)
 		mfree(map, ptr);
-	inside = was;
+	shim_inside = was;
 }
 
 size_t shim_room(void *ptr)
 {
-	if (is_heaps(ptr))
-		return mmalloc_usable_size(ma_load_acquire(&mapped), ptr); /* Pairs with run/shim_mmalloc.c:attach. */
-	/* The C library keeps the size of a block's chunk in front of it, with three bits of another sort. */
-	return (((const size_t *)ptr)[-1] & ~(size_t)7) - 2 * sizeof(size_t);
+	/* Pairs with run/shim_mmalloc.c:attach. */
+	return is_heaps(ptr) ? mmalloc_usable_size(ma_load_acquire(&mapped), ptr) : 0;
 }
 
 int *shim_kept(unsigned i)
@@ -455,7 +470,7 @@ void shim_figures(char *text, size_t size)
 	struct ma_image *map = ma_load_acquire(&mapped); /* Pairs with run/shim_mmalloc.c:attach. */
 	struct mmalloc_stats stats;
 
-	if (inside > 0)
+	if (shim_inside > 0)
 		return;
 	if (!map || mmalloc_stats(map, &stats) < 0)
 		snprintf(text, size, "heap in memory");

@@ -27,8 +27,8 @@ void shim_prepare(void)
 }
 
 /*
- * What is freed in RAM must leave it, for the budget counts it as gone: so large blocks are mapped each for itself, and
- * this does not change as the program goes on, which it would otherwise.
+ * What the C library has free must leave RAM, because the budget does not count it: so the C library maps large blocks one by one (aligned
+ * ones: libxmemory/src/large.h has the others), and its thresholds do not change while the program runs.
  */
 void shim_begin(void)
 {
@@ -78,6 +78,11 @@ size_t shim_room(void *ptr)
 
 /* VM files have no names: they go with the process. */
 void shim_end(void)
+{
+}
+
+/* Each block is looked up and counted. */
+void shim_allow_fast(void)
 {
 }
 

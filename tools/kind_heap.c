@@ -105,7 +105,7 @@ static void check(struct view *view)
 		uint64_t at = ma_range_first(map, s), end = at + ma_range_used(map, s);
 
 		for (; at < end; at += WINDOW) {
-			ma_heap_check_some(map, s, at, ma_min(end, at + WINDOW), kind_map_report, view);
+			ma_heap_check_some(map, at, ma_min(end, at + WINDOW), kind_map_report, view);
 			progress_add(&progress, ma_min(WINDOW, end - at));
 		}
 		if (ma_load(&ma_stream(map, s)->top) > ma_leaves(map, s))
@@ -181,7 +181,7 @@ static void tally_chunk(struct tally *tally, struct ma_image *map, uint64_t chun
 	uint64_t word = ma_chunk_load(map, chunk), count = ma_word_chunks(map, chunk, word);
 	enum ma_chunk_kind kind = ma_word_kind(word);
 
-	tally->free_run = kind == MA_FREE ? tally->free_run + 1 : 0;
+	tally->free_run = kind == MA_FREE || ma_chunk_is_cached(map, chunk) ? tally->free_run + 1 : 0;
 	tally->figures->largest_free = ma_max(tally->figures->largest_free, tally->free_run);
 	ma_chunk_slabs(map, chunk, tally_slab, tally);
 	if (kind == MA_RUN && count) {
@@ -276,8 +276,8 @@ static void draw_chunk(struct view *view, struct picture *picture, uint64_t chun
 
 	if (kind == MA_CONT && ma_chunk_head(map, chunk) != MA_NO_CHUNK)
 		return; /* With its head. */
-	if (kind == MA_FREE && word == 0) {
-		picture_add(picture, at, MA_CHUNK, TILE_FREE, 0, 0, 0);
+	if ((kind == MA_FREE && word == 0) || (kind == MA_CACHED && count)) {
+		picture_add(picture, at, ma_max(count, 1) * MA_CHUNK, TILE_FREE, 0, 0, 0);
 	} else if (kind == MA_SLAB && ma_slab_at(map, (uint32_t)chunk, &slab)) {
 		used = ma_slab_used(&slab);
 		picture_add(picture, at, count * MA_CHUNK,

@@ -238,8 +238,9 @@ static enum status read_header(struct view *view)
 		complain(view->tool, view->name, "is not a regular file");
 		return STATUS_FAILED;
 	}
+	/* The length after the header: a program that makes the file longer changes the header last. */
 	got = pread(view->fd, &view->header, sizeof(view->header), 0);
-	if (got < 0)
+	if (got < 0 || fstat(view->fd, &view->st) < 0)
 		return complain_last_error(view->tool, view->name, "cannot read it");
 	view->header_bytes = (uint64_t)got;
 	view->refusal = ma_header_check(&view->header, (size_t)got, (uint64_t)view->st.st_size, UINT32_MAX, false);

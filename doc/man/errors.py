@@ -5,7 +5,8 @@
     ... or the error: CLAUSE; CLAUSE.
 
 A clause is codes and a reason (`ENOSPC, EDQUOT no disk space`), codes alone (the reason is in the overview's table), another
-function (`as mmalloc()`; `else as ...` for all that is not listed here), a manual page (`else as open(2)`) or `the table above`.
+function (`as mmalloc()`; `else as ...` for all that is not listed here), a manual page (`else as open(2)`) or `the table above`
+(in a part of a header: `the table in qalloc.h`).
 """
 import errno
 import re
@@ -101,7 +102,7 @@ def parse_clause(clause, errors, where):
 	clause = clause.removeprefix('else ')
 	group = re.match(rf'({GROUP})[,:]?\s*(.*)$', clause)
 	like = AS.match(clause)
-	if re.match(r'(?:from )?the table above$|all that opening a file can end with \(see the table above\)$', clause):
+	if re.match(r'(?:from )?the table above$|all that opening a file can end with \(see the table (?:above|in \w+\.h)\)$', clause):
 		errors.opening = True
 	elif like:
 		for name in re.findall(r'\w+(?=\(\))', like.group(1)):

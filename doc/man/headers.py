@@ -222,11 +222,23 @@ def declaration(text, doc, where):
 def members(lines, where):
 	"""Of a structure or an enumeration: declarations and the comments behind them."""
 	out = []
-	for number, line in lines[1:-1]:
+	for number, line in joined(lines[1:-1]):
 		found = re.fullmatch(r'\s*([^/]*?)[;,]?\s*(?:/\*\*<\s*(.*?)\s*\*/)?', line)
 		if not found or not found.group(1):
 			raise Problem((where[0], number), 'a member that is not understood')
 		out.append((found.group(1), found.group(2) or ''))
+	return out
+
+
+def joined(lines):
+	"""A comment behind a member may have several lines."""
+	out = []
+	for number, line in lines:
+		if out and '/**<' in out[-1][1] and not out[-1][1].endswith('*/'):
+			more = re.sub(r'^\s*[*] ?', '', line)
+			out[-1] = (out[-1][0], f'{out[-1][1]} {more}')
+		else:
+			out.append((number, line))
 	return out
 
 

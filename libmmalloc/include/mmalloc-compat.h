@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * @file mmalloc-compat.h
- * @brief Redirects malloc and its kin, in the source file that includes this, to a heap of libmmalloc.
+ * @brief Redirects malloc and its kin, in the source file that includes this, to a heap of
+ * libmmalloc.
  *
- * To the default heap, or to the one that the macro MMALLOC_COMPAT_MD gives when it was defined before: any expression, which
- * is evaluated at each call. Include it after the system's headers. `#define MMALLOC_COMPAT` before <mmalloc.h> does the same.
+ * To the default heap, or to the one that the macro MMALLOC_COMPAT_MD gives when it was defined
+ * before: any expression, which is evaluated at each call. Include it after the system's headers.
+ * `#define MMALLOC_COMPAT` before <mmalloc.h> does the same.
  *
- * What comes from here must be freed from here: a block of the C library's malloc, such as getline() gives, is not a block
- * of the heap. Names that are followed by no parenthesis, as in a table of functions, stay the C library's.
+ * What comes from here must be freed from here: a block of the C library's malloc, such as
+ * getline() gives, is not a block of the heap. Names that are followed by no parenthesis, as in a
+ * table of functions, stay the C library's.
  *
  * @par Old declarations
- * `extern char *malloc();` behind this header does not compile: the shim takes it for a call, and stdlib.h, which this header
- * includes, has declared malloc() already. Three cures:
+ * `extern char *malloc();` behind this header does not compile: the shim takes it for a call, and
+ * stdlib.h, which this header includes, has declared malloc() already. Three cures:
  * - delete the declaration: it is not needed any more;
- * - when the source must stay as it is: `cc -DMMALLOC_COMPAT_OLD_DECLARATIONS -include mmalloc-compat.h`. Then malloc, calloc, realloc, free
- *   and strdup with empty parentheses declare a name that nothing uses, and calls are served as ever (gcc 8, clang 6 and
- *   later). Declarations with parameters, such as `extern void *malloc(unsigned);`, must be deleted all the same;
+ * - when the source must stay as it is:
+ *   `cc -DMMALLOC_COMPAT_OLD_DECLARATIONS -include mmalloc-compat.h`. Then malloc, calloc, realloc,
+ *   free and strdup with empty parentheses declare a name that nothing uses, and calls are served
+ *   as ever (gcc 8, clang 6 and later). Declarations with parameters, such as
+ *   `extern void *malloc(unsigned);`, must be deleted all the same;
  * - `#undef malloc` behind the inclusion, when this file's blocks may be the C library's.
  *
- * @par C++
- * Include the standard library's headers first: some undo these macros, others have members of these names. The macros do not cover `new`,
- * containers and std::allocator, which allocate without these names.
+ * @par C++ Include the standard library's headers first: some undo these macros, others have
+ * members of these names. The macros do not cover `new`, containers and std::allocator, which
+ * allocate without these names.
  */
 #ifndef MMALLOC_COMPAT_H
 #define MMALLOC_COMPAT_H
@@ -32,7 +37,10 @@
 #include <mmalloc.h>
 
 #ifndef MMALLOC_COMPAT_MD
-/** @brief The descriptor that the calls below work on: the default heap, unless it was defined before. */
+/**
+ * @brief The descriptor that the calls below work on: the default heap, unless it was defined
+ * before.
+ */
 #define MMALLOC_COMPAT_MD ((void *)0)
 #endif
 
@@ -114,7 +122,8 @@ static __inline__ void *mmalloc_compat_reallocarray(void *md, void *ptr, size_t 
  * @return 0, or the error: EINVAL @p alignment is no such number; else as mmemalign().
  * @since 1.0
  */
-static __inline__ int mmalloc_compat_posix_memalign(void *md, void **out, size_t alignment, size_t size)
+static __inline__ int mmalloc_compat_posix_memalign(void *md, void **out, size_t alignment,
+						    size_t size)
 {
 	int saved = errno;
 	int result;
@@ -177,7 +186,8 @@ static __inline__ char *mmalloc_compat_strdup(void *md, const char *text)
 #ifdef MMALLOC_COMPAT_OLD_DECLARATIONS
 /* The fourth of them: with no argument the name to declare, with one or two the call. */
 #define MMALLOC__FOURTH(a, b, c, d, ...) d
-#define MMALLOC__PICK(call, name, ...) MMALLOC__FOURTH(0 __VA_OPT__(, ) __VA_ARGS__, call, call, name, 0)(__VA_ARGS__)
+#define MMALLOC__PICK(call, name, ...) \
+	MMALLOC__FOURTH(0 __VA_OPT__(, ) __VA_ARGS__, call, call, name, 0)(__VA_ARGS__)
 #define MMALLOC__MALLOC(size) mmalloc_compat_malloc(MMALLOC_COMPAT_MD, (size))
 #define MMALLOC__CALLOC(nmemb, size) mmalloc_compat_calloc(MMALLOC_COMPAT_MD, (nmemb), (size))
 #define MMALLOC__REALLOC(ptr, size) mmalloc_compat_realloc(MMALLOC_COMPAT_MD, (ptr), (size))
@@ -201,12 +211,14 @@ static __inline__ char *mmalloc_compat_strdup(void *md, const char *text)
 #define strdup(text)                   mmalloc_compat_strdup(MMALLOC_COMPAT_MD, (text))
 #endif
 /** @brief mmalloc_compat_reallocarray() on #MMALLOC_COMPAT_MD. */
-#define reallocarray(ptr, nmemb, size) mmalloc_compat_reallocarray(MMALLOC_COMPAT_MD, (ptr), (nmemb), (size))
+#define reallocarray(ptr, nmemb, size) \
+	mmalloc_compat_reallocarray(MMALLOC_COMPAT_MD, (ptr), (nmemb), (size))
 /** @brief mmalloc_compat_posix_memalign() on #MMALLOC_COMPAT_MD. */
 #define posix_memalign(out, alignment, size) \
 	mmalloc_compat_posix_memalign(MMALLOC_COMPAT_MD, (out), (alignment), (size))
 /** @brief mmalloc_compat_aligned_alloc() on #MMALLOC_COMPAT_MD. */
-#define aligned_alloc(alignment, size) mmalloc_compat_aligned_alloc(MMALLOC_COMPAT_MD, (alignment), (size))
+#define aligned_alloc(alignment, size) \
+	mmalloc_compat_aligned_alloc(MMALLOC_COMPAT_MD, (alignment), (size))
 /** @brief mmalloc_compat_strndup() on #MMALLOC_COMPAT_MD. */
 #define strndup(text, most)            mmalloc_compat_strndup(MMALLOC_COMPAT_MD, (text), (most))
 

@@ -21,7 +21,6 @@
 #define RANGE_DEFAULT ((uint64_t)1 << 40)
 #define RANGE_TOOLS   ((uint64_t)4 << 30)
 #define RANGE_LEAST   ((uint64_t)64 << 20)
-#define PUNCH_BYTES   ((uint64_t)1 << 20)
 #define PROCESSES     1024
 #define FAILURES      16
 
@@ -177,7 +176,6 @@ static struct ma_map *attach_to(int fd, void *baseaddr, const struct mmalloc_opt
 		.base = (uint64_t)(uintptr_t)baseaddr,
 		.asked = o->reserve,
 		.reserved = o->reserve ? ma_up(o->reserve, MA_PAGE) : default_range(fd),
-		.punch_bytes = PUNCH_BYTES,
 		.param = { o->streams ? o->streams : 1, [MA_PARAM_PROCESSES] = o->processes },
 		.handle = handle,
 		.engines = engines,
@@ -227,11 +225,9 @@ void *mmalloc_salvage(int fd, mmalloc_report_fn *report, void *arg)
 {
 	struct ma_reporter reporter = { report, arg };
 	struct ma_findings to = { ma_finding_report, &reporter, 0 };
-	const struct ma_open how = { .fd = fd,
-				     .punch_bytes = PUNCH_BYTES,
-				     .engines = engines,
-				     .fork_begin = ma_image_copy_for_fork,
-				     .salvage = &to };
+	const struct ma_open how = {
+		.fd = fd, .engines = engines, .fork_begin = ma_image_copy_for_fork, .salvage = &to
+	};
 
 	if (fd < 0)
 		return ma_fail_null(EBADF, "cannot salvage a heap: descriptor %d is not open; pass one of its file",

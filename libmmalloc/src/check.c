@@ -320,14 +320,12 @@ void *mmalloc__take(struct ma_image *map, size_t alignment, size_t size)
 	return take_guarded(map, ma_max(alignment, HEADER), size);
 }
 
-/* Runs that are so long that their space goes back to the system read as zeros afterwards. */
 void mmalloc__give(struct ma_image *map, const struct mmalloc__found *found)
 {
 	char *start = found->block.start;
 
 	if (found->is_guarded) {
-		if (!found->block.is_run || found->block.room < map->punch_bytes)
-			memset(found->user, FREED, found->size);
+		memset(found->user, FREED, found->size);
 		atomic_signal_fence(memory_order_seq_cst);
 		wipe_header(start);
 		if (found->user != start + HEADER)
@@ -347,7 +345,7 @@ void *mmalloc__resize(struct ma_image *map, const struct mmalloc__found *found, 
 		return NULL;
 	if (map->annotated && !found->is_guarded) /* What of it was asked for, only Valgrind and ASan know. */
 		ma_annotate_open(found->user, found->size);
-	memcpy(fresh, found->user, ma_min(found->size, size));
+	ma_move_block(fresh, found->user, ma_min(found->size, size));
 	mmalloc__give(map, found);
 	return fresh;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the command mapalloc asks of the library: heaps in which mmcheck() put guards around blocks. The map needs not be open. */
-#ifndef MMALLOC_INSPECT_H
-#define MMALLOC_INSPECT_H
+#ifndef MMALLOC_SRC_INSPECT_H
+#define MMALLOC_SRC_INSPECT_H
 
 #include "common/heap.h"
 #include "common/image.h"
@@ -17,4 +17,4 @@ int mmalloc__guarded_walk(struct ma_image *map, int (*fn)(void *block, size_t si
 /* The number of blocks whose guards are broken. */
 uint64_t mmalloc__guarded_check(struct ma_image *map, ma_finding_fn *fn, void *arg);
 
-#endif /* MMALLOC_INSPECT_H */
+#endif /* MMALLOC_SRC_INSPECT_H */

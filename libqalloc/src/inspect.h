@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the command mapalloc asks of the library: static maps, which need not be open. Every call is safe on any bytes. */
-#ifndef QALLOC_INSPECT_H
-#define QALLOC_INSPECT_H
+#ifndef QALLOC_SRC_INSPECT_H
+#define QALLOC_SRC_INSPECT_H
 
 #include "common/image.h"
 
@@ -23,4 +23,4 @@ void qalloc__static_cut(struct ma_image *map, uint32_t lane, uint64_t groups);
 /* Checks the allocation bytes of items [from, end), which are in use. Returns the number of violations. */
 uint64_t qalloc__static_check_some(struct ma_image *map, uint64_t from, uint64_t end, ma_finding_fn *fn, void *arg);
 
-#endif /* QALLOC_INSPECT_H */
+#endif /* QALLOC_SRC_INSPECT_H */

@@ -61,7 +61,7 @@ static void disown(struct ma_image *map, uint64_t group)
 static void let_go(struct ma_image *map, uint64_t group)
 {
 	disown(map, group);
-	/* Pairs with common/reclaim.c:news. */
+	/* Pairs with common/reclaim.c:ma_search_news. */
 	atomic_fetch_add_explicit(&ma_stream(map, ma_stream_of(map, group))->returns, 1, memory_order_release);
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * @file shm_alloc.h
- * @brief One region a process, as the original shm_alloc had it: blocks of 32 to 1024 bytes, 512 MiB in all.
+ * @brief One region a process, as the original shm_alloc had it: blocks of 32 to 1024 bytes, 512
+ * MiB in all.
  *
- * The calls below work on the *default region*, a file that shm_init() names. They are shmbuddy.h's calls with one handle; what
- * holds there of threads, fork, death and disks holds here. A region that shmbuddy_open() made with other numbers is
- * just as welcome.
+ * The calls below work on the *default region*, a file that shm_init() names. They are shmbuddy.h's
+ * calls with one handle; what holds there of threads, fork, death and disks holds here. A region
+ * that shmbuddy_open() made with other numbers is just as welcome.
  *
  * - @b Errors: as in shmbuddy.h.
  * - @b Signals: but for shm_init(), shm_grow() and shm_deinit(), all are async-signal-safe.
@@ -44,11 +45,14 @@ extern "C" {
 /**
  * @brief Open the default region; make it when the file does not exist or is empty.
  *
- * Any number of threads and processes may race to do so on one new file: one makes it, all succeed. When the process has its default region
- * already, nothing happens, whatever the arguments. A fork child has its parent's.
+ * Any number of threads and processes may race to do so on one new file: one makes it, all succeed.
+ * When the process has its default region already, nothing happens, whatever the arguments. A fork
+ * child has its parent's.
  *
- * @param[in] optional_addr  Where it should be mapped; NULL, or where something else is mapped: anywhere.
- * @param[in] shm_filename   Path of the file; NULL: what `$SHM_FILE` said when the library was loaded.
+ * @param[in] optional_addr  Where it should be mapped; NULL, or where something else is mapped:
+ *                           anywhere.
+ * @param[in] shm_filename   Path of the file; NULL: what `$SHM_FILE` said when the library was
+ *                           loaded.
  * @retval true   The process has a default region.
  * @retval false  errno: EINVAL there is no name; else as shmbuddy_open().
  * @since 1.0, after shm_alloc's shm_init()
@@ -57,7 +61,8 @@ bool shm_init(void *optional_addr, const char *shm_filename);
 
 /**
  * @brief shmbuddy_grow() of the default region: in place, and for all processes that use it.
- * @param[in] capacity  Bytes that blocks can take afterwards; a default region has 512 MiB, and can grow to 4 GiB.
+ * @param[in] capacity  Bytes that blocks can take afterwards; a default region has 512 MiB, and can
+ *                      grow to 4 GiB.
  * @retval true   It has at least so much.
  * @retval false  Nothing has changed; errno as shmbuddy_grow().
  * @par Signals  Not safe.
@@ -66,7 +71,8 @@ bool shm_init(void *optional_addr, const char *shm_filename);
 bool shm_grow(uint64_t capacity);
 
 /**
- * @brief Unmap the default region. Its blocks stay in the file. No other thread may be inside a call.
+ * @brief Unmap the default region. Its blocks stay in the file. No other thread may be inside a
+ * call.
  * @since 1.0, after shm_alloc's shm_deinit()
  */
 void shm_deinit(void);
@@ -74,7 +80,8 @@ void shm_deinit(void);
 /**
  * @brief Address of offset 0: a page that cannot be written to. So a store through SHM_NULL faults.
  * @return The address; NULL with errno EBADF when there is no default region.
- * @since 1.0, after shm_alloc's get_shm_user_base(), which after shm_deinit() and shm_init() gave the old address
+ * @since 1.0, after shm_alloc's get_shm_user_base(), which after shm_deinit() and shm_init() gave
+ *        the old address
  */
 void *get_shm_user_base(void);
 

@@ -7,8 +7,8 @@
 #define SHM_USER_TYPES_H
 
 /**
- * @brief Distance in bytes from the first byte of a region, the same in every process. On 32-bit machines it has 32 bits, which bounds
- * the region.
+ * @brief Distance in bytes from the first byte of a region, the same in every process. On 32-bit
+ * machines it has 32 bits, which bounds the region.
  */
 typedef unsigned long shm_offt;
 

@@ -324,7 +324,7 @@ static shm_offt move(struct shmbuddy *h, shm_offt offset, const struct block *ol
 
 	if (!to) /* A smaller one would only have been thriftier. */
 		return shift < old->l->leaf_shift + old->order ? offset : SHM_NULL;
-	memcpy(h->base + to, h->base + offset, size < had ? size : had);
+	ma_move_block(h->base + to, h->base + offset, size < had ? size : had);
 	shmbuddy_free(h, offset);
 	return to;
 }

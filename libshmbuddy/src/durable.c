@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/cancel.h"
 #include "common/checkpoint.h"
@@ -166,12 +167,22 @@ static void checkpoints_end(struct checkpoints *c)
 	free(c);
 }
 
+/* A child that fork's handlers know nothing of (_Fork(), clone()) has its parent's capture, and no lock of its own. */
+static void notice_child(struct shmbuddy *h)
+{
+	int32_t was = ma_load(&h->process);
+
+	if (was != getpid() && ma_cas_relaxed(&h->process, &was, getpid()))
+		shmbuddy__checkpoint_fork(h, false);
+}
+
 /* Made at the first use. Of two threads that make them at once, one is too late. */
 static struct checkpoints *checkpoints_of(struct shmbuddy *h)
 {
-	/* Pairs with libshmbuddy/src/durable.c:checkpoints_of. */
-	struct checkpoints *c = atomic_load(&h->checkpoints), *was = NULL;
+	struct checkpoints *c, *was = NULL;
 
+	notice_child(h);
+	c = atomic_load(&h->checkpoints); /* Pairs with libshmbuddy/src/durable.c:checkpoints_of. */
 	if (c)
 		return c;
 	c = checkpoints_new(h);
@@ -196,6 +207,7 @@ void shmbuddy__checkpoint_fork(struct shmbuddy *h, bool locked)
 	/* Pairs with libshmbuddy/src/durable.c:checkpoints_of. */
 	struct checkpoints *c = atomic_load(&h->checkpoints);
 
+	ma_store(&h->process, getpid());
 	if (c) {
 		ma_checkpoint_fork(c->made);
 		note_attach(c->header, locked);

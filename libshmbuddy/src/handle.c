@@ -208,6 +208,7 @@ void shmbuddy__handle_open(struct shmbuddy *h)
 	sort_classes(h);
 	shmbuddy__region_adopt(h, ma_load(&h->area));
 	h->named = new_id();
+	ma_store(&h->process, getpid());
 	ma_store_release(&h->id, h->named); /* Pairs with libshmbuddy/src/handle.c:before_fork. */
 }
 

@@ -4,8 +4,8 @@
  * file that is damaged or in use. Every call below is safe on any bytes. shmbuddy_walk(), shmbuddy_stats(), shmbuddy_check(),
  * shmbuddy_mend() and shmbuddy_gettag() work on a view as on a region that is open.
  */
-#ifndef SHMBUDDY_INSPECT_H
-#define SHMBUDDY_INSPECT_H
+#ifndef SHMBUDDY_SRC_INSPECT_H
+#define SHMBUDDY_SRC_INSPECT_H
 
 #include "common/error.h"
 #include "common/header.h"
@@ -82,4 +82,4 @@ bool shmbuddy__last_error(struct ma_error *error);
 void shmbuddy__error_clear(void);
 void shmbuddy__error_set_program(const char *name);
 
-#endif /* SHMBUDDY_INSPECT_H */
+#endif /* SHMBUDDY_SRC_INSPECT_H */

@@ -7,24 +7,17 @@
  * When the process that splits is alive after all, it begins again. That is so rare that it succeeds.
  */
 #include <errno.h>
-#include <time.h>
 
 #include "index.h"
 #include "tree.h"
+
+#include "common/stamp.h"
 
 #define MOST_WORDS ((uint64_t)1 << 19)  /* At a time: all of the default region. */
 #define PAUSE_NS   UINT64_C(10000000)   /* At least... */
 #define PAUSE_MOST UINT64_C(1000000000) /* Whoever is stopped in between must not stop the others. */
 #define PAUSE_FOR  16                   /* ... and as many times the time it took. */
 #define LATER_NS   (2 * PAUSE_MOST)
-
-static uint64_t now_ns(void)
-{
-	struct timespec now = { 0 };
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void mend_word(struct shmbuddy *h, unsigned level, uint64_t i)
 {
@@ -106,7 +99,7 @@ static bool is_time(struct shmbuddy *h, uint64_t now)
 
 bool shmbuddy__region_mend_some(struct shmbuddy *h)
 {
-	uint64_t begin = now_ns(), end, all = 0, from;
+	uint64_t begin = ma_now_ns(CLOCK_MONOTONIC), end, all = 0, from;
 
 	if (!is_time(h, begin))
 		return false;
@@ -115,7 +108,7 @@ bool shmbuddy__region_mend_some(struct shmbuddy *h)
 	from = ma_load(&h->control->mend_word);
 	from = all <= MOST_WORDS ? 0 : from % all;
 	ma_store(&h->control->mend_word, mend_from(h, from, MOST_WORDS));
-	end = now_ns();
+	end = ma_now_ns(CLOCK_MONOTONIC);
 	ma_store(&h->control->mend_at, end + ma_max(PAUSE_NS, ma_min((end - begin) * PAUSE_FOR, PAUSE_MOST)));
 	return true;
 }

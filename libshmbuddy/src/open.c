@@ -157,10 +157,8 @@ static int roll_back(struct ma_regfile *f, struct shmbuddy *h, const struct ma_r
 /* A reader does not go back, and must not believe what is there. One that went back is not settled in phase 0. */
 static int refuse_torn(const struct shmbuddy *h, const struct ma_header *header)
 {
-	struct ma_certainty c = ma_header_certainty(header, &h->place);
-
-	if (ma_load(&header->phase) == 1 && (ma_load(&header->durable) != 1 || ma_is_certain(c) || !c.same_file))
-		return 0;
+	if (ma_load(&header->phase) == 1)
+		return ma_checkpoint_refuse_stale(h->fd, h->name, header, &h->place);
 	return ma_fail(
 		EUCLEAN,
 		"%s: cannot open it read-only: the machine died while it was in use, and it is not yet as its last "

@@ -44,6 +44,7 @@ struct shmbuddy {
 	bool barred; /* While forking: the child does not get its memory. */
 	struct shmbuddy_opening opening;
 	_Atomic(struct checkpoints *) checkpoints; /* durable.c. NULL: none was made by this handle. */
+	_Atomic int32_t process;                   /* That opened it, or was noticed since as a child of that. */
 	bool debug; /* SHMBUDDY_DEBUG. */
 	uint64_t closed_at;
 	uint64_t named; /* Whose name it is: the first id of the region, also after it was closed. */

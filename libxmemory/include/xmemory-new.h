@@ -3,19 +3,23 @@
  * @file xmemory-new.h
  * @brief C++: blocks of libxmemory for `new`, for containers, for one container.
  *
- * The shims of xmemory.h replace calls by name, and so do not cover `new` and containers. There are two ways to include them:
+ * The shims of xmemory.h replace calls by name, and so do not cover `new` and containers. There are
+ * two ways to include them:
  *
- * - For the whole program, libraries and all: `#define XMEMORY_DEFINE_NEW` before the inclusion of this header in exactly one source file. That
- *   file then defines every replaceable form of operator new and operator delete: single and array, nothrow, sized
- *   (C++14), aligned (C++17). Over budget, the block is in a VM file; std::bad_alloc is thrown only when that fails too, after the new
- *   handler was called.
+ * - For the whole program, libraries and all: `#define XMEMORY_DEFINE_NEW` before the inclusion of
+ *   this header in exactly one source file. That file then defines every replaceable form of
+ *   operator new and operator delete: single and array, nothrow, sized (C++14), aligned (C++17).
+ *   Over budget, the block is in a VM file; std::bad_alloc is thrown only when that fails too,
+ *   after the new handler was called.
  * - For one container: `std::vector<int, xmemory::allocator<int>>`.
  *
- * In xmemory_status() and xmemory_leaks() such blocks come from "operator new", line 0, or "xmemory::allocator", line 0. Blocks must be freed in the
- * way in which they were made, as always: `delete` for `new`. `delete` of NULL is no warning. After xmemory_off(), what `new` gave
- * must be deleted before xmemory_on().
+ * In xmemory_status() and xmemory_leaks() such blocks come from "operator new", line 0, or
+ * "xmemory::allocator", line 0. Blocks must be freed in the way in which they were made, as always:
+ * `delete` for `new`. `delete` of NULL is no warning. After xmemory_off(), what `new` gave must be
+ * deleted before xmemory_on().
  *
- * This header needs C++11. It does not include xmemory.h, and so defines no shims; the order of the two does not matter.
+ * This header needs C++11. It does not include xmemory.h, and so defines no shims; the order of the
+ * two does not matter.
  */
 #ifndef XMEMORY_NEW_H
 #define XMEMORY_NEW_H
@@ -133,7 +137,8 @@ template <class T> struct allocator {
 	{
 		if (n > std::numeric_limits<std::size_t>::max() / sizeof(T))
 			detail::no_memory();
-		return static_cast<T *>(detail::take_or_throw(n * sizeof(T), alignof(T), "xmemory::allocator"));
+		return static_cast<T *>(
+			detail::take_or_throw(n * sizeof(T), alignof(T), "xmemory::allocator"));
 	}
 
 	/**
@@ -222,7 +227,8 @@ void operator delete[](void *ptr, const std::nothrow_t &) noexcept
 #ifdef __cpp_aligned_new
 void *operator new(std::size_t size, std::align_val_t alignment)
 {
-	return xmemory::detail::take_or_throw(size, static_cast<std::size_t>(alignment), "operator new");
+	return xmemory::detail::take_or_throw(size, static_cast<std::size_t>(alignment),
+					      "operator new");
 }
 
 void *operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t &) noexcept
@@ -247,7 +253,8 @@ void operator delete(void *ptr, std::align_val_t, const std::nothrow_t &) noexce
 
 void *operator new[](std::size_t size, std::align_val_t alignment)
 {
-	return xmemory::detail::take_or_throw(size, static_cast<std::size_t>(alignment), "operator new");
+	return xmemory::detail::take_or_throw(size, static_cast<std::size_t>(alignment),
+					      "operator new");
 }
 
 void *operator new[](std::size_t size, std::align_val_t alignment, const std::nothrow_t &) noexcept

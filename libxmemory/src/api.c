@@ -12,6 +12,7 @@
 
 #include "budget.h"
 #include "falloc.h"
+#include "large.h"
 #include "lock.h"
 #include "look.h"
 #include "serve.h"
@@ -25,11 +26,21 @@
 
 /* ---- the slow ones ---- */
 
+/* Counted already. */
 static MA_NOINLINE void give_slow(void *ptr, _Atomic uint64_t *place)
 {
+	size_t size = xmemory__entry_size(ma_load(place));
+
+	if (xmemory__keep_more(xmemory__self, ptr, place))
+		return;
 	/* Before the block is given back: then its place may be another thread's at once. */
 	ma_store(place, 0);
-	xmemory__ram.free(ptr);
+	if (!xmemory__large_is(ptr, size)) {
+		xmemory__ram.free(ptr);
+		return;
+	}
+	xmemory__large_free(ptr);
+	xmemory__budget_fit();
 }
 
 static MA_NOINLINE void *malloc_slow(size_t size, const char *file, int line)
@@ -71,20 +82,6 @@ static MA_NOINLINE void *malloc_again_slow(uint64_t word)
 	return malloc_slow(xmemory__entry_size(word), site->file, site->line);
 }
 
-/* Counted, and nothing kept that fits. */
-static MA_NOINLINE void *malloc_fresh_slow(uint64_t word)
-{
-	size_t size = xmemory__entry_size(word);
-	void *block = xmemory__ram.malloc(size);
-
-	if (MA_LIKELY(block) && MA_LIKELY(xmemory__put_at(block, word, size >= XMEMORY__WIDE_FROM)))
-		return block;
-	if (block)
-		xmemory__ram.free(block);
-	xmemory__give(size);
-	return malloc_again_slow(word);
-}
-
 MA_INLINE void *take_kept(struct xmemory__thread *t, size_t class, uint64_t word)
 {
 	void *block = t->kept[class];
@@ -94,6 +91,23 @@ MA_INLINE void *take_kept(struct xmemory__thread *t, size_t class, uint64_t word
 	t->kept_room += (int32_t) class;
 	ma_store(place, xmemory__entry_make(block, word));
 	return block;
+}
+
+/* Counted, and the thread keeps nothing that fits. */
+static MA_NOINLINE void *malloc_fresh_slow(uint64_t word)
+{
+	size_t size = xmemory__entry_size(word), class = xmemory__kept_class(size);
+	void *block;
+
+	if (size <= XMEMORY__KEPT_MAX && xmemory__kept_fetch(xmemory__self, class))
+		return take_kept(xmemory__self, class, word);
+	block = xmemory__ram.malloc(size);
+	if (MA_LIKELY(block) && MA_LIKELY(xmemory__put_at(block, word, size >= XMEMORY__WIDE_FROM)))
+		return block;
+	if (block)
+		xmemory__ram.free(block);
+	xmemory__give(size);
+	return malloc_again_slow(word);
 }
 
 /* All is counted before the block is there, so that little must be kept while the C library works. */
@@ -136,17 +150,12 @@ void *xmemory_malloc(size_t size, const char *file, int line)
 	return malloc_at(size, head->id);
 }
 
-/*
- * Its class comes from the C library's own word in front of it, which has the size and three bits of another sort: by way of
- * the table it would come later, and a block that is wanted at once has to wait for it. Where the C library gave more than
- * was asked for, that class may be of the other sort than the entry: then it is not kept.
- */
-MA_INLINE void keep_block(struct xmemory__thread *t, void *ptr, _Atomic uint64_t *place, bool is_wide)
+/* The class follows from the size. The block itself is not read: it may be in no processor cache. */
+MA_INLINE void keep_block(struct xmemory__thread *t, void *ptr, _Atomic uint64_t *place, uint64_t entry)
 {
-	size_t end = is_wide ? XMEMORY__KEPT_CLASSES : (XMEMORY__WIDE_FROM + 23) / 16;
-	size_t class = t->kept_room > 0 ? ((const size_t *)ptr)[-1] / 16 : SIZE_MAX;
+	size_t size = xmemory__entry_size(entry), class = xmemory__kept_class(size);
 
-	if (class >= end) {
+	if (MA_UNLIKELY(size > XMEMORY__KEPT_MAX) || MA_UNLIKELY(t->kept_room <= 0)) {
 		give_slow(ptr, place);
 		return;
 	}
@@ -176,12 +185,12 @@ void xmemory_free(void *ptr, const char *file, int line)
 	uint64_t entry;
 
 	if (place && xmemory__entry_fits(ptr, entry = ma_load(place)) && count_freed(t, entry)) {
-		keep_block(t, ptr, place, true);
+		keep_block(t, ptr, place, entry);
 		return;
 	}
 	place = MA_LIKELY(leaf) ? xmemory__narrow(leaf, ptr) : NULL;
 	if (MA_LIKELY(place) && MA_LIKELY(xmemory__entry_fits(ptr, entry = ma_load(place))) && count_freed(t, entry)) {
-		keep_block(t, ptr, place, false);
+		keep_block(t, ptr, place, entry);
 		return;
 	}
 	free_slow(ptr, file, line);

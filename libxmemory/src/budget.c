@@ -4,6 +4,8 @@
  *
  *     pool + what threads have left + what blocks in RAM are charged = limit
  *
+ * What is kept of freed blocks (freed.h) lies within the pool: when that has less, it goes.
+ *
  * A thread takes what it needs and a batch more from the pool, and so comes here seldom. An automatic limit is looked up
  * again at most ten times a second, or when much was taken since.
  */
@@ -11,13 +13,13 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
 #include "budget.h"
+#include "freed.h"
 #include "limits.h"
 #include "lock.h"
 #include "pages.h"
@@ -28,6 +30,7 @@
 
 #define BATCH_MOST  ((int64_t)1 << 20)
 #define TRIES       1000
+#define FREES_ALONE 16
 #define REFRESH_MS  100
 #define MUCH(limit) ma_max((uint64_t)(limit) / 16, (uint64_t)BATCH_MOST)
 
@@ -50,14 +53,6 @@ static struct {
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool have_key;
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* ---- what a thread did since it last reported; the mutex is held ---- */
 
@@ -167,9 +162,9 @@ static int64_t charged(void)
 static void find_limit(void)
 {
 	int source;
-	int64_t limit = xmemory__limit_found(charged(), &source);
+	int64_t limit = xmemory__limit_found(charged() + xmemory__freed(), &source);
 
-	budget.refreshed = now_ms();
+	budget.refreshed = xmemory__now_ms();
 	budget.taken = 0;
 	set_limit(limit, source);
 }
@@ -190,9 +185,22 @@ static void refresh(bool wanting)
 {
 	if (!budget.set_up)
 		set_up();
-	else if (is_automatic() && (now_ms() - budget.refreshed >= REFRESH_MS ||
+	else if (is_automatic() && (xmemory__now_ms() - budget.refreshed >= REFRESH_MS ||
 				    (!wanting && budget.taken > (int64_t)MUCH(budget.limit))))
 		find_limit();
+}
+
+void xmemory__budget_fit(void)
+{
+	int64_t room, live;
+
+	if (xmemory__freed() == 0)
+		return;
+	xmemory__lock_mutex(&budget.mutex);
+	room = budget.pool;
+	live = charged();
+	xmemory__unlock_mutex(&budget.mutex);
+	xmemory__freed_fit(room, live);
 }
 
 void xmemory__budget_set(size_t bytes)
@@ -207,6 +215,7 @@ void xmemory__budget_set(size_t bytes)
 	budget.set_up = true;
 	give_back(xmemory__self, 0);
 	xmemory__unlock_mutex(&budget.mutex);
+	xmemory__freed_drop();
 }
 
 size_t xmemory_getlimit(void)
@@ -222,36 +231,16 @@ size_t xmemory_getlimit(void)
 
 /* ---- threads ---- */
 
-/* The calling thread's kept blocks go back to the C library. */
-static void let_kept_go(struct xmemory__thread *t)
-{
-	for (size_t class = 0; class < XMEMORY__KEPT_CLASSES; class ++)
-		while (t->kept[class]) {
-			void *block = t->kept[class];
-			_Atomic uint64_t *place = xmemory__place(block, xmemory__class_is_wide(class));
-
-			t->kept[class] = (void *)(uintptr_t)ma_load(place);
-			t->kept_room += (int32_t) class;
-			ma_store(place, 0);
-			xmemory__ram.free(block);
-		}
-}
-
-/* As much as it may have of the budget at a time; the list is its own, so it is the one to call. */
-static void set_kept_most(struct xmemory__thread *t)
-{
-	int32_t most = xmemory__keeps ? (int32_t)(budget.batch / 16) : 0;
-
-	t->kept_room += most - t->kept_most;
-	t->kept_most = most;
-}
+/* Its destructors ran: what it frees afterwards, few blocks, it frees without a record. */
+static XMEMORY__TLS bool ended;
 
 static void thread_ends(void *record)
 {
 	struct xmemory__thread *t = record;
 
 	xmemory__self = &no_record;
-	let_kept_go(t);
+	ended = true;
+	xmemory__kept_let_go(t);
 	xmemory__lock_mutex(&budget.mutex);
 	give_back(t, 0);
 	t->spare = budget.spare;
@@ -291,6 +280,8 @@ static void join(void)
 		return;
 	xmemory__lock_mutex(&budget.mutex);
 	t = new_record();
+	if (t)
+		xmemory__kept_set_most(t, budget.batch);
 	xmemory__unlock_mutex(&budget.mutex);
 	if (!t)
 		return;
@@ -316,7 +307,7 @@ static bool take_from_pool(struct xmemory__thread *t, int64_t need)
 	budget.taken += grant;
 	if (t != &no_record) {
 		begin(t, ma_load(&t->left) + grant);
-		set_kept_most(t);
+		xmemory__kept_set_most(t, budget.batch);
 	}
 	return true;
 }
@@ -342,7 +333,23 @@ static void count_taken(struct xmemory__thread *t, int64_t left)
 		ma_store(&t->high, count);
 }
 
-/* Calls from within are charged too, and may go below zero. */
+static bool take_slow(struct xmemory__thread *t, int64_t charge)
+{
+	bool taken = true;
+
+	xmemory__lock_mutex(&budget.mutex);
+	report(t);
+	if (xmemory__depth == 0)
+		taken = take_from_pool(t, t == &no_record ? charge : charge - ma_load(&t->left));
+	else if (t == &no_record)
+		budget.pool -= charge;
+	if (taken && t == &no_record)
+		count_alone(charge);
+	xmemory__unlock_mutex(&budget.mutex);
+	return taken;
+}
+
+/* Calls from within are charged too, and may go below zero. A large block is going to use kept pages: the caller looks afterwards. */
 bool xmemory__take(size_t size)
 {
 	int64_t charge = (int64_t)size + XMEMORY__BESIDE;
@@ -355,19 +362,22 @@ bool xmemory__take(size_t size)
 		join();
 	t = xmemory__self;
 	if (t == &no_record || ma_load(&t->left) < charge) {
-		xmemory__lock_mutex(&budget.mutex);
-		report(t);
-		if (xmemory__depth == 0)
-			taken = take_from_pool(t, t == &no_record ? charge : charge - ma_load(&t->left));
-		else if (t == &no_record)
-			budget.pool -= charge;
-		if (taken && t == &no_record)
-			count_alone(charge);
-		xmemory__unlock_mutex(&budget.mutex);
+		taken = take_slow(t, charge);
+		if (size <= XMEMORY__FAST_MAX)
+			xmemory__budget_fit();
 	}
 	if (taken && t != &no_record)
 		count_taken(t, ma_load(&t->left) - charge);
 	return taken;
+}
+
+/* A thread that only frees needs a record too. But at a thread's end the C library frees for it: then it would stay for ever. */
+static void join_to_give(void)
+{
+	static XMEMORY__TLS unsigned frees;
+
+	if (!ended && xmemory__depth == 0 && ++frees > FREES_ALONE)
+		join();
 }
 
 void xmemory__give(size_t size)
@@ -375,6 +385,10 @@ void xmemory__give(size_t size)
 	struct xmemory__thread *t = xmemory__self;
 	int64_t charge = (int64_t)size + XMEMORY__BESIDE;
 
+	if (t == &no_record) {
+		join_to_give();
+		t = xmemory__self;
+	}
 	if (t == &no_record) {
 		xmemory__lock_mutex(&budget.mutex);
 		count_alone(-charge);
@@ -455,10 +469,7 @@ bool xmemory__budget_try(void)
 	return pthread_mutex_lock(&budget.mutex) == 0;
 }
 
-/*
- * A child has one thread: all other records are spare. Their threads went on while their memory was copied, so their kept blocks'
- * lists mean nothing: those blocks are lost, as are the C library's own of these threads.
- */
+/* A child has one thread: all other records are spare. */
 void xmemory__budget_let_go(bool child)
 {
 	if (child)
@@ -467,14 +478,9 @@ void xmemory__budget_let_go(bool child)
 		if (t == xmemory__self)
 			continue;
 		give_back(t, 0);
-		memset(t->kept, 0, sizeof(t->kept));
-		t->kept_room = t->kept_most;
+		xmemory__kept_forget(t);
 		t->spare = budget.spare;
 		budget.spare = t;
 	}
-	if (child)
-		ma_forkmutex_renew(&budget.mutex);
-	else if (!was_held)
-		pthread_mutex_unlock(&budget.mutex);
-	was_held = false;
+	xmemory__let_go_inner(&budget.mutex, &was_held, child);
 }

@@ -16,6 +16,7 @@
 
 #include "budget.h"
 #include "falloc.h"
+#include "freed.h"
 #include "lock.h"
 #include "pages.h"
 #include "site.h"
@@ -70,6 +71,14 @@ static struct mapping *find_mapping(const struct stat *st)
 	return m;
 }
 
+/* What is kept of freed blocks counts in the kernel's limits. */
+static void *map_file(int fd, size_t bytes)
+{
+	void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+
+	return base == MAP_FAILED && xmemory__freed_drop() ? map_file(fd, bytes) : base;
+}
+
 static struct mapping *new_mapping(int fd, const struct stat *st)
 {
 	struct mapping *m = xmemory__pool_take(&mapped.mapping_pool);
@@ -77,7 +86,7 @@ static struct mapping *new_mapping(int fd, const struct stat *st)
 
 	if (!m)
 		return NULL;
-	base = mmap(NULL, (size_t)st->st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+	base = map_file(fd, (size_t)st->st_size);
 	if (base == MAP_FAILED) {
 		xmemory__pool_give(&mapped.mapping_pool, m);
 		return ma_fail_null(errno,

@@ -9,6 +9,8 @@
 
 #include "budget.h"
 #include "fork.h"
+#include "kept.h"
+#include "large.h"
 #include "lock.h"
 #include "say.h"
 #include "site.h"
@@ -78,12 +80,16 @@ static void hold(void)
 {
 	xmemory__budget_hold();
 	xmemory__sites_hold();
+	xmemory__kept_hold();
+	xmemory__large_hold();
 	xmemory__lock_pass_inner(true);
 }
 
 static void let_go_in_parent(void)
 {
 	xmemory__lock_pass_inner(false);
+	xmemory__large_let_go(false);
+	xmemory__kept_store_let_go(false);
 	xmemory__sites_let_go(false);
 	xmemory__budget_let_go(false);
 }
@@ -91,11 +97,32 @@ static void let_go_in_parent(void)
 static void let_go_in_child(void)
 {
 	xmemory__lock_pass_inner(false);
+	xmemory__large_let_go(true);
+	xmemory__kept_store_let_go(true);
 	xmemory__sites_let_go(true);
 	xmemory__budget_let_go(true);
 }
 
 /* ---- a fork that calls no handlers (_Fork) ---- */
+
+/* All innermost mutexes, or none. */
+static bool try_hold(void)
+{
+	if (!xmemory__budget_try())
+		return false;
+	if (xmemory__sites_try()) {
+		if (xmemory__kept_try()) {
+			if (xmemory__large_try()) {
+				xmemory__lock_pass_inner(true);
+				return true;
+			}
+			xmemory__kept_store_let_go(false);
+		}
+		xmemory__sites_let_go(false);
+	}
+	xmemory__budget_let_go(false);
+	return false;
+}
 
 bool xmemory__fork_try(void)
 {
@@ -103,13 +130,8 @@ bool xmemory__fork_try(void)
 		return false;
 	copy();
 	if (ma_map_fork_try()) {
-		if (xmemory__budget_try()) {
-			if (xmemory__sites_try()) {
-				xmemory__lock_pass_inner(true);
-				return true;
-			}
-			xmemory__budget_let_go(false);
-		}
+		if (try_hold())
+			return true;
 		ma_map_fork_end(false);
 	}
 	in_parent();
@@ -134,6 +156,10 @@ void xmemory__fork_orphaned(void)
 {
 	ma_store(ma_process_mark, 1);
 	xmemory__lock_renew();
+	xmemory__large_forget();
+	xmemory__large_let_go(true);
+	xmemory__kept_store_forget();
+	xmemory__kept_store_let_go(true);
 	xmemory__budget_let_go(true);
 	xmemory__sites_let_go(true);
 	xmemory__vm_orphaned();

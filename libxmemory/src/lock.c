@@ -42,6 +42,15 @@ void xmemory__unlock_mutex(pthread_mutex_t *inner)
 		pthread_mutex_unlock(inner);
 }
 
+void xmemory__let_go_inner(pthread_mutex_t *inner, bool *was_held, bool child)
+{
+	if (child)
+		ma_forkmutex_renew(inner);
+	else if (!*was_held)
+		pthread_mutex_unlock(inner);
+	*was_held = false;
+}
+
 bool xmemory__lock_take(void)
 {
 	return pthread_mutex_lock(&mutex) != EDEADLK;

@@ -8,6 +8,8 @@
 
 #include "budget.h"
 #include "falloc.h"
+#include "freed.h"
+#include "large.h"
 #include "lock.h"
 #include "look.h"
 #include "say.h"
@@ -24,35 +26,74 @@
 
 /* ---- blocks in RAM ---- */
 
+static bool has_own_pages(size_t size)
+{
+	return size > XMEMORY__FAST_MAX && xmemory__maps_large;
+}
+
 static void *ram_ask(const struct xmemory__ask *ask)
 {
 	if (ask->alignment > 16)
 		return xmemory__ram.memalign(ask->alignment, ask->size);
+	if (has_own_pages(ask->size))
+		return xmemory__large_new(ask->size, ask->zeroed);
 	return ask->zeroed ? xmemory__ram.calloc(1, ask->size) : xmemory__ram.malloc(ask->size);
 }
 
-/* NULL: over budget, or no memory. */
+/* What is kept of freed blocks counts in limits of the kernel, too. */
+static void *ram_ask_twice(const struct xmemory__ask *ask)
+{
+	void *block = ram_ask(ask);
+
+	return !block && xmemory__freed_drop() ? ram_ask(ask) : block;
+}
+
+static void ram_drop(void *ptr, size_t size)
+{
+	if (xmemory__large_is(ptr, size))
+		xmemory__large_free(ptr);
+	else
+		xmemory__ram.free(ptr);
+}
+
+/* Counted already. NULL: no memory. */
+static void *ram_counted(const struct xmemory__ask *ask)
+{
+	void *block = ram_ask_twice(ask);
+
+	if (!block)
+		return NULL;
+	if (xmemory__put(block, xmemory__word(xmemory__site(ask->file, ask->line), ask->size)))
+		return block;
+	ram_drop(block, ask->size);
+	return NULL;
+}
+
+/* NULL: over budget, or no memory; then nothing is kept of freed blocks either. */
 static void *ram_new(const struct xmemory__ask *ask)
 {
-	void *block;
+	bool taken = xmemory__take(ask->size);
+	void *block = taken ? ram_counted(ask) : NULL;
 
-	if (!xmemory__take(ask->size))
-		return NULL;
-	block = ram_ask(ask);
-	if (block && xmemory__put(block, xmemory__word(xmemory__site(ask->file, ask->line), ask->size)))
-		return block;
-	if (block)
-		xmemory__ram.free(block);
-	xmemory__give(ask->size);
-	return NULL;
+	if (taken && !block)
+		xmemory__give(ask->size);
+	if (!block)
+		xmemory__freed_drop();
+	else if (ask->size > XMEMORY__FAST_MAX)
+		xmemory__budget_fit();
+	return block;
 }
 
 void xmemory__ram_free(void *ptr, _Atomic uint64_t *place, uint64_t entry)
 {
+	size_t size = xmemory__entry_size(entry);
+
 	/* Before the block is given back: then its place may be another thread's at once. */
 	ma_store(place, 0);
-	xmemory__ram.free(ptr);
-	xmemory__give(xmemory__entry_size(entry));
+	ram_drop(ptr, size);
+	xmemory__give(size);
+	if (size > XMEMORY__FAST_MAX)
+		xmemory__budget_fit();
 }
 
 /* It was charged before, and is again, whatever others took meanwhile. */
@@ -61,6 +102,30 @@ static void recharge(size_t size)
 	xmemory__depth++;
 	xmemory__take(size);
 	xmemory__depth--;
+}
+
+/* Its contents move. NULL: no memory; the block is as it was. */
+static void *ram_move(void *ptr, size_t had, size_t size)
+{
+	void *block = ram_ask_twice(&(struct xmemory__ask){ .size = size });
+
+	if (block) {
+		memcpy(block, ptr, ma_min(had, size));
+		ram_drop(ptr, had);
+	}
+	return block;
+}
+
+static void *ram_realloc(void *ptr, size_t had, size_t size)
+{
+	bool large = xmemory__large_is(ptr, had);
+	void *block = NULL;
+
+	if (!large && !has_own_pages(size))
+		return xmemory__ram.realloc(ptr, size);
+	if (large && has_own_pages(size))
+		block = xmemory__large_resize(ptr, size);
+	return block ? block : ram_move(ptr, had, size);
 }
 
 /* NULL: over budget, or no memory; the block is as it was. */
@@ -73,7 +138,7 @@ static void *ram_resize(void *ptr, _Atomic uint64_t *place, uint64_t entry, cons
 	xmemory__give(had);
 	if (xmemory__take(ask->size)) {
 		ma_store(place, 0);
-		block = xmemory__ram.realloc(ptr, ask->size);
+		block = ram_realloc(ptr, had, ask->size);
 		if (!block)
 			xmemory__give(ask->size);
 	}
@@ -85,6 +150,8 @@ static void *ram_resize(void *ptr, _Atomic uint64_t *place, uint64_t entry, cons
 	/* Without memory for the table it cannot be known; it is the caller's all the same. */
 	if (!xmemory__put(block, xmemory__word(site, ask->size)))
 		xmemory__give(ask->size);
+	if (had > XMEMORY__FAST_MAX || ask->size > XMEMORY__FAST_MAX)
+		xmemory__budget_fit();
 	return block;
 }
 

@@ -123,11 +123,7 @@ bool xmemory__sites_try(void)
 
 void xmemory__sites_let_go(bool child)
 {
-	if (child)
-		ma_forkmutex_renew(&sites.mutex);
-	else if (!was_held)
-		pthread_mutex_unlock(&sites.mutex);
-	was_held = false;
+	xmemory__let_go_inner(&sites.mutex, &was_held, child);
 }
 
 uint32_t xmemory__site_end(void)

@@ -79,7 +79,6 @@ static struct ma_image *open_heap(int fd)
 		.fd = fd,
 		.flags = MA_MAP_CREATE,
 		.reserved = range_wanted(),
-		.punch_bytes = (uint64_t)1 << 20,
 		.param = { 1 },
 		.engines = engines,
 		.fork_copy = fork_copy,

@@ -11,12 +11,10 @@
 #include "common/annotate.h"
 #include "common/env.h"
 
-#define FAST_MAX ((size_t)1 << 20)
-
 struct xmemory__ram xmemory__ram = { malloc, calloc, realloc, free, memalign };
 _Atomic unsigned xmemory__mode = XMEMORY__UNREADY;
 _Atomic size_t xmemory__fast_max;
-bool xmemory__keeps;
+bool xmemory__keeps, xmemory__maps_large;
 XMEMORY__TLS unsigned xmemory__depth;
 
 /* Plus 1; 0: not looked up yet. */
@@ -76,7 +74,7 @@ static void set_mode(unsigned clear, unsigned set)
 	atomic_fetch_or(&xmemory__mode, set);
 	do {
 		mode = atomic_load(&xmemory__mode);
-		atomic_store(&xmemory__fast_max, mode ? 0 : FAST_MAX);
+		atomic_store(&xmemory__fast_max, mode ? 0 : XMEMORY__FAST_MAX);
 	} while (atomic_load(&xmemory__mode) != mode);
 }
 
@@ -91,6 +89,8 @@ void xmemory__state_prepare(void)
 	} else if (!MA_ASAN && !ma_under_valgrind()) {
 		xmemory__keeps = true;
 	}
+	/* TSan sees what threads do to such pages as well. */
+	xmemory__maps_large = xmemory__keeps || MA_TSAN;
 }
 
 void xmemory__state_begin(void)

@@ -8,6 +8,7 @@
 #define XMEMORY_STATE_H
 
 #include "common/base.h"
+#include "common/stamp.h"
 
 /* Blocks of fewer bytes than XMEMORY__LEAST must begin 32 bytes apart all the same. The C library's do. */
 struct xmemory__ram {
@@ -27,6 +28,9 @@ extern struct xmemory__ram xmemory__ram;
 extern _Atomic unsigned xmemory__mode;
 /* Threads keep blocks that they free: not where the C library must see each call, or is not the usual one. */
 extern bool xmemory__keeps;
+/* Larger blocks in RAM have pages of their own (large.h), where the C library need not see each call. */
+#define XMEMORY__FAST_MAX ((size_t)1 << 20)
+extern bool xmemory__maps_large;
 /* Blocks of up to so many bytes may be had the fast way: 0 unless the mode is 0. */
 extern _Atomic size_t xmemory__fast_max;
 
@@ -35,6 +39,12 @@ void xmemory__state_prepare(void);
 void xmemory__state_begin(void);
 /* $XMEMORY_DEBUG, 0 to 3. */
 int xmemory__level(void);
+
+/* For what happens after a while: milliseconds, not exact. */
+MA_INLINE int64_t xmemory__now_ms(void)
+{
+	return (int64_t)(ma_now_ns(CLOCK_MONOTONIC_COARSE) / 1000000);
+}
 
 #define XMEMORY__TLS _Thread_local __attribute__((tls_model("initial-exec")))
 

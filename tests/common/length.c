@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 
+#include "common/space.h"
 #include "tests/support/support_qalloc.h"
 
 /* The source itself, with a stop before it takes the mutex. */
@@ -49,6 +50,105 @@ static void comes_late(void)
 	end = ma_user_end(image);
 	g_assert_cmpuint(ma_load(&image->known.bytes), ==, 3 * MIB);
 	g_assert_cmpuint(ma_load(&image->known.user_end), ==, end);
+	support_close(map);
+}
+
+/* ---- fork children ---- */
+
+static int comes_late_in_child(void *arg)
+{
+	struct ma_image *image = arg;
+
+	ma_store(&image->known.length, 0);
+	stops = true;
+	measure_and_stop(image);
+	g_assert_false(stops);
+	g_assert_cmpuint(ma_load(&image->known.bytes), ==, 3 * MIB);
+	g_assert_cmpuint(ma_image_length(image), ==, 3 * MIB);
+	return 0;
+}
+
+/* The child of a process that knows 2 MiB: the map grows while it stands there. Then its parent learns of it. */
+static void late_children(void)
+{
+	struct ma_image *image;
+
+	image = map = support_dyn(support_path("late-child"), MIB, 1);
+	g_assert_cmpint(qalloc_grow(map, 2 * MIB), ==, 0);
+	support_run_child(comes_late_in_child, image);
+	measure_and_stop(image);
+	g_assert_cmpuint(ma_user_end(image), ==, ma_user_end_at(image, 3 * MIB));
+	g_assert_cmpuint(ma_load(&image->known.bytes), ==, 3 * MIB);
+	support_close(map);
+}
+
+/* After fork's own handlers copied the map for the child, as another thread's would: the copy keeps its length, the parent's grows. */
+static bool grows_at_fork;
+
+static void grow_at_fork(void)
+{
+	if (grows_at_fork)
+		g_assert_cmpint(ma_space_grow(map, 3 * MIB), ==, 0);
+}
+
+static int has_its_own(void *arg)
+{
+	struct ma_image *image = arg;
+
+	measure_and_stop(image);
+	g_assert_cmpuint(ma_image_length(image), ==, 2 * MIB);
+	g_assert_cmpuint(ma_user_end(image), ==, ma_user_end_at(image, 2 * MIB));
+	g_assert_cmpuint(ma_units(image), ==, ma_units_at(image, 2 * MIB));
+	g_assert_cmpuint(ma_load(&image->known.bytes), ==, 2 * MIB);
+	check_map(image);
+	stops = true;
+	ma_store(&image->known.length, 0);
+	measure_and_stop(image); /* Its copy grows, too. */
+	g_assert_cmpuint(ma_load(&image->known.bytes), ==, 3 * MIB);
+	check_map(image);
+	return 0;
+}
+
+static void copies(void)
+{
+	const char *path = support_path("copies");
+	struct ma_image *image;
+
+	support_close(support_dyn(path, MIB, 1));
+	image = map = qalloc_open(path, QALLOC_FORK_SNAPSHOT);
+	g_assert_nonnull(map);
+	g_assert_cmpint(qalloc_grow(map, 2 * MIB), ==, 0);
+	grows_at_fork = true;
+	support_run_child(has_its_own, image);
+	grows_at_fork = false;
+	g_assert_cmpuint(ma_image_length(image), ==, 3 * MIB);
+	check_map(map);
+	support_close(map);
+}
+
+static bool is_known(const struct ma_image *image)
+{
+	return ma_image_is_known(image, ma_load(&image->header->length));
+}
+
+static int grow_to_3_mib(void *arg)
+{
+	return qalloc_grow(arg, 3 * MIB);
+}
+
+/* A call computes what follows from the length only once: after a growth of its own process, or of another one. */
+static void is_computed_once(void)
+{
+	struct ma_image *image;
+
+	image = map = support_dyn(support_path("once"), MIB, 1);
+	g_assert_cmpint(ma_space_grow(image, 2 * MIB), ==, 0);
+	g_assert_true(is_known(image));
+	support_run_child(grow_to_3_mib, map);
+	g_assert_false(is_known(image));
+	for (unsigned i = 0; i < 1000; i++)
+		g_assert_nonnull(qalloc_malloc(map, 1024));
+	g_assert_true(is_known(image));
 	support_close(map);
 }
 
@@ -102,7 +202,11 @@ static void never_less(void)
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
+	pthread_atfork(grow_at_fork, NULL, NULL); /* Before the library's: so it is called after that. */
 	support_add("/common/length/comes-late", comes_late);
+	support_add("/common/length/late-children", late_children);
+	support_add("/common/length/copies", copies);
 	support_add("/common/length/never-less", never_less);
+	support_add("/common/length/is-computed-once", is_computed_once);
 	return support_run();
 }

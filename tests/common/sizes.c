@@ -62,6 +62,24 @@ static void scan_sees_each_byte(void)
 	}
 }
 
+/* The same question of all 64 at once, from any address. */
+static void scan_sees_any_byte(void)
+{
+	_Atomic uint8_t bytes[128];
+
+	for (unsigned from = 0; from < 64; from += 21) {
+		for (unsigned i = 0; i < sizeof(bytes); i++) /* Zero in front and behind: these are not asked of. */
+			ma_store(&bytes[i], i >= from && i < from + 64 ? (uint8_t)(1 + i * 2) : 0);
+		g_assert_false(ma_scan64_any(bytes + from));
+		for (unsigned i = 0; i < 64; i++) {
+			ma_store(&bytes[from + i], 0);
+			g_assert_true(ma_scan64_any(bytes + from));
+			ma_store(&bytes[from + i], 0x80);
+			g_assert_false(ma_scan64_any(bytes + from));
+		}
+	}
+}
+
 static void low_bits(void)
 {
 	g_assert_cmphex(ma_low_bits(0), ==, 0);
@@ -84,6 +102,7 @@ int main(int argc, char **argv)
 	support_add("/sizes/class-wastes-an-eighth-at-most", class_wastes_an_eighth_at_most);
 	support_add("/sizes/reciprocal-finds-slots-exactly", reciprocal_finds_slots_exactly);
 	support_add("/sizes/scan-sees-each-byte", scan_sees_each_byte);
+	support_add("/sizes/scan-sees-any-byte", scan_sees_any_byte);
 	support_add("/sizes/low-bits", low_bits);
 	support_add("/sizes/crc-is-castagnoli", crc_is_castagnoli);
 	return support_run();

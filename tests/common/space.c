@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Disk space: taken before use, in steps; given back by punching when the opener asks for it; growth of a file. */
+/* Disk space: taken before use, in steps; kept by free chunks; given back; growth of a file. */
 #include "common/space.h"
 
 #include <sys/mman.h>
@@ -12,14 +12,13 @@
 
 static const struct ma_engine *const engines[] = { &ma_heap_engine, NULL };
 
-static struct ma_image *open_map(const char *path, uint64_t length, uint64_t reserved, uint64_t punch_bytes)
+static struct ma_image *open_map(const char *path, uint64_t length, uint64_t reserved)
 {
 	struct ma_open how = {
 		.filename = path,
 		.flags = MA_MAP_CREATE,
 		.length = length,
 		.reserved = reserved,
-		.punch_bytes = punch_bytes,
 		.param = { 1 },
 		.engines = engines,
 	};
@@ -46,7 +45,7 @@ static void close_map(struct ma_image *map)
 static void is_taken_before_use(void)
 {
 	const char *path = support_path("take");
-	struct ma_image *map = open_map(path, 64 * MIB, 64 * MIB, 0);
+	struct ma_image *map = open_map(path, 64 * MIB, 64 * MIB);
 
 	g_assert_cmpuint(disk_bytes(path), <, 2 * MIB);
 	g_assert_nonnull(ma_heap_malloc(map, 8 * MIB)); /* Not touched. */
@@ -54,26 +53,31 @@ static void is_taken_before_use(void)
 	close_map(map);
 }
 
-static void stays_without_punching(void)
+static void stays_for_the_next_block(void)
 {
 	const char *path = support_path("keep");
-	struct ma_image *map = open_map(path, 64 * MIB, 64 * MIB, 0);
+	struct ma_image *map = open_map(path, 64 * MIB, 64 * MIB);
+	char *block = ma_heap_malloc(map, 16 * MIB);
 
-	ma_heap_free(map, ma_heap_malloc(map, 16 * MIB));
+	block[10 * MIB] = 1;
+	ma_heap_free(map, block);
 	g_assert_cmpuint(disk_bytes(path), >=, 16 * MIB);
+	g_assert_true(ma_heap_malloc(map, 16 * MIB) == block);
+	g_assert_cmpint(block[10 * MIB], ==, 1); /* The pages stayed in memory. */
 	close_map(map);
 }
 
 static void is_given_back_and_taken_again(void)
 {
 	const char *path = support_path("punch");
-	struct ma_image *map = open_map(path, 64 * MIB, 64 * MIB, MIB);
+	struct ma_image *map = open_map(path, 64 * MIB, 64 * MIB);
 	char *block = ma_heap_malloc(map, 16 * MIB);
 	uint64_t full;
 
 	memset(block, 7, 16 * MIB);
 	full = disk_bytes(path);
 	ma_heap_free(map, block);
+	g_assert_cmpint(ma_heap_trim(map), >=, 16 * MIB);
 	g_assert_cmpuint(disk_bytes(path), <=, full - 15 * MIB);
 	g_assert_cmpuint(map->engine->check(map, NULL, NULL), ==, 0);
 	g_assert_true(ma_heap_malloc(map, 16 * MIB) == block);
@@ -104,7 +108,7 @@ static int read_grown(void *arg)
 static void file_grows_under_everybody(void)
 {
 	const char *path = support_path("grow");
-	struct ma_image *map = open_map(path, 0, 256 * MIB, 0);
+	struct ma_image *map = open_map(path, 0, 256 * MIB);
 	struct grown *grown = support_shared(sizeof(*grown));
 	char *block;
 	pid_t pid;
@@ -121,7 +125,7 @@ static void file_grows_under_everybody(void)
 	g_assert_null(ma_heap_malloc(map, 256 * MIB));
 	g_assert_cmpint(errno, ==, ENOMEM);
 	close_map(map);
-	map = open_map(path, 0, 0, 0);
+	map = open_map(path, 0, 0);
 	g_assert_cmpint(block[30 * MIB], ==, 5);
 	close_map(map);
 }
@@ -142,7 +146,7 @@ static int grow_too_far(void *arg)
 
 static void limit_is_an_error_not_a_signal(void)
 {
-	struct ma_image *map = open_map(support_path("limit"), 0, 256 * MIB, 0);
+	struct ma_image *map = open_map(support_path("limit"), 0, 256 * MIB);
 
 	support_run_child(grow_too_far, map);
 	close_map(map);
@@ -152,7 +156,7 @@ int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
 	support_add("/space/is-taken-before-use", is_taken_before_use);
-	support_add("/space/stays-without-punching", stays_without_punching);
+	support_add("/space/stays-for-the-next-block", stays_for_the_next_block);
 	support_add("/space/is-given-back-and-taken-again", is_given_back_and_taken_again);
 	support_add("/space/file-grows-under-everybody", file_grows_under_everybody);
 	support_add("/space/limit-is-an-error-not-a-signal", limit_is_an_error_not_a_signal);

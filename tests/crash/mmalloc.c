@@ -12,7 +12,7 @@
 #include "common/reclaim.h"
 #include "tests/crash/mmalloc_scene.h"
 
-#define LARGE_RUN (1536 * KIB) /* gives its disk space back when it is freed */
+#define LARGE_RUN (1536 * KIB) /* Gives its disk space back when it is freed: see ma_heap_share_chunks below. */
 
 static void *handle;  /* each process's own */
 static void *scratch; /* what the victim's warm-up leaves for its call */
@@ -77,6 +77,14 @@ static void take_large(void *md)
 static void take_large_run(void *md)
 {
 	scratch = mmalloc(md, LARGE_RUN);
+}
+
+/* A run of this size is in the thread's cache then. */
+static void leave_cached(void *md)
+{
+	take_large(md);
+	mfree(md, scratch);
+	take_64(md);
 }
 
 static void take_over_bounds(void *md)
@@ -306,6 +314,7 @@ static const struct scenario scenarios[] = {
 	SCENE("malloc-new-area", TAKES, take_16_until_the_area_is_full, take_16, .streams = 1),
 	SCENE("malloc-adopts", TAKES, nothing, take_64, .prepared = EMPTY_SLABS, .reserve = 2 * MIB),
 	SCENE("malloc-large-in-hole", TAKES, take_64, take_large_run),
+	SCENE("malloc-large-cached", TAKES, leave_cached, take_large),
 	SCENE("malloc-large-scavenges", TAKES, take_64, take_large, .prepared = EMPTY_SLABS, .reserve = 2 * MIB),
 	SCENE("malloc-large-over-bounds", TAKES, take_64, take_over_bounds, .streams = 4),
 	SCENE("malloc-stolen", TAKES, take_64, take_1000, .prepared = OWN_IS_FULL),
@@ -331,6 +340,7 @@ static const struct scenario scenarios[] = {
 	SCENE("trim", KEEPS, leave_much_free, trim),
 	SCENE("trim-of-the-dead", KEEPS, take_64, trim_what_there_is, .prepared = EMPTY_SLABS, .reserve = 2 * MIB),
 	SCENE("trim-after-a-death", KEEPS, leave_much_free, trim, FLAGS(CRASH_DEAD_DURING), .earlier_call = take_large),
+	SCENE("trim-of-cached", KEEPS, leave_cached, trim_what_there_is),
 	SCENE("free-punches", GIVES, take_64, free_prepared, .victims = LARGE_RUN),
 	SCENE("free-punches-over-bounds", GIVES, take_over_bounds, free_scratch, .streams = 4),
 
@@ -357,6 +367,7 @@ static const struct scenario scenarios[] = {
 	SCENE("setroot-inherits-lock", KEEPS, take_64, set_new_root, FLAGS(CRASH_DEAD_DURING),
 	      .earlier_call = set_lost_root),
 
+	SCENE("detach-with-cached", KEEPS, leave_cached, detach),
 	SCENE("thread-exit", KEEPS, watch_the_end, scene_end_thread),
 	SCENE("takeover-of-lock", TAKES, take_64, take_large, FLAGS(CRASH_DEAD_DURING), .earlier_call = take_large),
 	SCENE("takeover-of-slot", TAKES, nothing, take_large, FLAGS(CRASH_DEAD_BEFORE), .earlier_call = take_large),
@@ -479,6 +490,7 @@ int main(int argc, char **argv)
 	support_init(&argc, &argv);
 	scene = support_shared(sizeof(*scene));
 	ma_heap_age_seconds = ma_patience = 0; /* A call takes as many instructions whenever it is made. */
+	ma_heap_share_chunks = 8;
 	support_add("/crash/mmalloc/growth-races", races_of_growth);
 	for (size_t i = 0; i < G_N_ELEMENTS(scenarios); i++)
 		crash_add(&library, &scenarios[i].base);

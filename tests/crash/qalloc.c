@@ -29,6 +29,8 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("malloc-new-slab", TAKES, take_64, take_1000),
 	DYNAMIC("malloc-new-slab-5000", TAKES, take_64, take_5000),
 	DYNAMIC("malloc-large", TAKES, take_64, take_large),
+	DYNAMIC("malloc-large-cached", TAKES, leave_cached, take_large, .bytes = CRASH_CACHES),
+	DYNAMIC("malloc-large-collects", TAKES, leave_cached_in_gap, take_gap, .bytes = CRASH_CACHES),
 	DYNAMIC("malloc-large-grows-disk", TAKES, take_64, take_large, .prepared = FRESH),
 	DYNAMIC("malloc-large-over-bounds", TAKES, take_64, take_over_bounds, .streams = 4),
 	DYNAMIC("malloc-large-widens", TAKES, take_64, take_over_bounds, .streams = 4, .prepared = FRESH),
@@ -47,6 +49,7 @@ static const struct scenario scenarios[] = {
 	DYNAMIC("free-of-another-process", GIVES, take_1000, free_remote),
 	DYNAMIC("free-of-the-dead", GIVES, take_1000, free_prepared, .victims = 64),
 	DYNAMIC("free-large", GIVES, take_64, free_prepared, .victims = SCENE_LARGE),
+	DYNAMIC("free-large-cached", GIVES, take_64, free_prepared, .victims = SCENE_LARGE, .bytes = CRASH_CACHES),
 	DYNAMIC("free-large-over-bounds", GIVES, take_over_bounds, free_scratch, .streams = 4),
 	DYNAMIC("realloc-in-place", KEEPS, take_marked, fit_scratch, .moves = true),
 	DYNAMIC("realloc-moves", TAKES, take_marked, grow_scratch, .moves = true),
@@ -204,7 +207,7 @@ static bool half_done(const struct crash_scenario *s, const char *bytes)
 
 static const struct crash_library qalloc = {
 	.name = "qalloc",
-	.room = SCENE_BYTES,
+	.room = CRASH_CACHES,
 	.prepare = prepare,
 	.attach = attach,
 	.warm_up = warm_up,

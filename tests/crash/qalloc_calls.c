@@ -86,6 +86,41 @@ void take_large(void *map)
 	scratch = qalloc_malloc(map, SCENE_LARGE);
 }
 
+/* A run of this size is in the thread's cache then. */
+void leave_cached(void *map)
+{
+	take_large(map);
+	qalloc_free(scratch, map);
+	take_64(map);
+}
+
+#define GAP   ((size_t)9 * 64 * KIB)
+#define OTHER ((size_t)6 * 64 * KIB)
+
+/* The same, and the run is part of a gap in a full map. The other gaps are shorter than this one, and longer than what is left of it. */
+void leave_cached_in_gap(void *map)
+{
+	void *gap, *others[CRASH_CACHES / OTHER];
+	size_t count = 0;
+
+	take_64(map);
+	gap = qalloc_malloc(map, GAP);
+	while ((others[count] = qalloc_malloc(map, OTHER)) != NULL && qalloc_malloc(map, 70 * KIB))
+		count++;
+	while (count > 0)
+		qalloc_free(others[--count], map);
+	qalloc_free(gap, map);
+	take_large(map);
+	g_assert_true(scratch == gap);
+	qalloc_free(scratch, map);
+}
+
+/* It needs the cached run. The other gaps are for the survivor. */
+void take_gap(void *map)
+{
+	scratch = qalloc_malloc(map, GAP);
+}
+
 void take_over_bounds(void *map)
 {
 	scratch = qalloc_malloc(map, 10 * 64 * KIB);

@@ -5,6 +5,8 @@
 #ifndef MA_TESTS_CRASH_QALLOC_CALLS_H
 #define MA_TESTS_CRASH_QALLOC_CALLS_H
 
+#define CRASH_CACHES (5 * MIB) /**< A thread caches runs of SCENE_LARGE in a map of this size. */
+
 /** Each process's own. */
 extern void *handle;
 
@@ -20,6 +22,9 @@ void take_a_million(void *map);
 void take_1000(void *map);
 void take_5000(void *map);
 void take_large(void *map);
+void leave_cached(void *map);
+void leave_cached_in_gap(void *map);
+void take_gap(void *map);
 void take_over_bounds(void *map);
 void take_large_marked(void *map);
 void take_aligned(void *map);

@@ -19,6 +19,8 @@
 
 #define PAGE      4096u
 #define LINE      64u
+#define MADE_BYTES 512        /* Changes and calls that libFuzzer makes up, at most. */
+#define MADE_STEPS 24         /* The same for calls alone: what goes wrong, mostly does so after a few. */
 #define FSIZE_MAX (9u << 20) /* Disk space is memory here, and what it costs to be had is most of an input. */
 
 struct template
@@ -40,6 +42,10 @@ static struct stat file_stat;
 static uint8_t boot[16];
 static const char *only = ""; /* MA_FUZZ_KIND. */
 unsigned fuzz_live_maps;
+static struct {
+	uint8_t first[FUZZ_MAPS];
+	unsigned count;
+} quick[2]; /* Templates, live maps. */
 
 /* Without fuzz_system.c. */
 __attribute__((weak)) int fuzz_new_file(const char *name)
@@ -106,8 +112,12 @@ static void read_boot_id(void)
 
 void fuzz_limit_file(size_t bytes)
 {
+	static size_t was;
 	const struct rlimit limit = { bytes ? bytes : FSIZE_MAX, FSIZE_MAX };
 
+	if (limit.rlim_cur == was)
+		return;
+	was = limit.rlim_cur;
 	fuzz_require(setrlimit(RLIMIT_FSIZE, &limit) == 0);
 }
 
@@ -188,19 +198,47 @@ bool fuzz_is_wanted(uint8_t first)
 	return !*only || (*only == 'l') == fuzz_is_live(first);
 }
 
+int fuzz_steps(int most)
+{
+	return *only && most > MADE_STEPS ? MADE_STEPS : most;
+}
+
+void fuzz_quick(unsigned first)
+{
+	bool live = fuzz_is_live((uint8_t)first);
+
+	fuzz_require(quick[live].count < FUZZ_MAPS);
+	quick[live].first[quick[live].count++] = (uint8_t)first;
+}
+
+/* Of 64 inputs one is for any map of its kind. */
+static uint8_t first_byte(uint8_t from, bool live, unsigned seed)
+{
+	unsigned count = live ? fuzz_live_maps : template_count + 1;
+
+	if (quick[live].count && seed % 64)
+		return quick[live].first[from % quick[live].count];
+	return (uint8_t)((live ? FUZZ_LIVE : 0) + from % ma_max(count, 1));
+}
+
 /* libFuzzer's, and what it calls for each new input. */
 __attribute__((weak)) size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed);
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed)
 {
-	(void)seed;
+	bool live = *only == 'l' && fuzz_live_maps;
+
 	size = LLVMFuzzerMutate(data, size, most);
-	if (size && *only == 'l' && fuzz_live_maps)
-		data[0] = (uint8_t)(FUZZ_LIVE + data[0] % fuzz_live_maps);
-	else if (size && *only)
-		data[0] = (uint8_t)(data[0] % (template_count + 1));
-	return size;
+	if (size == 0 || !*only)
+		return size;
+	data[0] = first_byte(data[0], live, seed);
+	if (live || data[0] == 0)
+		return size;
+	/* Three of four maps are opened once: the second time takes as long as the first. */
+	if (size > 1 && seed / 64 % 4)
+		data[1] |= FUZZ_ONCE;
+	return size < MADE_BYTES ? size : MADE_BYTES;
 }
 
 unsigned fuzz_templates(void)
@@ -344,20 +382,31 @@ static void copy_back(const struct template *t, size_t from, size_t to)
 			memcpy(view + at, t->image + at, PAGE);
 }
 
-/* Only what differs: pages that an input before has left there, and the template's own. */
+/* Those of the template's pages that lie before this place in the file. Returns how many are restored now, of which so many were. */
+static size_t restore_pages(const struct template *t, size_t restored, size_t end)
+{
+	for (; restored < t->pages && (size_t)t->page[restored] * PAGE < end; restored++)
+		copy_back(t, (size_t)t->page[restored] * PAGE, ((size_t)t->page[restored] + 1) * PAGE);
+	return restored;
+}
+
+/* Only what differs: pages that an input before has left there, and in the holes between them the template's own. */
 static void restore(const struct template *t)
 {
 	int fd = fuzz_kernel_fd(file);
+	size_t restored = 0;
 	off_t at, end;
 
 	if (length() != t->bytes)
 		set_length(t->bytes);
 	for (at = lseek(fd, 0, SEEK_DATA); at >= 0 && (size_t)at < t->bytes; at = lseek(fd, end, SEEK_DATA)) {
 		end = lseek(fd, at, SEEK_HOLE);
+		restored = restore_pages(t, restored, (size_t)at);
 		copy_back(t, (size_t)at, (size_t)end < t->bytes ? (size_t)end : t->bytes);
+		while (restored < t->pages && (size_t)t->page[restored] * PAGE < (size_t)end)
+			restored++;
 	}
-	for (size_t i = 0; i < t->pages; i++)
-		copy_back(t, (size_t)t->page[i] * PAGE, ((size_t)t->page[i] + 1) * PAGE);
+	restore_pages(t, restored, t->bytes);
 }
 
 static void from_template(const struct template *t, unsigned changes, struct fuzz_in *in)
@@ -409,6 +458,7 @@ bool fuzz_file(struct fuzz_in *in, unsigned *options)
 	unsigned map = fuzz_u8(in);
 	unsigned count;
 
+	fuzz_limit_file(0);
 	*options = fuzz_u8(in);
 	count = fuzz_u8(in);
 	if (map > template_count)

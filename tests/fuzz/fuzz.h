@@ -30,7 +30,7 @@
 #define FUZZ_ANYWHERE 0x80u /* Of an operation. */
 
 #define FUZZ_LIVE      0x40u      /* The first byte of inputs for live maps, and above. */
-#define FUZZ_MAPS      8          /* Templates at most. */
+#define FUZZ_MAPS      16         /* Templates at most. */
 #define FUZZ_MAP_BYTES (8u << 20) /* The longest template. */
 
 /* What is still to be read of an input; zeros when it is used up. */
@@ -66,6 +66,13 @@ void fuzz_template(const char *path);
 bool fuzz_is_live(uint8_t first);
 bool fuzz_is_wanted(uint8_t first);
 extern unsigned fuzz_live_maps;
+/* So many steps of an input are made: most of them, or fewer when MA_FUZZ_KIND says that libFuzzer works. So a find is one in a replay too. */
+int fuzz_steps(int most);
+/*
+ * Inputs that begin with this byte are quick: their map is small. libFuzzer makes nearly all of its inputs for such maps. The others, which
+ * older inputs of the corpus are for, take several times as long, and reach little more.
+ */
+void fuzz_quick(unsigned first);
 /* How many templates there are. */
 unsigned fuzz_templates(void);
 

@@ -279,8 +279,12 @@ static void look(void)
 /* What the check says is wanted when a find is looked into. */
 static void say(const char *text, void *arg)
 {
+	static int wanted = -1;
+
 	(void)arg;
-	if (getenv(lib->debug))
+	if (wanted < 0)
+		wanted = getenv(lib->debug) != NULL;
+	if (wanted)
 		fprintf(stderr, "%s\n", text);
 }
 
@@ -290,7 +294,7 @@ static void use(struct fuzz_in *in, unsigned way, bool believed)
 	s.sound = lib->check(s.map, say, NULL) == 0 && !believed;
 	s.writable = way != 1;
 	look();
-	for (int i = 0; i < CALLS && in->left; i++)
+	for (int i = fuzz_steps(CALLS); i > 0 && in->left; i--)
 		one_call(in);
 	/* Whatever the input says: of each kind of call, one. */
 	for (size_t i = 0; i < 4 && i < HELD; i++) {

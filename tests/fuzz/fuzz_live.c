@@ -14,11 +14,19 @@
 #define PAGE  4096u
 #define BLOCK (16 * PAGE) /* Is compared at a time. */
 
+static bool small;
+
+void fuzz_live_small(void)
+{
+	small = true;
+}
+
 int fuzz_live_file(struct fuzz_live *live, char path[64])
 {
 	live->fd = fuzz_new_file("live");
 	fuzz_require(live->fd >= 0);
 	fuzz_live_maps++;
+	live->small = small;
 	snprintf(path, 64, "/proc/self/fd/%d", live->fd);
 	live->view = mmap(NULL, FUZZ_LIVE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, live->fd, 0);
 	fuzz_require(live->view != MAP_FAILED);
@@ -214,7 +222,8 @@ static void change(struct fuzz_live *live, struct fuzz_in *in)
 
 void fuzz_live_steps(struct fuzz_live *live, struct fuzz_in *in, void (*call)(struct fuzz_in *in))
 {
-	for (int i = 0; i < FUZZ_LIVE_STEPS && in->left; i++)
+	fuzz_limit_file(live->small ? FUZZ_LIVE_SMALL : 0);
+	for (int i = fuzz_steps(FUZZ_LIVE_STEPS); i > 0 && in->left; i--)
 		if (fuzz_u8(in) & 1)
 			change(live, in);
 		else

@@ -14,9 +14,10 @@
 
 #include "tests/fuzz/fuzz.h"
 
-#define FUZZ_LIVE_MAPS   4
+#define FUZZ_LIVE_MAPS   8
 #define FUZZ_LIVE_FIELDS 40
 #define FUZZ_LIVE_BYTES  (4u << 20) /* As long as a live map's file may get. */
+#define FUZZ_LIVE_SMALL  (5u << 18)
 #define FUZZ_LIVE_STEPS  48
 
 enum fuzz_kind {
@@ -44,10 +45,13 @@ struct fuzz_live {
 	uint8_t *view, *image;
 	size_t bytes;
 	uint64_t units; /* Chunks, or groups, of the map. */
+	bool small; /* Its file may not get longer than FUZZ_LIVE_SMALL: a damaged length would have it grow to many pages. */
 	struct fuzz_field field[FUZZ_LIVE_FIELDS];
 	size_t fields;
 };
 
+/* The live maps that are made from now on are small ones. */
+void fuzz_live_small(void);
 /* A new file for it, and its name. */
 int fuzz_live_file(struct fuzz_live *live, char path[64]);
 /* The map is as each input finds it. */

@@ -69,7 +69,8 @@ static void run_random(unsigned maps)
 	for (size_t i = 0; i < size; i++)
 		bytes[i] = (uint8_t)next(&state);
 	if (maps)
-		bytes[0] = (uint8_t)(next(&state) % 16 ? 0x40 + next(&state) % maps : 1 + next(&state) % 6);
+		bytes[0] =
+			(uint8_t)(next(&state) % 16 ? 0x40 + next(&state) % maps : 1 + next(&state) % fuzz_templates());
 	LLVMFuzzerTestOneInput(bytes, size);
 }
 

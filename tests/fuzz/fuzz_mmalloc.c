@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <mmalloc.h>
 #include "tests/fuzz/fuzz_heap.h"
+#include "tests/fuzz/fuzz_live.h"
 
 static struct ma_image *open_heap(unsigned way)
 {
@@ -120,6 +121,20 @@ static void live(unsigned streams, size_t reserve)
 	fuzz_heap_live(mmalloc_attach_opt(fuzz_heap_live_file(path), NULL, &options));
 }
 
+/* Templates 5 and up, live maps 2 and up. */
+static void small(void)
+{
+	template(1, 448 << 10, 12);
+	template(2, 1 << 20, 12);
+	for (unsigned i = 5; i <= fuzz_templates(); i++)
+		fuzz_quick(i);
+	fuzz_live_small();
+	live(1, 384 << 10);
+	live(2, 1 << 20);
+	for (unsigned i = 2; i < fuzz_live_maps; i++)
+		fuzz_quick(FUZZ_LIVE + i);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc, (void)argv;
@@ -131,5 +146,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		 20); /* Nearly all of the range lies beyond the file; tables take space as needed. */
 	live(1, 1 << 20);
 	live(2, 3 << 20);
+	small();
 	return 0;
 }

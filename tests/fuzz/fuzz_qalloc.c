@@ -2,6 +2,7 @@
 /* Hostile files for libqalloc; fuzz_heap.h says what must hold. */
 #include <qalloc.h>
 #include "tests/fuzz/fuzz_heap.h"
+#include "tests/fuzz/fuzz_live.h"
 
 static struct ma_image *open_map(unsigned way)
 {
@@ -66,6 +67,27 @@ static void live(uint64_t size, uint64_t range, uint64_t streams, uint64_t item)
 	fuzz_heap_live(qalloc_make(path, &options));
 }
 
+/* Templates 7 and up, live maps 4 and up. */
+static void small(void)
+{
+	const struct qalloc_options grows = {
+		.base = FUZZ_TEMPLATE_BASE, .size = 300 << 10, .range = 1 << 20, .streams = 2
+	};
+	void *base = FUZZ_TEMPLATE_BASE;
+
+	fuzz_heap_template(qalloc_makestatmap(1 << 15, base, fuzz_path(), 100, 2), 40);
+	fuzz_heap_template(qalloc_makestatmap(1 << 17, base, fuzz_path(), 20000, 1), 4);
+	fuzz_heap_template(qalloc_makedynmap(400 << 10, base, fuzz_path(), 1), 20);
+	fuzz_heap_template(qalloc_make(fuzz_path(), &grows), 12);
+	for (unsigned i = 7; i <= fuzz_templates(); i++)
+		fuzz_quick(i);
+	fuzz_live_small();
+	live(320 << 10, 0, 1, 0);
+	live(300 << 10, 1 << 20, 2, 0);
+	for (unsigned i = 2; i < fuzz_live_maps; i++)
+		fuzz_quick(FUZZ_LIVE + i);
+}
+
 const char fuzz_name[] = "qalloc";
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -84,5 +106,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	live(600 << 10, 3 << 20, 2, 0);
 	live(128 << 10, 0, 2, 64);
 	live(256 << 10, 1 << 20, 1, 1000);
+	small();
 	return 0;
 }

@@ -288,8 +288,12 @@ static void grow(void)
 /* What the check says is wanted when a find is looked into. */
 static void say(const char *text, void *arg)
 {
+	static int wanted = -1;
+
 	(void)arg;
-	if (getenv("SHMBUDDY_DEBUG"))
+	if (wanted < 0)
+		wanted = getenv("SHMBUDDY_DEBUG") != NULL;
+	if (wanted)
 		fprintf(stderr, "%s\n", text);
 }
 
@@ -300,7 +304,7 @@ static void use(struct fuzz_in *in, bool checked)
 	memset(s.held, 0, sizeof(s.held));
 	s.sound = shmbuddy_check(s.region, say, NULL) == 0 && checked;
 	look();
-	for (int i = 0; i < CALLS && in->left; i++)
+	for (int i = fuzz_steps(CALLS); i > 0 && in->left; i--)
 		one_call(in);
 	/* Whatever the input says: of each kind of call, one. */
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -375,6 +379,22 @@ static void template(uint64_t capacity, uint64_t smallest, uint64_t largest)
 	fuzz_require(ftruncate(fuzz_fd(), 0) == 0);
 }
 
+/* Templates 6 and up, live regions 4 and up, and old ones that are small. */
+static void small(void)
+{
+	template(16 << 10, 32, 1024);
+	template(8 << 10, 16, 8 << 10);
+	template(20 << 10, 32, 8 << 10);
+	for (unsigned i = 5; i <= fuzz_templates(); i++)
+		fuzz_quick(i);
+	fuzz_live_small();
+	fuzz_buddy_live(8 << 10, 0, 16, 8 << 10);
+	fuzz_buddy_live(10 << 10, 64 << 10, 32, 8 << 10);
+	for (unsigned i = 2; i < fuzz_live_maps; i++)
+		fuzz_quick(FUZZ_LIVE + i);
+	fuzz_quick(FUZZ_LIVE);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc, (void)argv;
@@ -388,5 +408,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	fuzz_buddy_live(64 << 10, 0, 16, 64 << 10);
 	fuzz_buddy_live(100 << 10, 1 << 20, 32, 64 << 10);
 	fuzz_buddy_live(5 << 16, 5 << 16, 1 << 16, 1 << 18);
+	small();
 	return 0;
 }

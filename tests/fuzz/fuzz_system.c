@@ -15,37 +15,19 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/base.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_system.h"
 
-#define FILES        8
+#define FILES        16
 #define NUMBERS      64     /* Descriptors, all files together, */
 #define FIRST_NUMBER 100000 /* from this number on, which no file of the kernel has here. */
-#define OPENS        64
-#define LOCKS        16
+#define PUNCH        (256 << 10)
 
 #define BOOT "/proc/sys/kernel/random/boot_id"
-
-struct file {
-	int fd; /* The kernel's. */
-	struct stat st;
-	char *view;
-};
-
-struct lock {
-	short type; /* F_UNLCK: none here. */
-	off_t at;
-};
-
-/* An open file description. It lasts while descriptors or mapped pages have it. */
-struct description {
-	unsigned uses;
-	struct file *file; /* NULL: the boot id. */
-	int flags, mark;
-	struct lock lock[LOCKS];
-};
 
 struct map {
 	struct description *of; /* NULL: none here. */
@@ -54,7 +36,7 @@ struct map {
 
 static struct file files[FILES];
 static unsigned file_count;
-static struct description descriptions[OPENS];
+struct description fuzz_description[OPENS];
 static struct description *number[NUMBERS];
 static struct map mapped; /* The last page that was mapped for reading. */
 static char boot[64];
@@ -84,6 +66,10 @@ CALL(void *, mmap, void *at, size_t bytes, int prot, int flags, int fd, off_t fr
 CALL(int, munmap, void *at, size_t bytes);
 CALL(int, madvise, void *at, size_t bytes, int advice);
 CALL(int, sched_yield, void);
+CALL(int, statx, int fd, const char *path, int flags, unsigned mask, struct statx *st);
+CALL(int, ioctl, int fd, unsigned long request, ...);
+CALL(ssize_t, readlink, const char *path, char *to, size_t bytes);
+CALL(int, fstatfs, int fd, struct statfs *st);
 
 /* ---- descriptors ---- */
 
@@ -114,7 +100,7 @@ static int give_number(struct description *d)
 static int open_again(struct file *file, int flags)
 {
 	for (int i = 0; i < OPENS; i++) {
-		struct description *d = &descriptions[i];
+		struct description *d = &fuzz_description[i];
 
 		if (d->uses)
 			continue;
@@ -198,70 +184,7 @@ int __wrap_close(int fd)
 	return 0;
 }
 
-/* ---- locks ---- */
-
-static struct lock *lock_at(struct description *d, off_t at)
-{
-	for (int i = 0; i < LOCKS; i++)
-		if (d->lock[i].type != F_UNLCK && d->lock[i].at == at)
-			return &d->lock[i];
-	return NULL;
-}
-
-/* Of another description of the file. */
-static struct lock *in_the_way(const struct description *d, const struct flock *lock)
-{
-	for (int i = 0; i < OPENS; i++) {
-		struct description *other = &descriptions[i];
-		struct lock *found;
-
-		if (!other->uses || other->file != d->file || other == d)
-			continue;
-		found = lock_at(other, lock->l_start);
-		if (found && (found->type == F_WRLCK || lock->l_type == F_WRLCK))
-			return found;
-	}
-	return NULL;
-}
-
-static int ask_lock(struct description *d, struct flock *lock)
-{
-	struct lock *found = lock->l_len == 1 ? in_the_way(d, lock) : NULL;
-
-	lock->l_type = found ? found->type : F_UNLCK;
-	if (found)
-		lock->l_pid = -1;
-	return 0;
-}
-
-static void unlock_all(struct description *d)
-{
-	for (int i = 0; i < LOCKS; i++)
-		d->lock[i].type = F_UNLCK;
-}
-
-static int set_lock(struct description *d, const struct flock *lock)
-{
-	struct lock *mine;
-
-	if (lock->l_type == F_UNLCK && lock->l_len != 1) {
-		unlock_all(d);
-		return 0;
-	}
-	fuzz_require(lock->l_len == 1);
-	if (lock->l_type != F_UNLCK && in_the_way(d, lock)) {
-		errno = EAGAIN;
-		return -1;
-	}
-	mine = lock_at(d, lock->l_start);
-	for (int i = 0; i < LOCKS && !mine && lock->l_type != F_UNLCK; i++)
-		if (d->lock[i].type == F_UNLCK)
-			mine = &d->lock[i];
-	fuzz_require(mine || lock->l_type == F_UNLCK);
-	if (mine)
-		*mine = (struct lock){ lock->l_type, lock->l_start };
-	return 0;
-}
+/* ---- locks, and what else fcntl(2) does ---- */
 
 int __wrap_fcntl(int fd, int command, ...)
 {
@@ -285,9 +208,9 @@ int __wrap_fcntl(int fd, int command, ...)
 	case F_GETSIG:
 		return d->mark;
 	case F_OFD_SETLK:
-		return set_lock(d, (const struct flock *)argument);
+		return fuzz_set_lock(d, (const struct flock *)argument);
 	case F_OFD_GETLK:
-		return ask_lock(d, (struct flock *)argument);
+		return fuzz_ask_lock(d, (struct flock *)argument);
 	default:
 		fuzz_failed(__FILE__, __LINE__, "a command of fcntl(2) that is known here");
 	}
@@ -315,6 +238,18 @@ int __wrap_stat(const char *path, struct stat *st)
 	return 0;
 }
 
+/* "/proc/self/fd/100000": the name of a file without one. */
+ssize_t __wrap_readlink(const char *path, char *to, size_t bytes)
+{
+	static const char name[] = "/memfd:fuzz (deleted)";
+
+	if (!named(path))
+		return __real_readlink(path, to, bytes);
+	bytes = ma_min(bytes, sizeof(name) - 1);
+	memcpy(to, name, bytes);
+	return (ssize_t)bytes;
+}
+
 static int set_length(struct file *file, off_t length)
 {
 	if (length == file->st.st_size)
@@ -340,7 +275,8 @@ int __wrap_fallocate(int fd, int mode, off_t at, off_t bytes)
 	if (!file)
 		return __real_fallocate(fd, mode, at, bytes);
 	if (mode & FALLOC_FL_PUNCH_HOLE) {
-		if (bytes > 4096 || at + bytes > file->st.st_size)
+		/* Clearing pages takes less time than to free them, and to have them again. */
+		if (bytes > PUNCH || at + bytes > file->st.st_size)
 			return __real_fallocate(file->fd, mode, at, bytes);
 		memset(file->view + at, 0, (size_t)bytes);
 		return 0;
@@ -354,6 +290,51 @@ int __wrap_fallocate(int fd, int mode, off_t at, off_t bytes)
 		return -1;
 	}
 	return mode & FALLOC_FL_KEEP_SIZE || at + bytes <= file->st.st_size ? 0 : set_length(file, at + bytes);
+}
+
+/* Of a file here only its mount is asked for; the kernel's answer is kept. */
+int __wrap_statx(int fd, const char *path, int flags, unsigned mask, struct statx *st)
+{
+	static struct statx mount;
+	static unsigned asked;
+	struct file *file = file_of(fd);
+
+	if (!file || *path)
+		return __real_statx(fd, path, flags, mask, st);
+	if (asked != mask && __real_statx(file->fd, path, flags, mask, &mount) < 0)
+		return -1;
+	asked = mask;
+	*st = mount;
+	return 0;
+}
+
+/* For the number of a file system, which a memfd's has not. */
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+	va_list arguments;
+	void *argument;
+
+	if (file_of(fd)) {
+		errno = ENOTTY;
+		return -1;
+	}
+	va_start(arguments, request);
+	argument = va_arg(arguments, void *);
+	va_end(arguments);
+	return __real_ioctl(fd, request, argument);
+}
+
+int __wrap_fstatfs(int fd, struct statfs *st)
+{
+	static struct statfs found;
+	struct file *file = file_of(fd);
+
+	if (!file)
+		return __real_fstatfs(fd, st);
+	if (!found.f_type && __real_fstatfs(file->fd, &found) < 0)
+		return -1;
+	*st = found;
+	return 0;
 }
 
 /* All is data, up to the end. */
@@ -437,7 +418,6 @@ void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t fro
 {
 	struct description *d = of(fd);
 	void *got = __real_mmap(at, bytes, prot, flags, fuzz_kernel_fd(fd), from);
-
 	if (d && got != MAP_FAILED && prot == PROT_READ && bytes == 4096 && !(flags & MAP_FIXED)) {
 		forget_map();
 		mapped = (struct map){ d, got };

@@ -177,7 +177,7 @@ static int disk_gets_room_again(void *arg)
 	realloc_fails(md, block, 2 << 20, ENOSPC);
 	assert_null(mmalloc(md, 3 << 20), ENOSPC);
 	heap_check(md);
-	/* What is freed is the disk's again at once, and so the filler's. */
+	/* What is freed is the disk's again at once when asked for, and so the filler's. */
 	mfree(md, block);
 	g_assert_cmpint(mmalloc_trim(md), >=, 0);
 	g_assert_cmpuint(disk_bytes(path), <, 2 << 20);
@@ -193,6 +193,38 @@ static int disk_gets_room_again(void *arg)
 static void room_again(void)
 {
 	support_run_or_skip(disk_gets_room_again, "no mount namespace here");
+}
+
+/* Free space is kept for the next block. When the disk is full, a block that does not fit there gets it all the same. */
+static int kept_space_serves_others(void *arg)
+{
+	char *large[3], *small[20];
+	void *md;
+
+	(void)arg;
+	if (!support_small_disk("size=8m"))
+		return SUPPORT_CANNOT;
+	md = heap_attach(support_path("heap"));
+	for (size_t i = 0; i < G_N_ELEMENTS(large); i++)
+		memset(large[i] = mmalloc(md, 2 << 20), 1, 2 << 20);
+	mfree(md, large[0]);
+	mfree(md, large[2]);
+	close(fill_up(support_path("filler")));
+	g_assert_nonnull(large[0] = mmalloc(md, 3 << 20)); /* Larger than either. */
+	memset(large[0], 1, 3 << 20);
+	mfree(md, large[0]);
+	mfree(md, large[1]);
+	for (size_t i = 0; i < G_N_ELEMENTS(small); i++) {
+		g_assert_nonnull(small[i] = mmalloc(md, 150000));
+		memset(small[i], 1, 150000);
+	}
+	heap_detach(md);
+	return 0;
+}
+
+static void kept_space(void)
+{
+	support_run_or_skip(kept_space_serves_others, "no mount namespace here");
 }
 
 static int attach_on_full_disk(void *arg)
@@ -401,6 +433,7 @@ int main(int argc, char **argv)
 	support_init(&argc, &argv);
 	support_add("/mmalloc/disk/full", full_disk);
 	support_add("/mmalloc/disk/room-again", room_again);
+	support_add("/mmalloc/disk/kept-space", kept_space);
 	support_add("/mmalloc/disk/lost", space_lost_in_place);
 	support_add("/mmalloc/disk/full-at-creation", full_at_creation);
 	support_add("/mmalloc/disk/file-size-limit", file_size_limit);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Space that goes back to the file system: at once, by and by, at detach. */
+/* Space that goes back to the file system: by and by, beyond a share, at trim and detach. */
 #include <sys/stat.h>
 
 #include "tests/support/support_mmalloc.h"
@@ -26,9 +26,10 @@ static void mfree_gives_space_back(void)
 	memset(large, 1, 20 << 20);
 	with = disk_bytes(path);
 	g_assert_cmpuint(with, >=, before + (20 << 20));
-	mfree(md, large); /* Of 1 MiB and more: at once. */
+	mfree(md, large); /* For the next block. */
+	g_assert_cmpuint(disk_bytes(path), >=, with);
+	g_assert_cmpint(mmalloc_trim(md), >=, 20 << 20);
 	g_assert_cmpuint(disk_bytes(path), <=, with - (19 << 20));
-	/* Smaller ones a little later, or when it is trimmed. */
 	for (size_t i = 0; i < G_N_ELEMENTS(small); i++)
 		memset(small[i] = mmalloc(md, 200000), 1, 200000);
 	with = disk_bytes(path);
@@ -80,6 +81,51 @@ static void small_blocks_give_space_back(void)
 	heap_detach(md);
 }
 
+/* The calls that come there are those of large blocks alone. */
+static void large_blocks_give_space_back(void)
+{
+	const char *path = support_path("large");
+	void *md = heap_attach(path), *large = mmalloc(md, 40 << 20);
+	uint64_t full;
+
+	memset(large, 1, 40 << 20);
+	full = disk_bytes(path);
+	mfree(md, large);
+	while (disk_bytes(path) > full / 4) {
+		mfree(md, mmalloc(md, 1 << 20));
+		support_sleep_us(100000);
+	}
+	heap_detach(md);
+}
+
+/* Space that was free for some seconds, in which no call came, goes back in one call. */
+static void one_call_after_a_pause(void)
+{
+	const char *path = support_path("pause");
+	void *md = heap_attach(path), *large = mmalloc(md, 40 << 20);
+	uint64_t full;
+
+	memset(large, 1, 40 << 20);
+	full = disk_bytes(path);
+	mfree(md, large);
+	support_sleep_us(6 * 1000000);
+	g_assert_nonnull(mmalloc(md, 1 << 20));
+	g_assert_cmpuint(disk_bytes(path), <=, full / 4);
+	heap_detach(md);
+}
+
+/* Of 64 MiB and more, free space is at most as much as that in use. */
+static void free_space_is_limited(void)
+{
+	const char *path = support_path("share");
+	void *md = heap_attach(path), *large = mmalloc(md, 200 << 20);
+	uint64_t before = disk_bytes(path);
+
+	mfree(md, large);
+	g_assert_cmpuint(disk_bytes(path), <=, before - (199 << 20));
+	heap_detach(md);
+}
+
 static void detach_gives_space_back(void)
 {
 	const char *path = support_path("detached");
@@ -108,6 +154,9 @@ int main(int argc, char **argv)
 	support_init(&argc, &argv);
 	support_add("/mmalloc/disk/back", mfree_gives_space_back);
 	support_add("/mmalloc/disk/back-by-itself", small_blocks_give_space_back);
+	support_add("/mmalloc/disk/back-of-large-blocks", large_blocks_give_space_back);
+	support_add("/mmalloc/disk/back-after-a-pause", one_call_after_a_pause);
+	support_add("/mmalloc/disk/back-beyond-a-share", free_space_is_limited);
 	support_add("/mmalloc/disk/back-at-detach", detach_gives_space_back);
 	support_add("/mmalloc/disk/one-block", heap_of_one_block_is_small);
 	return support_run();

@@ -135,7 +135,7 @@ static void on_a_heap(void)
 	SAYS(mmalloc_stats(md, NULL), EINVAL, "cannot return statistics");
 	SAYS(mmalloc_snapshot(md, NULL), EINVAL, "cannot make a snapshot");
 	SAYS(mmalloc_snapshot(md, support_dir()), EISDIR, "a directory");
-	SAYS(mmalloc_snapshot(md, "/nonexistent/s.mm"), ENOENT, "/nonexistent/s.mm: cannot make a snapshot");
+	SAYS(mmalloc_snapshot(md, "/proc/nonexistent/s.mm"), ENOENT, "/proc/nonexistent/s.mm: cannot make a snapshot");
 	SAYS(mmcheck(md, NULL), EBUSY, "h.mm): cannot guard blocks");
 	mfree(md, block);
 	SAYS(mfree(md, block), EINVAL, "look for a double free");
@@ -194,8 +194,8 @@ static void tracing(void)
 
 static void tracing_nowhere(void)
 {
-	if (support_in_process_with("MALLOC_TRACE", "/nonexistent/trace"))
-		SAYS(mmtrace(), ENOENT, "/nonexistent/trace: cannot write the trace");
+	if (support_in_process_with("MALLOC_TRACE", "/proc/nonexistent/trace"))
+		SAYS(mmtrace(), ENOENT, "/proc/nonexistent/trace: cannot write the trace");
 }
 
 /* --- the machine's fault --- */

@@ -4,11 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "common/header.h"
-#include "tests/power/library.h"
-#include "tests/support/support.h"
-
-#define BYTES (512 * KIB)
+#include "tests/power/numbered.h"
 
 #define assert_fails(call, err)                    \
 	do {                                       \
@@ -21,52 +17,12 @@ static char *checkpoints_of(const char *path)
 	return g_strconcat(path, ".checkpoint", NULL);
 }
 
-/* With a number that a root leads to. */
-static void *make(const char *path, bool durable)
-{
-	void *map = lib_make(path, BYTES);
-	uint64_t *number;
-
-	g_assert_nonnull(map);
-	number = lib_malloc(map, sizeof(*number));
-	*number = 1;
-	g_assert_cmpint(lib_setroot(map, "number", number), ==, 0);
-	if (durable)
-		g_assert_cmpint(lib_durable(map), ==, 0);
-	return map;
-}
-
-static uint64_t *number_in(void *map)
-{
-	return lib_getroot(map, "number");
-}
-
-static void cut_the_power(const char *path)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	g_assert_cmpint(pwrite(fd, "another machine.", 16, offsetof(struct ma_header, boot_id)), ==, 16);
-	close(fd);
-}
-
-static void assert_number(const char *path, uint64_t number, bool restored)
-{
-	void *map = lib_load(path);
-
-	if (!map)
-		g_error("%s", lib_errmsg());
-	g_assert_cmpuint(*number_in(map), ==, number);
-	g_assert_cmpint(lib_was_restored(map), ==, restored);
-	g_assert_cmpint(lib_check(map), ==, 0);
-	lib_close(map);
-}
-
 /* ---- refusals ---- */
 
 static void refusals(void)
 {
 	const char *path = support_path("refusals");
-	void *map = make(path, false);
+	void *map = numbered_make(path, false);
 
 	assert_fails(lib_capture(map), EINVAL);
 	assert_fails(lib_commit(map), EINVAL);
@@ -80,7 +36,7 @@ static void refusals(void)
 	assert_fails(lib_commit(map), EINVAL);
 	lib_close(map);
 	assert_fails(lib_restore(support_path("absent")), ENOENT);
-	map = make(support_path("plain"), false);
+	map = numbered_make(support_path("plain"), false);
 	lib_close(map);
 	assert_fails(lib_restore(support_path("plain")), ENOENT);
 }
@@ -88,7 +44,7 @@ static void refusals(void)
 static void no_name(void)
 {
 	const char *path = support_path("nameless");
-	void *map = make(path, false);
+	void *map = numbered_make(path, false);
 
 	g_assert_cmpint(unlink(path), ==, 0);
 	assert_fails(lib_durable(map), ENOENT);
@@ -99,10 +55,10 @@ static void another_maps_file(void)
 {
 	const char *one = support_path("one"), *two = support_path("two");
 	char *from = checkpoints_of(one), *to = checkpoints_of(two);
-	void *map = make(one, true);
+	void *map = numbered_make(one, true);
 
 	lib_close(map);
-	map = make(two, false);
+	map = numbered_make(two, false);
 	g_assert_cmpint(rename(from, to), ==, 0);
 	assert_fails(lib_durable(map), EUCLEAN);
 	lib_close(map);
@@ -115,7 +71,7 @@ static void another_maps_file(void)
 static void going_back(void)
 {
 	const char *path = support_path("back");
-	void *map = make(path, true);
+	void *map = numbered_make(path, true);
 
 	*number_in(map) = 2;
 	lib_close(map);
@@ -129,7 +85,7 @@ static void renamed(void)
 {
 	const char *path = support_path("old"), *other = support_path("new");
 	char *from = checkpoints_of(path), *to = checkpoints_of(other);
-	void *map = make(path, true);
+	void *map = numbered_make(path, true);
 
 	*number_in(map) = 2;
 	lib_close(map);
@@ -146,7 +102,7 @@ static void missing(void)
 {
 	const char *path = support_path("missing");
 	char *checkpoints = checkpoints_of(path);
-	void *map = make(path, true);
+	void *map = numbered_make(path, true);
 
 	lib_close(map);
 	g_assert_cmpint(unlink(checkpoints), ==, 0);
@@ -172,7 +128,7 @@ static void copied(void)
 {
 	const char *path = support_path("original"), *alone = support_path("alone"), *both = support_path("both");
 	char *from = checkpoints_of(path), *to = checkpoints_of(both);
-	void *map = make(path, true);
+	void *map = numbered_make(path, true);
 
 	*number_in(map) = 2;
 	lib_close(map);
@@ -192,7 +148,7 @@ static void nothing_to_write(void)
 {
 	const char *path = support_path("nothing");
 	char *checkpoints = checkpoints_of(path);
-	void *map = make(path, true);
+	void *map = numbered_make(path, true);
 	struct stat before, after;
 
 	g_assert_cmpint(stat(checkpoints, &before), ==, 0);
@@ -226,7 +182,7 @@ static void group(void)
 	struct ma_header before, after;
 	int fd;
 
-	map_of_all = make(path, true);
+	map_of_all = numbered_make(path, true);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	*number_in(map_of_all) = 2;
 	g_assert_cmpint(lib_capture(map_of_all), ==, 0);
@@ -258,7 +214,7 @@ static int child_syncs(void *arg)
 static void children(void)
 {
 	const char *path = support_path("children");
-	void *map = make(path, true);
+	void *map = numbered_make(path, true);
 	pid_t child = support_fork(child_syncs, map);
 
 	g_assert_cmpint(support_wait(child), ==, 0);
@@ -276,7 +232,7 @@ static int child_stores(void *arg)
 static void children_without_calls(void)
 {
 	const char *path = support_path("stores");
-	void *map = make(path, true);
+	void *map = numbered_make(path, true);
 
 	g_assert_cmpint(lib_sync(map), ==, 0);
 	g_assert_cmpint(support_wait(support_fork(child_stores, map)), ==, 0);
@@ -296,7 +252,7 @@ static int child_in_between(void *arg)
 static void fork_in_between(void)
 {
 	const char *path = support_path("between");
-	void *map = make(path, true);
+	void *map = numbered_make(path, true);
 
 	*number_in(map) = 7;
 	g_assert_cmpint(lib_capture(map), ==, 0);
@@ -312,7 +268,7 @@ static void fork_in_between(void)
 static void closed_descriptors(void)
 {
 	const char *path = support_path("closed");
-	void *map = make(path, true);
+	void *map = numbered_make(path, true);
 
 	*number_in(map) = 8;
 	g_assert_cmpint(lib_capture(map), ==, 0);
@@ -353,7 +309,7 @@ static void small_stack(void)
 {
 	char *path = g_strdup(support_path("stack"));
 
-	lib_close(make(path, true));
+	lib_close(numbered_make(path, true));
 	support_small_stack(use_small_stack, path);
 	g_free(path);
 }

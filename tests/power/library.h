@@ -31,6 +31,17 @@ static inline void *lib_load(const char *path)
 	return map;
 }
 
+/* Only to read, or a private view. */
+static inline void *lib_view(const char *path, bool is_private)
+{
+	const struct mmalloc_options options = { .flags = is_private ? MMALLOC_PRIVATE : MMALLOC_RDONLY };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	void *map = mmalloc_attach_opt(fd, NULL, &options);
+
+	close(fd);
+	return map;
+}
+
 static inline void *lib_make(const char *path, size_t bytes)
 {
 	const struct mmalloc_options options = { .reserve = bytes, .streams = 2 };
@@ -67,6 +78,15 @@ static inline void *lib_load(const char *path)
 {
 	const struct shmbuddy_options options = { .flags = SHMBUDDY_EXISTING, .address = lib_base };
 
+	return shmbuddy_open(path, &options);
+}
+
+/* Only to read. There are no private views. */
+static inline void *lib_view(const char *path, bool is_private)
+{
+	const struct shmbuddy_options options = { .flags = SHMBUDDY_RDONLY, .address = lib_base };
+
+	(void)is_private;
 	return shmbuddy_open(path, &options);
 }
 
@@ -156,6 +176,12 @@ static inline bool lib_was_restored(void *map)
 #define lib_load(path)        qalloc_loadmap(path)
 #define lib_check(map)        qalloc_check(map, NULL, NULL)
 #define lib_errmsg            qalloc_errmsg
+
+/* Only to read, or a private view. */
+static inline void *lib_view(const char *path, bool is_private)
+{
+	return qalloc_open(path, is_private ? QALLOC_PRIVATE : QALLOC_RDONLY);
+}
 
 static inline void *lib_make(const char *path, size_t bytes)
 {

@@ -35,8 +35,8 @@ static void making(void)
 	SAYS(qalloc_makestatmap(size, NULL, path, 0, 1), EINVAL, "new.map: cannot create it with items of 0 bytes");
 	SAYS(qalloc_makestatmap(size, NULL, path, 2 * MIB, 1), EINVAL, "1048576");
 	SAYS(qalloc_makedynmap((off_t)1 << 47, NULL, path, 1), EINVAL, "140737488355328");
-	SAYS(qalloc_makedynmap(size, NULL, "/nonexistent/x.map", 1), ENOENT,
-	     "/nonexistent/x.map: cannot open it: no such file");
+	SAYS(qalloc_makedynmap(size, NULL, "/proc/nonexistent/x.map", 1), ENOENT,
+	     "/proc/nonexistent/x.map: cannot open it: no such file");
 	SAYS(qalloc_makedynmap(size, NULL, support_dir(), 1), EISDIR, "a directory");
 }
 
@@ -155,7 +155,7 @@ static void dynamic(void)
 	SAYS(qalloc_snapshot(map, NULL), EINVAL, "d.map: cannot make a snapshot");
 	SAYS(qalloc_snapshot(map, path), EINVAL, "it is the map itself");
 	SAYS(qalloc_snapshot(map, support_dir()), EISDIR, "a directory");
-	SAYS(qalloc_snapshot(map, "/nonexistent/s.map"), ENOENT, "/nonexistent/s.map: cannot make a snapshot");
+	SAYS(qalloc_snapshot(map, "/proc/nonexistent/s.map"), ENOENT, "/proc/nonexistent/s.map: cannot make a snapshot");
 	qalloc_free(block, map);
 	SAYS(qalloc_free(block, map), EINVAL, "look for a double free");
 	support_close(map);

@@ -214,7 +214,7 @@ static void errors_of_open_2(void)
 
 	assert_null(qalloc_loadmap(path), ENOENT);
 	assert_null(qalloc_open(path, QALLOC_RDONLY), ENOENT);
-	assert_null(qalloc_makedynmap((off_t)MIB, NULL, "/nonexistent/directory/map", 1), ENOENT);
+	assert_null(qalloc_makedynmap((off_t)MIB, NULL, "/proc/nonexistent/directory/map", 1), ENOENT);
 	support_file_write(path, "x", 1);
 	assert_null(qalloc_loadmap(below), ENOTDIR);
 	assert_null(qalloc_makedynmap((off_t)MIB, NULL, below, 1), ENOTDIR);

@@ -2,11 +2,15 @@
 /* Makes the calls that tests/run/other.c counts; loads a plugin, module.so, with RTLD_DEEPBIND, by way of its own run path. */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+void *__libc_malloc(size_t bytes);
+void __libc_free(void *block);
 
 static void *found(void *where, const char *name)
 {
@@ -59,6 +63,13 @@ static int share_blocks(void)
 	memcpy(&make, &make_at, sizeof(make_at));
 	memcpy(&drop, &drop_at, sizeof(drop_at));
 	for (size_t i = 1; i < 200; i++) {
+		void *block = __libc_malloc(i * 100); /* The C library's own: no runner serves it. */
+
+		if (malloc_usable_size(block) < i * 100) {
+			printf("a block of %zu bytes has only %zu\n", i * 100, malloc_usable_size(block));
+			return 1;
+		}
+		__libc_free(block);
 		free(make(i * 100));
 		drop(strcpy(malloc(i * 100), "x"));
 	}

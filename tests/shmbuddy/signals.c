@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A signal at every instruction of a call, whose handler makes the same calls in the same region; and how many instructions a call takes.
+ * A signal at every instruction of a call, whose handler makes the same calls in the same region.
  */
 #include <shm_alloc.h>
 
 #include "tests/support/support_buddy.h"
 #include "tests/support/support_trap.h"
 
-#define HELD     16
-#define MEASURED 16
+#define HELD 16
 
 /* What the handler holds; it gives one back and takes another, and looks whether they are as it left them. */
 static struct {
@@ -229,10 +228,10 @@ static void look_who_won(int outer_won)
 	buddy_fails(ENOENT, shmbuddy_getroot(race.region, "it") == SHM_NULL);
 }
 
-static void race_at_each_instruction(bool lower)
+/* Three thousand instructions, and each turn steps through those before the signal: with all of them it would be five minutes. */
+static void race_at_instructions(bool lower)
 {
-	const char *all = getenv("MA_CRASH_ALL");
-	size_t step = all && strcmp(all, "0") != 0 ? 1 : 97;
+	size_t step = support_stride(97) == 1 ? 5 : 97;
 	struct support_rand rand;
 	int inner = 0, outer = 0;
 
@@ -265,128 +264,9 @@ static void casroot(void)
 	race.region = buddy_open(support_path("casroot"), 64 * KIB, 32, 1024);
 	race.outer = shmbuddy_malloc(race.region, 32);
 	race.inner = shmbuddy_malloc(race.region, 32);
-	race_at_each_instruction(false);
-	race_at_each_instruction(true);
+	race_at_instructions(false);
+	race_at_instructions(true);
 	buddy_close(race.region);
-}
-
-static void count(int sig)
-{
-	(void)sig;
-	instructions++;
-}
-
-static size_t cost(shmbuddy_t *region, size_t size, shm_offt *block)
-{
-	instructions = 0;
-	support_trap_on();
-	*block = shmbuddy_malloc(region, size);
-	support_trap_off();
-	return instructions;
-}
-
-struct figures {
-	size_t sum, most;
-};
-
-/* Blocks taken and given at random; half of them are measured. */
-static struct figures measure(shmbuddy_t *region, shm_offt *blocks, size_t live, struct support_rand *rand, size_t size)
-{
-	struct figures figures = { 0 };
-
-	for (size_t i = 0; i < MEASURED; i++) {
-		size_t k = support_rand_below(rand, live), n;
-
-		g_assert_cmpint(shmbuddy_free(region, blocks[k]), ==, 0);
-		n = cost(region, size, &blocks[k]);
-		g_assert_cmpuint(blocks[k], !=, SHM_NULL);
-		figures.sum += n;
-		figures.most = MAX(figures.most, n);
-	}
-	return figures;
-}
-
-/* From a tenth to 99 hundredths of the region; the cost of a malloc stays what it is. */
-static void fill_costs_nothing(const char *name, uint64_t capacity, uint64_t largest, size_t size)
-{
-	shmbuddy_t *region = buddy_open(support_path(name), capacity, 32, largest);
-	size_t all = capacity / size, live = 0;
-	shm_offt *blocks = g_new(shm_offt, all);
-	struct figures first = { 0 }, last = { 0 };
-	struct support_rand rand;
-
-	support_rand_seed(&rand, size);
-	for (unsigned percent = 10; percent <= 99; percent += percent == 10 ? 40 : 49) {
-		/* Whole words, so that what is freed below must be searched for. */
-		while (live < all * percent / 100 / 128 * 128)
-			g_assert_cmpuint(blocks[live++] = shmbuddy_malloc(region, size), !=, SHM_NULL);
-		last = measure(region, blocks, live, &rand, size);
-		support_watchdog(4 * SUPPORT_HUNG_SECONDS);
-		if (percent == 10)
-			first = last;
-		g_test_message("%s: %u %% full: %zu instructions a malloc, %zu at most", name, percent,
-			       last.sum / MEASURED, last.most);
-	}
-	/* A scan of the words would take over a hundred thousand. */
-	g_assert_cmpuint(last.sum / MEASURED, <, first.sum / MEASURED + 3000);
-	g_assert_cmpuint(last.most, <, 20000);
-	buddy_free_all(region);
-	buddy_is_empty(region);
-	buddy_close(region);
-	g_free(blocks);
-}
-
-/*
- * Nearly full, and much was taken and given in turn, which leaves listings of what is taken again. Another handle, which has no hints, takes
- * what was freed: it comes by those listings, and takes them off, but never by more of them than there were frees.
- */
-static void listings_are_paid_for(const char *name, uint64_t capacity, uint64_t largest, size_t size)
-{
-	const char *path = support_path(name);
-	shmbuddy_t *region = buddy_open(path, capacity, 32, largest), *other = buddy_open(path, 0, 0, 0);
-	size_t all = capacity / size, live = all * 99 / 100, sum = 0, turns = 5000;
-	shm_offt *blocks = g_new(shm_offt, all);
-	struct support_rand rand;
-
-	support_rand_seed(&rand, size + 1);
-	g_assert_cmpuint(buddy_fill(region, size, blocks, live), ==, live);
-	for (size_t i = 0; i < turns; i++) {
-		size_t k = support_rand_below(&rand, live);
-
-		g_assert_cmpint(shmbuddy_free(region, blocks[k]), ==, 0);
-		g_assert_cmpuint(blocks[k] = shmbuddy_malloc(region, size), !=, SHM_NULL);
-	}
-	for (size_t i = 0; i < MEASURED; i++) {
-		size_t k = support_rand_below(&rand, live);
-
-		g_assert_cmpint(shmbuddy_free(region, blocks[k]), ==, 0);
-		sum += cost(other, size, &blocks[k]);
-		g_assert_cmpuint(blocks[k], !=, SHM_NULL);
-	}
-	g_test_message("%s: %zu instructions for %u mallocs after %zu turns", name, sum, MEASURED, turns);
-	g_assert_cmpuint(sum, <, turns * 500 + MEASURED * 3000);
-	support_watchdog(4 * SUPPORT_HUNG_SECONDS);
-	buddy_free_all(region);
-	buddy_is_empty(region);
-	buddy_close(other);
-	buddy_close(region);
-	g_free(blocks);
-}
-
-static void costs(void)
-{
-	if (!support_trap_begin(count))
-		return;
-	fill_costs_nothing("flat, 32 bytes", 16 * MIB, 1024, 32);
-	fill_costs_nothing("flat, 1024 bytes", 64 * MIB, 1024, 1024);
-	fill_costs_nothing("stacked, 32 bytes", 16 * MIB, 16 * MIB, 32);
-	fill_costs_nothing("stacked, 8 KiB", 64 * MIB, MIB, 8 * KIB);
-	listings_are_paid_for("listed, flat, 32 bytes", 4 * MIB, 1024, 32);
-	if (support_stride(2) == 1) /* Two million instructions, each a signal: half a minute. */
-		listings_are_paid_for("listed, flat, 1024 bytes", 64 * MIB, 1024, 1024);
-	else
-		g_test_message("listings of 1024 bytes: with MA_CRASH_ALL only");
-	listings_are_paid_for("listed, stacked, 32 bytes", 4 * MIB, 4 * MIB, 32);
 }
 
 int main(int argc, char **argv)
@@ -395,6 +275,5 @@ int main(int argc, char **argv)
 	support_add("/shmbuddy/signals/shm-malloc", original);
 	support_add("/shmbuddy/signals/stacked", stacked);
 	support_add("/shmbuddy/signals/casroot", casroot);
-	support_add("/shmbuddy/signals/fill-costs-nothing", costs);
 	return support_run();
 }

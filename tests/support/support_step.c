@@ -167,11 +167,16 @@ size_t support_step_times_before(const uintptr_t *trace, size_t k)
 	return times;
 }
 
-/* Driver and victim take turns at every instruction: waking up another CPU would be most of the work. */
+/* On which one does the kernel wake us up, when it may choose? Others are stepping too. */
 void support_step_one_cpu(void)
 {
+	static cpu_set_t all;
 	cpu_set_t one;
 
+	if (CPU_COUNT(&all) == 0)
+		sched_getaffinity(0, sizeof(all), &all);
+	sched_setaffinity(0, sizeof(all), &all);
+	usleep(1000);
 	CPU_ZERO(&one);
 	CPU_SET((size_t)sched_getcpu(), &one);
 	sched_setaffinity(0, sizeof(one), &one);

@@ -4,6 +4,7 @@
 #define SUPPORT_XMEMORY_H
 
 #include <dirent.h>
+#include <stdlib.h>
 #include <sys/statvfs.h>
 
 #define XMEMORY_NO_SHIMS
@@ -60,6 +61,18 @@ static inline char *proc_text(const char *path)
 
 	g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
 	return text;
+}
+
+/* A field of /proc/self/statm, in bytes. */
+static inline size_t statm_bytes(int field)
+{
+	char *text = proc_text("/proc/self/statm");
+	char **fields = g_strsplit(text, " ", 0);
+	size_t bytes = strtoull(fields[field], NULL, 10) * 4096;
+
+	g_strfreev(fields);
+	g_free(text);
+	return bytes;
 }
 
 /* How often a text stands in another. */

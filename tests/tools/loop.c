@@ -18,7 +18,10 @@
 #define SHUT_DOWN _IOR('X', 125, uint32_t) /* EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN */
 #define NO_FLUSH  2                        /* The journal is not written. */
 
+#define OTHERS 8
+
 static const char *image; /* The disk. */
+static dev_t number;      /* Which it had when it was made. */
 
 static bool command(const char *format, ...) G_GNUC_PRINTF(1, 2);
 static bool command(const char *format, ...)
@@ -77,12 +80,44 @@ void loop_remove(void)
 
 bool loop_make(const char *fs, const char *size)
 {
+	struct stat st;
+
 	image = g_build_filename(support_dir(), "disk", NULL);
-	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    !command("truncate -s %s '%s' && mkfs.%s '%s' >/dev/null 2>&1", size, image, fs, image) || !loop_attach())
 		return false;
+	g_assert_cmpint(stat(support_dir(), &st), ==, 0);
+	number = st.st_dev;
 	loop_detach();
 	return true;
+}
+
+/* Each other disk takes a number that would be free again. */
+static bool attach_other(unsigned i)
+{
+	char *other = g_strdup_printf("%s.%u", image, i), *folder = g_strconcat(other, ".folder", NULL);
+	bool done = command("truncate -s 4M '%s' && mkfs.ext4 '%s' >/dev/null 2>&1 && mkdir -p '%s' && "
+			    "mount -o loop '%s' '%s' 2>/dev/null",
+			    other, other, folder, other, folder);
+
+	g_free(folder);
+	g_free(other);
+	return done;
+}
+
+bool loop_attach_as_another(void)
+{
+	struct stat st;
+
+	for (unsigned i = 0; i < OTHERS; i++) {
+		if (!attach_other(i) || !loop_attach())
+			return false;
+		g_assert_cmpint(stat(support_dir(), &st), ==, 0);
+		if (st.st_dev != number)
+			return true;
+		loop_detach();
+	}
+	return false;
 }
 
 bool loop_shut_down(void)

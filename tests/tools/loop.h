@@ -8,6 +8,8 @@
 /* In a child: a disk of this file system and size ("ext4", "40M"), not attached yet. False: it cannot be made and mounted here. */
 bool loop_make(const char *fs, const char *size);
 bool loop_attach(void);
+/* Under another number (st_dev) than loop_make() found. False: cannot. */
+bool loop_attach_as_another(void);
 void loop_detach(void);
 void loop_remove(void);
 /* Data that were not written are lost. A process that uses the file system can die of SIGBUS. False: this file system cannot. */

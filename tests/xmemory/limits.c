@@ -13,18 +13,6 @@
 
 enum { ALL, DATA = 5 };
 
-/* Of /proc/self/statm, in bytes. */
-static size_t memory(int field)
-{
-	char *text = proc_text("/proc/self/statm");
-	char **fields = g_strsplit(text, " ", 0);
-	size_t bytes = strtoull(fields[field], NULL, 10) * 4096;
-
-	g_strfreev(fields);
-	g_free(text);
-	return bytes;
-}
-
 static void limit(__rlimit_resource_t what, size_t bytes)
 {
 	const struct rlimit to = { bytes, bytes };
@@ -81,14 +69,14 @@ static void rlimit_data(void)
 /* Private memory for blocks that are elsewhere: as many as make 64 MiB, each of this size. */
 static void private_for(size_t size, size_t most)
 {
-	size_t count = 64 * MIB / size, before = memory(DATA), used;
+	size_t count = 64 * MIB / size, before = statm_bytes(DATA), used;
 	void **blocks = mmap(NULL, count * sizeof(void *), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	for (size_t i = 0; i < count; i++) {
 		blocks[i] = take(size);
 		g_assert_cmpint(xmemory_kind(blocks[i]), ==, XMEMORY_VMFILE);
 	}
-	used = memory(DATA) - before;
+	used = statm_bytes(DATA) - before;
 	g_test_message("%zu blocks of %zu bytes: %zu KiB of private memory", count, size, used / KIB);
 	g_assert_cmpuint(used, <=, most);
 	for (size_t i = 0; i < count; i++)
@@ -150,7 +138,7 @@ static int served_from_nothing(void *arg)
 	give(take(1));
 	g_assert_cmpint(pthread_create(&other.thread, NULL, other_thread, &other), ==, 0);
 	support_await(&other.sync, "all is used up");
-	limit(RLIMIT_DATA, memory(DATA) + 32 * MIB);
+	limit(RLIMIT_DATA, statm_bytes(DATA) + 32 * MIB);
 	use_all_up();
 	for (size_t i = 0; i < G_N_ELEMENTS(blocks); i++) {
 		blocks[i] = take(1 + i * 50);
@@ -191,12 +179,12 @@ static int addresses_left(void *arg)
 
 	(void)arg;
 	vm_begin(1);
-	limit(RLIMIT_AS, memory(ALL) + left);
+	limit(RLIMIT_AS, statm_bytes(ALL) + left);
 	for (size_t i = 0; i < G_N_ELEMENTS(blocks); i++) {
 		blocks[i] = take(20000);
 		g_assert_cmpint(xmemory_kind(blocks[i]), ==, XMEMORY_VMFILE);
 	}
-	g_test_message("%zu MiB of addresses for 40 MB of blocks", (memory(ALL) - memory(DATA)) / MIB);
+	g_test_message("%zu MiB of addresses for 40 MB of blocks", (statm_bytes(ALL) - statm_bytes(DATA)) / MIB);
 	other = mmap(NULL, left * 2 / 5, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	g_assert_true(other != MAP_FAILED);
 	for (size_t i = 0; i < G_N_ELEMENTS(blocks); i++)
@@ -224,7 +212,7 @@ static int leaks_from_nothing(void *arg)
 	(void)arg;
 	for (int line = 1; line <= 1000; line++)
 		xmemory_malloc(10, "leaks.c", line);
-	limit(RLIMIT_DATA, memory(DATA) + MIB);
+	limit(RLIMIT_DATA, statm_bytes(DATA) + MIB);
 	use_all_up();
 	return xmemory_leaks(sum, &blocks) == 0 && blocks == 1000 ? 0 : 10;
 }

@@ -179,40 +179,95 @@ static void ended(void)
 	xmemory_setlimit(0);
 }
 
-/* What threads keep of the blocks that they freed goes back to the C library when they end. */
+/* What a thread keeps of the blocks that it freed is for other threads when it ends, and for the C library after two seconds. */
 #define KEPT_BLOCKS 900
 #define KEPT_SIZE   1000
+#define KEPT_BYTES  ((size_t)KEPT_BLOCKS * KEPT_SIZE)
+
+static void *kept_blocks[KEPT_BLOCKS];
+
+static size_t in_use(void)
+{
+	return mallinfo2().uordblks;
+}
+
+static void take_kept_blocks(void)
+{
+	for (size_t i = 0; i < KEPT_BLOCKS; i++) {
+		kept_blocks[i] = take(KEPT_SIZE);
+		fill(kept_blocks[i], KEPT_SIZE, (unsigned)i);
+	}
+}
+
+static void give_kept_blocks(struct support_thread *self)
+{
+	(void)self;
+	for (size_t i = 0; i < KEPT_BLOCKS; i++) {
+		check(kept_blocks[i], KEPT_SIZE, (unsigned)i);
+		give(kept_blocks[i]);
+	}
+}
 
 static void free_and_end(struct support_thread *self)
 {
-	static void *blocks[KEPT_BLOCKS];
-	size_t *in_use = self->arg;
+	size_t *while_kept = self->arg;
 
-	for (size_t i = 0; i < KEPT_BLOCKS; i++)
-		blocks[i] = take(KEPT_SIZE);
-	for (size_t i = 0; i < KEPT_BLOCKS; i++)
-		give(blocks[i]);
-	*in_use = mallinfo2().uordblks;
-	for (size_t i = 0; i < KEPT_BLOCKS; i++)
-		blocks[i] = take(KEPT_SIZE);
-	g_assert_cmpuint(mallinfo2().uordblks, <, *in_use + 100 * KIB);
-	for (size_t i = 0; i < KEPT_BLOCKS; i++)
-		give(blocks[i]);
+	take_kept_blocks();
+	give_kept_blocks(self);
+	*while_kept = in_use();
+	take_kept_blocks();
+	g_assert_cmpuint(in_use(), <, *while_kept + 100 * KIB);
+	give_kept_blocks(self);
+}
+
+static bool blocks_are_kept(void)
+{
+	if (!support_asan() && !support_tsan() && !support_valgrind())
+		return true;
+	g_test_skip("under this tool nothing is kept");
+	return false;
 }
 
 static void kept(void)
 {
-	size_t before, in_use = 0;
+	size_t before, while_kept = 0;
 
-	if (support_asan() || support_tsan() || support_valgrind()) {
-		g_test_skip("under this tool nothing is kept");
+	if (!blocks_are_kept())
 		return;
-	}
 	vm_begin(SIZE_MAX);
-	before = mallinfo2().uordblks;
-	support_threads(1, free_and_end, &in_use);
-	g_assert_cmpuint(in_use, >=, before + KEPT_BLOCKS * KEPT_SIZE);
-	g_assert_cmpuint(mallinfo2().uordblks, <, before + 100 * KIB);
+	before = in_use();
+	for (int i = 0; i < 2; i++) {
+		support_threads(1, free_and_end, &while_kept);
+		g_assert_cmpuint(while_kept, >=, before + KEPT_BYTES);
+		g_assert_cmpuint(while_kept, <, before + KEPT_BYTES + 200 * KIB);
+		g_assert_cmpuint(in_use(), >=, before + KEPT_BYTES);
+	}
+	support_sleep_us(2100000);
+	give(take(2 * MIB));
+	g_assert_cmpuint(in_use(), <, before + 100 * KIB);
+	support_threads(1, free_and_end, &while_kept);
+	xmemory_setlimit(0);
+	g_assert_cmpuint(in_use(), <, before + 100 * KIB);
+}
+
+/* One thread allocates, another one, which only frees, does it: the blocks go round. */
+static void handed_back(void)
+{
+	size_t before;
+
+	if (!blocks_are_kept())
+		return;
+	vm_begin(SIZE_MAX);
+	take_kept_blocks();
+	before = in_use();
+	for (int i = 0; i < 20; i++) {
+		support_threads(1, give_kept_blocks, NULL);
+		g_assert_cmpuint(in_use(), >=, before - 100 * KIB);
+		take_kept_blocks();
+		g_assert_cmpuint(in_use(), <, before + 100 * KIB);
+	}
+	give_kept_blocks(NULL);
+	g_assert_cmpuint(figures().pointers, ==, 0);
 	xmemory_setlimit(0);
 }
 
@@ -329,6 +384,7 @@ int main(int argc, char **argv)
 	support_add("/xmemory/threads/watched", watched);
 	support_add("/xmemory/threads/ended", ended);
 	support_add("/xmemory/threads/kept", kept);
+	support_add("/xmemory/threads/handed-back", handed_back);
 	support_add("/xmemory/fork/at-work", fork_at_work);
 	support_add("/xmemory/threads/small-stack", small_stack);
 	return support_run();

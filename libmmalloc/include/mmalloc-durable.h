@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file mmalloc-durable.h
+ * @brief libmmalloc: write heaps to disk: sync, checkpoints that survive a power cut, snapshots.
+ *
+ * Part of <mmalloc.h>, which says what holds for every function.
+ */
+/* First, also when a program includes this header alone: declarations have one order. */
+#include <mmalloc.h>
+
+#ifndef MMALLOC_DURABLE_H
+#define MMALLOC_DURABLE_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
+/**
+ * @brief Write what was changed to disk, and wait for it. A durable heap: make a checkpoint
+ * (mmalloc_durable()).
+ *
+ * What is written of a heap that is not durable is no unit: after a power cut later stores may be
+ * there, too, and others not.
+ *
+ * @param[in] md  A descriptor, or NULL.
+ * @retval 0   Written (or there is no file to write to).
+ * @retval -1  errno: EIO the disk failed; EBADF. A durable heap: as mmalloc_capture() and
+ *             mmalloc_commit().
+ * @par Cost  One msync(2): proportional to what was changed. A durable heap: as mmalloc_capture()
+ *            and mmalloc_commit().
+ * @since 1.0
+ */
+int mmalloc_sync(void *md);
+
+/**
+ * @brief Make a heap durable: from now on, each sync is a checkpoint, which survives a power cut
+ * exactly.
+ *
+ * The pages of the map are kept as they were at its last checkpoint in a second file beside it,
+ * `NAME.checkpoint`. When the machine dies, or the file system goes away, the next process that
+ * opens the map for writing finds exactly the state of the last checkpoint whose call returned 0,
+ * or of a later one; mmalloc_opening() says so. When only processes die, nothing is rolled back.
+ * This call makes the first checkpoint. The map stays durable when it is opened again.
+ *
+ * A child made by _Fork(), or by clone() without fork's handlers, calls mmalloc_sync() itself
+ * after its stores. Its parent does not know of such a child, and its checkpoints may miss what
+ * the child stored before its first mmalloc_sync() or allocation.
+ *
+ * The two files belong together: move, copy and delete them together, and copy them only while no
+ * process has the map open. A copy of the map without its checkpoint file is not durable. The
+ * checkpoint file takes as much disk space as the map has pages that are not zero, and as much
+ * again as changes between two checkpoints.
+ *
+ * @param[in] md  A descriptor of a heap in a file that is open for writing.
+ * @retval 0   Durable, and the first checkpoint is on disk.
+ * @retval -1  errno: EROFS the map is read-only or private, or has no file; ENOENT its file has no
+ *             name any more; ENOSPC, EDQUOT, EFBIG, EIO, EACCES the checkpoint file cannot be
+ *             written; ENOMEM no memory; EUCLEAN the file of that name belongs to another map, or
+ *             is damaged; EBADF.
+ *
+ * @par Threads  Safe.
+ * @par Death    Killed at any point: durable or not, and consistent.
+ * @par Cost     Writes all pages of the map once.
+ * @since 1.0
+ */
+int mmalloc_durable(void *md);
+
+/**
+ * @brief The first half of a checkpoint of a durable map: note what changed. The program may hold a
+ * lock of its own during it.
+ *
+ * The checkpoint has all that was stored before this call, and of later stores some. So a program
+ * whose data are consistent only under its own lock holds that lock in each process that writes
+ * during this call, and not while mmalloc_commit() writes to the disk.
+ *
+ * @param[in] md  A descriptor of a heap in a file that is open for writing.
+ * @retval 0   Noted; this thread is to call mmalloc_commit(). Other threads and processes that make
+ *             checkpoints wait for that.
+ * @retval -1  errno: EINVAL the map is not durable; EBUSY this thread has captured already; ENOSPC,
+ *             EDQUOT, EFBIG, EIO, EACCES the checkpoint file cannot be written; ENOENT the map's
+ *             file has no name any more; ENOMEM no memory; ETIMEDOUT a stopped process holds a
+ *             lock of the map; EBADF. The last checkpoint stays.
+ *
+ * @par Threads  Safe.
+ * @par Death    The last checkpoint stays.
+ * @par Cost     Copies the pages that changed. These are known when this process alone has used the
+ *               map since the last checkpoint (Linux 6.7); else all pages are compared by their
+ *               hashes, a few tenths of a second per GiB. Allocations that need a lock wait while
+ *               the changed pages of the tables are copied.
+ * @since 1.0
+ */
+int mmalloc_capture(void *md);
+
+/**
+ * @brief The second half: write what mmalloc_capture() noted to disk, and wait for it.
+ * @param[in] md  A descriptor of a heap in a file that is open for writing.
+ * @retval 0   It survives the death of the machine.
+ * @retval -1  errno: EINVAL nothing was captured; ENOSPC, EDQUOT, EFBIG, EIO it could not be
+ *             written, and the last checkpoint stays; EBADF the program closed the descriptor of
+ *             the checkpoint file.
+ * @par Threads  Safe.
+ * @par Death    Killed: this checkpoint, or the last one.
+ * @par Cost     One fdatasync(2).
+ * @since 1.0
+ */
+int mmalloc_commit(void *md);
+
+/**
+ * @brief Go back on purpose: make a durable map what it was at its last checkpoint. No process may
+ * have it open.
+ * @param[in] filename  The map's file.
+ * @retval 0   Done, and on disk.
+ * @retval -1  errno: EBUSY a process has it open; ENOENT no such file, or no checkpoint; EUCLEAN
+ *             the checkpoint file is damaged; ENOSPC, EIO it could not be written, and the next
+ *             opening begins again; ENOMEM no memory; EACCES, EMEDIUMTYPE, EPROTOTYPE, EBADMSG,
+ *             ENOEXEC, ENODATA it cannot be opened, or is no heap.
+ * @par Death    Killed: the next opening begins again.
+ * @par Cost     Reads and writes all pages of the map.
+ * @since 1.0
+ */
+int mmalloc_restore(const char *filename);
+
+/**
+ * @brief Copy a heap that goes on being used into a file of its own, which can be attached later,
+ * at the same addresses.
+ *
+ * The copy is a whole heap, checked and on disk before it takes its name, from another file if need
+ * be; until then, and after a failure or a kill, @p filename is what it was. It takes no lock, and
+ * delays no other process. Blocks that are there when the call begins, and are not freed before it
+ * ends, are in the copy; of those that come and go meanwhile some are. What was complete when the
+ * call began, can be found from a root or a key, and is not changed any more, is complete in the
+ * copy. Whatever the program does change is copied while it changes: the copy of it is as
+ * consistent as the program's own locks make it. So hold them:
+ *
+ * @code
+ * mmalloc_lock(md, &table->lock);
+ * mmalloc_snapshot(md, "table.bak"); // in the copy its holder is gone
+ * mmalloc_unlock(md, &table->lock);
+ * @endcode
+ *
+ * @param[in] md        A descriptor, or NULL; in a file or in memory, with whatever flags.
+ * @param[in] filename  Made with mode 0600, or replaced.
+ * @retval 0   Done.
+ * @retval -1  errno: EINVAL @p filename is empty, no regular file, or the heap's own; EISDIR it is
+ *             a directory; ENOENT, ENOTDIR, EACCES, EROFS its folder is not there, or nothing can
+ *             be made in it; ENOSPC, EDQUOT, EFBIG no disk space; EIO the disk failed; ENOMEM no
+ *             memory; EUCLEAN the heap is damaged; EBADF.
+ * @par Kill   Nothing is left but, on file systems without O_TMPFILE or in the last instant, a file
+ *             `.snapshot-*` beside @p filename.
+ * @par Cost   Copies what is in use: no data at all where the file system shares blocks (reflink),
+ *             else by copy_file_range(2), and reads all metadata in use. Holes stay holes.
+ * @since 1.0, after what programs that dumped and restored their heaps did by hand
+ */
+int mmalloc_snapshot(void *md, const char *filename);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MMALLOC_DURABLE_H */
