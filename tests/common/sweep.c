@@ -259,7 +259,7 @@ static pid_t begin_owner(void *map, size_t size)
 	return pid;
 }
 
-/* What a process owned that died after a sweep is found when the claims have ended. */
+/* What a process owned that died after a sweep is found when the claims, and the thread's own patience, have ended. */
 static void deaths_are_found_after_claims(void)
 {
 	const size_t size = 1000;
@@ -276,6 +276,7 @@ static void deaths_are_found_after_claims(void)
 	g_assert_cmpint(waitpid(owner, NULL, 0), ==, owner);
 	ma_store(&map->sweep.until_ns, 0);
 	ma_store(&map->failed[ma_class_of(size)].until_ns, 0);
+	ma_tcache_get(map)->barren_ns = 0;
 	full.blocks[full.count] = qalloc_malloc(map, size);
 	g_assert_nonnull(full.blocks[full.count++]);
 	finish(&full);
