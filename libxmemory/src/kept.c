@@ -9,11 +9,13 @@
 
 #define BUNDLES       64 /* Of each class. */
 #define BUNDLE_BLOCKS 64
+#define STAY_MOST     16 /* So many blocks of a class stay when others go to the store. */
 #define STORE_TIMES   4 /* What one thread may keep. */
 #define OLD_MS        2000
 
 struct bundle {
 	void *first;
+	const struct xmemory__thread *from;
 	uint32_t blocks;
 };
 
@@ -42,18 +44,22 @@ static int64_t bundle_bytes(size_t class, uint32_t blocks)
 
 /* ---- bundles ---- */
 
-/* The first blocks of the thread's list. There is one. */
-static struct bundle cut_bundle(struct xmemory__thread *t, size_t class)
+/* Blocks of the thread's list behind `from`, the last one that stays; NULL: from the first one on. There is one. */
+static struct bundle cut_bundle(struct xmemory__thread *t, size_t class, void *from)
 {
-	struct bundle bundle = { .first = t->kept[class], .blocks = 1 };
-	void *last = bundle.first, *next;
+	void *first = from ? (void *)(uintptr_t)ma_load(next_of(from, class)) : t->kept[class];
+	struct bundle bundle = { .first = first, .from = t, .blocks = 1 };
+	void *last = first, *next;
 
 	while ((next = (void *)(uintptr_t)ma_load(next_of(last, class))) && bundle.blocks < BUNDLE_BLOCKS) {
 		bundle.blocks++;
 		last = next;
 	}
 	ma_store(next_of(last, class), 0);
-	t->kept[class] = next;
+	if (from)
+		ma_store(next_of(from, class), (uint64_t)(uintptr_t)next);
+	else
+		t->kept[class] = next;
 	t->kept_room += (int32_t)(class * bundle.blocks);
 	return bundle;
 }
@@ -83,7 +89,7 @@ static bool has_room(size_t class)
 }
 
 /* False: the store has no room. */
-static bool hand_over(struct xmemory__thread *t, size_t class)
+static bool hand_over(struct xmemory__thread *t, size_t class, void *from)
 {
 	struct shelf *shelf = &store.shelf[class];
 	bool done;
@@ -95,7 +101,7 @@ static bool hand_over(struct xmemory__thread *t, size_t class)
 	if (done) {
 		uint32_t count = ma_load(&shelf->count);
 
-		shelf->bundle[count] = cut_bundle(t, class);
+		shelf->bundle[count] = cut_bundle(t, class, from);
 		note_stored(bundle_bytes(class, shelf->bundle[count].blocks));
 		ma_store(&shelf->count, count + 1);
 	}
@@ -103,16 +109,30 @@ static bool hand_over(struct xmemory__thread *t, size_t class)
 	return done;
 }
 
-/* The mutex is held. */
-static struct bundle take_bundle(size_t class)
+/*
+ * The thread's own newest one, else the oldest one. Blocks of two threads that lie side by side share lines of memory and of the table, so a
+ * thread takes another one's blocks only when it has none. There is one.
+ */
+static uint32_t choose_bundle(const struct shelf *shelf, uint32_t count, const struct xmemory__thread *t)
+{
+	for (uint32_t i = count; i-- > 0;)
+		if (shelf->bundle[i].from == t)
+			return i;
+	return 0;
+}
+
+/* The mutex is held. t: the thread that it is for, or NULL. */
+static struct bundle take_bundle(size_t class, const struct xmemory__thread *t)
 {
 	struct shelf *shelf = &store.shelf[class];
-	uint32_t count = ma_load(&shelf->count);
+	uint32_t count = ma_load(&shelf->count), i;
 	struct bundle bundle = { .first = NULL };
 
 	if (count == 0)
 		return bundle;
-	bundle = shelf->bundle[count - 1];
+	i = choose_bundle(shelf, count, t);
+	bundle = shelf->bundle[i];
+	memmove(&shelf->bundle[i], &shelf->bundle[i + 1], (count - 1 - i) * sizeof(bundle));
 	ma_store(&shelf->count, count - 1);
 	note_stored(-bundle_bytes(class, bundle.blocks));
 	return bundle;
@@ -120,12 +140,28 @@ static struct bundle take_bundle(size_t class)
 
 /* ---- threads ---- */
 
-/* Its own class first. Else the blocks of another one take all the room: the next one that has any. */
+/* The last of the blocks of a class that stay: so many that those of all classes are half of what the thread may keep. NULL: it has no more. */
+static void *last_to_stay(const struct xmemory__thread *t, size_t class)
+{
+	uint64_t stay = ma_min(STAY_MOST, (uint64_t)t->kept_most / (2 * XMEMORY__KEPT_CLASSES * class));
+	void *block = t->kept[class];
+
+	while (block && stay-- > 1)
+		block = (void *)(uintptr_t)ma_load(next_of(block, class));
+	return block && ma_load(next_of(block, class)) ? block : NULL;
+}
+
+/*
+ * Blocks of a class that has many go to the store: its own class, or the next one. Would it lose all of its blocks, the thread's next call
+ * for the class would fetch them again.
+ */
 static bool make_room(struct xmemory__thread *t, size_t class)
 {
-	for (size_t i = 0; i < XMEMORY__KEPT_CLASSES && !t->kept[class]; i++)
-		class = (class + 1) % XMEMORY__KEPT_CLASSES;
-	return t->kept[class] && hand_over(t, class) && t->kept_room > 0;
+	void *last = NULL;
+
+	for (size_t i = 0; i < XMEMORY__KEPT_CLASSES && !(last = last_to_stay(t, class)); i++)
+		class = class + 1 < XMEMORY__KEPT_CLASSES ? class + 1 : 1;
+	return last && hand_over(t, class, last) && t->kept_room > 0;
 }
 
 bool xmemory__keep_more(struct xmemory__thread *t, void *ptr, _Atomic uint64_t *place)
@@ -147,20 +183,22 @@ bool xmemory__kept_fetch(struct xmemory__thread *t, size_t class)
 	if (ma_load(&store.shelf[class].count) == 0 || t->kept_most <= 0)
 		return false;
 	xmemory__lock_mutex(&store.mutex);
-	bundle = take_bundle(class);
+	bundle = take_bundle(class, t);
 	xmemory__unlock_mutex(&store.mutex);
+	if (!bundle.first)
+		return false;
 	t->kept[class] = bundle.first;
 	t->kept_room -= (int32_t)(class * bundle.blocks);
-	return bundle.first != NULL;
+	return true;
 }
 
 void xmemory__kept_let_go(struct xmemory__thread *t)
 {
 	for (size_t class = 0; class < XMEMORY__KEPT_CLASSES; class ++) {
-		while (t->kept[class] && hand_over(t, class))
+		while (t->kept[class] && hand_over(t, class, NULL))
 			;
 		while (t->kept[class])
-			free_bundle(cut_bundle(t, class).first, class);
+			free_bundle(cut_bundle(t, class, NULL).first, class);
 	}
 }
 
@@ -192,7 +230,7 @@ static bool free_one_bundle(size_t class)
 	struct bundle bundle;
 
 	xmemory__lock_mutex(&store.mutex);
-	bundle = take_bundle(class);
+	bundle = take_bundle(class, NULL);
 	xmemory__unlock_mutex(&store.mutex);
 	free_bundle(bundle.first, class);
 	return bundle.first != NULL;

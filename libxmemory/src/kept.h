@@ -20,7 +20,8 @@
  * Since the thread last reported: charged credit - left, blocks count; at the peak, credit - low with low_count blocks.
  */
 struct xmemory__thread {
-	_Atomic int64_t left;
+	/* Two threads share no line, and no pair of lines, which processors fetch together. */
+	_Alignas(2 * MA_LINE) _Atomic int64_t left;
 	_Atomic int64_t most; /* More than this is given back. */
 	_Atomic int64_t low;  /* Never below 0. */
 	_Atomic int64_t low_count;
