@@ -214,7 +214,7 @@ static void busy(bool is_static)
 
 	for (size_t i = 0; i < G_N_ELEMENTS(workers); i++)
 		workers[i] = support_fork(i ? churn : publish, s);
-	for (size_t round = 0; round < support_scale(40); round++) {
+	for (size_t round = 0; round < support_scale(20); round++) {
 		map = support_load(s->path);
 		memcpy(seen, s, sizeof(*seen));
 		g_assert_cmpint(qalloc_snapshot(map, s->copy), ==, 0);
@@ -293,7 +293,7 @@ static int take_them(void *arg)
 static void killed(void)
 {
 	struct scene *s = new_scene(false);
-	size_t rounds = support_scale(80);
+	size_t rounds = support_scale(40);
 	struct support_rand r;
 	void *map;
 

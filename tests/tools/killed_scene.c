@@ -196,10 +196,10 @@ static void look(struct scene *s, bool killed)
 	g_assert_true(s->judge(s));
 }
 
-/* At each fifth place, from a random one on, unless all are asked for. */
+/* At each eighth place, from a random one on, unless all are asked for. */
 void scene_kill_at_each(struct scene *s)
 {
-	size_t stride = support_stride(5);
+	size_t stride = support_stride(8);
 	struct support_rand r;
 	bool killed = true;
 
