@@ -87,7 +87,7 @@ static void own_frees_are_found(struct full *full, size_t size)
 	struct support_rand r;
 
 	support_rand_seed(&r, size);
-	for (size_t round = 0; round < support_scale(3000); round++) {
+	for (size_t round = 0; round < support_scale(1500); round++) {
 		size_t count = 1 + round % 3;
 
 		fail_often(full, size, 1 + round % 2);
