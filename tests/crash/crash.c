@@ -21,7 +21,7 @@
 #define KILLS             20u  /* of a longer call, at random, when all is swept */
 #define MOST_STEPS        4000000u
 #define ENOUGH_VIOLATIONS 5u
-#define BUDGET            4.0 /* MA_CRASH_CPU */
+#define BUDGET            3.0 /* MA_CRASH_CPU */
 #define SOME_STEPS        1024u
 
 struct sweep {

@@ -23,7 +23,7 @@
  *
  * A function that finds a violation aborts, or waits for others for more than a second.
  *
- * MA_CRASH_CPU  seconds of CPU time that all scenarios of a program share (4); their first passes share 1.5 times as many.
+ * MA_CRASH_CPU  seconds of CPU time that all scenarios of a program share (3); their first passes share 1.5 times as many.
  *               Each has at least two states and two kills, then states in random order for half of its share, and kills at
  *               random instructions for the rest
  * MA_CRASH_ALL  1: every state, each with and without a newcomer, and each instruction of short calls, whatever the time

@@ -8,7 +8,7 @@
 
 #include "tests/support/support_cut.h"
 
-#define MIXTURES 20
+#define MIXTURES 12
 #define STAY     300
 #define COUNT    400
 

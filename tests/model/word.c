@@ -184,7 +184,7 @@ static void random_trees(void)
 	struct model m = { .n = 32 };
 
 	support_rand_seed(&rand, 1);
-	for (size_t step = 0; step < support_scale(200000); step++) {
+	for (size_t step = 0; step < support_scale(100000); step++) {
 		unsigned order = (unsigned)support_rand_below(&rand, 6);
 		unsigned leaf = (unsigned)support_rand_below(&rand, 32) & ~((1u << order) - 1);
 
@@ -203,7 +203,7 @@ static void unsound(void)
 
 	/* Any bits: no function runs for ever or shifts too far, and what is called sound has no surprises. */
 	support_rand_seed(&rand, 2);
-	for (size_t step = 0; step < support_scale(200000); step++) {
+	for (size_t step = 0; step < support_scale(100000); step++) {
 		unsigned n = step % 2 ? 8 : 32;
 		uint64_t w = support_rand_next(&rand) | (uint64_t)1 << n;
 

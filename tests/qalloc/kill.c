@@ -132,18 +132,18 @@ static void kill_many(bool is_static, unsigned threads, size_t rounds)
 
 static void survivor_of_a_dynamic_map(void)
 {
-	kill_many(false, 1, support_scale(400));
+	kill_many(false, 1, support_scale(200));
 }
 
 static void survivor_of_a_static_map(void)
 {
-	kill_many(true, 1, support_scale(300));
+	kill_many(true, 1, support_scale(150));
 }
 
 static void victims_with_threads(void)
 {
-	kill_many(false, 3, support_scale(150));
-	kill_many(true, 3, support_scale(100));
+	kill_many(false, 3, support_scale(75));
+	kill_many(true, 3, support_scale(50));
 }
 
 /* --- nobody survives: the next attacher finds a correct map --- */
