@@ -410,7 +410,7 @@ MA_INLINE uint64_t ma_units_in_time(const struct ma_image *map)
  * A thread that looks at its small slabs so often, because it frees what it allocates, gets a larger one in a map of some
  * size: a look shows more slots there.
  */
-#define MA_CHURN_MOST  256
+#define MA_CHURN_MOST  32
 #define MA_CHURN_UNITS 1024
 
 MA_INLINE bool ma_cursor_churns(const struct ma_image *map, struct ma_cursor *cursor, uint32_t more)

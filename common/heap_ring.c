@@ -56,11 +56,8 @@ static bool look_at_large(struct ma_image *map, struct ma_cursor *cursor, uint32
 static uint64_t small_valid(uint32_t slots, uint32_t stride, uint32_t group)
 {
 	uint32_t from = group * 64;
-	uint64_t valid = 0;
 
-	for (uint32_t slot = (from + stride - 1) / stride; slot < slots && slot * stride < from + 64; slot++)
-		valid |= (uint64_t)1 << (slot * stride - from);
-	return valid;
+	return ma_multiples(stride, from) & ma_low_bits(slots * stride - from);
 }
 
 static bool look_at_small(struct ma_image *map, struct ma_cursor *cursor, uint32_t id, uint32_t group,

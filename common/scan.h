@@ -105,4 +105,15 @@ MA_INLINE uint64_t ma_low_bits(uint64_t n)
 	return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
 }
 
+/* Bit i is set when from + i is a multiple of stride. */
+MA_INLINE uint64_t ma_multiples(uint32_t stride, uint32_t from)
+{
+	uint32_t first = (stride - from % stride) % stride;
+	uint64_t bits = 1;
+
+	for (uint32_t width = stride; width < 64; width *= 2)
+		bits |= bits << width;
+	return first < 64 ? bits << first : 0;
+}
+
 #endif /* MA_SCAN_H */

@@ -62,6 +62,18 @@ static void scan_sees_each_byte(void)
 	}
 }
 
+/* For each stride and place that a small slab can have, and some more. */
+static void multiples_are_multiples(void)
+{
+	for (uint32_t stride = 1; stride <= 300; stride++)
+		for (uint32_t from = 0; from <= 640; from++) {
+			uint64_t bits = ma_multiples(stride, from);
+
+			for (uint32_t i = 0; i < 64; i++)
+				g_assert_cmpuint(bits >> i & 1, ==, (from + i) % stride == 0);
+		}
+}
+
 /* The same question of all 64 at once, from any address. */
 static void scan_sees_any_byte(void)
 {
@@ -101,6 +113,7 @@ int main(int argc, char **argv)
 	support_add("/sizes/class-fits-and-is-tight", class_fits_and_is_tight);
 	support_add("/sizes/class-wastes-an-eighth-at-most", class_wastes_an_eighth_at_most);
 	support_add("/sizes/reciprocal-finds-slots-exactly", reciprocal_finds_slots_exactly);
+	support_add("/sizes/multiples", multiples_are_multiples);
 	support_add("/sizes/scan-sees-each-byte", scan_sees_each_byte);
 	support_add("/sizes/scan-sees-any-byte", scan_sees_any_byte);
 	support_add("/sizes/low-bits", low_bits);

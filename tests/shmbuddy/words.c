@@ -81,7 +81,7 @@ static void each_word(uint64_t capacity, uint64_t smallest, uint64_t largest)
 	struct words w;
 
 	begin(&w, path, capacity, smallest, largest);
-	for (size_t i = 0; i < w.count; i++) {
+	for (size_t i = 0; i < w.count; i += support_size(1, 5)) {
 		if (w.first[i] == 0 && i % 8 && i % 7)
 			continue;
 		for (size_t v = 0; v < G_N_ELEMENTS(values); v++) {
