@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * @file mmalloc-inspect.h
- * @brief libmmalloc: look at a heap: guards, traces, check and salvage it, count and visit its
+ * @brief libmmalloc: inspect a heap: guards, traces, check and salvage it, count and visit its
  * blocks; how it was found, and its tag.
  *
  * Part of <mmalloc.h>, which says what holds for every function.
@@ -30,7 +30,7 @@ extern "C" {
  * From now on, in this process, each block that is allocated from @p md has guards at both ends: 16
  * bytes or more before it, at least 8 behind it. Its bytes are 0xce at first (after mcalloc() 0),
  * and 0xde when it was freed (or 0, when its space went back to the system).
- * mfree() and mrealloc() look at the guards. When one is damaged, or the pointer is no block, one
+ * mfree() and mrealloc() check the guards. When one is damaged, or the pointer is no block, one
  * line on stderr says so, with the block and its size where they are known, and @p abortfunc is
  * called, once. If it returns, the call goes on: a damaged block whose size could still be found
  * out is freed or resized all the same; anything else changes nothing, as these calls' errors say.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * @file qalloc-inspect.h
- * @brief libqalloc: look at a map: check and salvage it, count and visit its blocks; how it was
+ * @brief libqalloc: inspect a map: check and salvage it, count and visit its blocks; how it was
  * found, and its tag.
  *
  * Part of <qalloc.h>, which says what holds for every function.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * @file shmbuddy-inspect.h
- * @brief libshmbuddy: look at a region: check and salvage it, count and visit its blocks; how it
+ * @brief libshmbuddy: inspect a region: check and salvage it, count and visit its blocks; how it
  * was found, and its tag.
  *
  * Part of <shmbuddy.h>, which says what holds for every function.

@@ -35,7 +35,7 @@ extern "C" {
  *             already; EROFS; EBADF.
  * @par Signals  Safe. When two calls set one name at the same time, one of the two offsets stays.
  * @par Kill     A place that a killed process had claimed is used again when it is needed.
- * @par Cost     A look at each place.
+ * @par Cost     Reads each place.
  * @since 1.0
  */
 int shmbuddy_setroot(shmbuddy_t *region, const char *name, shm_offt offset);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * @file xmemory-inspect.h
- * @brief libxmemory: look at blocks: what a pointer is, figures, and where live blocks come from.
+ * @brief libxmemory: inspect blocks: what a pointer is, figures, and where live blocks come from.
  *
  * Part of <xmemory.h>, which says what holds for every function.
  */
@@ -34,7 +34,7 @@ extern "C" {
  *
  * @param[in] file  As in xmemory_malloc().
  * @param[in] line  As there.
- * @par Cost  A look at all tables, about a millisecond for each 4 MiB of small blocks.
+ * @par Cost  Reads all tables, about a millisecond for each 4 MiB of small blocks.
  * @since 1.0, after xmemory's xmemory_status_()
  */
 void xmemory_status_(const char *file, int line);
