@@ -21,6 +21,9 @@ import textwrap
 import draw
 import proofs
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "man"))
+import errors
+
 THEME = [
     "doxygen-awesome.css",
     "doxygen-awesome-sidebar-only.css",
@@ -64,6 +67,52 @@ def titled(header):
     return re.sub(r"^( \* @par [A-Z]\w+(?:, [A-Z]\w+)*)  +(?=\S)", r"\1\n * ", header, flags=re.M)
 
 
+def listed_paragraph(lines):
+    """The errors of a paragraph, or of @return and @retval, become a list: an errno and its reason per line."""
+    text = " ".join(line.removeprefix(" * ").strip() for line in lines)
+    start = errors.START.search(text)
+    if not start:
+        return lines
+    rest = text[start.end():]
+    end = errors.list_end(rest)
+    after = rest[end:].lstrip(". ")
+    before = re.sub(r"[ ;,]+(?:or )?$", "", text[:start.start()])
+    before += " on failure" if re.match(r",? with", start.group(0)) else ""
+    before += "." if re.search(r"[\w)]$", before) and not start.group("value") else ""
+    when = f" {start.group('when')}" if start.group("when") else ""
+    title = "The error:" if start.group("value") else f"errno{when}:"
+    clauses = list(errors.clauses(rest[:end]))
+    if len(clauses) == 1:
+        return lines
+    out = [f" * {part}" for part in (before, after, title) if part]
+    for clause in clauses:
+        clause = re.sub(r"^(?:and|also)\s+", "", clause.strip())
+        group = re.match(rf"({errors.GROUP})[,:]?\s*(.*)$", clause)
+        codes, reason = (group.group(1), re.sub(r"^(?:when|for) ", "", group.group(2))) if group else ("", clause)
+        out.append(" * - " + (f"`{codes}`" + (f"{' ' if reason.startswith('(') else ': '}{reason}" if reason else "") if codes else reason))
+    return out
+
+
+def listed(header):
+    """Errors as lists in each comment. The manual pages have them by the same rules (man/errors.py)."""
+
+    def comment(found):
+        out, paragraph, code = [], [], False
+        for line in found.group(0).split("\n"):
+            code ^= "@code" in line or "@endcode" in line
+            bare = line.removeprefix(" *").strip()
+            if code or not line.startswith(" * ") or re.match(r"@\w\w|-|\|", bare):
+                out += listed_paragraph(paragraph)
+                paragraph = []
+            if code or not line.startswith(" * ") or re.match(r"(?!@return|@retval)@\w\w|-|\|", bare):
+                out.append(line)
+            else:
+                paragraph.append(line)
+        return "\n".join(out + paragraph)
+
+    return re.sub(r"^/\*\*\n.*?^ \*/$", comment, header, flags=re.M | re.S)
+
+
 def copy_headers(source, build, out):
     """The generated ones lie in the build folder."""
     for library in sorted(source.glob("lib*/include")):
@@ -71,7 +120,7 @@ def copy_headers(source, build, out):
             for header in sorted(root.rglob("*.h")):
                 target = out / header.relative_to(root)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(titled(header.read_text()))
+                target.write_text(titled(listed(header.read_text())))
 
 
 def make_theme(source, theme, out):
