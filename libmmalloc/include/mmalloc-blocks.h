@@ -27,15 +27,15 @@ extern "C" {
  *         @p size is 0; NULL with errno ENOMEM no room in the range; ENOSPC, EDQUOT, EFBIG, EIO no
  *         disk space; EROFS; EUSERS; EBADF.
  * @par Kill   It happened or it did not; the block of a killed thread may stay allocated.
- * @par Cost   A few dozen instructions up to 1 KiB; about twice that up to 64 KiB; a lock and a
- *             search in O(log n) above, but neither for a block of up to 1 MiB when this thread
- *             freed one of as many chunks of 64 KiB before. A call that fails when the range is
- *             full takes microseconds. Calls search for free blocks in steps before the range is
+ * @par Cost   A few dozen instructions up to 1 KiB, about twice that up to 64 KiB. A larger block
+ *             takes a lock and a search in O(log n). A block of up to 1 MiB takes neither when this
+ *             thread freed one of as many chunks of 64 KiB before. A call that fails when the range
+ *             is full takes microseconds. Calls search for free blocks in steps before the range is
  *             full. When the program frees blocks meanwhile, or pauses for more than 0.2 seconds,
  *             the first call that fails may search all of it (up to 2 ms per 256 MiB). What this
- *             process frees is found at once. What another process frees, or owned when it died,
- *             is found after a second at the latest, or after four times the duration of a search
- *             if that is longer.
+ *             process frees is found at once. What another process frees, or owned when it died, is
+ *             found after a second at the latest, or after four times the duration of a search if
+ *             that is longer.
  * @since 1.0, after GNU mmalloc's mmalloc()
  */
 void *mmalloc(void *md, size_t size);
@@ -70,9 +70,9 @@ void *mcalloc(void *md, size_t nmemb, size_t size);
  * errno, when nothing was changed: EINVAL @p ptr is no block; EROFS; EUSERS (blocks over 64 KiB,
  * which take a lock); EBADF.
  *
- * @par Cost  One byte store; a few dozen instructions. Blocks over 64 KiB: the thread caches some
- *            of up to 1 MiB (4 MiB in all, a sixteenth of the range at most), without a lock; else
- *            a lock and O(log n).
+ * @par Cost  One byte store; a few dozen instructions. Blocks over 64 KiB: a lock and O(log n). The
+ *            thread caches some blocks of up to 1 MiB without a lock, 4 MiB in all, a sixteenth of
+ *            the range at most.
  * @since 1.0, after GNU mmalloc's mfree()
  */
 void mfree(void *md, void *ptr);

@@ -29,18 +29,19 @@ extern "C" {
  *
  * From now on, in this process, each block that is allocated from @p md has guards at both ends: 16
  * bytes or more before it, at least 8 behind it. Its bytes are 0xce at first (after mcalloc() 0),
- * and 0xde when it was freed (or 0, when its space went back to the system).
- * mfree() and mrealloc() check the guards. When one is damaged, or the pointer is no block, one
- * line on stderr says so, with the block and its size where they are known, and @p abortfunc is
- * called, once. If it returns, the call goes on: a damaged block whose size could still be found
- * out is freed or resized all the same; anything else changes nothing, as these calls' errors say.
- * mmalloc_check() looks at the guards of all blocks.
+ * and 0xde when it was freed (or 0, when its space went back to the system). mfree() and mrealloc()
+ * check the guards. When one is damaged, or the pointer is no block, one line on stderr says so,
+ * with the block and its size where they are known. Then @p abortfunc is called, once. If it
+ * returns, the call goes on. A damaged block whose size is still known is freed or resized all the
+ * same. Anything else changes nothing, as these calls' errors say. mmalloc_check() looks at the
+ * guards of all blocks.
  *
- * Guards are part of the heap. A guarded block may be freed, resized (the new one is guarded if
- * this process guards), measured (mmalloc_usable_size() tells what was asked for) and walked by any
- * process, now and after any restart, also one that never called this; there mmalloc_check() and
- * `MMALLOC_DEBUG=1` report a damaged guard, and no function is called. Blocks without guards may be
- * in the heap too, and are freed as ever. The heap is guarded until its last detach here.
+ * Guards are part of the heap. Any process may free, resize, measure and walk a guarded block, now
+ * and after any restart, also one that never called this. A resized block is guarded if the process
+ * that resizes it guards. mmalloc_usable_size() returns what was asked for. In a process that never
+ * called this, mmalloc_check() and `MMALLOC_DEBUG=1` report a damaged guard, and no function is
+ * called. Blocks without guards may be in the heap too, and are freed as ever. The heap is guarded
+ * until its last detach here.
  *
  * Freed blocks that are not allocated again are not looked at.
  *

@@ -46,15 +46,15 @@ void *qalloc_statmalloc(mapinfo_t *map);
  *         one piece; ENOSPC the disk is full; EUSERS; EROFS; EBADF.
  *
  * @par Death  The block is taken or it is not.
- * @par Cost   A few dozen instructions up to 1 KiB; about twice that up to 64 KiB; a lock and a
- *             search in O(log size of the map) above, but neither for a block of up to 1 MiB when
- *             this thread freed one of as many chunks of 64 KiB before. A call that fails in a
- *             full map takes microseconds. Calls search for free blocks in steps before the map is
- *             full. When the program frees blocks meanwhile, or pauses for more than 0.2 seconds,
- *             the first call that fails may search all of the map (up to 2 ms per 256 MiB). What
- *             this process frees is found at once. What another process frees, or owned when it
- *             died, is found after a second at the latest, or after four times the duration of a
- *             search if that is longer.
+ * @par Cost   A few dozen instructions up to 1 KiB, about twice that up to 64 KiB. A larger block
+ *             takes a lock and a search in O(log size of the map). A block of up to 1 MiB takes
+ *             neither when this thread freed one of as many chunks of 64 KiB before. A call that
+ *             fails in a full map takes microseconds. Calls search for free blocks in steps before
+ *             the map is full. The program may free blocks meanwhile, or pause for more than 0.2
+ *             seconds. Then the first call that fails may search all of the map (up to 2 ms per 256
+ *             MiB). What this process frees is found at once. What another process frees, or owned
+ *             when it died, is found after a second at the latest, or after four times the duration
+ *             of a search if that is longer.
  * @since 1.0, after qthreads' qalloc_dynmalloc()
  */
 void *qalloc_dynmalloc(dynmapinfo_t *map, size_t size);
@@ -106,9 +106,9 @@ void qalloc_dynfree(void *block, dynmapinfo_t *map);
  * lock: the block stays); EBADF.
  *
  * @par Death  The block is free or it is not; nothing else can be seen.
- * @par Cost   One byte store; a few dozen instructions. Blocks over 64 KiB: the thread caches some
- *             of up to 1 MiB (4 MiB in all, a sixteenth of the map at most), without a lock; else
- *             a lock and O(log size of the map).
+ * @par Cost   One byte store; a few dozen instructions. Blocks over 64 KiB: a lock and O(log size
+ *             of the map). The thread caches some blocks of up to 1 MiB without a lock, 4 MiB in
+ *             all, a sixteenth of the map at most.
  * @since 1.0, after qthreads' qalloc_free()
  */
 void qalloc_free(void *block, void *map);

@@ -61,10 +61,10 @@ int qalloc_sync(void *map);
  * exactly.
  *
  * The pages of the map are kept as they were at its last checkpoint in a second file beside it,
- * `NAME.checkpoint`. When the machine dies, or the file system goes away, the next process that
- * opens the map for writing finds exactly the state of the last checkpoint whose call returned 0,
- * or of a later one; qalloc_opening() says so. When only processes die, nothing is rolled back.
- * This call makes the first checkpoint. The map stays durable when it is opened again.
+ * `NAME.checkpoint`. The machine can die, or the file system go away. The next process that opens
+ * the map for writing then finds exactly the state of the last checkpoint whose call returned 0, or
+ * of a later one; qalloc_opening() says so. When only processes die, nothing is rolled back. This
+ * call makes the first checkpoint. The map stays durable when it is opened again.
  *
  * A child made by _Fork(), or by clone() without fork's handlers, calls qalloc_sync() itself after
  * its stores. Its parent does not know of such a child, and its checkpoints may miss what the
@@ -93,9 +93,9 @@ int qalloc_durable(void *map);
  * @brief The first half of a checkpoint of a durable map: note what changed. The program may hold a
  * lock of its own during it.
  *
- * The checkpoint has all that was stored before this call, and of later stores some. So a program
- * whose data are consistent only under its own lock holds that lock in each process that writes
- * during this call, and not while qalloc_commit() writes to the disk.
+ * The checkpoint has all that was stored before this call, and of later stores some. A program
+ * whose data are consistent only under its own lock holds that lock during this call, in each
+ * process that writes. It need not hold the lock while qalloc_commit() writes to the disk.
  *
  * @param[in] map  A map that is open for writing.
  * @retval 0   Noted; this thread is to call qalloc_commit(). Other threads and processes that make
@@ -107,10 +107,10 @@ int qalloc_durable(void *map);
  *
  * @par Threads  Safe.
  * @par Death    The last checkpoint stays.
- * @par Cost     Copies the pages that changed. These are known when this process alone has used the
- *               map since the last checkpoint (Linux 6.7); else all pages are compared by their
- *               hashes, a few tenths of a second per GiB. Allocations that need a lock wait while
- *               the changed pages of the tables are copied.
+ * @par Cost     Copies the pages that changed. The kernel knows these when this process alone has
+ *               used the map since the last checkpoint (Linux 6.7). Else all pages are compared by
+ *               their hashes, which takes a few tenths of a second per GiB. Allocations that need a
+ *               lock wait while the changed pages of the tables are copied.
  * @since 1.0
  */
 int qalloc_capture(void *map);
@@ -148,11 +148,11 @@ int qalloc_restore(const char *filename);
  * @brief Copy a map that goes on being used into a file of its own, which can be loaded later, at
  * the same addresses.
  *
- * The copy is a whole map, checked and on disk before it takes its name, from another file if need
- * be; until then, and after a failure or a kill, @p filename is what it was. It takes no lock, and
- * delays no other process. Blocks that are there when the call begins, and are not freed before it
- * ends, are in the copy; of those that come and go meanwhile some are. What was complete when the
- * call began, can be found from a root, and is not changed any more, is complete in the copy.
+ * The copy is a whole map. It is checked and on disk before it takes its name, from another file if
+ * need be. Until then, and after a failure or a kill, @p filename is what it was. It takes no lock,
+ * and delays no other process. Blocks that are there when the call begins, and are not freed before
+ * it ends, are in the copy; of those that come and go meanwhile some are. What was complete when
+ * the call began, can be found from a root, and is not changed any more, is complete in the copy.
  * Whatever the program does change is copied while it changes: the copy of it is as consistent as
  * the program's own locks make it. So hold them:
  *

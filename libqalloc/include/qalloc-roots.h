@@ -30,10 +30,10 @@ extern "C" {
  * @brief Give a pointer into the map a name by which the next process finds it.
  *
  * Changing a root is atomic: every reader, and every opener after a kill, sees the old pointer or
- * the new one. A map has any number of roots: the first 64 (in static maps under 4 MiB, one for
- * each 64 KiB, and 8 at least) need no room; more take 64 KiB for each 250 to 500 of them from a
- * dynamic map, a group of up to 64 items from a static one. Names that are taken away leave their
- * places to others; no call sees that room as a block.
+ * the new one. A map has any number of roots. The first 64 need no room; in static maps under 4 MiB
+ * it is one per 64 KiB, and 8 at least. More take 64 KiB per 250 to 500 roots from a dynamic map,
+ * and a group of up to 64 items from a static one. Names that are taken away leave their places to
+ * others; no call sees that room as a block.
  *
  * @param[in] map   A map open for writing.
  * @param[in] name  1 to #QALLOC_ROOT_MAX bytes.

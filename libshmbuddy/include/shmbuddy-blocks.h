@@ -118,9 +118,9 @@ void *shmbuddy_base(shmbuddy_t *region);
 /**
  * @brief Make available now what killed processes left half split, half merged or out of the index.
  *
- * A malloc that finds no room does this by itself: up to half a million words at a time (a region
- * of 512 MiB with the default sizes has as many), and at most once in 10 ms, or 16 times as long as
- * it took.
+ * A malloc that finds no room does this by itself, up to half a million words at a time. (A region
+ * of 512 MiB with the default sizes has as many.) It does so at most once in 10 ms, or 16 times as
+ * long as it took.
  *
  * @param[in] region  The handle.
  * @retval 0   Done.

@@ -41,9 +41,9 @@ int shmbuddy_sync(shmbuddy_t *region);
  * exactly.
  *
  * The pages of the region are kept as they were at its last checkpoint in a second file beside it,
- * `NAME.checkpoint`. When the machine dies, or the file system goes away, the next process that
- * opens the region for writing finds the state of the last checkpoint whose call returned 0, or of
- * a later one; shmbuddy_opening() says so. Until then the region cannot be opened with
+ * `NAME.checkpoint`. The machine can die, or the file system go away. The next process that opens
+ * the region for writing then finds the state of the last checkpoint whose call returned 0, or of a
+ * later one; shmbuddy_opening() says so. Until then the region cannot be opened with
  * #SHMBUDDY_RDONLY (EUCLEAN). When only processes die, nothing is rolled back. This call makes the
  * first checkpoint. The region stays durable when it is opened again.
  *
@@ -56,10 +56,10 @@ int shmbuddy_sync(shmbuddy_t *region);
  * neither is a snapshot. The checkpoint file takes as much disk space as the region has pages that
  * are not zero, and as much again as changes between two checkpoints.
  *
- * Blocks that are allocated when a checkpoint's capture begins, and stay allocated until it ends,
- * are in the checkpoint; of those that other threads and processes allocate or free meanwhile some
- * are. What a program stores by memory that it mapped itself, or joined (shmbuddy_join()), can be
- * missing: use the file's handle.
+ * Blocks that are allocated when a checkpoint's capture begins, and not freed before it ends, are
+ * in the checkpoint. Blocks that are allocated or freed during the capture may or may not be. What
+ * a program stores by memory that it mapped itself, or joined (shmbuddy_join()), can be missing:
+ * use the file's handle.
  *
  * @param[in] region  The handle, of a region in a file that is open for writing.
  * @retval 0   Durable, and the first checkpoint is on disk.
@@ -81,10 +81,10 @@ int shmbuddy_durable(shmbuddy_t *region);
  * @brief The first half of a checkpoint of a durable region: note what changed. The program may
  * hold a lock of its own during it.
  *
- * The checkpoint has all that was stored before this call, and of later stores some. So a program
- * whose data are consistent only under its own lock holds that lock in each process that writes
- * during this call, and not while shmbuddy_commit() writes to the disk. No call that allocates or
- * frees waits for it.
+ * The checkpoint has all that was stored before this call, and of later stores some. A program
+ * whose data are consistent only under its own lock holds that lock during this call, in each
+ * process that writes. It need not hold the lock while shmbuddy_commit() writes to the disk. No
+ * call that allocates or frees waits for it.
  *
  * @param[in] region  The handle.
  * @retval 0   Noted; this thread is to call shmbuddy_commit(). Other threads and processes that
@@ -98,9 +98,9 @@ int shmbuddy_durable(shmbuddy_t *region);
  *
  * @par Threads  Safe. Not async-signal-safe.
  * @par Death    The last checkpoint stays.
- * @par Cost     Copies the pages that changed. These are known when this handle alone has been open
- *               for writing since the last checkpoint (Linux 6.7); else all pages are compared by
- *               their hashes, a few tenths of a second per GiB.
+ * @par Cost     Copies the pages that changed. The kernel knows these when this handle alone has
+ *               been open for writing since the last checkpoint (Linux 6.7). Else all pages are
+ *               compared by their hashes, which takes a few tenths of a second per GiB.
  * @since 1.0
  */
 int shmbuddy_capture(shmbuddy_t *region);
@@ -142,12 +142,13 @@ int shmbuddy_restore(const char *filename);
 /**
  * @brief Copy a region that others go on using into a file of its own, which can be opened later.
  *
- * The copy is a whole region, checked and on disk before it takes its name, from another file if
- * need be; until then, and after a failure or a kill, @p filename is what it was. The call takes no
- * lock, and no other call waits for it. Blocks that are there when the call begins, and are not
- * freed before it ends, are in the copy, at the same offsets; of those that come and go meanwhile
- * some are. Roots and the tag are in it. What the program changes meanwhile is copied as it is at
- * that moment: hold a lock of your own over the call where that matters.
+ * The copy is a whole region. It is checked and on disk before it takes its name, from another file
+ * if need be. Until then, and after a failure or a kill, @p filename is what it was. The call takes
+ * no lock, and no other call waits for it. Blocks that are allocated when the call begins, and not
+ * freed before it ends, are in the copy, at the same offsets. Blocks that are allocated or freed
+ * during the call may or may not be. Roots and the tag are in it. What the program changes
+ * meanwhile is copied as it is at that moment: hold a lock of your own over the call where that
+ * matters.
  *
  * @param[in] region    A region: in a file, or in memory (shmbuddy_format(), shmbuddy_join());
  *                      read-only too.

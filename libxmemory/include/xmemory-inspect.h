@@ -110,8 +110,8 @@ enum xmemory_kind xmemory_kind(const void *ptr);
 size_t xmemory_size(const void *ptr);
 
 /**
- * @brief The VM file that a block is in, by its ID: they are numbered from 1 on, in the order in
- *        which they were made, and a number is never used again. Small blocks share a file.
+ * @brief The VM file that a block is in, by its ID. The files are numbered from 1 on, in the order
+ *        in which they were made. A number is never used again. Small blocks share a file.
  * @param[in] ptr  A block.
  * @return The ID; 0 for a block in no VM file; 0 with errno EINVAL when @p ptr is no block.
  * @since 1.0
