@@ -268,11 +268,14 @@ static void outlives_its_process(void)
 	for (int users = 0; users < 3; users++) {
 		const char *path = support_path("dead");
 		void *map = support_dyn(path, BYTES, 1);
+		int status;
 
 		qalloc_free(qalloc_malloc(map, 64), map);
 		if (users == 0)
 			support_close(map);
-		support_kill(support_fork(die_with_cached, (void *)path));
+		status = support_wait(
+			support_fork(die_with_cached, (void *)path)); /* It kills itself, with all blocks free. */
+		g_assert_true(WIFSIGNALED(status));
 		if (users == 0)
 			map = support_load(path);
 		if (users == 2)
