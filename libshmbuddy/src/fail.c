@@ -31,7 +31,7 @@ static _Thread_local struct failure {
 		char text[8];
 	} arg[ARGS];
 	int err;
-	volatile unsigned turn; /* First in time, so that a copy of all is whole when it is still the same. */
+	volatile unsigned turn; /* Changes first: what was read between two equal ones is of one failure. */
 } last __attribute__((tls_model("initial-exec")));
 
 /* ---- the sentence ---- */
@@ -122,13 +122,17 @@ static void put_sentence(struct line *line, const struct failure *f)
 	put_text(line, ")");
 }
 
-/* False: there was none. */
+/* False: there was none. A handler that fails while it is copied changes the turn before all else, and the copy begins again. */
 static bool get(struct failure *f)
 {
+	unsigned turn;
+
 	do {
+		turn = last.turn;
+		atomic_signal_fence(memory_order_seq_cst);
 		*f = last;
 		atomic_signal_fence(memory_order_seq_cst);
-	} while (last.turn != f->turn);
+	} while (last.turn != turn);
 	return f->format;
 }
 

@@ -380,7 +380,7 @@ static void on_alarm(int sig)
 	errno = saved;
 }
 
-/* Whichever came last, it is told whole: never half of one failure and half of another. */
+/* The sentence is that of the last failure as a whole, never half of one failure and half of another. */
 static void in_handlers(void)
 {
 	const struct itimerval often = { { 0, 50 }, { 0, 50 } }, never = { { 0, 0 }, { 0, 0 } };
