@@ -387,18 +387,18 @@ shmbuddy_t *shmbuddy_salvage(const char *filename, shmbuddy_report_fn *report, v
 int shmbuddy_unlink(const char *filename)
 {
 	MA_UNCANCELLED;
-	struct shmbuddy h = { .fd = -1 };
 	struct ma_header header;
 	enum ma_refusal why;
 	ssize_t got;
+	int fd;
 
 	if (!filename)
 		return ma_fail(EINVAL, "cannot unlink a region: the file name is NULL; pass a name");
-	h.fd = ma_fd_open(filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (h.fd < 0)
+	fd = ma_fd_open(filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
 		return ma_file_fail_open(filename);
-	got = pread(h.fd, &header, sizeof(header), 0);
-	ma_fd_shut(h.fd);
+	got = pread(fd, &header, sizeof(header), 0);
+	ma_fd_shut(fd);
 	if (got < 0)
 		return ma_fail(errno, "%s: cannot unlink it: its header cannot be read; check the disk", filename);
 	why = ma_header_check(&header, (size_t)got, UINT64_MAX, 1u << MA_KIND_SHMBUDDY, false);
