@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "common/heap_sweep.h"
+#include "common/image_fd.h"
 #include "common/reclaim.h"
+#include "common/slot.h"
 #include "tests/support/support_qalloc.h"
 
 #define SWEPT_BYTES support_size(32 * MIB, 8 * MIB)
@@ -235,7 +237,19 @@ static void frees_of_another_thread_end_sweeps(void)
 	}
 }
 
-/* A fork child that owns a slab with room, until it is killed. */
+/* Slabs of a small map may have one block: those of the freed blocks have room. */
+static bool own_room(void *map, size_t size)
+{
+	void *blocks[8];
+
+	for (size_t i = 0; i < G_N_ELEMENTS(blocks); i++)
+		blocks[i] = qalloc_malloc(map, size);
+	for (size_t i = 1; i < G_N_ELEMENTS(blocks); i++)
+		qalloc_free(blocks[i], map);
+	return blocks[0] != NULL;
+}
+
+/* A fork child that owns slabs with room, until it is killed. */
 static pid_t begin_owner(void *map, size_t size)
 {
 	int ready[2];
@@ -245,7 +259,7 @@ static pid_t begin_owner(void *map, size_t size)
 	g_assert_cmpint(pipe(ready), ==, 0);
 	pid = fork();
 	if (pid == 0) {
-		byte = qalloc_malloc(map, size) != NULL;
+		byte = own_room(map, size);
 		if (write(ready[1], &byte, 1) == 1)
 			for (;;)
 				pause();
@@ -257,6 +271,15 @@ static pid_t begin_owner(void *map, size_t size)
 	close(ready[0]);
 	close(ready[1]);
 	return pid;
+}
+
+/* The locks end with the process, but for another one that reads its /proc/PID/stat, and so keeps its mappings a moment longer. */
+static void await_end(struct ma_image *map, pid_t pid)
+{
+	for (uint32_t slot = 0; slot < map->lay.processes; slot++)
+		while (ma_load(&ma_slot_row(map, slot)->pid) == (uint32_t)pid &&
+		       ma_slot_is_held(map, ma_image_fd(map), slot))
+			sched_yield();
 }
 
 /* What a process owned that died after a sweep is found when the claims, and the thread's own patience, have ended. */
@@ -274,13 +297,12 @@ static void deaths_are_found_after_claims(void)
 	g_assert_true(ma_sweep_claims(map, ma_class_of(size)));
 	g_assert_cmpint(kill(owner, SIGKILL), ==, 0);
 	g_assert_cmpint(waitpid(owner, NULL, 0), ==, owner);
-	/* At once, but for a process that reads its /proc/PID/stat, and so keeps its mappings, with its locks, a moment longer. */
-	do {
-		ma_store(&map->sweep.until_ns, 0);
-		ma_store(&map->failed[ma_class_of(size)].until_ns, 0);
-		ma_tcache_get(map)->barren_ns = 0;
-		full.blocks[full.count] = qalloc_malloc(map, size);
-	} while (!full.blocks[full.count]);
+	await_end(map, owner);
+	ma_store(&map->sweep.until_ns, 0);
+	ma_store(&map->failed[ma_class_of(size)].until_ns, 0);
+	ma_tcache_get(map)->barren_ns = 0;
+	full.blocks[full.count] = qalloc_malloc(map, size);
+	g_assert_nonnull(full.blocks[full.count]);
 	full.count++;
 	finish(&full);
 }
