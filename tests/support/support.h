@@ -37,7 +37,7 @@ void support_add(const char *path, void (*test)(void));
 int support_run(void);
 /**
  * The running test has finished a step. The next one may stand still for @p seconds, at least for what the watcher allows
- * (MA_TEST_HUNG, 120 s), and use MA_TEST_CPU seconds (600) of CPU time. Async-signal-safe; children may call it too.
+ * (MA_TEST_HUNG, 120 s), and use MA_TEST_CPU seconds (200) of CPU time. Async-signal-safe; children may call it too.
  */
 void support_watchdog(unsigned seconds);
 /** A test of this name begins. support_add() does it. */

@@ -6,7 +6,7 @@
  *
  * - It stands still: for MA_TEST_HUNG seconds (120) no line of output came, no step was finished (progress.h), and all of its
  *   processes were asleep and used next to no CPU time. A process that is ready to run, or waits for a disk, is not asleep.
- * - It turns in circles: one step used MA_TEST_CPU seconds (600) of CPU time, all processes together.
+ * - It turns in circles: one step used MA_TEST_CPU seconds (200) of CPU time, all processes together.
  *
  * Its processes are its descendants: watch is their subreaper, so that orphans stay among them. Time in which watch itself did
  * not run (a machine that was suspended or has no time for anybody) does not count.
@@ -438,7 +438,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	watch.hung_s = seconds_of("MA_TEST_HUNG", 120);
-	watch.most_cpu = seconds_of("MA_TEST_CPU", 600);
+	watch.most_cpu = seconds_of("MA_TEST_CPU", 200);
 	catch_signals();
 	open_progress(&watch);
 	start(&watch, argv + 2);
