@@ -3,7 +3,7 @@
 #define XMEMORY_NO_SHIMS
 #include <xmemory.h>
 
-#include "kept.h"
+#include <kept.h>
 #include "tests/support/support.h"
 
 #define THREADS     4
