@@ -36,6 +36,18 @@ void picture_add(struct picture *picture, uint64_t at, uint64_t bytes, enum tile
 	}
 }
 
+/* A tile in which the check found damage. What no finding has a place for is marked by draw(). */
+static void mark_damage(struct picture *picture, const struct view *view)
+{
+	for (size_t i = 0; i < view->findings; i++) {
+		const struct finding *f = &view->finding[i];
+		uint64_t tile = (f->at - view->user_off) / picture->tile_bytes;
+
+		if (f->severity >= SEVERITY_DAMAGE && f->at >= view->user_off && tile < picture->tiles)
+			picture->tile[tile].bytes[TILE_BAD] = picture_tile_bytes(picture, tile);
+	}
+}
+
 bool picture_begin(struct picture *picture, struct view *view, uint64_t most)
 {
 	uint64_t unit, units;
@@ -52,6 +64,7 @@ bool picture_begin(struct picture *picture, struct view *view, uint64_t most)
 		return false;
 	}
 	view->kind->draw(view, picture);
+	mark_damage(picture, view);
 	return true;
 }
 

@@ -54,7 +54,7 @@ static void print_text(struct view *view, const struct figures *f)
 		print_key(tool, "fragmented", "%.1f %%: the largest free block is that much smaller than it could be",
 			  100 * fragmentation(f));
 	else if (view->header.kind != MA_KIND_STATIC)
-		print_key(tool, "fragmented", "%.1f %% of what is free is not in the largest run",
+		print_key(tool, "fragmented", "%.1f %% of what is free or reserved is not in the largest run",
 			  100 * fragmentation(f));
 }
 
