@@ -131,6 +131,8 @@ missing_packages() {
 		have doxygen || echo doxygen
 		have dot || echo graphviz
 		[ -e /usr/share/doxygen-awesome-css/doxygen-awesome.css ] || echo doxygen-awesome-css
+		[ -e /usr/share/javascript/lunr/lunr.min.js ] || echo libjs-lunr
+		[ -e /usr/lib/python3/dist-packages/lunr ] || echo python3-lunr
 		have python3 || echo python3
 	fi
 	for package in ${MA_PACKAGES:-}; do

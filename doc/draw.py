@@ -2,7 +2,8 @@
 """Drawings for pages, as SVG in the page itself, so that they have its colours, light or dark.
 
 A line <!-- bytes ... -->, <!-- bits ... --> or <!-- stack ... --> before a table has the table drawn; <!-- dot FILE --> has
-doc/FILE drawn by graphviz, <!-- plot FILE --> the bench's JSON. What stands between <!-- then --> and <!-- now --> is shown beside what
+doc/FILE drawn by graphviz, <!-- plot FILE --> the bench's JSON; <!-- text FILE --> is the text of
+doc/FILE, and <!-- picture FILE WHAT --> that picture of doc/pictures. What stands between <!-- then --> and <!-- now --> is shown beside what
 stands between that and <!-- both -->. tests/install/format holds the same tables against the sources.
 """
 
@@ -138,13 +139,18 @@ def fill_in(source, page):
     lines = page.split("\n")
     out = []
     for at, line in enumerate(lines):
-        order = re.fullmatch(r"<!-- (bytes|bits|stack|dot|plot) (.*) -->", line)
+        order = re.fullmatch(r"<!-- (bytes|bits|stack|dot|plot|text|picture) (.*) -->", line)
         if line in SIDES:
             out.append(f"\\htmlonly[block]\n{SIDES[line]}\n\\endhtmlonly\n")
         elif not order:
             out.append(line)
         elif order.group(1) == "dot":
             out.append(block(dot(source, order.group(2))))
+        elif order.group(1) == "text":
+            out += ["```{.txt}"] + (source / "doc" / order.group(2)).read_text().rstrip("\n").split("\n") + ["```"]
+        elif order.group(1) == "picture":
+            name, what = order.group(2).split(" ", 1)
+            out.append(block(f'<img class="wide" src="{name}" alt="{html.escape(what)}">'))
         elif order.group(1) == "plot":
             out.append(block(plot.svg(source / "doc" / order.group(2))))
         else:

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Lay out a folder for Doxygen: prepare.py SOURCE BUILD THEME OUT.
+"""Lay out a folder for Doxygen: prepare.py SOURCE BUILD THEME LUNR OUT.
 
 OUT/input/include   the public headers, as they are installed
 OUT/input/pages     pages: doc/*.md, texts of the tree that are pages too, the sources that prove the crash contract
 OUT/input/examples  what tutorials and guides take their fragments from
-OUT/theme           stylesheets, scripts, header and footer
+OUT/theme           stylesheets, scripts, pictures, header and footer
 
 Everything is relative to OUT, so the result is the same wherever it is made.
 """
@@ -60,6 +60,15 @@ DoxygenAwesomeFragmentCopyButton.init();
 DoxygenAwesomeParagraphLink.init();
 </script>
 </head>"""
+
+# The theme looks for MSearchBox, and puts the switch for the dark colours beside it.
+SEARCH = """\
+<div id="search">
+<form id="MSearchBox" action="$relpath^search.html" role="search">
+<input type="search" name="q" placeholder="Search" aria-label="Search" />
+</form>
+</div>
+"""
 
 
 def titled(header):
@@ -123,16 +132,22 @@ def copy_headers(source, build, out):
                 target.write_text(titled(listed(header.read_text())))
 
 
-def make_theme(source, theme, out):
-    """Doxygen's own header and footer, of the version at hand, with the theme's scripts."""
+def make_theme(source, theme, lunr, out):
+    """Doxygen's own header and footer, of the version at hand, with the theme's scripts and the search."""
     out.mkdir()
     for name in THEME:
         shutil.copyfile(theme / name, out / name)
     shutil.copyfile(source / "doc/mapalloc.css", out / "mapalloc.css")
     shutil.copyfile(source / "doc/layout.xml", out / "layout.xml")
+    shutil.copyfile(source / "doc/search.js", out / "search.js")
+    shutil.copyfile(lunr, out / "lunr.min.js")
+    for picture in sorted((source / "doc/pictures").glob("*.svg")):
+        shutil.copyfile(picture, out / picture.name)
     subprocess.run(["doxygen", "-w", "html", "header.html", "footer.html", "unused.css"], cwd=out, check=True)
     header = (out / "header.html").read_text()
-    (out / "header.html").write_text(header.replace("</head>", SCRIPTS))
+    title = header.index("<!--END TITLEAREA-->")
+    title = header.rindex("</div>", 0, title)
+    (out / "header.html").write_text((header[:title] + SEARCH + header[title:]).replace("</head>", SCRIPTS))
 
 
 def link_texts(text):
@@ -197,12 +212,12 @@ def copy_examples(source, out):
 
 
 def main():
-    source, build, theme, out = (pathlib.Path(argument).resolve() for argument in sys.argv[1:])
+    source, build, theme, lunr, out = (pathlib.Path(argument).resolve() for argument in sys.argv[1:])
     shutil.rmtree(out / "input", ignore_errors=True)
     shutil.rmtree(out / "theme", ignore_errors=True)
     (out / "input").mkdir(parents=True)
     copy_headers(source, build, out / "input/include")
-    make_theme(source, theme, out / "theme")
+    make_theme(source, theme, lunr, out / "theme")
     tests = proofs.Proofs(source)
     make_pages(source, out / "input/pages", tests)
     tests.write(out / "input")
