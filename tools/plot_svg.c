@@ -182,7 +182,7 @@ static void draw_legend(FILE *to, const struct view *view, const struct picture 
 		fprintf(to,
 			"<rect class=\"k1\" x=\"%u\" y=\"%u\" width=\"20\" height=\"16\"/><rect class=\"k2\" x=\"%u\" "
 			"y=\"%u\" "
-			"width=\"20\" height=\"16\" opacity=\"%.2f\"/>",
+			"width=\"20\" height=\"16\" opacity=\"%.2f\"/>\n",
 			x + 76 + (unsigned)step * 22, y, x + 76 + (unsigned)step * 22, y, 0.25 + 0.75 * step / 4);
 	fprintf(to, "<text class=\"t d\" x=\"%u\" y=\"%u\">full</text>\n", x + 192, y + TEXT_SIZE);
 	y += ROW;

@@ -55,11 +55,10 @@ extern "C" {
  * @par Fork     A child guards as its parent does.
  * @par Kill     A process killed inside mmalloc() or mfree() may leave a block without guards that
  *               no pointer leads to.
- * @par Cost     None for other heaps, nor before. In this one each call takes the slow path and
- *               writes, or reads, its guards; contents are written when a block is allocated and
- *               when it is freed; mrealloc() always moves. A block takes 24 bytes more; one from
- *               mmemalign() its alignment, and 8 bytes, more.
- * @since 1.0, after GNU mmalloc's mmcheck()
+ * @par Cost None for other heaps, nor before. In this one each call takes the slow path and writes,
+ *               or reads, its guards. Contents are written when a block is allocated and when it is
+ *               freed. mrealloc() always moves. A block takes 24 bytes more; one from mmemalign()
+ *               its alignment, and 8 bytes, more. @since 1.0, after GNU mmalloc's mmcheck()
  */
 int mmcheck(void *md, void (*abortfunc)(void));
 

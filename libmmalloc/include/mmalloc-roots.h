@@ -136,7 +136,7 @@ typedef int mmalloc_init_fn(void *block, size_t size, void *arg);
 /**
  * @brief The root of this name; if there is none, a new block becomes it, in one atomic step.
  *
- * A new block is all zero, then @p init fills it, and only then it gets the name: every other
+ * A new block is all zero, then @p init fills it, and only then it gets the name. So every other
  * thread and process finds either no root or a complete one. When several callers create at once,
  * one block gets the name and all callers return it; the blocks of the others are freed. So @p init
  * may run in several of them, and what it allocates itself is not freed with its block: let it only

@@ -25,12 +25,12 @@ extern "C" {
 /**
  * @brief Print on stderr what there is.
  *
- * The keys ALL_npointers, ALL_size (bytes of blocks), ALL_maxalloc_kb and ALL_maxpointers (the most
- * there ever was), RAM_alloc, SWP_alloc (bytes of blocks in RAM, in VM files), SWP_files,
- * MAP_files, MAP_mappings (blocks of falloc()), each in a line with its value. Then a line for each
- * live block: R (RAM), S (VM file) or M (mapped file), pointer, file, line, bytes. Where several
- * threads work, the two maxima leave out what a thread did within the part of the budget that it
- * holds.
+ * Each key is in a line with its value. Of all blocks: ALL_npointers, ALL_size (bytes),
+ * ALL_maxalloc_kb and ALL_maxpointers (the most there ever was). Of blocks in RAM: RAM_alloc
+ * (bytes). Of blocks in VM files: SWP_alloc (bytes), SWP_files. Of blocks of falloc(): MAP_files,
+ * MAP_mappings. Then a line for each live block: R (RAM), S (VM file) or M (mapped file), pointer,
+ * file, line, bytes. Where several threads work, the two maxima leave out what a thread did within
+ * the part of the budget that it holds.
  *
  * @param[in] file  As in xmemory_malloc().
  * @param[in] line  As there.
