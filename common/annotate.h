@@ -3,7 +3,7 @@
  * What Valgrind and ASan are told of a map's blocks.
  *
  * Both keep their knowledge per process. A block that this process freed may be dealt out to another one and then be read
- * here, rightly. So by default only maps that nobody else sees are annotated (private and anonymous ones, and
+ * here, rightly. So by default only maps that no other process sees are annotated (private and anonymous ones, and
  * those whose fork child gets a copy);
  * <LIB>_ANNOTATE=1 in the environment says that this process has its shared maps for itself too. In an annotated map
  * the fast paths are off (map->annotated): these functions run in the slow paths only and cost a normal run nothing.
@@ -73,7 +73,7 @@ MA_INLINE void ma_annotate_open(void *p, size_t room)
 #endif
 }
 
-/* May all of it be read, and was it written? Nobody complains when not. */
+/* May all of it be read, and was it written? The tool reports nothing when not. */
 MA_INLINE bool ma_annotate_readable(const void *p, size_t bytes)
 {
 	(void)p, (void)bytes;

@@ -4,7 +4,7 @@
  *
  * Memory orders stand in the names of the operations. "_kill" marks a store that a later reader may find to be the last
  * one of a dead process. A kill comes between two instructions, and what the machine has completed by then drains to memory
- * long before anybody learns of the death: so for the dead only the compiler's order matters, and that a release
+ * long before another process learns of the death: so for a dead process only the compiler's order matters, and that a release
  * store keeps. For the living, who may look at any moment, it is a release store like any other.
  */
 #ifndef MA_BASE_H

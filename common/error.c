@@ -202,7 +202,7 @@ static void print(const char *line, size_t bytes)
 {
 	MA_UNCANCELLED;
 	if (write(STDERR_FILENO, line, bytes) < 0)
-		return; /* Nobody to tell. */
+		return; /* No descriptor to write to. */
 }
 
 MA_NOINLINE static void say(int err, bool stamped, const char *format, va_list args)

@@ -50,7 +50,7 @@ void ma_error_set_program(const char *name);
 /* Say something that is no failure. errno stays. */
 void ma_debug(const char *format, ...) MA_PRINTF(1, 2);
 
-/* Say it whether anybody asked or not: only where a call is made for that. errno stays. */
+/* Print it, whether debug lines are on or not: only where a call is made for that. errno stays. */
 void ma_say(const char *format, ...) MA_PRINTF(1, 2);
 
 /* Was <LIB>_what set in the environment when the library was loaded, and not "0"? */

@@ -164,7 +164,7 @@ int ma_file_take(int fd, uint64_t from, uint64_t to)
 
 /*
  * File systems without fallocate: write one zero a page. Only pages that begin inside the range: the byte written is then
- * one that nobody uses yet. The page that the range begins in was taken with what lies before it.
+ * one that no process uses yet. The page that the range begins in was taken with what lies before it.
  */
 int ma_file_take_by_writing(int fd, uint64_t from, uint64_t to)
 {

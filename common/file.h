@@ -20,7 +20,7 @@
 /* fcntl(2) for an open-file-description lock of one byte, begun again when interrupted. out may be NULL. */
 int ma_file_lock(int fd, int command, short type, off_t byte, struct flock *out);
 
-/* Try for the attach byte. 0 got it; -1: EAGAIN somebody else has it in the way; ENOLCK no such locks here. */
+/* Try for the attach byte. 0 got it; -1: EAGAIN another process holds it; ENOLCK the file system has no such locks. */
 int ma_file_attach_exclusive(int fd);
 /* For a process that may be going to attach, or only looks. */
 int ma_file_visit(int fd);
@@ -44,7 +44,7 @@ void ma_file_detach(int fd);
 
 /* Space for bytes [from, to), inside the file or not. 0, or -1 with ENOSPC, ...; EOPNOTSUPP, ENOSYS: this disk cannot. */
 int ma_file_take(int fd, uint64_t from, uint64_t to);
-/* The same where fallocate cannot, for bytes inside the file that nobody uses yet. */
+/* The same where fallocate cannot, for bytes inside the file that no process uses yet. */
 int ma_file_take_by_writing(int fd, uint64_t from, uint64_t to);
 
 /* Are bytes [from, to) zeros? Holes, and space that was never written to, are not read. False also when reading fails. */

@@ -6,7 +6,7 @@
  *                              file that was given its length before: 89 'm' 'a' 'p' 'a' 'l' 'g' 0a
  *      8  kind       u32       what the body is (MA_KIND_...)
  *     12  format     u32       1
- *     16  incompat   u64       unknown bit: nobody may open
+ *     16  incompat   u64       unknown bit: no open
  *     24  rocompat   u64       unknown bit: only read-only
  *     32  compat     u64       unknown bit: no matter
  *     40  order      u32       0x01020304
@@ -22,7 +22,7 @@
  *    152  (zero)     to 191
  *    ------ written once above, state below ------
  *    192  length     u64       length of the file in bytes that the body counts on
- *    200  generation u64       counts first attachers (whoever found nobody else attached)
+ *    200  generation u64       counts first attachers (which found no other one attached)
  *    208  phase      u32       0 being recovered, 1 ready: written under the exclusive attach lock only
  *    212  state      u32       0 in use, 1 closed by the last user, 2 closed and synced
  *    216  boot_id    16 bytes  of the last first attacher's kernel

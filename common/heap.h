@@ -8,7 +8,7 @@
  *     | argument               | class  | kind |
  *
  *     FREE  0                               all bits zero, so a sparse file is all free
- *     SLAB  class, argument: owner's tag    slots of one class; tag 0 or dead: anybody may adopt it
+ *     SLAB  class, argument: owner's tag    slots of one class; tag 0 or dead: any thread may adopt it
  *     RUN   argument: number of chunks      one large block
  *     CONT  argument: index of the head     belongs to the slab or run that begins there
  *     ROOTS argument: the table's id        a table of roots (roots.h)
@@ -37,7 +37,7 @@
  * What a kill leaves in the middle of a change of chunk words, and what recover_stream() makes of it:
  *     CONT not covered by its head   -> FREE: a run or slab whose head was not stored, or was freed, or shrunk
  *     slab descriptor of a FREE chunk           -> 0
- *     leaf and span of the range     -> computed anew
+ *     leaf and span of the range     -> computed again
  */
 #ifndef MA_HEAP_H
 #define MA_HEAP_H
@@ -88,7 +88,7 @@ bool ma_heap_find(struct ma_image *map, const void *address, struct ma_block *bl
 int ma_heap_walk(struct ma_image *map, int (*fn)(void *block, size_t size, void *arg), void *arg);
 
 /*
- * Give back to the disk, or the system, what is free: slabs of this thread and of nobody that are empty, and all free chunks.
+ * Give back to the disk, or the system, what is free: empty slabs that this thread or no thread owns, and all free chunks.
  * Returns bytes; -1 with errno EROFS, EUSERS.
  */
 int64_t ma_heap_trim(struct ma_image *map);

@@ -9,7 +9,7 @@
  *
  * A unit belongs to a slab if the head says so, and the chunk's word is SLAB, and its slab descriptor leads to the unit: whatever
  * else a head says was left by a kill. So taking and giving units needs no intent: a slab's word is the commit of both.
- * How many units are in use, and the list of a stream's areas, are derived; they are made anew when a stream is stale.
+ * How many units are in use, and the list of a stream's areas, are derived; they are computed again when a stream is stale.
  */
 #include <errno.h>
 #include <string.h>
@@ -243,7 +243,7 @@ static uint32_t find_anywhere(struct ma_image *map, uint32_t stream, uint32_t un
 	return line ? line : new_area(map, stream);
 }
 
-/* They are zero, for a slab is given up when it is empty; but in a file that somebody made up. Others may look meanwhile. */
+/* They are zero, for a slab is given up when it is empty; but not in a forged file. Other processes may read them meanwhile. */
 static void clear_units(struct ma_image *map, uint32_t line, uint32_t units)
 {
 	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(map->base + (uint64_t)line * MA_UNIT);

@@ -10,7 +10,7 @@
 
 /* ---- taking ---- */
 
-/* Let more untouched leaves into the tree. top goes first: what is beyond it nobody looks through. */
+/* Let more untouched leaves into the tree. top goes first: no search goes beyond it. */
 static bool widen(struct ma_image *map, uint32_t stream, uint64_t chunks)
 {
 	struct ma_stream *st = ma_stream(map, stream);
@@ -26,7 +26,7 @@ static bool widen(struct ma_image *map, uint32_t stream, uint64_t chunks)
 	to = ma_range_first(map, stream) + ma_min(ma_range_whole(map, stream), (top + more) * MA_LEAF);
 	if (ma_chunk_back_leaves(map, stream, top, more) < 0)
 		return false;
-	for (uint64_t leaf = top; leaf < top + more; leaf++) { /* Zero already, but in a file that somebody made up. */
+	for (uint64_t leaf = top; leaf < top + more; leaf++) { /* Zero already, but not in a forged file. */
 		ma_store(ma_tree_leaf(map, stream, leaf), 0);
 		ma_chunk_clear_holes(map, stream, leaf);
 	}
@@ -56,7 +56,7 @@ static uint64_t find_place(struct ma_image *map, uint32_t stream, uint64_t start
 	return ma_up(number + at, align) - number;
 }
 
-/* The words decide: are these chunks really free? If not, the file was damaged: compute the leaves anew. */
+/* The words decide: are these chunks really free? If not, the file was damaged: compute the leaves again. */
 static bool really_free(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count)
 {
 	for (uint64_t chunk = first; chunk < first + count; chunk++)

@@ -291,7 +291,7 @@ uint64_t ma_cell_chunk_take(struct ma_image *map, uint32_t stream);
 void ma_slab_chunks_give(struct ma_image *map, uint64_t first, uint64_t count);
 /* Would the area in this chunk be given back if all chunks were given back that gone() names? */
 bool ma_alloc_bytes_would_go(struct ma_image *map, uint64_t chunk, bool (*gone)(struct ma_image *map, uint64_t chunk));
-/* The stream was stale: make its list of areas, and their counts, anew. The lock is held. */
+/* The stream was stale: compute its list of areas, and their counts, again. The lock is held. */
 void ma_alloc_bytes_recount(struct ma_image *map, uint32_t stream);
 int ma_alloc_bytes_back(struct ma_image *map, uint32_t stream);
 /* A private view: make own copies. */

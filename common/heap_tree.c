@@ -120,7 +120,7 @@ static struct span join(struct span l, struct span r, uint32_t half)
 /* ---- the tree ---- */
 
 /*
- * The root of what is in use: over the leaves below top, which a huge range has few of. Nobody looks above it. When top
+ * The root of what is in use: over the leaves below top, which a huge range has few of. No search goes above it. When top
  * rises, the spans over the new leaves are computed up to the new root, and among them is the old root's parent.
  */
 MA_INLINE uint64_t root_of(struct ma_image *map, uint32_t stream)

@@ -85,7 +85,7 @@ static int lost(struct ma_image *map, const char *why)
 }
 
 /* Others took this process for dead, or it cannot be known. It comes in as a new one; the blocks that it has stay its own. */
-static void begin_anew(struct ma_image *map)
+static void attach_as_new(struct ma_image *map)
 {
 	ma_debug("%s: the locks of this process were lost with its descriptor, and another process reclaimed what it "
 		 "had "
@@ -96,7 +96,7 @@ static void begin_anew(struct ma_image *map)
 	ma_store_release(&map->id, ma_image_new_id()); /* Pairs with common/thread.c:ma_tcache_get. */
 }
 
-/* Our old description may still hold the byte: then nobody else has it exclusively, except ourselves. */
+/* Our old description may still hold the byte: then no other process has it exclusively. */
 static bool attach_again(struct ma_image *map, int fd)
 {
 	if (map->mode & MA_MAP_EXCLUSIVE) {
@@ -114,7 +114,7 @@ static bool lock_again(struct ma_image *map, int fd)
 	if (!attach_again(map, fd))
 		return false;
 	if (ma_load(&map->header->generation) != map->generation || !ma_slot_keep(map, fd))
-		begin_anew(map);
+		attach_as_new(map);
 	return true;
 }
 

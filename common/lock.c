@@ -33,7 +33,7 @@ static bool holder_died(struct ma_image *map, uint32_t word)
 {
 	uint32_t holder = word & MA_LOCK_SLOT;
 
-	/* A holder that cannot exist: a damaged word must not hang anybody. */
+	/* A holder that cannot exist: a damaged word must not make a thread wait for ever. */
 	return holder == 0 || holder > map->lay.processes || !ma_proc_alive(map, holder - 1);
 }
 

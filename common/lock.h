@@ -45,7 +45,7 @@ void ma_lock_give(struct ma_lock *lock);
 
 /* When the word of a dead process names this slot, whose byte is now ours, inherit the lock. False: it names another slot or none. */
 bool ma_lock_inherit(struct ma_lock *lock, uint32_t slot);
-/* Nobody else is attached: hold it, whatever the word says. */
+/* No other process is attached: hold it, whatever the word says. */
 void ma_lock_seize(struct ma_lock *lock, uint32_t slot);
 
 #endif /* MA_LOCK_H */

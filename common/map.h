@@ -84,7 +84,7 @@ struct ma_open {
 	 * NULL: a fork child goes on with the parent's file, or with MA_MAP_FORKS, in what fork_begin() gave (map->fork_fd).
 	 * Else it gets one of its own: this gives a descriptor of a copy
 	 * that was made before the fork, with all else at rest; -1: there is none, and the child's handle is closed. So
-	 * nobody else ever sees the map; it must be a new one.
+	 * no other process ever sees the map; it must be a new one.
 	 */
 	int (*fork_copy)(struct ma_image *image);
 	/*
@@ -103,7 +103,7 @@ int ma_map_close(struct ma_map *map);
  * for allocation any more. Signal-safe.
  */
 void ma_map_sign_off(struct ma_map *map);
-/* Register what a fork does to maps: done by the first open, unless somebody's own handlers must come after. */
+/* Register what a fork does to maps: done by the first open, unless handlers of the library's own must come after. */
 void ma_map_watch_forks(void);
 /*
  * What the handlers do, for a fork that does not call them. False: this thread holds the lock, and nothing was done.

@@ -185,7 +185,7 @@ static void begin(void)
 }
 
 /*
- * The parent, or what became of a thread that forks: nobody opens or closes a map until the fork is over, and other forks wait. In a
+ * The parent, or what became of a thread that forks: no thread opens or closes a map until the fork is over, and other forks wait. In a
  * signal handler that interrupted such a call of its own thread the lock is held already, and no map can be copied.
  */
 static void fork_begin(void)

@@ -44,7 +44,7 @@ static uint64_t first_word(struct ma_image *map, uint64_t index)
 	return salt_of(map, index) << 16;
 }
 
-/* Generation 0 is never in use, so a tag is never made of zero bits alone and a fresh record reads as nobody's. */
+/* Generation 0 is never in use, so a tag is never made of zero bits alone and a fresh record has no owner. */
 static uint64_t next_word(uint64_t word, uint32_t slot)
 {
 	uint64_t generation = ((word >> 16) + 1) % MA_TAG_GENERATIONS;

@@ -3,12 +3,12 @@
  * Owner records: one for each thread that allocates, naming its process's slot.
  *
  *      63  52 51         16 15             0
- *     |  0    | generation  | process slot+1 |     slot part 0: nobody's
+ *     |  0    | generation  | process slot+1 |     slot part 0: unowned
  *
  * A unit (slab or group) names its owner by a tag: record index + 1 and generation. The tag is alive while the record
  * still has that generation and its process slot is alive. So to give up all that a thread owns, at its end, at close, or
- * after its death, is one store: the slot part goes to 0; taking the record anew raises the generation. Units with a
- * dead tag are free for anybody to adopt, whenever somebody comes by.
+ * after its death, is one store: the slot part goes to 0; taking the record again raises the generation. Units with a
+ * dead tag are free: any thread may adopt them.
  */
 #ifndef MA_OWNER_H
 #define MA_OWNER_H
@@ -22,7 +22,7 @@ struct ma_owner {
 
 _Static_assert(sizeof(struct ma_owner) == 64, "format 1");
 
-/* A tag: generation (36 bits) << 16 | record + 1. 0 is nobody. */
+/* A tag: generation (36 bits) << 16 | record + 1. 0: no owner. */
 #define MA_TAG_BITS        52
 #define MA_TAG_GENERATIONS ((uint64_t)1 << 36)
 
@@ -38,7 +38,7 @@ bool ma_owner_alive(struct ma_image *map, uint64_t tag);
 uint32_t ma_owner_retire_slot(struct ma_image *map, uint32_t slot);
 uint32_t ma_owner_retire_all(struct ma_image *map);
 /*
- * The records are all nobody's, and were perhaps copied before what names them. Let each go on from another generation, so
+ * No record has an owner, and they were perhaps copied before what names them. Let each go on from another generation, so
  * that no tag anywhere in the copy fits.
  */
 void ma_owner_move_on(struct ma_image *map, uint64_t salt);

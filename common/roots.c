@@ -253,7 +253,7 @@ static int insert(struct ma_image *map, const struct key *key, uint64_t offset, 
 	state = ma_load(&root->state);
 	if (state & 1)
 		ma_store(&root->state, ++state);
-	/* Each store of the name releases: whoever sees a word of it finds the even state when looking again. */
+	/* Each store of the name releases: a thread that sees a word of it finds the even state when it reads again. */
 	for (size_t i = 0; i < MA_COUNT(key->word); i++)
 		ma_store_release(&root->name[i], key->word[i]); /* Pairs with common/roots.c:has_name. */
 	/* Pairs with common/roots.c:look_in. */

@@ -48,7 +48,7 @@ struct ma_root_new {
 	void *arg;
 };
 
-/* The root of this name; when there is none, a new block that nobody could see before it was complete. NULL: errno. */
+/* The root of this name; when there is none, a new block that no other thread or process sees before it is complete. NULL: errno. */
 void *ma_root_find_or_create(struct ma_image *map, const char *name, const struct ma_root_new *how, int *created);
 
 /* Make what is to be a table all zeros. */

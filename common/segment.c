@@ -248,7 +248,7 @@ int ma_segment_map(const struct ma_layout *lay, char *base, uint32_t segments, i
 	uint32_t slices = lay->seg[segments - 1].slices;
 	uint64_t gap = ma_up(lay->front_end, ma_page());
 
-	/* Words of a hostile file may lead into the gap: then there is memory, which nobody else sees. */
+	/* Words of a hostile file may lead into the gap: then there is memory, which no other process sees. */
 	if (gap < lay->user_off && mprotect(base + gap, ma_down(lay->user_off, ma_page()) - gap, prot) < 0)
 		return -1;
 	for (uint32_t i = 0; i < slices;) {

@@ -13,7 +13,7 @@
  *
  * Each such part is a *slice*: whole pages, at one place of the range and at another of the file. All places follow from sealed
  * numbers. So every process maps all slices when it opens, also those that the file does not have yet; and growing is to make the
- * file longer and to store its length. An offset in a map is always one in the range; only common/space.c, and whoever reads the
+ * file longer and to store its length. An offset in a map is always one in the range; only common/space.c, and code that reads the
  * file as a file, ask for its place there.
  *
  * The first table begins in the page that the front ends in. That page is mapped twice.

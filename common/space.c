@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See space.h. The fallback writes zeros, and so is only for ranges that nobody uses yet: that is when it is called. */
+/* See space.h. The fallback writes zeros, and so is only for ranges that no process uses yet: that is when it is called. */
 #include "common/space.h"
 
 #include <errno.h>
@@ -49,7 +49,7 @@ static int take_by_touching(struct ma_image *map, uint64_t from, uint64_t to)
 	return 0;
 }
 
-/* One piece, as the file has it: bytes [from, to); those from first on are nobody's yet. */
+/* One piece, as the file has it: bytes [from, to); no process uses those from first on. */
 static int take_piece(struct ma_image *map, uint64_t from, uint64_t first, uint64_t to)
 {
 	int fd = ma_image_fd(map), result;

@@ -28,8 +28,8 @@ int ma_space_open(struct ma_image *map, uint64_t from, uint64_t to);
 bool ma_space_add(struct ma_image *map);
 
 /*
- * Make bytes of the file zero that nobody uses yet, without taking space for them: a copy of a file that was in use, or one
- * that somebody made up, may have anything there. Exactly these bytes. Of a view without a descriptor: in memory alone.
+ * Make bytes of the file zero that no process uses yet, without taking space for them: a copy of a file that was in use, or one
+ * that was forged, may have anything there. Exactly these bytes. Of a view without a descriptor: in memory alone.
  */
 void ma_space_blank(struct ma_image *map, uint64_t from, uint64_t bytes);
 

@@ -68,7 +68,7 @@ bool ma_target_is_there(const struct ma_target *t)
 	return true;
 }
 
-/* A name that nobody has: make(it) fails with EEXIST when somebody does. */
+/* A name that no file has: make(it) fails with EEXIST when one does. */
 static int with_new_name(struct ma_target *t, const char *kind, int (*make)(struct ma_target *t))
 {
 	int result = -1;

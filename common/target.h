@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A file that appears under its name when it is whole. Until then it has no name, and vanishes with whoever makes it; where the file
- * system makes no such files, or without /proc, it has a temporary one beside it, ".KIND-" and 16 hexadecimal digits.
+ * A file that appears under its name when it is whole. Until then it has no name, and vanishes with the process that makes it. Where the
+ * file system makes no such files, or without /proc, it has a temporary one beside it, ".KIND-" and 16 hexadecimal digits.
  */
 #ifndef MA_TARGET_H
 #define MA_TARGET_H

@@ -53,7 +53,7 @@ static void thread_detach(struct ma_tcache *tc)
 
 /*
  * A thread that allocates in the last round of its thread-specific destructors ends with a cache that thread_ends() never sees. So all caches
- * are in a list, and now and then somebody looks for threads that are gone. Nothing else is done while the list is locked, and a fork
+ * are in a list, and now and then a thread searches it for threads that have ended. Nothing else is done while the list is locked. A fork
  * child's list is empty: its caches were wiped.
  */
 static struct {

@@ -80,7 +80,7 @@ struct ma_tcache {
 /* What the calling thread's place for this map has: its cache, or another one, or none. */
 #define ma_tcache_of(map) (*ma_tcache_slot(ma_load_either(&(map)->tls_at)))
 
-/* Its mask is always 0: whoever meets it takes the slow path. */
+/* Its mask is always 0: a thread that meets it takes the slow path. */
 extern struct ma_cursor ma_cursor_never;
 
 /* Stands in every slot that is empty, so that the fast path need not test for NULL; its id is no map's. */

@@ -66,7 +66,7 @@ static bool mark_waiting(_Atomic uint64_t *word, uint64_t *seen)
 	return true;
 }
 
-/* Whoever slept takes it with the waiters bit: others may still sleep, and a needless wake-up is cheaper than a lost one. */
+/* A thread that slept takes it with the waiters bit: others may still sleep, and a needless wake-up is cheaper than a lost one. */
 static MA_NOINLINE int take_slowly(struct ma_image *map, _Atomic uint64_t *word, uint64_t mine, int64_t timeout_ms)
 {
 	int64_t end = moment(timeout_ms), pause = FIRST_WAIT_NS, left;
@@ -139,7 +139,7 @@ int ma_userlock_take(struct ma_image *map, void *lock, int64_t timeout_ms)
 	return result;
 }
 
-/* Killed before it wakes anybody up: those who sleep look for themselves soon. */
+/* Killed before it wakes a waiter up: each waiter soon reads the word itself. */
 int ma_userlock_give(struct ma_image *map, void *lock)
 {
 	_Atomic uint64_t *word = word_at(map, lock);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Programs close descriptors that they did not open, all of them at once when they become daemons, and use their numbers
- * again. Those that the back end needs stay: to close one is EBADF, as if nobody had it, and when its number is wanted
+ * again. Those that the back end needs stay: to close one is EBADF, as if it were not open, and when its number is wanted
  * for another one it gets a new number first. Only system calls made by hand come past here. The copy of stderr is no such one: it may
- * be closed, and is closed when the program gives stderr up, for somebody may wait for its end.
+ * be closed, and is closed when the program gives stderr up, for a process may wait for its end.
  *
  * A child by vfork() has this memory and descriptors of its own: it does as it pleases, for it is about to exec.
  */
@@ -163,7 +163,7 @@ SHIM_EXPORT int daemon(int nochdir, int noclose)
 	return result;
 }
 
-/* Out of its parent's session: whoever waits there for the end of stderr does not wait for this process. */
+/* Out of its parent's session: a process that waits there for the end of stderr does not wait for this one. */
 SHIM_EXPORT pid_t setsid(void)
 {
 	pid_t result = shim_next.setsid ? shim_next.setsid() : (pid_t)syscall(SYS_setsid);

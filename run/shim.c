@@ -53,7 +53,7 @@ static void write_line(int fd, const char *format, va_list args)
 	used += ma_min(n < 0 ? 0 : (size_t)n, sizeof(line) - used - 2);
 	line[used++] = '\n';
 	if (write(fd, line, used) < 0)
-		errno = 0; /* Nobody to tell. */
+		errno = 0; /* No descriptor to write to. */
 	errno = saved;
 }
 
@@ -102,7 +102,7 @@ bool shim_is_served(void)
 
 /*
  * Programs close stderr before they exit (the C library's fclose() does not come by us), so there is a descriptor of our own: until the
- * program gives stderr up, for then somebody may wait for its end. Afterwards stderr itself serves, when it is the same file again.
+ * program gives stderr up, for then a process may wait for its end. Afterwards stderr itself serves, when it is the same file again.
  */
 void shim_stderr_changed(void)
 {
@@ -466,7 +466,7 @@ SHIM_EXPORT size_t malloc_usable_size(void *ptr)
 	return room;
 }
 
-/* ---- ours, whoever else defines the names ---- */
+/* ---- ours, whatever else defines the names ---- */
 
 /* gcc wants the same attributes of an alias as the C library's header gives the name. */
 #if __has_attribute(copy)

@@ -5,7 +5,7 @@
  *
  * Calls come at any time: from the dynamic linker before the C library is set up, from within a back end that opens its
  * heap, from destructors after the last one of ours, in fork handlers. RAM is always there: the C library's own
- * allocator under the names that it exports for it, which nobody interposes.
+ * allocator under the names that it exports for it, which no library interposes.
  */
 #ifndef SHIM_H
 #define SHIM_H
@@ -94,13 +94,13 @@ struct shim_next {
 	void *(*pvalloc)(size_t size);
 	size_t (*malloc_usable_size)(void *ptr);
 };
-/* NULL: nobody defines it, or it was not looked up yet. */
+/* NULL: no library defines it, or it was not looked up yet. */
 extern struct shim_next shim_next;
 void shim_find_next(void);
 /* The file that defines malloc() and its like beside us and the C library; NULL: none. */
 const char *shim_other_allocator(void);
 
-/* Ours, whoever else defines the names. */
+/* Ours, whatever else defines the names. */
 void *shim_malloc(size_t size);
 void *shim_calloc(size_t nmemb, size_t size);
 void *shim_realloc(void *ptr, size_t size);

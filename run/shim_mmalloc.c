@@ -4,7 +4,7 @@
  * whether it is the heap's; all others are the C library's, which serves what comes before the heap is there and
  * what the heap's own code asks for.
  *
- * $MMALLOC_RUN_HEAP names the file. Whoever finds it empty, and so the first program, takes it; programs that are
+ * $MMALLOC_RUN_HEAP names the file. The first program finds it empty, and takes it; programs that are
  * started from there take NAME.PID, or NAME.PID.1 and so on.
  *
  * A fork child's heap is a copy, made before the fork: nothing of what it does reaches its parent's file. The copy has
@@ -81,7 +81,7 @@ static bool is_free(int fd)
 	return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0;
 }
 
-/* Somebody may have put it there since the command looked. Whose file it is reads and writes it; so does whoever may write to it. */
+/* Another user may have put it there since the command looked. Its owner can read and write it; so can users who may write to it. */
 static bool is_safe(int fd)
 {
 	struct stat st;
@@ -89,7 +89,7 @@ static bool is_safe(int fd)
 	return takes_any || (fstat(fd, &st) == 0 && st.st_uid == geteuid() && !(st.st_mode & (S_IWGRP | S_IWOTH)));
 }
 
-/* A name that nobody has, from try 0 on. */
+/* A name that no file has, from try 0 on. */
 static void name_of_pid(char *name, size_t size, unsigned try)
 {
 	if (try == 0)

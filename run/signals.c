@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The signals that usually end a program: SIGTERM, SIGINT, SIGHUP. Where the program leaves one at its default, which is to end, a handler
- * of ours is in its place: it closes the back end, and then the signal ends the process as it would have. Whoever waits for it sees
+ * of ours is in its place: it closes the back end, and then the signal ends the process as it would have. A process that waits for it sees
  * the same status.
  *
  * The program never sees that handler: what it asks for says SIG_DFL, and what it sets counts. Signals that it catches, ignores or blocks
@@ -52,7 +52,7 @@ static void on_end(int number)
 	errno = saved;
 }
 
-/* ---- which is seen by nobody ---- */
+/* ---- which no process sees ---- */
 
 /* -1: not watched. */
 static int index_of(int number)

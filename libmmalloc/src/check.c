@@ -18,10 +18,10 @@
  * guarded block stands in the heap. A pointer that is the start of a slot or run is a plain block; user never is one.
  *
  * The first header's word is the commit: the last thing stored when a guarded block is made, and the first that is destroyed
- * when it goes (but for its contents). So a kill leaves a whole guarded block, or a plain one that nobody holds; and no
- * block that is dealt out anew has a header that was there before.
+ * when it goes (but for its contents). So a kill leaves a whole guarded block, or a plain one that no caller holds; and no
+ * block that is returned again has a header that was there before.
  *
- * Whoever checks or walks may look at a block that is just going: what it reads is held against the seal before it means anything.
+ * A check or a walk may read a block that is just going: what it reads is compared with the seal before it means anything.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -435,7 +435,7 @@ int mmcheckf(void *md, void (*abortfunc)(void), int force)
 			      "%s: cannot guard blocks: the heap has blocks without guards; call mmcheck() before the "
 			      "first allocation, or mmcheckf() with force",
 			      map);
-	/* Before the first guarded block is dealt out, or whoever meets it would not know. */
+	/* Before the first guarded block is returned: a process that meets it must know. */
 	ma_store_kill(&ma_body(map)->guarded, 1); /* Pairs with libmmalloc/src/inspect.h:mmalloc__has_guards. */
 	ma_image_set_hook(map, (uintptr_t)(abortfunc ? abortfunc : abort));
 	ma_image_watch(map);

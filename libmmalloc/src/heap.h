@@ -55,7 +55,7 @@ size_t mmalloc__guarded_size(struct ma_image *map, const void *ptr);
 
 extern _Atomic bool mmalloc__tracing;
 
-/* Lines are written between these two, by one thread at a time. False: nobody traces. */
+/* Lines are written between these two, by one thread at a time. False: no process traces. */
 bool mmalloc__trace_begin(void);
 void mmalloc__trace_end(void);
 /* One line about a call that returns to this address. errno stays. */

@@ -4,7 +4,7 @@
  *
  * Each line is one write(2) to a file opened for appending: a kill loses no line that was written, and there is no buffer that
  * a fork child could write again. The address of a block is free for others between two lines at most when they say so: a
- * free's line is written before it happens, an allocation's after it, and a realloc's pair while nobody else can write.
+ * free's line is written before it happens, an allocation's after it, and a realloc's pair while no other thread can write.
  *
  * The mutex is taken last of all locks of the process: nothing that takes another one is called with it, but the heap's.
  */
@@ -27,7 +27,7 @@
 #include "common/error.h"
 #include <mmalloc.h>
 
-#define FD_LEAST 3 /* Whoever closes 0 to 2 opens something else there. */
+#define FD_LEAST 3 /* A program that closes 0 to 2 opens something else there. */
 
 _Atomic bool mmalloc__tracing;
 

@@ -180,7 +180,7 @@ static uint64_t new_group_from_any(struct ma_tcache *tc)
 	return MA_NO_CHUNK;
 }
 
-/* A group with so much room that nobody owns, among the next ones in use: the search goes on where the last one ended. */
+/* A group with so much room and without an owner, among the next ones in use: the search goes on where the last one ended. */
 static uint64_t search_stream(struct ma_tcache *tc, uint32_t stream, uint64_t looks, uint32_t least)
 {
 	struct ma_image *map = tc->map;

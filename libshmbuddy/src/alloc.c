@@ -245,7 +245,10 @@ MA_INLINE int give(struct shmbuddy *h, const struct given *g, unsigned n)
 		return free_slow(h, g->offset);
 	/* As word_give(): these bits are all set, but for the head's of leaf 0, which is OPEN. The block is known last. */
 	next = w + stamp - (first << n & ~word_open(n)) - block;
-	/* Sequentially consistent, as are all looks at the index: whoever takes the listing off before our second look sees the change. */
+	/*
+	 * Sequentially consistent, as are all reads of the index: a thread that takes the listing off before the second read here sees the
+	 * change.
+	 */
 	/* Pairs with libshmbuddy/src/alloc.c:shmbuddy_malloc. */
 	if (MA_UNLIKELY(!atomic_compare_exchange_strong(word, &w, next)))
 		return free_slow(h, g->offset);

@@ -188,7 +188,7 @@ static void print(const struct failure *f)
 	put_sentence(&line, f);
 	text[line.used++] = '\n';
 	if (write(STDERR_FILENO, text, line.used) < 0)
-		return; /* Nobody to tell. */
+		return; /* No descriptor to write to. */
 }
 
 /* ---- keeping it ---- */

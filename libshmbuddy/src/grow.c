@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Growth: one store of the region's length. All that it promises is there before, and after it only lists are left to do. Nobody waits
+ * Growth: one store of the region's length. All that it promises is there before, and after it only lists are left to do. No process waits
  * for it: others see the old length or the new one.
  *
  *   1. Disk space for what the part that the area ends in gains: that part may have its space already, up to the old end.
- *   2. The file's length, by fallocate(2) of its last byte: that never makes a file shorter, whoever else is making it longer.
+ *   2. The file's length, by fallocate(2) of its last byte: that never makes a file shorter, also while another process makes it longer.
  *   3. The length in the header, by compare-exchange, unless it is as large by then: the commit.
  *   4. The words at the old end are listed: their room has become larger.
  *
@@ -34,7 +34,7 @@ static int lengthen(int fd, uint64_t length)
 	return result;
 }
 
-/* All parts of [now, area) have their space, and say so: nobody looks there yet. */
+/* All parts of [now, area) have their space, and say so: no process looks there yet. */
 static int fill_parts(struct shmbuddy *h, int fd, uint64_t now, uint64_t area)
 {
 	const struct layout *lay = &h->lay;

@@ -7,7 +7,7 @@
 
 #include "common/scan.h"
 
-#define MOST_STEPS 512u /* A walk over lines that somebody else wrote nonsense into ends. */
+#define MOST_STEPS 512u /* A walk over lines that another process wrote nonsense into ends. */
 
 struct line {
 	_Atomic uint64_t mask[8];
@@ -97,7 +97,7 @@ static void put(const struct level *l, struct line *lines, uint64_t item, unsign
 		atomic_fetch_and(mask, ~bit);
 }
 
-/* Item of height list, and all above: whoever was killed on the way up left a gap, which is closed now. */
+/* Item of height list, and all above: a process that was killed on the way up left a gap, which is closed now. */
 static void list_upward(struct shmbuddy *h, const struct level *l, uint64_t part, unsigned height, uint64_t item,
 			unsigned order)
 {

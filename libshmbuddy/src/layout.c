@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See layout.h. Nothing but arithmetic: an opener computes anew what the creator did, and compares. */
+/* See layout.h. Nothing but arithmetic: an opener computes again what the creator did, and compares. */
 #include "layout.h"
 
 #include <string.h>

@@ -22,11 +22,11 @@
  *
  * *Level* k has words that cover 32 * 8^k smallest blocks each; the top level is the first one whose words cover a largest block. A
  * *part* is a power of two of the area's bytes, and what of the metadata is about it lies together: so disk space can be had part by
- * part, and nobody even reads metadata of a part that has none (on tmpfs, reading takes a page). Levels whose words cover more than a
+ * part, and no process even reads metadata of a part that has none (on tmpfs, reading takes a page). Levels whose words cover more than a
  * part lie in the crown, which has its space from the start.
  *
  * *Lines* are 64 bytes, a mask of 64 bits for each order: index.h. Zeros are a new region, whose words are all free; so a sparse one of
- * a terabyte is made in no time. A word may cover more than the area has: no word says so. Whoever looks for room leaves out what
+ * a terabyte is made in no time. A word may cover more than the area has: no word says so. A search for room leaves out what
  * lies beyond the end at this moment (region_beyond(), region_fits()). So what the area gains by growth is free and listed at once.
  */
 #ifndef SHMBUDDY_LAYOUT_H

@@ -15,7 +15,7 @@
 
 #define MOST_WORDS ((uint64_t)1 << 19)  /* At a time: all of the default region. */
 #define PAUSE_NS   UINT64_C(10000000)   /* At least... */
-#define PAUSE_MOST UINT64_C(1000000000) /* Whoever is stopped in between must not stop the others. */
+#define PAUSE_MOST UINT64_C(1000000000) /* A process that is stopped in between must not stop the others. */
 #define PAUSE_FOR  16                   /* ... and as many times the time it took. */
 #define LATER_NS   (2 * PAUSE_MOST)
 
@@ -87,7 +87,7 @@ static uint64_t mend_from(struct shmbuddy *h, uint64_t from, uint64_t most)
 	return 0;
 }
 
-/* Ours to do now? The clock begins anew with each run of the machine: a time far ahead is an old one. */
+/* Ours to do now? The clock begins at 0 in each run of the machine: a time far ahead is an old one. */
 static bool is_time(struct shmbuddy *h, uint64_t now)
 {
 	uint64_t at = ma_load(&h->control->mend_at);

@@ -60,7 +60,7 @@ static int take_parts(const struct shmbuddy *h)
 }
 
 /*
- * There may be holes where zeros were: in a copy, or in a file that was written anew in place. What is said of the parts stays as it is:
+ * There may be holes where zeros were: in a copy, or in a file that was written again in place. What is said of the parts stays as it is:
  * killed here, the next one does all of it again.
  */
 static int back_again(struct shmbuddy *h)

@@ -10,7 +10,7 @@
 
 #define DEFAULT_CAPACITY ((uint64_t)512 << 20)
 #define LEAST_CAPACITY   4096u
-#define MOST_MULTIPLE    64u                 /* Of the capacity: a range that nobody asked for, at most... */
+#define MOST_MULTIPLE    64u                 /* Of the capacity: a range that the options do not give, at most... */
 #define MOST_RANGE       ((uint64_t)1 << 40) /* ... and so many bytes, on machines with so much room for addresses. */
 #define MOST_RANGE_32    ((uint64_t)256 << 20)
 #define TABLES_PART      10u           /* A part of the capacity, that the tables of such a range may take... */
@@ -74,7 +74,7 @@ bool shmbuddy__handle_options(const struct shmbuddy_options *options, unsigned f
 	return true;
 }
 
-/* The range that nobody asked for: many times the capacity, while its tables stay small against that. */
+/* The range when the options give none: many times the capacity, while its tables stay small against that. */
 static uint64_t generous_range(struct numbers n)
 {
 	uint64_t most = sizeof(void *) > 4 ? MOST_RANGE : MOST_RANGE_32;

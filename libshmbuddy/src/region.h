@@ -6,7 +6,7 @@
  * and not soon: so a call on a closed handle fails and does no harm.
  *
  * Everything in alloc.c, area.c, search.c, tree.c, index.c, mend.c and space.c may run in a signal handler that interrupted the same function: no lock,
- * no memory, no stdio, and only system calls that wait for nobody. tests/install/signals holds the list of symbols against them.
+ * no memory, no stdio, and only system calls that do not wait. tests/install/signals holds the list of symbols against them.
  */
 #ifndef SHMBUDDY_REGION_H
 #define SHMBUDDY_REGION_H
@@ -133,7 +133,7 @@ MA_INLINE struct ma_header *region_header(const struct shmbuddy *h)
 uint64_t shmbuddy__region_update_area(const struct shmbuddy *h);
 
 /*
- * Bytes of the area. Sequentially consistent, as are the looks at the index: whoever takes a listing off looks again afterwards, and
+ * Bytes of the area. Sequentially consistent, as are the looks at the index: a thread that takes a listing off looks again afterwards, and
  * who makes the area larger lists what lies at its end afterwards.
  */
 MA_INLINE uint64_t region_area(const struct shmbuddy *h)

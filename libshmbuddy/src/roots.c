@@ -9,7 +9,7 @@
  *     FREE      CLAIMED, same tag                             who sets a new name
  *     CLAIMED   CLAIMED, next tag: taken over                 who finds no FREE entry: the claimer may be dead
  *               OFFERED, same tag, with the offset            the claimer, when the name is written
- *     OFFERED   USED, same tag and offset: the commit         who offered it, when nobody else has or offers this name
+ *     OFFERED   USED, same tag and offset: the commit         who offered it, when no other place has or offers this name
  *               FREE, next tag                                who offers the same name, or has seen that it is in use
  *               CLAIMED, next tag: taken over                 as above
  *     USED      USED, same tag, other offset                  who sets this name
@@ -123,7 +123,7 @@ static struct root *find(const struct shmbuddy *h, const struct name *name, uint
 	return NULL;
 }
 
-/* To a name that nobody has. */
+/* To a name that no root has. */
 static bool empty(struct root *root, uint64_t state)
 {
 	/* Pairs with libshmbuddy/src/roots.c:claim. */

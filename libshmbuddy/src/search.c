@@ -12,7 +12,7 @@
 #define MOST_LOST  128u   /* Words that have room and do not give it: there are so many threads, or they are damaged. */
 #define SAME_LOST  16u    /* The same word twice counts as so many. */
 #define MOST_HINTS 16u    /* Hints that turn out wrong. */
-#define GROUP      8u     /* Words in one line of the cache: whoever takes from one may as well have them all. */
+#define GROUP      8u     /* Words in one line of the cache: a thread that takes from one may as well have them all. */
 
 __thread size_t shmbuddy__location_at;
 

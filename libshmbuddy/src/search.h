@@ -11,7 +11,7 @@
 /* Where the calling thread's cached location is in a handle: its number times the size of one. */
 extern __thread size_t shmbuddy__location_at __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-/* The calling thread's; it is ours only when it has the region's id. Number 0 is nobody's. */
+/* The calling thread's; it is ours only when it has the region's id. No thread has number 0. */
 MA_INLINE struct location *location_of(struct shmbuddy *h)
 {
 	return (struct location *)(void *)((char *)h->location + shmbuddy__location_at);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Disk space, part by part. A bit says that a part has its space, and is set after it has: killed in between, the next one asks the
- * kernel once more, which does no harm. Two at once ask twice. Nobody waits for anybody. A part that the area ends in gets its space up to
- * that end; who makes the area larger takes the rest first, whether the part has its space or not (grow.c).
+ * kernel once more, which does no harm. Two at once ask twice. No process waits for another one. A part that the area ends in gets its space
+ * up to that end; who makes the area larger takes the rest first, whether the part has its space or not (grow.c).
  */
 #include <errno.h>
 #include <fcntl.h>

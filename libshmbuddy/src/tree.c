@@ -10,7 +10,7 @@
 #include "index.h"
 #include "update.h"
 
-#define MOST_TURNS 100u /* Nobody is that unlucky: the words are damaged. */
+#define MOST_TURNS 100u /* More turns do not happen by chance: the words are damaged. */
 
 static _Atomic uint64_t *upper_word(const struct shmbuddy *h, unsigned level, uint64_t i)
 {
@@ -198,7 +198,7 @@ static bool come_to_rest(struct shmbuddy *h, const struct level *l, uint64_t i, 
 
 /*
  * The leaf above word i is split, by us, and the word was CLOSED (w) before. Open it, and those below it, down to the level that deals out
- * the block. TREE_NONE: somebody took us for dead, and has freed the leaf or is about to.
+ * the block. TREE_NONE: another process took this one for dead, and has freed the leaf or is about to.
  */
 static uint64_t open_down(struct shmbuddy *h, const struct want *want, unsigned level, uint64_t i, uint64_t w)
 {

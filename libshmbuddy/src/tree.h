@@ -53,7 +53,7 @@ struct block {
 
 /* False: none begins there. */
 bool shmbuddy__tree_find(const struct shmbuddy *h, uint64_t at, struct block *block);
-/* Free it; the word is block->w then, and is not merged when that is empty. False: somebody else did. */
+/* Free it; the word is block->w then, and is not merged when that is empty. False: another thread did. */
 bool shmbuddy__tree_give(struct shmbuddy *h, struct block *block);
 /* Make it another order of the same word. False: there is no room. */
 bool shmbuddy__tree_resize(struct shmbuddy *h, struct block *block, unsigned order);

@@ -13,7 +13,7 @@
  *
  *     a leaf     busy head split     its space
  *     free        0    0    0        is this word's to deal out
- *     block       1    1    0        is somebody's, up to 2^order leaves in all
+ *     block       1    1    0        is allocated, up to 2^order leaves in all
  *     (its rest)  1    0    0
  *     split       1    1    1        is the lower word's to deal out, when that is OPEN
  *
@@ -23,7 +23,7 @@
  *     MERGING(x)     split, and who wrote x is freeing it;    CLOSED(y), by who is going to split the leaf;
  *                    then free or a block                     MERGING(y), by a mender that finds the leaf split
  *     OPEN           split                                    OPEN, by any malloc, free, split, merge;
- *                                                             MERGING(y), when no leaf is busy, by anybody
+ *                                                             MERGING(y), when no leaf is busy, by any thread
  *
  * x is the bits beside OPEN, and no word ever has the same x twice. With n = 8 it is the stamp, which goes on counting while the word is
  * closed and when it is OPEN again; with n = 32 it comes from a counter of the region. Bit 0 is set in MERGING words. A
