@@ -203,6 +203,7 @@ static int write_begun(const struct ma_ckpt *c, int map, struct ma_header *h)
 												     : 0;
 }
 
+/* Before the first write: a map that cannot go back to its checkpoint as a whole keeps every byte. */
 static int check_all(struct ma_ckpt *c)
 {
 	uint64_t wrong = ma_ckpt_check(c);
@@ -215,7 +216,7 @@ static int check_all(struct ma_ckpt *c)
 		       c->name, wrong);
 }
 
-static int restore(struct ma_ckpt *c, int map, struct ma_header *h, bool on_purpose)
+static int restore(struct ma_ckpt *c, int map, struct ma_header *h)
 {
 	if (ma_file_lock(c->fd, F_OFD_SETLKW, F_WRLCK, 0, NULL) < 0)
 		return fail_begin(c);
@@ -223,7 +224,7 @@ static int restore(struct ma_ckpt *c, int map, struct ma_header *h, bool on_purp
 		return -1;
 	if (c->number == 0)
 		return 1;
-	if (on_purpose && check_all(c) < 0)
+	if (check_all(c) < 0)
 		return -1;
 	if (write_begun(c, map, h) < 0 || ma_ckpt_restore(c, map) < 0)
 		return -1;
@@ -238,7 +239,7 @@ static int fail_open(const char *name)
 		       name);
 }
 
-static int restore_map(int map, const char *name, struct ma_header *h, bool on_purpose)
+static int restore_map(int map, const char *name, struct ma_header *h)
 {
 	MA_UNCANCELLED;
 	int fd = ma_checkpoint_file(map, false), result, saved;
@@ -249,7 +250,7 @@ static int restore_map(int map, const char *name, struct ma_header *h, bool on_p
 	if (fd < 0)
 		return fail_open(name);
 	ma_ckpt_init(&c, h->uuid, name);
-	result = ma_ckpt_use(&c, fd) < 0 ? -1 : restore(&c, map, h, on_purpose);
+	result = ma_ckpt_use(&c, fd) < 0 ? -1 : restore(&c, map, h);
 	saved = errno;
 	ma_ckpt_forget(&c);
 	errno = saved;
@@ -283,7 +284,7 @@ int ma_checkpoint_roll_back(int map, const char *name, struct ma_header *h, cons
 
 	if (ma_load(&h->durable) != 1 || ma_is_certain(c))
 		return 0;
-	result = restore_map(map, name, h, false);
+	result = restore_map(map, name, h);
 	if (result == 0)
 		return check_again(map, name, h, kinds) < 0 ? -1 : 1;
 	if (result < 0)
@@ -335,7 +336,7 @@ static int go_back(int fd, const char *name, unsigned kinds)
 	if (why != MA_OK)
 		result = ma_refuse(why, name, h);
 	else
-		result = ma_load(&h->durable) == 1 ? restore_map(fd, name, h, true) : 1;
+		result = ma_load(&h->durable) == 1 ? restore_map(fd, name, h) : 1;
 	free(h);
 	if (result <= 0)
 		return result;

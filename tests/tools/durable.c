@@ -280,6 +280,25 @@ static void damaged(void)
 	}
 }
 
+/* A checkpoint with one damaged page: the open is refused before it writes the others. */
+static void damaged_is_refused_whole(void)
+{
+	for (size_t i = 0; i < DURABLE; i++) {
+		const char *path = make_stale(&heaps[i]);
+		char *before, *after;
+		gsize had, has;
+
+		damage(path);
+		g_assert_true(g_file_get_contents(path, &before, &had, NULL));
+		g_assert_null(heaps[i].open(path));
+		g_assert_cmpint(errno, ==, EUCLEAN);
+		g_assert_true(g_file_get_contents(path, &after, &has, NULL));
+		g_assert_true(had == has && memcmp(before, after, had) == 0);
+		g_free(before);
+		g_free(after);
+	}
+}
+
 /* What may not be taken away: it is none of this map's. */
 static void anothers(void)
 {
@@ -386,6 +405,7 @@ int main(int argc, char **argv)
 	support_add("/tools/durable/created", created);
 	support_add("/tools/durable/missing", missing);
 	support_add("/tools/durable/damaged", damaged);
+	support_add("/tools/durable/damaged-whole", damaged_is_refused_whole);
 	support_add("/tools/durable/anothers", anothers);
 	support_add("/tools/durable/copied", copied);
 	support_add("/tools/durable/resize", resize);
