@@ -200,6 +200,21 @@ void ma_tree_mark(struct ma_image *map, uint32_t stream, uint64_t first, uint64_
 	climb(tree, root_of(map, stream), lo, node - 1);
 }
 
+/* Bits of a damaged leaf that stand for no chunk: no chunk's word corrects them. */
+static void clear_behind(struct ma_image *map, uint32_t stream, uint64_t leaf)
+{
+	uint64_t whole = ma_range_whole(map, stream), first = leaf * MA_LEAF;
+	uint64_t word = ma_load(leaf_at(map, stream, leaf)), chunks;
+
+	if (first >= whole || whole - first >= MA_LEAF)
+		return;
+	chunks = word & (((uint64_t)1 << (whole - first)) - 1);
+	if (chunks == word)
+		return;
+	add_spare(map, stream, -(uint64_t)ma_bits(word ^ chunks));
+	ma_store(leaf_at(map, stream, leaf), chunks);
+}
+
 void ma_tree_mend(struct ma_image *map, uint32_t stream, uint64_t first, uint64_t count)
 {
 	uint64_t from = first - ma_range_first(map, stream);
@@ -215,6 +230,7 @@ void ma_tree_mend(struct ma_image *map, uint32_t stream, uint64_t first, uint64_
 		add_spare(map, stream, word & bit ? -(uint64_t)1 : 1);
 		ma_store(leaf, word ^ bit);
 	}
+	clear_behind(map, stream, (from + count - 1) / MA_LEAF);
 	respan(map, stream, from / MA_LEAF, (from + count - 1) / MA_LEAF);
 }
 

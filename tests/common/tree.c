@@ -5,7 +5,7 @@
 
 #include "common/heap_internal.h"
 #include "common/map.h"
-#include "tests/support/support.h"
+#include "tests/support/support_qalloc.h"
 
 #define CHUNKS 2000
 #define RUNS   64
@@ -117,7 +117,7 @@ static void grows_by_levels(void)
 	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }
 
-/* Somebody died between two levels: the leaf is right, and its span, but nothing over it. */
+/* A process died between two levels: the leaf is right, and its span, but nothing over it. */
 static void mends_what_is_torn(void)
 {
 	struct ma_image *map = open_map();
@@ -159,6 +159,24 @@ static void mends_a_lie(void)
 	g_assert_cmpint(ma_map_close(ma_map_of(map)), ==, 0);
 }
 
+/* A damaged leaf has bits behind the last chunk: recovery clears them, or the check would refuse the map after each salvage. */
+static void mends_bits_of_no_chunk(void)
+{
+	void *handle = support_dyn(NULL, MIB, 1), *block = qalloc_malloc(handle, 2 * MA_CHUNK);
+	struct ma_image *map = handle;
+	_Atomic uint64_t *leaf = ma_tree_leaf(map, 0, 0);
+	uint64_t chunks = ma_range_whole(map, 0), word = ma_load(leaf), spare = ma_load(&ma_stream(map, 0)->spare);
+
+	g_assert_nonnull(block);
+	g_assert_cmpuint(chunks, <, MA_LEAF);
+	ma_store(leaf, word | (uint64_t)0xb2a1 << chunks);
+	ma_store(&ma_stream(map, 0)->spare, spare + ma_bits(0xb2a1));
+	ma_tree_mend(map, 0, 0, chunks);
+	g_assert_cmpuint(ma_load(leaf), ==, word);
+	g_assert_cmpuint(ma_load(&ma_stream(map, 0)->spare), ==, spare);
+	support_close(handle);
+}
+
 int main(int argc, char **argv)
 {
 	support_init(&argc, &argv);
@@ -166,5 +184,6 @@ int main(int argc, char **argv)
 	support_add("/tree/grows-by-levels", grows_by_levels);
 	support_add("/tree/mends-what-is-torn", mends_what_is_torn);
 	support_add("/tree/mends-a-lie", mends_a_lie);
+	support_add("/tree/mends-bits-of-no-chunk", mends_bits_of_no_chunk);
 	return support_run();
 }
