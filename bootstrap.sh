@@ -115,6 +115,12 @@ missing_packages() {
 		compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32/libgcc.a' >/dev/null || echo gcc-multilib
 	[ "$want_check" = no ] || have sqlite3 || echo sqlite3
 	[ "$want_check" = no ] || [ -x /usr/bin/python3 ] || echo python3
+	# Without them tests/install/projects is skipped, so they are asked of nobody.
+	if [ "$want_projects" = yes ] && [ "$(id -u)" -eq 0 ] && have apt-get; then
+		have cmake || echo cmake
+		have meson || echo meson
+		have ninja || echo ninja-build
+	fi
 	[ "$want_man" = no ] || have python3 || echo python3
 	# Without it tests/install/man looks at the pages with man alone, so it is asked of nobody.
 	[ "$want_check" = no ] || [ "$(id -u)" -ne 0 ] || ! have apt-get || have mandoc || echo mandoc
@@ -196,6 +202,7 @@ install_packages() {
 
 want_bench=no
 want_check=no
+want_projects=no
 want_doc=no
 want_fuzz=no
 want_afl=no
@@ -218,7 +225,8 @@ for argument; do
 	check-deb) want_deb=check ;;
 	check-abi | accept-abi) want_abi=yes ;;
 	doc | check-doc | html | install-html) want_doc=yes ;;
-	check* | distcheck) want_check=yes ;;
+	check-all | check-long | distcheck) want_check=yes want_projects=yes ;;
+	check*) want_check=yes ;;
 	fuzz) want_fuzz=yes ;;
 	fuzz-afl) want_afl=yes ;;
 	demo) want_words=yes ;;
