@@ -110,19 +110,19 @@ missing_packages() {
 	have pkg-config && pkg-config --exists glib-2.0 || echo libglib2.0-dev
 	[ -e /usr/include/xxhash.h ] || echo libxxhash-dev
 	[ "$want_check" = no ] || have mtrace || echo libc-devtools
-	# Without it tests/install/m32 is skipped, so it is asked of nobody.
+	# Without it tests/install/m32 is skipped, so no other user is asked for it.
 	[ "$want_check" = no ] || [ "$(id -u)" -ne 0 ] || ! have apt-get || [ "$(uname -m)" != x86_64 ] ||
 		compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32/libgcc.a' >/dev/null || echo gcc-multilib
 	[ "$want_check" = no ] || have sqlite3 || echo sqlite3
 	[ "$want_check" = no ] || [ -x /usr/bin/python3 ] || echo python3
-	# Without them tests/install/projects is skipped, so they are asked of nobody.
+	# Without them tests/install/projects is skipped, so no other user is asked for them.
 	if [ "$want_projects" = yes ] && [ "$(id -u)" -eq 0 ] && have apt-get; then
 		have cmake || echo cmake
 		have meson || echo meson
 		have ninja || echo ninja-build
 	fi
 	[ "$want_man" = no ] || have python3 || echo python3
-	# Without it tests/install/man looks at the pages with man alone, so it is asked of nobody.
+	# Without it tests/install/man looks at the pages with man alone, so no other user is asked for it.
 	[ "$want_check" = no ] || [ "$(id -u)" -ne 0 ] || ! have apt-get || have mandoc || echo mandoc
 	if [ "$want_fuzz" = yes ]; then
 		have clang || echo clang
@@ -156,6 +156,8 @@ missing_for_packages() {
 	have blhc || echo blhc
 	have hardening-check || echo devscripts
 	have autopkgtest || echo autopkgtest
+	have cmake || echo cmake
+	have meson || echo meson
 }
 
 # The allocators that the benchmark compares with, those that are missing; each is optional.
