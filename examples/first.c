@@ -20,7 +20,7 @@ int main(int argc, char **argv)
 
 	/* [open] */
 	if (note == NULL)
-		return perror("notes.map"), 1;
+		return fprintf(stderr, "%s\n", qalloc_errmsg()), 1;
 	snprintf(note->text, sizeof(note->text), "%s", argc > 1 ? argv[1] : "hello");
 	/* [commit] */
 	head = qalloc_getroot(map, "notes");
@@ -28,7 +28,7 @@ int main(int argc, char **argv)
 		note->next = head;
 	while ((done = qalloc_casroot(map, "notes", &head, note)) == 0); /* 0: another note came first */
 	if (done < 0)
-		return perror("notes"), 1;
+		return fprintf(stderr, "%s\n", qalloc_errmsg()), 1;
 	/* [commit] */
 	for (; note != NULL; note = note->next)
 		puts(note->text);

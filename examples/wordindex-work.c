@@ -187,15 +187,15 @@ static bool take_file(struct worker *me, struct attempt *attempt)
 		return false;
 	}
 	/* [commit] */
-	/* The commit. It fails when somebody else has finished the file: then theirs count and ours
-	 * do not. */
+	/* The commit. It fails when another process has finished the file: then its postings count,
+	 * and ours do not. */
 	atomic_compare_exchange_strong_explicit(&attempt->file->done, &nobody, attempt, memory_order_release,
 						memory_order_relaxed);
 	/* [commit] */
 	return true;
 }
 
-/* Claims the next file that nobody is at. 1: got one; 0: there is none; -1: the map is full. */
+/* Claims the next file that no process works on. 1: got one; 0: there is none; -1: the map is full. */
 static int claim(struct worker *me, struct attempt **claimed)
 {
 	struct attempt *attempt = qalloc_calloc(me->map, 1, sizeof(*attempt));
