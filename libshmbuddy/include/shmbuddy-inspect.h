@@ -152,16 +152,19 @@ int shmbuddy_check(shmbuddy_t *region, shmbuddy_report_fn *report, void *arg);
  * durable region whose last checkpoint is missing or damaged, what the machine's death left is
  * salvaged, and the region is not durable any more.
  *
- * A consistent region is opened, and nothing is reported. `mapalloc repair --salvage` is this call.
+ * A consistent region is opened, and nothing is reported. The salvage is tried in memory first: a
+ * region that cannot be salvaged keeps every byte of its file. `mapalloc repair --salvage` is this
+ * call.
  *
  * @param[in] filename  Path.
  * @param[in] report    Called for each violation, before it is mended; may be NULL.
  * @param[in] arg       Handed to @p report.
  * @return The handle, or NULL. errno: EINVAL @p filename is NULL; EBUSY a process has it open;
- *         EUCLEAN it cannot be salvaged; and all that opening a file can end with (see the table in
- *         shmbuddy.h).
- * @par Death  Killed: the next opener checks all of it, and refuses it or not.
- * @par Cost   Reads all tables, twice.
+ *         EUCLEAN it cannot be salvaged; ENOMEM no memory to try it first; and all that opening a
+ *         file can end with (see the table in shmbuddy.h).
+ * @par Death  Killed: the region is as it was; or the next opener checks all of it, and refuses it
+ *             or not. The next salvage goes on.
+ * @par Cost   Reads all tables of a consistent region once, and those of any other a few times.
  * @since 1.0
  */
 shmbuddy_t *shmbuddy_salvage(const char *filename, shmbuddy_report_fn *report, void *arg);

@@ -75,6 +75,11 @@ void shmbuddy__checkpoint_end(struct shmbuddy *h);
 void shmbuddy__settle(struct shmbuddy *h);
 /* A region that does not pass the check: what can be proved stays, the rest is told. 0, or -1 with errno: no disk space. */
 int shmbuddy__salvage(struct shmbuddy *h, const struct ma_reporter *to);
+/*
+ * Would a region with this header pass the check after that? It is tried in memory: no byte of the file changes, and nothing is reported.
+ * 0, or -1 with errno: EUCLEAN it would not; ENOMEM; no disk space.
+ */
+int shmbuddy__salvage_rehearse(const struct shmbuddy *h, const struct ma_header *header);
 /* Of an open one: roots that point out of it are taken away, and told. */
 void shmbuddy__salvage_roots(struct shmbuddy *h, const struct ma_reporter *to);
 

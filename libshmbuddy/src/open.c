@@ -113,11 +113,17 @@ static int salvage(struct shmbuddy *h, const struct ma_reporter *to)
 	return shmbuddy__salvage(h, to) < 0 ? -1 : check_whole(h);
 }
 
-static int check_or_salvage(struct shmbuddy *h, const struct ma_reporter *to)
+/* What cannot be salvaged keeps every byte, also of its header. So the rehearsal comes before the header says "in use". */
+static int check_and_salvage(struct shmbuddy *h, const struct ma_header *header, const struct ma_reporter *to)
 {
-	if (check_whole(h) == 0)
-		return 0;
-	return to && errno == EUCLEAN ? salvage(h, to) : -1;
+	int result = check_whole(h);
+	bool damaged = result < 0 && errno == EUCLEAN;
+
+	if (damaged)
+		result = shmbuddy__salvage_rehearse(h, header);
+	if (result < 0 || ma_inuse_begin(h->fd, h->name, header, &h->place) < 0)
+		return -1;
+	return damaged ? salvage(h, to) : 0;
 }
 
 static int do_without_checkpoint(const struct shmbuddy *h, struct ma_header *header, const struct ma_reporter *to)
@@ -168,10 +174,17 @@ static int refuse_torn(const struct shmbuddy *h, const struct ma_header *header)
 
 /* ---- the steps ---- */
 
-/* Space first: to read a hole may take some. Settled, what went back is as a snapshot: all of it is checked later. */
-static int prepare(struct shmbuddy *h, const struct ma_header *header)
+/*
+ * Space first: to read a hole may take some. Settled, what went back is as a snapshot: all of it is checked later. Any other region that is
+ * to be salvaged stays as it is until the rehearsal is over.
+ */
+static int prepare(struct shmbuddy *h, const struct ma_header *header, bool salvages)
 {
-	if (back_again(h) < 0 || ma_inuse_begin(h->fd, h->name, header, &h->place) < 0)
+	if (back_again(h) < 0)
+		return -1;
+	if (salvages && !h->opening.restored)
+		return 0;
+	if (ma_inuse_begin(h->fd, h->name, header, &h->place) < 0)
 		return -1;
 	if (h->opening.restored)
 		shmbuddy__settle(h);
@@ -210,11 +223,12 @@ static enum ma_visit take_existing(struct ma_regfile *f, bool locked)
 	if (shmbuddy__handle_accept(h, header, MA_OK, &how->options) < 0 ||
 	    shmbuddy__handle_map(h, how->options.address) < 0)
 		return MA_VISIT_FAILED;
-	if (h->writable && locked && prepare(h, header) < 0)
+	if (h->writable && locked && prepare(h, header, how->salvage) < 0)
 		return MA_VISIT_FAILED;
 	if (certain)
 		return MA_VISIT_DONE;
-	if (check_or_salvage(h, how->salvage) < 0 || (h->writable && shmbuddy__handle_make_certain(h, header) < 0))
+	if ((how->salvage ? check_and_salvage(h, header, how->salvage) : check_whole(h)) < 0 ||
+	    (h->writable && shmbuddy__handle_make_certain(h, header) < 0))
 		return MA_VISIT_FAILED;
 	return MA_VISIT_DONE;
 }

@@ -42,6 +42,7 @@ struct shmbuddy {
 	bool attached; /* fd holds the attach byte, shared, or kept exclusively. */
 	bool exclusive;
 	bool barred; /* While forking: the child does not get its memory. */
+	bool rehearses; /* Its pages are private: what is tried there must change no byte of the file. */
 	struct shmbuddy_opening opening;
 	_Atomic(struct checkpoints *) checkpoints; /* durable.c. NULL: none was made by this handle. */
 	_Atomic int32_t process;                   /* That opened it, or was noticed since as a child of that. */

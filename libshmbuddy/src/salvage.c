@@ -8,10 +8,14 @@
  *   - A part whose words are there has its disk space, whatever its bit says.
  *
  * shmbuddy__settle() removes what is left of contradictions. Killed in between, the file passes the check, or it does not.
+ *
+ * All of this is tried first in a view of the tables whose pages are never written back: a region that cannot be salvaged keeps every byte.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "handle.h"
 #include "inspect.h"
@@ -83,6 +87,71 @@ int shmbuddy__salvage(struct shmbuddy *h, const struct ma_reporter *to)
 	}
 	shmbuddy__settle(h);
 	return 0;
+}
+
+/* ---- the rehearsal ---- */
+
+/*
+ * All words lie before the area, so no more is mapped. The view has the descriptor: it shows which parts were lost, and these get their disk
+ * space in the rehearsal, too, because to read a hole may take some. That changes no byte. NULL: no memory.
+ */
+static struct shmbuddy *rehearsal_new(const struct shmbuddy *h, const struct ma_header *header)
+{
+	struct shmbuddy *view = shmbuddy__view_new(header, h->fd, &h->place);
+	void *at = MAP_FAILED;
+
+	if (view)
+		at = mmap(NULL, (size_t)h->lay.area_at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, h->fd, 0);
+	if (at == MAP_FAILED) {
+		shmbuddy__view_free(view);
+		return NULL;
+	}
+	view->mark = h->mark;
+	view->rehearses = true;
+	memcpy(view->name, h->name, sizeof(view->name));
+	shmbuddy__view_attach(view, at);
+	shmbuddy__view_allow_writing(view);
+	return view;
+}
+
+static void rehearsal_free(struct shmbuddy *view)
+{
+	int saved = errno;
+
+	munmap(view->base, (size_t)view->lay.area_at);
+	shmbuddy__view_free(view);
+	errno = saved;
+}
+
+/* As shmbuddy_check(). But that keeps the address of a region that fails, and this view will be freed. */
+static uint64_t count_violations(const struct shmbuddy *h)
+{
+	uint64_t count = shmbuddy__check_parts(h, NULL, NULL);
+
+	for (unsigned k = 0; k <= h->lay.top; k++)
+		count += shmbuddy__check_words(h, k, 0, shmbuddy__check_end(h, k), NULL, NULL);
+	return count + !shmbuddy__handle_no_part_was_lost(h);
+}
+
+int shmbuddy__salvage_rehearse(const struct shmbuddy *h, const struct ma_header *header)
+{
+	const struct ma_reporter quiet = { NULL, NULL };
+	struct shmbuddy *view = rehearsal_new(h, header);
+	uint64_t left = 0;
+	int result;
+
+	if (!view)
+		return ma_fail(ENOMEM, "%s: cannot salvage it: no memory to try it first; free memory", h->name);
+	result = shmbuddy__salvage(view, &quiet);
+	if (result == 0)
+		left = count_violations(view);
+	rehearsal_free(view);
+	if (left == 0)
+		return result;
+	return ma_fail(EUCLEAN,
+		       "%s: cannot salvage it: violations that would be left: %" PRIu64
+		       "; its file is as it was: restore a copy",
+		       h->name, left);
 }
 
 /* ---- roots; the region is open ---- */
