@@ -157,11 +157,12 @@ static bool is_there(const struct ma_image *image, uint64_t length)
 	return there;
 }
 
+/* Release: a thread that believes this length finds no less in the header then. Pairs with common/image.c:ma_image_believe. */
 static void raise_to(_Atomic uint64_t *at, uint64_t to)
 {
 	uint64_t is = ma_load(at);
 
-	while (is < to && !ma_cas_relaxed(at, &is, to))
+	while (is < to && !ma_cas(at, &is, to))
 		;
 }
 
@@ -174,7 +175,7 @@ uint64_t ma_image_believe(const struct ma_image *known, uint64_t length)
 		return length;
 	if (length > most && length <= image->lay.file_end && is_there(image, length))
 		raise_to(&image->known.most, length);
-	return ma_load(&image->known.most);
+	return ma_load_acquire(&image->known.most); /* Pairs with common/image.c:raise_to. */
 }
 
 void ma_image_is_long(struct ma_image *image, uint64_t length)

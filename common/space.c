@@ -324,7 +324,8 @@ static int lengthen(struct ma_image *map, uint64_t had, uint64_t length)
 
 /*
  * The length's lock is ours. Killed before the last store, or without the space: the file is longer than it says, which every opener
- * accepts. A header that says less than we know is mended.
+ * accepts. A header that says less than we know is mended. This process believes the length after the header says it: before that,
+ * threads that take what they know and threads that ask again would have different answers.
  */
 static int grow(struct ma_image *map, uint64_t length)
 {
@@ -333,9 +334,9 @@ static int grow(struct ma_image *map, uint64_t length)
 	if (length > had && (map->fd >= 0 ? lengthen(map, had, length) : ma_space_open(map, had, length)) < 0)
 		return -1;
 	length = ma_max(length, had);
-	ma_image_is_long(map, length);
 	if (said != length)
 		ma_store_kill(&map->header->length, length); /* Pairs with common/image.h:ma_image_length. */
+	ma_image_is_long(map, length);
 	if (length > had)
 		ma_image_annotate_grown(map, had, length);
 	ma_image_measure(map); /* Without this, each call computes these numbers again until a free takes the slow path. */

@@ -7,6 +7,7 @@
 
 #include "common/space.h"
 #include "tests/support/support_qalloc.h"
+#include "tests/support/support_trap.h"
 
 /* The source itself, with a stop before it takes the mutex. */
 static int stop_and_trylock(pthread_mutex_t *mutex);
@@ -158,6 +159,31 @@ static void grow(void)
 		qalloc_grow(map, MIB + i * STEP); /* EINVAL: the other one was faster. */
 }
 
+/* Between any two instructions of a growth: a thread that asks again has the answer of one that knows what the header says. */
+static bool differs;
+
+static void has_one_answer(int sig)
+{
+	const struct ma_image *image = map;
+	uint64_t said = ma_load(&image->header->length);
+
+	(void)sig;
+	if (ma_image_believe(image, said) != said)
+		differs = true;
+}
+
+static void one_answer(void)
+{
+	map = support_dyn(support_path("answers"), MIB, 1);
+	if (support_trap_begin(has_one_answer)) {
+		support_trap_on();
+		qalloc_grow(map, 2 * MIB);
+		support_trap_off();
+	}
+	g_assert_false(differs);
+	support_close(map);
+}
+
 static _Atomic unsigned growing;
 
 static void watch(void)
@@ -206,6 +232,7 @@ int main(int argc, char **argv)
 	support_add("/common/length/comes-late", comes_late);
 	support_add("/common/length/late-children", late_children);
 	support_add("/common/length/copies", copies);
+	support_add("/common/length/one-answer", one_answer);
 	support_add("/common/length/never-less", never_less);
 	support_add("/common/length/is-computed-once", is_computed_once);
 	return support_run();
