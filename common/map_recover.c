@@ -185,33 +185,41 @@ static int salvage(struct ma_image *map, struct ma_findings *to)
 	return map->engine->reserve_space(map);
 }
 
-/* What is told to be salvaged is checked, however certain it is. */
+/* Changes no byte of the file, except that it gets disk space: to read a hole may take some. *salvages: only a salvage makes it sound. */
+static enum ma_visit try(struct ma_image *map, bool may_salvage, bool *salvages)
+{
+	enum ma_visit seen = rehearse(map, false);
+
+	*salvages = may_salvage && seen == MA_VISIT_FAILED && errno == EUCLEAN;
+	if (*salvages)
+		seen = rehearse(map, true);
+	if (!may_salvage || seen != MA_VISIT_AGAIN)
+		return seen;
+	ma_fail(ENOMEM, "%s: cannot salvage it: no memory to try it first; free memory", map->name);
+	return MA_VISIT_FAILED;
+}
+
+/* A map that the caller wants salvaged is checked, however certain it is. */
 static enum ma_visit recover(struct ma_image *map, const struct ma_header *h, struct ma_opening *found,
 			     struct ma_findings *to)
 {
+	bool salvages = false;
 	unsigned how = MA_RECOVER_MARK;
 	enum ma_visit seen = MA_VISIT_DONE;
 
-	/* Disk space first: to read a hole may take some. */
-	if (ma_image_take_space(map) < 0 || ma_inuse_begin(map->fd, map->name, h, &map->place) < 0)
+	if (ma_image_take_space(map) < 0)
 		return MA_VISIT_FAILED;
 	if (to || !ma_is_certain(ma_image_certainty(map))) {
 		found->verified = true;
 		how |= MA_RECOVER_RENEW | MA_RECOVER_TAGS;
-		seen = rehearse(map, false);
-	}
-	if (to && seen == MA_VISIT_FAILED && errno == EUCLEAN) {
-		seen = rehearse(map, true);
-		if (seen == MA_VISIT_DONE && salvage(map, to) < 0)
-			return MA_VISIT_FAILED;
-	}
-	if (to && seen == MA_VISIT_AGAIN) {
-		ma_fail(ENOMEM, "%s: cannot salvage it: no memory to try it first; free memory", map->name);
-		return MA_VISIT_FAILED;
+		seen = try(map, to, &salvages);
 	}
 	if (seen == MA_VISIT_AGAIN)
 		how |= MA_RECOVER_CHECK;
-	if (seen == MA_VISIT_FAILED || ma_image_recover(map, how) < 0)
+	/* From here on the file changes. */
+	if (seen == MA_VISIT_FAILED || ma_inuse_begin(map->fd, map->name, h, &map->place) < 0)
+		return MA_VISIT_FAILED;
+	if ((salvages && salvage(map, to) < 0) || ma_image_recover(map, how) < 0)
 		return MA_VISIT_FAILED;
 	found->recovered = ma_load(&h->state) == MA_STATE_IN_USE || ma_load(&h->phase) != 1;
 	ma_image_mark_ready(map);
