@@ -20,6 +20,11 @@ extern "C" {
 #endif
 
 /**
+ * @name Allocating and freeing
+ * @{
+ */
+
+/**
  * @brief Allocate a block.
  * @param[in] md    A descriptor, or NULL.
  * @param[in] size  Bytes.
@@ -77,6 +82,13 @@ void *mcalloc(void *md, size_t nmemb, size_t size);
  */
 void mfree(void *md, void *ptr);
 
+/** @} */
+
+/**
+ * @name Aligned blocks
+ * @{
+ */
+
 /**
  * @brief Allocate an aligned block.
  * @param[in] md         A descriptor, or NULL.
@@ -95,6 +107,13 @@ void *mmemalign(void *md, size_t alignment, size_t size);
  * @since 1.0, after GNU mmalloc's mvalloc()
  */
 void *mvalloc(void *md, size_t size);
+
+/** @} */
+
+/**
+ * @name Sizes and unused space
+ * @{
+ */
 
 /**
  * @brief How many bytes of a block may be used: at least what was asked for; of a guarded block
@@ -125,6 +144,8 @@ size_t mmalloc_usable_size(void *md, const void *ptr);
  * @since 1.0
  */
 int64_t mmalloc_trim(void *md);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

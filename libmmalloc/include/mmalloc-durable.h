@@ -19,6 +19,11 @@ extern "C" {
 #endif
 
 /**
+ * @name Checkpoints
+ * @{
+ */
+
+/**
  * @brief Write what was changed to disk, and wait for it. A durable heap: make a checkpoint
  * (mmalloc_durable()).
  *
@@ -68,6 +73,13 @@ int mmalloc_sync(void *md);
  */
 int mmalloc_durable(void *md);
 
+/** @} */
+
+/**
+ * @name Checkpoints in two steps
+ * @{
+ */
+
 /**
  * @brief The first half of a checkpoint of a durable map: note what changed. The program may hold a
  * lock of its own during it.
@@ -107,6 +119,13 @@ int mmalloc_capture(void *md);
  * @since 1.0
  */
 int mmalloc_commit(void *md);
+
+/** @} */
+
+/**
+ * @name Going back, and copies
+ * @{
+ */
 
 /**
  * @brief Go back on purpose: make a durable map what it was at its last checkpoint. No process may
@@ -155,6 +174,8 @@ int mmalloc_restore(const char *filename);
  * @since 1.0, after what programs that dumped and restored their heaps did by hand
  */
 int mmalloc_snapshot(void *md, const char *filename);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -24,6 +24,11 @@ extern "C" {
 #endif
 
 /**
+ * @name Guarded blocks and traces
+ * @{
+ */
+
+/**
  * @brief Guard the blocks of a heap: find writes beyond their ends, blocks freed twice, pointers
  * that are none.
  *
@@ -102,6 +107,13 @@ int mmcheckf(void *md, void (*abortfunc)(void), int force);
  */
 int mmtrace(void);
 
+/** @} */
+
+/**
+ * @name Numbers
+ * @{
+ */
+
 /** @brief Figures of mmstats(). */
 struct mstats {
 	size_t bytes_total; /**< bytes_used + bytes_free. */
@@ -145,6 +157,13 @@ struct mmalloc_stats {
  * @since 1.0
  */
 int mmalloc_stats(void *md, struct mmalloc_stats *stats);
+
+/** @} */
+
+/**
+ * @name Checking, salvaging, walking all blocks
+ * @{
+ */
 
 /**
  * @brief Called by mmalloc_check() for each violation.
@@ -220,6 +239,13 @@ typedef int mmalloc_walk_fn(void *block, size_t size, void *arg);
  * @since 1.0
  */
 int mmalloc_walk(void *md, mmalloc_walk_fn *fn, void *arg);
+
+/** @} */
+
+/**
+ * @name What an opening found, and the tag
+ * @{
+ */
 
 /**
  * @brief What this process found when it attached a heap. Each field of 32 bits but @c closed is 1
@@ -304,6 +330,8 @@ int mmalloc_settag(void *md, uint64_t tag);
  * @since 1.0
  */
 uint64_t mmalloc_gettag(void *md);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

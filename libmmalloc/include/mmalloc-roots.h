@@ -29,6 +29,11 @@ extern "C" {
 #define MMALLOC_ROOT_MAX 63
 
 /**
+ * @name Keys
+ * @{
+ */
+
+/**
  * @brief Store a pointer under a number, in the heap: the way for the next process to find what is
  * there.
  * @param[in] md      A descriptor, or NULL.
@@ -69,6 +74,13 @@ void *mmalloc_getkey(void *md, int keynum);
  * @since 1.0
  */
 int mmalloc_caskey(void *md, int keynum, void **expected, void *desired);
+
+/** @} */
+
+/**
+ * @name Roots
+ * @{
+ */
 
 /**
  * @brief Give a pointer into the heap a name: any number of them, beside the numbered keys.
@@ -188,6 +200,13 @@ typedef int mmalloc_root_fn(const char *name, void *ptr, void *arg);
  */
 int mmalloc_walkroots(void *md, mmalloc_root_fn *fn, void *arg);
 
+/** @} */
+
+/**
+ * @name Locks
+ * @{
+ */
+
 /**
  * @brief A lock for the program's own data, anywhere in a block: mmalloc_lock(). All zero is free.
  */
@@ -281,6 +300,8 @@ int mmalloc_timedlock(void *md, struct mmalloc_lock *lock, unsigned timeout_ms);
  * @since 1.0
  */
 int mmalloc_unlock(void *md, struct mmalloc_lock *lock);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

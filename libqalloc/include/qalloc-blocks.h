@@ -20,6 +20,11 @@ extern "C" {
 #endif
 
 /**
+ * @name Allocating
+ * @{
+ */
+
+/**
  * @brief Take an item from a static map.
  *
  * @param[in] map  A static map.
@@ -71,6 +76,13 @@ void *qalloc_dynmalloc(dynmapinfo_t *map, size_t size);
  */
 void *qalloc_malloc(void *map, size_t size);
 
+/** @} */
+
+/**
+ * @name Freeing
+ * @{
+ */
+
 /**
  * @brief Give an item back to its static map.
  * @param[in] block  What qalloc_statmalloc() returned, or NULL (nothing happens).
@@ -113,6 +125,13 @@ void qalloc_dynfree(void *block, dynmapinfo_t *map);
  */
 void qalloc_free(void *block, void *map);
 
+/** @} */
+
+/**
+ * @name Zeroed, resized and aligned blocks
+ * @{
+ */
+
 /**
  * @brief Take a block of @p count times @p size bytes, all zero.
  * @param[in] map    A map. A static map's item must be large enough.
@@ -150,6 +169,13 @@ void *qalloc_realloc(void *map, void *block, size_t size);
  * @since 1.0
  */
 void *qalloc_memalign(void *map, size_t alignment, size_t size);
+
+/** @} */
+
+/**
+ * @name Sizes and unused space
+ * @{
+ */
 
 /**
  * @brief How many bytes of a block may be used: at least what was asked for.
@@ -189,6 +215,8 @@ size_t qalloc_usable_size(void *map, const void *block);
  * @since 1.0
  */
 int64_t qalloc_trim(void *map);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -19,6 +19,11 @@ extern "C" {
 #endif
 
 /**
+ * @name Checkpoints
+ * @{
+ */
+
+/**
  * @brief Write every open map of this process to disk, and wait for it. Of a durable map, make a
  * checkpoint (qalloc_durable()).
  *
@@ -89,6 +94,13 @@ int qalloc_sync(void *map);
  */
 int qalloc_durable(void *map);
 
+/** @} */
+
+/**
+ * @name Checkpoints in two steps
+ * @{
+ */
+
 /**
  * @brief The first half of a checkpoint of a durable map: note what changed. The program may hold a
  * lock of its own during it.
@@ -128,6 +140,13 @@ int qalloc_capture(void *map);
  * @since 1.0
  */
 int qalloc_commit(void *map);
+
+/** @} */
+
+/**
+ * @name Going back, and copies
+ * @{
+ */
 
 /**
  * @brief Go back on purpose: make a durable map what it was at its last checkpoint. No process may
@@ -176,6 +195,8 @@ int qalloc_restore(const char *filename);
  * @since 1.0
  */
 int qalloc_snapshot(void *map, const char *filename);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -24,6 +24,11 @@ extern "C" {
 #endif
 
 /**
+ * @name Checking and salvaging
+ * @{
+ */
+
+/**
  * @brief Called by qalloc_check() for each violation.
  * @param text  One sentence, without a newline.
  * @param arg   What the caller of qalloc_check() gave.
@@ -70,6 +75,13 @@ int qalloc_check(void *map, qalloc_report_fn *report, void *arg);
  * @since 1.0
  */
 void *qalloc_salvage(const char *filename, qalloc_report_fn *report, void *arg);
+
+/** @} */
+
+/**
+ * @name What an opening found, and the tag
+ * @{
+ */
 
 /**
  * @brief What this process found when it opened a map. Each field of 32 bits but @c closed is 1
@@ -155,6 +167,13 @@ int qalloc_settag(void *map, uint64_t tag);
  */
 uint64_t qalloc_gettag(void *map);
 
+/** @} */
+
+/**
+ * @name Numbers, and walking all blocks
+ * @{
+ */
+
 /** @brief Figures of one map, all in bytes unless the name says otherwise. */
 struct qalloc_stats {
 	uint64_t file_bytes;   /**< Length of the file. */
@@ -208,6 +227,8 @@ typedef int qalloc_walk_fn(void *block, size_t size, void *arg);
  * @since 1.0
  */
 int qalloc_walk(void *map, qalloc_walk_fn *fn, void *arg);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

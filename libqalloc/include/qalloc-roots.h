@@ -27,6 +27,11 @@ extern "C" {
 #define QALLOC_ROOT_MAX 63
 
 /**
+ * @name Roots
+ * @{
+ */
+
+/**
  * @brief Give a pointer into the map a name by which the next process finds it.
  *
  * Changing a root is atomic: every reader, and every opener after a kill, sees the old pointer or
@@ -153,6 +158,13 @@ typedef int qalloc_root_fn(const char *name, void *ptr, void *arg);
  */
 int qalloc_walkroots(void *map, qalloc_root_fn *fn, void *arg);
 
+/** @} */
+
+/**
+ * @name Locks
+ * @{
+ */
+
 /**
  * @brief A lock for the program's own data, anywhere in a block: qalloc_lock(). All zero is free.
  */
@@ -246,6 +258,8 @@ int qalloc_timedlock(void *map, struct qalloc_lock *lock, unsigned timeout_ms);
  * @since 1.0
  */
 int qalloc_unlock(void *map, struct qalloc_lock *lock);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -43,6 +43,11 @@ extern "C" {
 #define SHM_ADDR_TO_OFFT(address) ((shm_offt)((char *)(address) - (char *)get_shm_user_base()))
 
 /**
+ * @name Starting and ending
+ * @{
+ */
+
+/**
  * @brief Open the default region; make it when the file does not exist or is empty.
  *
  * Any number of threads and processes may race to do so on one new file: one makes it, all succeed.
@@ -76,6 +81,13 @@ bool shm_grow(uint64_t capacity);
  * @since 1.0, after shm_alloc's shm_deinit()
  */
 void shm_deinit(void);
+
+/** @} */
+
+/**
+ * @name Blocks by offset
+ * @{
+ */
 
 /**
  * @brief Address of offset 0: a page that cannot be written to. So a store through SHM_NULL faults.
@@ -111,6 +123,13 @@ shm_offt shm_calloc(size_t count, size_t size);
  */
 void shm_free(shm_offt offset);
 
+/** @} */
+
+/**
+ * @name Blocks by address
+ * @{
+ */
+
 /**
  * @brief shm_malloc(), by address.
  * @param[in] size  Bytes.
@@ -136,6 +155,13 @@ void *ptr_calloc(size_t count, size_t size);
  * @since 1.0, after shm_alloc's ptr_free()
  */
 void ptr_free(void *ptr);
+
+/** @} */
+
+/**
+ * @name Sizes
+ * @{
+ */
 
 /**
  * @brief Bytes of the default region, with all that it needs beside the blocks.
@@ -164,6 +190,8 @@ size_t get_shm_min_allocatable_size(void);
  * @since 1.0, after shm_alloc's get_sizeof_block_header()
  */
 size_t get_sizeof_block_header(void);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -19,6 +19,11 @@ extern "C" {
 #endif
 
 /**
+ * @name Allocating and freeing
+ * @{
+ */
+
+/**
  * @brief Allocate a block.
  * @param[in] region  The handle.
  * @param[in] size    Bytes, rounded up to a power of two and to the smallest block; 0 gives a
@@ -73,6 +78,13 @@ shm_offt shmbuddy_realloc(shmbuddy_t *region, shm_offt offset, size_t size);
  */
 int shmbuddy_free(shmbuddy_t *region, shm_offt offset);
 
+/** @} */
+
+/**
+ * @name Sizes and addresses
+ * @{
+ */
+
 /**
  * @brief Bytes of a block: a power of two, at least what was asked for.
  * @param[in] region  The handle.
@@ -115,6 +127,13 @@ shm_offt shmbuddy_offset(shmbuddy_t *region, const void *address);
  */
 void *shmbuddy_base(shmbuddy_t *region);
 
+/** @} */
+
+/**
+ * @name Dead processes
+ * @{
+ */
+
 /**
  * @brief Make available now what killed processes left half split, half merged or out of the index.
  *
@@ -129,6 +148,8 @@ void *shmbuddy_base(shmbuddy_t *region);
  * @since 1.0
  */
 int shmbuddy_mend(shmbuddy_t *region);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

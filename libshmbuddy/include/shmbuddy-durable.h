@@ -19,6 +19,11 @@ extern "C" {
 #endif
 
 /**
+ * @name Checkpoints
+ * @{
+ */
+
+/**
  * @brief Write what changed to disk, and wait for it. A durable region: make a checkpoint
  * (shmbuddy_durable()).
  *
@@ -77,6 +82,13 @@ int shmbuddy_sync(shmbuddy_t *region);
  */
 int shmbuddy_durable(shmbuddy_t *region);
 
+/** @} */
+
+/**
+ * @name Checkpoints in two steps
+ * @{
+ */
+
 /**
  * @brief The first half of a checkpoint of a durable region: note what changed. The program may
  * hold a lock of its own during it.
@@ -119,6 +131,13 @@ int shmbuddy_capture(shmbuddy_t *region);
  * @since 1.0
  */
 int shmbuddy_commit(shmbuddy_t *region);
+
+/** @} */
+
+/**
+ * @name Going back, and copies
+ * @{
+ */
 
 /**
  * @brief Go back on purpose: make a durable region what it was at its last checkpoint. No process
@@ -167,6 +186,8 @@ int shmbuddy_restore(const char *filename);
  * @since 1.0
  */
 int shmbuddy_snapshot(shmbuddy_t *region, const char *filename);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -23,6 +23,11 @@ extern "C" {
 #pragma GCC visibility push(default)
 #endif
 
+/**
+ * @name What an opening found, and the tag
+ * @{
+ */
+
 /** @brief What this process found when it opened a region. Each field of 32 bits is 1 or 0. */
 struct shmbuddy_opening {
 	uint64_t generation;   /**< How often it was opened with no other process attached, up to
@@ -94,6 +99,13 @@ int shmbuddy_settag(shmbuddy_t *region, uint64_t tag);
  */
 uint64_t shmbuddy_gettag(shmbuddy_t *region);
 
+/** @} */
+
+/**
+ * @name Numbers
+ * @{
+ */
+
 /** @brief Figures of one region, in bytes unless the name says otherwise. */
 struct shmbuddy_stats {
 	uint64_t region_bytes; /**< All of it. */
@@ -122,6 +134,13 @@ struct shmbuddy_stats {
  * @since 1.0
  */
 int shmbuddy_stats(shmbuddy_t *region, struct shmbuddy_stats *stats);
+
+/** @} */
+
+/**
+ * @name Checking, salvaging, walking all blocks
+ * @{
+ */
 
 /**
  * @brief Called by shmbuddy_check() for each violation.
@@ -189,6 +208,8 @@ typedef int shmbuddy_walk_fn(shm_offt offset, size_t size, void *arg);
  * @since 1.0
  */
 int shmbuddy_walk(shmbuddy_t *region, shmbuddy_walk_fn *fn, void *arg);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

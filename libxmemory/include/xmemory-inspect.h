@@ -23,6 +23,11 @@ extern "C" {
 #endif
 
 /**
+ * @name Status
+ * @{
+ */
+
+/**
  * @brief Print on stderr what there is.
  *
  * Each key is in a line with its value. Of all blocks: ALL_npointers, ALL_size (bytes),
@@ -38,6 +43,13 @@ extern "C" {
  * @since 1.0, after xmemory's xmemory_status_()
  */
 void xmemory_status_(const char *file, int line);
+
+/** @} */
+
+/**
+ * @name What a block is
+ * @{
+ */
 
 /** @brief What a pointer is. */
 enum xmemory_kind {
@@ -57,6 +69,13 @@ enum xmemory_limit_source {
 	XMEMORY_LIMIT_CGROUP,      /**< A control group. */
 	XMEMORY_LIMIT_AVAILABLE    /**< The machine's available memory. */
 };
+
+/** @} */
+
+/**
+ * @name Numbers and leaks
+ * @{
+ */
 
 /** @brief Figures, in bytes where they are bytes. */
 struct xmemory_stats {
@@ -138,6 +157,8 @@ int xmemory_stats(struct xmemory_stats *stats);
  * @since 1.0
  */
 int xmemory_leaks(xmemory_leak_fn *fn, void *arg);
+
+/** @} */
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop
