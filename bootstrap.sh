@@ -115,11 +115,13 @@ missing_packages() {
 		compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32/libgcc.a' >/dev/null || echo gcc-multilib
 	[ "$want_check" = no ] || have sqlite3 || echo sqlite3
 	[ "$want_check" = no ] || [ -x /usr/bin/python3 ] || echo python3
-	# Without them tests/install/projects is skipped, so no other user is asked for them.
+	# Without them tests/install/projects and a part of tests/install/man are skipped, so no other user is asked for them.
 	if [ "$want_projects" = yes ] && [ "$(id -u)" -eq 0 ] && have apt-get; then
 		have cmake || echo cmake
 		have meson || echo meson
 		have ninja || echo ninja-build
+		have zsh || echo zsh
+		have fish || echo fish
 	fi
 	[ "$want_man" = no ] || have python3 || echo python3
 	# Without it tests/install/man looks at the pages with man alone, so no other user is asked for it.

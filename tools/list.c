@@ -1,48 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* mapalloc list and mapalloc leaks: the blocks one by one. */
-#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "tools/commands.h"
-#include "tools/reach.h"
-
-#define DUMP_BYTES 16
-
-/* Open, lay out, and have its blocks; what is wrong with the file goes to stderr. STATUS_OK: reach_end() and view_close() are due. */
-static enum status begin(struct tool *tool, const char *name, struct view *view, struct reach *reach)
-{
-	enum status status = view_open(tool, name, view);
-
-	if (status != STATUS_OK)
-		return status;
-	status = view_warn(view, "listed");
-	if (view->kind && reach_begin(reach, view)) {
-		if (reach_scan(reach))
-			return STATUS_OK;
-		status = STATUS_FAILED;
-	} else if (status == STATUS_OK) {
-		status = STATUS_FAILED;
-	}
-	view_close(view);
-	return status;
-}
-
-static enum status end(struct view *view, struct reach *reach, enum status status)
-{
-	enum status damage = view_status(view);
-
-	reach_end(reach);
-	view_close(view);
-	return damage >= STATUS_DAMAGED ? damage : status;
-}
+#include "tools/blocks.h"
 
 /* ---- list ---- */
-
-static uint64_t address_of(const struct view *view, uint64_t offset)
-{
-	return MA_KIND_FLOATS(view->header.kind) ? offset : view->header.base + offset;
-}
 
 static void list_json(struct tool *tool, const struct reach *reach, uint64_t number)
 {
@@ -50,7 +14,7 @@ static void list_json(struct tool *tool, const struct reach *reach, uint64_t num
 
 	json_open_flat(tool, NULL, '{');
 	json_number(tool, "offset", reach_offset(block));
-	json_number(tool, "address", address_of(reach->view, reach_offset(block)));
+	json_number(tool, "address", blocks_address(reach->view, reach_offset(block)));
 	json_number(tool, "size", reach_size(block));
 	json_bool(tool, "reached", reach_is(block, REACH_FOUND));
 	if (reach_is(block, REACH_ROOT)) {
@@ -78,7 +42,7 @@ static void list_text(struct tool *tool, const struct reach *reach, uint64_t num
 	char size[SIZE_TEXT];
 
 	fprintf(tool->out, "%#-14" PRIx64 " %#-16" PRIx64 " %10s  ", reach_offset(block),
-		address_of(reach->view, reach_offset(block)), size_text(tool, reach_size(block), size));
+		blocks_address(reach->view, reach_offset(block)), size_text(tool, reach_size(block), size));
 	if (root) {
 		fputs("root ", tool->out);
 		print_safe(tool->out, root->name, root->bytes);
@@ -99,7 +63,7 @@ static enum status run_list(struct tool *tool, char **arguments, int count)
 {
 	struct view view;
 	struct reach reach;
-	enum status status = begin(tool, arguments[0], &view, &reach);
+	enum status status = blocks_begin(tool, arguments[0], &view, &reach, "listed");
 
 	(void)count;
 	if (status != STATUS_OK)
@@ -117,7 +81,7 @@ static enum status run_list(struct tool *tool, char **arguments, int count)
 		json_close(tool, ']');
 		json_end(tool);
 	}
-	return end(&view, &reach, STATUS_OK);
+	return blocks_end(&view, &reach, STATUS_OK);
 }
 
 static const struct option_spec list_options[] = {
@@ -141,32 +105,16 @@ const struct command command_list = {
 
 /* ---- leaks ---- */
 
-static void dump_line(FILE *to, const struct view *view, const struct reach_block *block)
-{
-	const volatile unsigned char *at = (const volatile unsigned char *)view->base + reach_offset(block);
-	uint64_t bytes = ma_min(DUMP_BYTES, reach_size(block));
-
-	for (uint64_t i = 0; i < DUMP_BYTES; i++)
-		if (i < bytes)
-			fprintf(to, "%02x ", at[i]);
-		else
-			fputs("   ", to);
-	fputc('|', to);
-	for (uint64_t i = 0; i < bytes; i++)
-		fputc(isprint(at[i]) && at[i] < 0x80 ? at[i] : '.', to);
-	fputc('|', to);
-}
-
 static void leak_json(struct tool *tool, const struct view *view, const struct reach_block *block)
 {
 	const volatile unsigned char *at = (const volatile unsigned char *)view->base + reach_offset(block);
-	char hex[2 * DUMP_BYTES + 1] = "";
+	char hex[2 * BLOCKS_LINE + 1] = "";
 
-	for (uint64_t i = 0; i < ma_min(DUMP_BYTES, reach_size(block)); i++)
+	for (uint64_t i = 0; i < ma_min(BLOCKS_LINE, reach_size(block)); i++)
 		snprintf(hex + 2 * i, 3, "%02x", at[i]);
 	json_open_flat(tool, NULL, '{');
 	json_number(tool, "offset", reach_offset(block));
-	json_number(tool, "address", address_of(view, reach_offset(block)));
+	json_number(tool, "address", blocks_address(view, reach_offset(block)));
 	json_number(tool, "size", reach_size(block));
 	json_bool(tool, "direct", !reach_is(block, REACH_POINTED));
 	json_text(tool, "begins", hex);
@@ -179,7 +127,7 @@ static void leak_text(struct tool *tool, const struct view *view, const struct r
 
 	fprintf(tool->out, "%#-14" PRIx64 " %10s  %-8s  ", reach_offset(block),
 		size_text(tool, reach_size(block), size), reach_is(block, REACH_POINTED) ? "indirect" : "direct");
-	dump_line(tool->out, view, block);
+	blocks_line(tool->out, view, reach_offset(block), reach_size(block));
 	fputc('\n', tool->out);
 }
 
@@ -206,7 +154,7 @@ static enum status run_leaks(struct tool *tool, char **arguments, int count)
 	struct view view;
 	struct reach reach;
 	uint64_t leaks = 0, bytes = 0;
-	enum status status = begin(tool, arguments[0], &view, &reach);
+	enum status status = blocks_begin(tool, arguments[0], &view, &reach, "listed");
 
 	(void)count;
 	if (status != STATUS_OK)
@@ -222,7 +170,7 @@ static enum status run_leaks(struct tool *tool, char **arguments, int count)
 			(tool->options.json ? leak_json : leak_text)(tool, &view, &reach.block[i]);
 	}
 	leaks_end(tool, &reach, leaks, bytes);
-	return end(&view, &reach, leaks ? STATUS_LEAKS : STATUS_OK);
+	return blocks_end(&view, &reach, leaks ? STATUS_LEAKS : STATUS_OK);
 }
 
 const struct command command_leaks = {

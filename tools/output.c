@@ -97,15 +97,40 @@ enum status complain_making(struct tool *tool, const char *file, const char *wha
 	return is_there ? STATUS_REFUSED : status;
 }
 
+void print_begin(struct tool *tool, const char *key)
+{
+	fprintf(tool->out, "  %s%-12s%s ", tint(tool, COLOR_DIM), key, tint(tool, COLOR_NONE));
+}
+
 void print_key(struct tool *tool, const char *key, const char *format, ...)
 {
 	va_list args;
 
-	fprintf(tool->out, "  %s%-12s%s ", tint(tool, COLOR_DIM), key, tint(tool, COLOR_NONE));
+	print_begin(tool, key);
 	va_start(args, format);
 	vfprintf(tool->out, format, args);
 	va_end(args);
 	fputc('\n', tool->out);
+}
+
+void print_label(FILE *to, const char *text)
+{
+	const unsigned char *at = (const unsigned char *)text;
+
+	fputc('"', to);
+	for (size_t left = strlen(text), n; left > 0; at += n, left -= n) {
+		n = utf8_bytes(at, left);
+		if (*at == '\n')
+			fputs("\\n", to);
+		else if (*at == '"' || *at == '\\')
+			fprintf(to, "\\%c", *at);
+		else if (n)
+			fwrite(at, 1, n, to);
+		else
+			fputs("\xef\xbf\xbd", to); /* U+FFFD. */
+		n = n ? n : 1;
+	}
+	fputc('"', to);
 }
 
 const char *plural(uint64_t count, const char *one, const char *many)

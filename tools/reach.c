@@ -217,6 +217,23 @@ bool reach_scan(struct reach *reach)
 	return true;
 }
 
+static void scan_for(const struct reach *reach, uint64_t from, const struct reach_block *target, pointer_fn *fn,
+		     void *arg)
+{
+	const struct reach_block *block = &reach->block[from];
+	uint64_t end = ma_min(reach_offset(block) + reach_size(block), reach->view->mapped);
+
+	for (uint64_t at = ma_up(reach_offset(block), 8); at + 8 <= end; at += 8)
+		if (view_offset_of(reach->view, word_at(reach->view, at)) - reach_offset(target) < reach_size(target))
+			fn(reach, from, at, arg);
+}
+
+void reach_pointers(const struct reach *reach, uint64_t number, pointer_fn *fn, void *arg)
+{
+	for (uint64_t i = 0; i < reach->count; i++)
+		scan_for(reach, i, &reach->block[number], fn, arg);
+}
+
 void reach_end(struct reach *reach)
 {
 	free(reach->block);

@@ -86,4 +86,8 @@ void reach_end(struct reach *reach);
 /* The block that has this byte; NOWHERE. */
 uint64_t reach_find(const struct reach *reach, uint64_t offset);
 
+/* Each word of a block that points into this one, its own words too: the number of the word's block, and the word's offset. */
+typedef void pointer_fn(const struct reach *reach, uint64_t from, uint64_t at, void *arg);
+void reach_pointers(const struct reach *reach, uint64_t number, pointer_fn *fn, void *arg);
+
 #endif /* TOOLS_REACH_H */

@@ -7,10 +7,23 @@
 #include "tools/commands.h"
 
 const struct command *const tool_commands[] = {
-	&command_info,     &command_check,  &command_list,    &command_stat,
-	&command_leaks,    &command_repair, &command_plot,    &command_create,
-	&command_snapshot, &command_resize, &command_reap,    &command_dump,
-	&command_load,     &command_set,    &command_restore, NULL,
+	&command_info,
+	&command_check,
+	&command_list,
+	&command_show,
+	&command_stat,
+	&command_leaks,
+	&command_repair,
+	&command_plot,
+	&command_create,
+	&command_snapshot,
+	&command_resize,
+	&command_reap,
+	&command_dump,
+	&command_load,
+	&command_set,
+	&command_restore,
+	NULL,
 };
 
 static void help(FILE *out)
@@ -21,10 +34,11 @@ static void help(FILE *out)
 	      out);
 	for (const struct command *const *c = tool_commands; *c; c++)
 		fprintf(out, "  %-9s %.*s\n", (*c)->name, (int)strcspn((*c)->summary, "\n:."), (*c)->summary);
-	fputs("\nmapalloc COMMAND --help says more, with examples. info, check, stat, list, leaks, plot and dump "
+	fputs("\nmapalloc COMMAND --help says more, with examples. info, check, stat, list, show, leaks, plot and dump "
 	      "change nothing.\n"
 	      "Sizes are given as 4096, 64K, 1.5M, 2G.\n\n"
-	      "exit status: 0 done, or sound; 1 repairable (leaks: there are some; load: stale pointers); 2 damaged; 3 "
+	      "exit status: 0 done, or sound; 1 repairable (leaks: there are some; load: stale pointers; show: no "
+	      "block); 2 damaged; 3 "
 	      "no map; 4 the system "
 	      "failed;\n"
 	      "5 refused: in use, or it would be a guess, or a file is in the way, or nothing to restore; 64 wrong "

@@ -7,8 +7,7 @@
 
 #define HEAD_EVERY 20 /* Lines. */
 
-/* How much smaller the largest free block is than it could be with so much free space, and with the kind's limit of a block. */
-static double fragmentation(const struct figures *f)
+double stat_fragmentation(const struct figures *f)
 {
 	uint64_t free = f->capacity - ma_min(f->capacity, f->used_bytes + f->tables);
 	uint64_t most = f->largest_ever ? ma_min(free, f->largest_ever) : free;
@@ -16,7 +15,7 @@ static double fragmentation(const struct figures *f)
 	return most ? 1 - (double)ma_min(f->largest_free, most) / (double)most : 0;
 }
 
-static uint64_t free_bytes(const struct figures *f)
+uint64_t stat_free_bytes(const struct figures *f)
 {
 	return f->capacity - ma_min(f->capacity, f->used_bytes + f->reserved + f->tables);
 }
@@ -45,17 +44,17 @@ static void print_text(struct view *view, const struct figures *f)
 		print_bucket(tool, &f->bucket[i]);
 	print_key(tool, "used", "%s of %s in %" PRIu64 " %s", size_text(tool, f->used_bytes, a),
 		  size_text(tool, f->capacity, b), f->used_blocks, plural(f->used_blocks, "block", "blocks"));
-	print_key(tool, "free", "%s, the largest %s %s", size_text(tool, free_bytes(f), a),
+	print_key(tool, "free", "%s, the largest %s %s", size_text(tool, stat_free_bytes(f), a),
 		  view->region ? "block" : "run", size_text(tool, f->largest_free, b));
 	print_key(tool, "reserved", "%s: free slots of slabs, for their own sizes", size_text(tool, f->reserved, a));
 	print_key(tool, "tables", "%s", size_text(tool, f->tables, a));
 	print_key(tool, "on disk", "%s of the capacity has its space", size_text(tool, f->backed, a));
 	if (view->region)
 		print_key(tool, "fragmented", "%.1f %%: the largest free block is that much smaller than it could be",
-			  100 * fragmentation(f));
+			  100 * stat_fragmentation(f));
 	else if (view->header.kind != MA_KIND_STATIC)
 		print_key(tool, "fragmented", "%.1f %% of what is free or reserved is not in the largest run",
-			  100 * fragmentation(f));
+			  100 * stat_fragmentation(f));
 }
 
 static void print_json(struct view *view, const struct figures *f)
@@ -66,9 +65,9 @@ static void print_json(struct view *view, const struct figures *f)
 	json_text(tool, "file", view->name);
 	json_text(tool, "kind", view->kind->name);
 	info_json_occupancy(view, f);
-	json_number(tool, "free_bytes", free_bytes(f));
+	json_number(tool, "free_bytes", stat_free_bytes(f));
 	if (view->header.kind != MA_KIND_STATIC)
-		json_real(tool, "fragmentation", fragmentation(f));
+		json_real(tool, "fragmentation", stat_fragmentation(f));
 	json_open(tool, "sizes", '[');
 	for (unsigned i = 0; i < f->buckets; i++) {
 		const struct bucket *b = &f->bucket[i];
@@ -116,9 +115,9 @@ static void print_line(struct view *view, const struct figures *f)
 	for (unsigned i = 0; i < view->processes.count; i++)
 		alive += view->processes.process[i].is_alive;
 	fprintf(tool->out, "%5u %10" PRIu64 " %8s %8s %8s %8s %8s %6.1f\n", alive, f->used_blocks,
-		size_text(tool, f->used_bytes, a), size_text(tool, f->reserved, b), size_text(tool, free_bytes(f), c),
-		size_text(tool, f->largest_free, d), size_text(tool, f->backed, e),
-		view->header.kind == MA_KIND_STATIC ? 0 : 100 * fragmentation(f));
+		size_text(tool, f->used_bytes, a), size_text(tool, f->reserved, b),
+		size_text(tool, stat_free_bytes(f), c), size_text(tool, f->largest_free, d),
+		size_text(tool, f->backed, e), view->header.kind == MA_KIND_STATIC ? 0 : 100 * stat_fragmentation(f));
 	fflush(tool->out);
 }
 
@@ -147,6 +146,13 @@ static enum status every(struct tool *tool, const char *name)
 static enum status run(struct tool *tool, char **arguments, int count)
 {
 	(void)count;
+	if (tool->options.prometheus) {
+		if (!tool->options.json && tool->options.interval == 0)
+			return show(tool, arguments[0], prometheus_print, true);
+		complain(tool, arguments[0],
+			 "--prometheus is for one answer in its own format: leave --json and --interval out");
+		return STATUS_USAGE;
+	}
 	if (tool->options.interval > 0)
 		return every(tool, arguments[0]);
 	return show(tool, arguments[0], tool->options.json ? print_json : print_text, true);
@@ -156,6 +162,7 @@ static const struct option_spec options[] = {
 	{ "interval", 'i', OPTION_SECONDS, OPTION(interval), "SECONDS",
 	  "a line every so often, until it is interrupted" },
 	{ "count", 'n', OPTION_NUMBER, OPTION(count), "N", "with --interval: so many lines" },
+	{ "prometheus", 0, OPTION_FLAG, OPTION(prometheus), NULL, "print metrics as Prometheus reads them" },
 	{ 0 },
 };
 
@@ -165,7 +172,8 @@ const struct command command_stat = {
 	.summary = "Show sizes of blocks and how full they are, free space and its fragmentation.",
 	.options = options,
 	.examples = "  mapalloc stat notes.map\n"
-		    "  mapalloc stat --interval 1 /dev/shm/cache.map\n",
+		    "  mapalloc stat --interval 1 /dev/shm/cache.map\n"
+		    "  mapalloc stat --prometheus /dev/shm/cache.map > cache.prom\n",
 	.least = 1,
 	.most = 1,
 	.has_json = true,

@@ -18,8 +18,9 @@
 enum status {
 	STATUS_OK = 0,
 	STATUS_REPAIRABLE = 1,
-	STATUS_LEAKS = 1, /* leaks: there are some. */
-	STATUS_STALE = 1, /* load: made, with pointers that lead to where blocks were. */
+	STATUS_LEAKS = 1,    /* leaks: there are some. */
+	STATUS_NO_BLOCK = 1, /* show: no live block is there. */
+	STATUS_STALE = 1,    /* load: made, with pointers that lead to where blocks were. */
 	STATUS_DAMAGED = 2,
 	STATUS_FOREIGN = 3,
 	STATUS_FAILED = 4,  /* The system, or a file that cannot be opened. */
@@ -29,7 +30,7 @@ enum status {
 
 /* What the command line says; 0 where it says nothing. */
 struct options {
-	bool json, bytes, force, relocate, damaged, salvage, durable, watch, help;
+	bool json, bytes, force, relocate, damaged, salvage, durable, watch, prometheus, help;
 	const char *color, *backup, *input, *output, *layout;
 	uint64_t size, base, item, streams, smallest, largest, min_size, count, range, processes;
 	double interval;
@@ -103,6 +104,8 @@ enum color { COLOR_NONE, COLOR_GOOD, COLOR_WARNING, COLOR_BAD, COLOR_DIM, COLOR_
 const char *tint(const struct tool *tool, enum color color);
 /* Bytes from a file, or a name: what is no printable character is written \xNN. */
 void print_safe(FILE *to, const char *text, size_t bytes);
+/* A label of Prometheus, with its quotes. Bytes that are no UTF-8 become U+FFFD. */
+void print_label(FILE *to, const char *text);
 /* A message about a file on stderr: "mapalloc: FILE: ...". */
 void complain(struct tool *tool, const char *file, const char *format, ...) MA_PRINTF(3, 4);
 /* The same, with the last error of a library, or errno's text. Returns STATUS_FAILED. */
@@ -111,7 +114,8 @@ enum status complain_last_error(struct tool *tool, const char *file, const char 
 enum status complain_making(struct tool *tool, const char *file, const char *what);
 /* "block" for 1, "blocks" for 0 and from 2 on. */
 const char *plural(uint64_t count, const char *one, const char *many);
-/* A line "key      value" of text output. */
+/* A line "key      value" of text output: its beginning, and all of it. */
+void print_begin(struct tool *tool, const char *key);
 void print_key(struct tool *tool, const char *key, const char *format, ...) MA_PRINTF(3, 4);
 
 /* JSON; key is NULL inside of brackets. */

@@ -8,8 +8,8 @@
 
 #include "tests/tools/heaps.h"
 
-static const char *const commands[] = { "info",   "check",    "list",   "stat", "leaks", "repair", "plot",
-					"create", "snapshot", "resize", "reap", "dump",  "load" };
+static const char *const commands[] = { "info", "check",  "list",     "show",   "stat", "leaks", "repair",
+					"plot", "create", "snapshot", "resize", "reap", "dump",  "load" };
 /* Those with one file, which they read. */
 static const char *const readers[] = { "info", "check", "list", "stat", "leaks", "repair", "plot", "dump" };
 

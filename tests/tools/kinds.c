@@ -19,6 +19,7 @@ static const char *const readers[][3] = {
 	{ "list", "--json" },
 	{ "stat" },
 	{ "stat", "--json" },
+	{ "stat", "--prometheus" },
 	{ "leaks" },
 	{ "leaks", "--json" },
 	{ "plot" },
