@@ -160,6 +160,9 @@ missing_for_packages() {
 	have autopkgtest || echo autopkgtest
 	have cmake || echo cmake
 	have meson || echo meson
+	# What the tests of python3-mapalloc use.
+	have mypy || echo mypy
+	[ -e /usr/lib/python3/dist-packages/numpy ] || echo python3-numpy
 }
 
 # The allocators that the benchmark compares with, those that are missing; each is optional.
