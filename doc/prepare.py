@@ -201,7 +201,7 @@ def make_pages(source, out, tests):
 def copy_examples(source, out):
     """A fragment between two comments /* [name] */ begins at the left."""
     out.mkdir()
-    for example in sorted(source.glob("*.[ch]")):
+    for example in sorted([*source.glob("*.[ch]"), *source.glob("*.cpp")]):
         text = re.sub(
             r"(^\t+/\* \[([\w-]+)\] \*/\n)(.*?)(?=^\t+/\* \[\2\] \*/$)",
             lambda found: found.group(1) + textwrap.dedent(found.group(3)),
